@@ -1,0 +1,78 @@
+"""Where phototag keeps its things, and what the configuration file says.
+
+A setting is looked up as: flag, then PHOTOTAG_* environment variable, then configuration file, then default. Click does
+the first two (every option names its variable); the file becomes click's `default_map`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from phototag.errors import UsageError
+
+# Set to keep everything (database, models, cache, configuration) under one folder instead of the platform's own.
+HOME_VARIABLE = "PHOTOTAG_HOME"
+CONFIG_VARIABLE = "PHOTOTAG_CONFIG"
+
+
+def _folder(kind: str) -> Path:
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return Path(home).expanduser().absolute() / kind
+    import platformdirs  # here, since a set PHOTOTAG_HOME needs none of it
+
+    folders = {
+        "data": platformdirs.user_data_path,
+        "cache": platformdirs.user_cache_path,
+        "config": platformdirs.user_config_path,
+    }
+    return folders[kind]("phototag", appauthor=False)
+
+
+def data_folder() -> Path:
+    """The folder of the database and the models."""
+    return _folder("data")
+
+
+def models_folder() -> Path:
+    """The folder of trained models, one .safetensors each."""
+    return data_folder() / "models"
+
+
+def cache_folder() -> Path:
+    """The folder of things that can be made again: features, converted models."""
+    return _folder("cache")
+
+
+def default_database() -> Path:
+    """The database used when neither --db nor PHOTOTAG_DB names one."""
+    return data_folder() / "phototag.db"
+
+
+def config_file() -> Path:
+    """The configuration file, whether it exists or not."""
+    chosen = os.environ.get(CONFIG_VARIABLE)
+    return Path(chosen).expanduser() if chosen else _folder("config") / "config.toml"
+
+
+def load_config() -> dict[str, Any]:
+    """Read the configuration file: top-level keys hold for every command, a [table] for the command of that name.
+
+    Raises:
+        UsageError: the file cannot be read, is not TOML, or PHOTOTAG_CONFIG names a file that is not there.
+    """
+    path = config_file()
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        if CONFIG_VARIABLE in os.environ:
+            raise UsageError(f"{path}: no such file; {CONFIG_VARIABLE} names it") from None
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
