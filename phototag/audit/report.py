@@ -1,0 +1,266 @@
+"""Metrics for people (a table for the terminal), for programs (JSON), and as gates that a build must pass."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+
+from phototag.audit.metrics import SCALARS, ClassScores, Confusion, Metrics
+from phototag.errors import UsageError
+
+COUNTS = frozenset({"photos", "novel_photos"})
+LOWER_IS_BETTER = frozenset(
+    {"superclass_ece", "subclass_ece", "mistake_severity", "hierarchical_distance", "inconsistent_share"}
+)
+GATES = tuple(name for name in SCALARS if name not in COUNTS | LOWER_IS_BETTER)
+"""The metrics that can be gates: higher is better, and 1 is perfect."""
+
+_WORST = 10
+_CONFUSIONS = 10
+_SUPERCLASSES = 40
+_NAME_WIDTH = 40
+_ROUNDING = 1e-12  # a mean of ones may come out a hair below 1
+_BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
+
+
+def json_text(metrics: Metrics) -> str:
+    """The metrics as one line of JSON; unknown values are null, and all characters are ASCII."""
+    return json.dumps(metrics.to_json(), allow_nan=False)
+
+
+def table(metrics: Metrics, *, color: bool = False) -> str:
+    """The metrics as a table of at most 100 columns, without a newline at the end."""
+    blocks = [
+        _headline(metrics),
+        _levels(metrics),
+        _hierarchy(metrics),
+        _novelty(metrics),
+        _superclass_block(metrics),
+        _worst_block(metrics),
+        _confusion_block(metrics.subclass_confusion),
+    ]
+    text = []
+    for heading, *rows in filter(None, blocks):
+        text.append("\n".join([f"{_BOLD}{heading}{_PLAIN}" if color else heading, *rows]))
+    return "\n\n".join(text)
+
+
+def parse_gates(texts: Iterable[str]) -> dict[str, float]:
+    """Read gates like "superclass_accuracy=0.95" or "hierarchical_f1=80%" into shares by metric.
+
+    Raises:
+        UsageError: no such metric, one that cannot be a gate, a doubled one, or a value outside 0 to 1.
+    """
+    gates: dict[str, float] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise UsageError(f"gate {text!r}: write it as metric=value, for example superclass_accuracy=0.95")
+        _check_gate(name)
+        if name in gates:
+            raise UsageError(f"gate {name!r} is given twice")
+        gates[name] = _gate_value(text, value)
+    return gates
+
+
+def failed_gates(metrics: Metrics, gates: Mapping[str, float]) -> list[str]:
+    """One sentence for each gate that is missed. A metric that is unknown misses its gate.
+
+    Raises:
+        UsageError: no such metric, or one that cannot be a gate.
+    """
+    failures = []
+    scalars = metrics.scalars()
+    for name, gate in gates.items():
+        _check_gate(name)
+        value = scalars[name]
+        wanted = f"the gate of {gate * 100:.10g} %"
+        if value is None:
+            failures.append(f"{name} cannot be known ({_why_unknown(name)}), so {wanted} is missed")
+        elif value < gate - _ROUNDING:
+            failures.append(f"{name} is {_just_below(value, gate)} %, below {wanted}")
+    return failures
+
+
+def _check_gate(name: str) -> None:
+    if name in GATES:
+        return
+    if name in LOWER_IS_BETTER:
+        raise UsageError(f"{name} cannot be a gate to stay above: lower is better there")
+    if name in COUNTS:
+        raise UsageError(f"{name} is a number of photos, not a share, and cannot be a gate")
+    close = difflib.get_close_matches(name, GATES, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "."
+    raise UsageError(f"there is no metric {name!r}{hint} These can be gates: {', '.join(GATES)}")
+
+
+def _gate_value(text: str, value: str) -> float:
+    try:
+        # Decimal, so that 91.2% is the very same number as 0.912.
+        number = Decimal(value.removesuffix("%").strip())
+    except InvalidOperation as error:
+        raise UsageError(f"gate {text!r}: {value!r} is not a number; write 0.95 or 95%") from error
+    share = number / 100 if value.endswith("%") else number
+    if not (share.is_finite() and 0 <= share <= 1):
+        hint = (
+            f"; did you mean {value}%?"
+            if number.is_finite() and 1 < number <= 100 and share == number
+            else ""
+        )
+        raise UsageError(f"gate {text!r}: the value must lie between 0 and 1, or 0% and 100%{hint}")
+    return float(share)
+
+
+def _just_below(value: float, gate: float) -> str:
+    """The value in percent, with as many decimals as it takes to look smaller than the gate."""
+    for decimals in range(1, 12):
+        shown = f"{value * 100:.{decimals}f}"
+        if float(shown) < gate * 100:
+            break
+    return shown
+
+
+def _why_unknown(name: str) -> str:
+    level = name.partition("_")[0]
+    reasons = {
+        "subclass_top5_accuracy": "no photo with a true subclass has a list of candidates",
+        "hierarchical_precision": "no photo got a label",
+        "hierarchical_recall": "no photo has a true class",
+        "hierarchical_f1": "no photo has a true class or got a label",
+        "novel_superclass_rejected": "every photo has a true superclass",
+        "novel_subclass_rejected": "no photo has a true superclass without a true subclass",
+    }
+    if name.endswith("_given"):
+        return f"no photo got a {level}"
+    return reasons.get(name, f"no photo has a true {level}")
+
+
+def _headline(metrics: Metrics) -> list[str]:
+    known = metrics.photos - metrics.novel_photos
+    novel = f"{metrics.novel_photos:,} of a kind outside the known subclasses"
+    return [f"{metrics.photos:,} {_photos(metrics.photos)}: {known:,} with a true subclass, {novel}"]
+
+
+def _levels(metrics: Metrics) -> list[str]:
+    rows = [f"{'Both levels':<44}{'superclass':>12}{'subclass':>12}"]
+    for title, name in (
+        ("accuracy", "accuracy"),
+        ("right among the five best", "top5_accuracy"),
+        ("macro precision", "macro_precision"),
+        ("macro recall", "macro_recall"),
+        ("macro F1", "macro_f1"),
+        ("got a label (coverage)", "coverage"),
+        ("right when given (precision)", "precision_given"),
+        ("calibration error (ECE)", "ece"),
+    ):
+        values = (getattr(metrics, f"{level}_{name}", None) for level in ("superclass", "subclass"))
+        rows.append(f"  {title:<42}" + "".join(f"{_percent(value):>12}" for value in values))
+    return rows
+
+
+def _hierarchy(metrics: Metrics) -> list[str]:
+    rows = [f"{'Hierarchy':<44}{'precision':>12}{'recall':>12}{'F1':>12}"]
+    for title, prefix in (("all nodes (micro)", "hierarchical"), ("mean per photo", "hierarchical_sample")):
+        values = (getattr(metrics, f"{prefix}_{name}") for name in ("precision", "recall", "f1"))
+        rows.append(f"  {title:<42}" + "".join(f"{_percent(value):>12}" for value in values))
+    distance, severity = _height(metrics.hierarchical_distance), _height(metrics.mistake_severity)
+    rows.append(f"  {'mean distance (0 right, 2 worst)':<42}{distance:>12}")
+    rows.append(f"  {'mistake severity (1 sibling, 2 unrelated)':<42}{severity:>12}")
+    if metrics.inconsistent_share is not None:
+        rows.append(f"  {'heads contradict each other':<42}{_percent(metrics.inconsistent_share):>12}")
+    return rows
+
+
+def _novelty(metrics: Metrics) -> list[str]:
+    if not metrics.novel_photos:
+        return []
+    return [
+        "Photos outside the known classes",
+        f"  {'unknown superclass, rightly left alone':<42}{_percent(metrics.novel_superclass_rejected):>12}",
+        f"  {'unknown subclass, rightly backed off':<42}{_percent(metrics.novel_subclass_rejected):>12}",
+    ]
+
+
+def _superclass_block(metrics: Metrics) -> list[str]:
+    classes = sorted(metrics.superclasses, key=lambda scores: (-scores.support, scores.name))
+    shown = sorted(classes[:_SUPERCLASSES], key=lambda scores: scores.name)
+    left_out = len(classes) - len(shown)
+    more = [f"  and {left_out:,} rarer ones; JSON has them all"] if left_out else []
+    return [_class_heading("Superclasses"), *map(_class_row, shown), *more] if shown else []
+
+
+def _worst_block(metrics: Metrics) -> list[str]:
+    imperfect = [scores for scores in metrics.subclasses if scores.support and scores.f1 < 1]
+    worst = sorted(imperfect, key=lambda scores: (scores.f1, -scores.support, scores.name))[:_WORST]
+    return [_class_heading("Worst subclasses by F1"), *map(_class_row, worst)] if worst else []
+
+
+def _confusion_block(confusion: Confusion) -> list[str]:
+    """The labels most often given in place of another. Backing off confuses nothing: not shown."""
+    wrong = [
+        (count, truth, predicted)
+        for truth, predicted, count in confusion.cells
+        if truth != predicted and confusion.labels[predicted] is not None
+    ]
+    if not wrong:
+        return []
+    names = [_fit("(no known subclass)" if label is None else label) for label in confusion.labels]
+    rows = [
+        f"{_pad('Most frequent confusions', _NAME_WIDTH + 4)}{_pad('taken for', _NAME_WIDTH)}{'photos':>12}"
+    ]
+    for count, truth, predicted in sorted(wrong, key=lambda row: (-row[0], row[1], row[2]))[:_CONFUSIONS]:
+        rows.append(
+            f"  {_pad(names[truth], _NAME_WIDTH + 2)}{_pad(names[predicted], _NAME_WIDTH)}{count:>12,}"
+        )
+    return rows
+
+
+def _class_heading(title: str) -> str:
+    return f"{title:<44}{'photos':>12}{'precision':>12}{'recall':>12}{'F1':>12}"
+
+
+def _class_row(scores: ClassScores) -> str:
+    numbers = (
+        f"{scores.support:,}",
+        _percent(scores.precision),
+        _percent(scores.recall),
+        _percent(scores.f1),
+    )
+    return f"  {_pad(_fit(scores.name), 42)}" + "".join(f"{number:>12}" for number in numbers)
+
+
+def _photos(count: int) -> str:
+    return "photo" if count == 1 else "photos"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:.1f} %"
+
+
+def _height(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _columns(text: str) -> int:
+    """How many columns a terminal needs for the text: wide characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
+
+
+def _pad(text: str, columns: int) -> str:
+    return text + " " * (columns - _columns(text))
+
+
+def _fit(name: str) -> str:
+    """The name cut to its column, without characters that would steer the terminal."""
+    name = "".join(character if character.isprintable() else "?" for character in name)
+    if _columns(name) <= _NAME_WIDTH:
+        return name
+    while _columns(name) >= _NAME_WIDTH:
+        name = name[:-1]
+    return f"{name}…"
