@@ -1,0 +1,130 @@
+"""Judge a model on labelled pictures that it has not learned from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.audit.metrics import Judged, Metrics, measure
+from phototag.decision import Evidence, Thresholds, decide, gather
+from phototag.inference.names import DEFAULT_BATCH_SIZE, Device, RuntimeName
+from phototag.inference.runtime import Runtime, choose_target
+from phototag.learning.dataset import LabelledPicture, check_labels, load_data
+from phototag.learning.features import read_content
+from phototag.learning.registry import Model, open_model
+from phototag.records import Scores
+from phototag.taxonomy import Taxonomy
+
+log = logging.getLogger(__name__)
+
+# Metrics that only make sense of tags as they are stored, after backing off.
+_OF_TAGS = (
+    "superclass_coverage",
+    "subclass_coverage",
+    "superclass_precision_given",
+    "subclass_precision_given",
+    "novel_superclass_rejected",
+    "novel_subclass_rejected",
+)
+_TOP = 5
+
+
+def judge_scores(
+    pictures: Sequence[LabelledPicture],
+    scores: Scores,
+    taxonomy: Taxonomy,
+    thresholds: Thresholds,
+) -> Metrics:
+    """Metrics of a model's scores for labelled pictures.
+
+    Accuracies and distances are those of the decoded pair, the best superclass and the best subclass under it, so that
+    models with different thresholds compare. Coverage, precision where a label was given and rejection are those of the
+    tags that would be stored, after backing off.
+    """
+    evidence = gather(scores, taxonomy)
+    # With thresholds of zero nothing backs off: the tag is the decoded pair.
+    pairs = measure(_judged(pictures, evidence, taxonomy, Thresholds(0.0, 0.0)), taxonomy=taxonomy)
+    tags = measure(_judged(pictures, evidence, taxonomy, thresholds), taxonomy=taxonomy)
+    return replace(pairs, **{name: getattr(tags, name) for name in _OF_TAGS})
+
+
+def _judged(
+    pictures: Sequence[LabelledPicture], evidence: Evidence, taxonomy: Taxonomy, thresholds: Thresholds
+) -> list[Judged]:
+    heads = evidence.superclass.argmax(axis=1)
+    tags = decide(evidence, taxonomy, thresholds)
+    return [
+        Judged(
+            truth=(picture.superclass, picture.subclass),
+            predicted=(tag.superclass, tag.subclass),
+            superclass_score=tag.superclass_score,
+            subclass_score=tag.subclass_score,
+            top_subclasses=tuple(taxonomy.qualified(index) for index in top[:_TOP]),
+            heads=(taxonomy.superclasses[head], taxonomy.subclasses[top[0]]),
+        )
+        for picture, tag, head, top in zip(pictures, tags, heads, evidence.top.tolist(), strict=True)
+    ]
+
+
+def evaluate(
+    data: str | Path,
+    *,
+    model: Model | str | Path | None = None,
+    device: Device | str = Device.AUTO,
+    runtime: RuntimeName | str = RuntimeName.AUTO,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    workers: int | None = None,
+) -> Metrics:
+    """Judge a model on labelled pictures: a folder superclass/subclass/*, or a CSV.
+
+    An empty subclass or superclass in a CSV says that the picture is of none of the model's classes at that level.
+
+    Args:
+        data: The folder or CSV.
+        model: A model, its name or its file; None is the active one.
+        device: Where to run it.
+        runtime: What to run it with.
+        batch_size: Pictures in a batch.
+        workers: Threads that decode; None is one a core.
+
+    Raises:
+        DataError: the data is not usable, holds labels that the model does not know, or more than 5 % of its pictures
+            cannot be read.
+        ModelError: there is no such model.
+    """
+    opened = model if isinstance(model, Model) else open_model(model)
+    taxonomy = opened.header.taxonomy
+    labelled = load_data(Path(data))
+    if labelled.ignored:
+        log.warning("%d pictures lie in no superclass/subclass folder and are left out", labelled.ignored)
+    check_labels(labelled, taxonomy)
+    target = choose_target(Device(device), RuntimeName(runtime))
+    run = Runtime(opened, target=target, batch_size=batch_size)
+    waiting: list[NDArray[np.uint8]] = []
+    parts: list[Scores] = []
+
+    def compute() -> None:
+        parts.append(run(np.stack(waiting).transpose(0, 3, 1, 2)))
+        waiting.clear()
+
+    def take(_: bytes, pixels: NDArray[np.uint8]) -> None:
+        waiting.append(pixels)
+        if len(waiting) == run.batch_size:
+            compute()
+
+    content = read_content(
+        labelled.pictures, opened.header.preprocessing, workers=workers, take=take, what="evaluating"
+    )
+    if waiting:
+        compute()
+    for line in content.unreadable:
+        log.warning("left out: %s", line)
+    scores = Scores(
+        np.concatenate([part.superclass for part in parts]), np.concatenate([part.subclass for part in parts])
+    )
+    return judge_scores(content.pictures, scores, taxonomy, opened.header.thresholds)

@@ -1,0 +1,173 @@
+"""The model file: one .safetensors with a JSON header. Torch-free, so that listing models is instant.
+
+The header lies under the key "phototag" of the safetensors metadata. Model files may come from strangers: sizes are
+bounded, values are checked, nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phototag.decision import Thresholds
+from phototag.errors import ModelError, TaxonomyError
+from phototag.imaging.preprocessing import Preprocessing
+from phototag.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMAT_VERSION = 1
+SUFFIX = ".safetensors"
+_HEADER_KEY = "phototag"
+_MAX_HEADER_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """What a model file says of itself.
+
+    `backbone` is timm's name. Without `superclass_head` the superclass scores are sums over the subclasses. `record` is
+    the training record: configuration, data digest, curves, versions, seconds. `metrics` are those of the validation.
+    """
+
+    backbone: str
+    taxonomy: Taxonomy
+    preprocessing: Preprocessing
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    superclass_head: bool = True
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    created_at: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "backbone": self.backbone,
+            "taxonomy": self.taxonomy.to_json(),
+            "preprocessing": self.preprocessing.to_json(),
+            "thresholds": self.thresholds.to_json(),
+            "superclass_head": self.superclass_head,
+            "metrics": dict(self.metrics),
+            "record": dict(self.record),
+            "created_at": self.created_at,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> ModelHeader:
+        """The inverse of `to_json`; `where` names the file in errors.
+
+        Raises:
+            ModelError: the value is no header, or of a newer format.
+        """
+        if not isinstance(value, dict) or not isinstance(value.get("format_version"), int):
+            raise ModelError(f"{where}: not a phototag model")
+        if value["format_version"] > FORMAT_VERSION:
+            version = value["format_version"]
+            raise ModelError(f"{where}: model format {version} is newer than {FORMAT_VERSION}; upgrade phototag")
+        try:
+            return cls(
+                backbone=str(value["backbone"]),
+                taxonomy=Taxonomy.from_json(value["taxonomy"]),
+                preprocessing=Preprocessing.from_json(value["preprocessing"]),
+                thresholds=Thresholds.from_json(value["thresholds"]),
+                superclass_head=bool(value["superclass_head"]),
+                metrics=dict(value["metrics"]),
+                record=dict(value["record"]),
+                created_at=str(value["created_at"]),
+            )
+        except (KeyError, TypeError, ValueError, TaxonomyError, ModelError) as error:
+            raise ModelError(f"{where}: the model's header is damaged: {error}") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON header to `path`, whole or not at all.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(tensors), partial, metadata={_HEADER_KEY: json.dumps(header, allow_nan=False)})
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_json_header(path: Path) -> Any:
+    """The JSON header that `write_tensors` wrote, without reading the tensors.
+
+    Raises:
+        ModelError: the file is missing, unreadable, cut short or not of this kind.
+    """
+    try:
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER_BYTES + 1
+            if length > _MAX_HEADER_BYTES:
+                raise ModelError(f"{path}: not a phototag model")
+            described = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in described.items() if name != "__metadata__"]
+            have, need = os.fstat(file.fileno()).st_size, 8 + length + max(ends, default=0)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such model file") from None
+    except IsADirectoryError:
+        raise ModelError(f"{path}: a folder, not a model file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ModelError(f"{path}: not a phototag model, or cut short") from error
+    if have != need:
+        raise ModelError(f"{path}: the file is cut short: {have:,} of {need:,} bytes; copy or train it again")
+    try:
+        return json.loads(described["__metadata__"][_HEADER_KEY])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: a safetensors file, but not a phototag model") from error
+
+
+def read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
+    """All tensors of the file.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ModelError(f"{path}: the model file is damaged: {error}") from error
+
+
+def read_header(path: Path) -> ModelHeader:
+    """The header of a model file.
+
+    Raises:
+        ModelError: the file is missing, cut short, of a newer format or not a model.
+    """
+    return ModelHeader.from_json(read_json_header(path), str(path))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,215 @@
+"""Frozen features of labelled pictures, computed once through the fastest runtime and kept in a cache.
+
+The cache is one file for each backbone, weights and preprocessing. It is keyed by the content of the pictures, so that
+adding pictures to a data set computes only theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Container, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from phototag import settings
+from phototag.errors import DataError, DecodeError
+from phototag.imaging.decode import decode_bytes, read_bytes
+from phototag.imaging.preprocessing import Preprocessing
+from phototag.inference.names import DEFAULT_BATCH_SIZE
+from phototag.inference.runtime import Engine, Target, create_engine
+from phototag.inference.threads import bounded_map
+from phototag.learning.dataset import LabelledPicture
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_UNREADABLE_SHARE = 0.05
+_CACHE_FORMAT = 1
+_CACHE_FILES = 8
+
+
+@dataclass(frozen=True)
+class Content:
+    """The readable pictures of a data set with the SHA-256 of their bytes, and one line for each unreadable one."""
+
+    pictures: tuple[LabelledPicture, ...]
+    hashes: tuple[bytes, ...]
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Features(Content):
+    """Content with the features [N, D] of the readable pictures."""
+
+    values: NDArray[np.float32]
+
+
+def workers_for(requested: int | None) -> int:
+    """Decode threads: as asked for, else one a core, at most 16."""
+    return requested if requested else min(os.cpu_count() or 1, 16)
+
+
+def check_unreadable(unreadable: Sequence[str], total: int) -> None:
+    """Refuse data of which too much cannot be read.
+
+    Raises:
+        DataError: more than 5 % are unreadable; the first ones are listed.
+    """
+    if len(unreadable) > MAX_UNREADABLE_SHARE * total:
+        listed = "\n  ".join(unreadable[:5])
+        raise DataError(
+            f"{len(unreadable)} of {total} pictures cannot be read, more than {MAX_UNREADABLE_SHARE:.0%}; "
+            f"mend or remove them:\n  {listed}"
+        )
+
+
+def data_digest(pictures: Sequence[LabelledPicture], hashes: Sequence[bytes]) -> str:
+    """SHA-256 over labels and contents, in hex: the same for the same data, wherever it lies."""
+    lines = sorted(
+        f"{picture.superclass}/{picture.subclass}:{content.hex()}"
+        for picture, content in zip(pictures, hashes, strict=True)
+    )
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class FeatureExtractor:
+    """Features of pictures from a frozen backbone. The engine is only made when something is not in the cache."""
+
+    def __init__(
+        self,
+        build: Callable[[], torch.nn.Module],
+        preprocessing: Preprocessing,
+        *,
+        weights_digest: str,
+        target: Target,
+        workers: int | None = None,
+    ) -> None:
+        def create() -> Engine:
+            return create_engine(build, preprocessing, target=target, key=self._key)
+
+        described = json.dumps([_CACHE_FORMAT, weights_digest, preprocessing.to_json()])
+        self._key = hashlib.sha256(described.encode()).hexdigest()
+        self._preprocessing = preprocessing
+        self._workers = workers_for(workers)
+        self._create = create
+
+    @property
+    def _file(self) -> Path:
+        return settings.cache_folder() / "features" / f"{self._key[:32]}.npz"
+
+    def __call__(self, pictures: Sequence[LabelledPicture]) -> Features:
+        """Features of all readable pictures, in their order.
+
+        Raises:
+            DataError: more than 5 % of the pictures are unreadable.
+        """
+        values = self._read_cache()
+        known = len(values)
+        engine: Engine | None = None
+        waiting: list[tuple[bytes, NDArray[np.uint8]]] = []
+
+        def compute() -> None:
+            nonlocal engine
+            engine = engine or self._create()
+            (features,) = engine(np.stack([pixels for _, pixels in waiting]).transpose(0, 3, 1, 2))
+            values.update(zip((digest for digest, _ in waiting), features, strict=True))
+            waiting.clear()
+
+        def take(digest: bytes, pixels: NDArray[np.uint8]) -> None:
+            waiting.append((digest, pixels))
+            if len(waiting) == DEFAULT_BATCH_SIZE:
+                compute()
+
+        content = read_content(
+            pictures, self._preprocessing, workers=self._workers, skip=frozenset(values), take=take, what="features"
+        )
+        if waiting:
+            compute()
+        if len(values) > known:
+            self._write_cache(values)
+        rows = np.stack([values[digest] for digest in content.hashes]).astype(np.float32)
+        return Features(content.pictures, content.hashes, content.unreadable, rows)
+
+    def _read_cache(self) -> dict[bytes, NDArray[np.float32]]:
+        try:
+            with np.load(self._file, allow_pickle=False) as stored:
+                hashes, values = stored["hashes"], stored["values"]
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, EOFError):
+            self._file.unlink(missing_ok=True)  # cut short by a crash: it can be made again
+            return {}
+        return {row.tobytes(): value for row, value in zip(hashes, values, strict=True)}
+
+    def _write_cache(self, values: dict[bytes, NDArray[np.float32]]) -> None:
+        partial = self._file.with_name(f".{os.getpid()}-{self._file.name}")
+        hashes = np.frombuffer(b"".join(values), dtype=np.uint8).reshape(-1, 32)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                np.savez(file, hashes=hashes, values=np.stack(list(values.values())))
+            partial.replace(self._file)
+            oldest_first = sorted(self._file.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime)
+            for path in oldest_first[:-_CACHE_FILES]:
+                path.unlink(missing_ok=True)
+        except OSError:
+            partial.unlink(missing_ok=True)  # without a cache the next training takes longer, nothing else
+
+
+def read_content(
+    pictures: Sequence[LabelledPicture],
+    preprocessing: Preprocessing,
+    *,
+    workers: int | None = None,
+    skip: Container[bytes] = frozenset(),
+    take: Callable[[bytes, NDArray[np.uint8]], None] | None = None,
+    what: str = "reading",
+) -> Content:
+    """Read, hash and decode every picture once.
+
+    `take` gets the content hash and the pixels [H, W, 3] of every picture whose content is not in `skip`, in order.
+
+    Raises:
+        DataError: more than 5 % of the pictures are unreadable.
+    """
+
+    def read(picture: LabelledPicture) -> tuple[LabelledPicture, bytes, NDArray[np.uint8] | None] | str:
+        try:
+            data = read_bytes(picture.path)
+            digest = hashlib.sha256(data).digest()
+            if digest in skip:
+                return picture, digest, None
+            return picture, digest, decode_bytes(data, preprocessing, picture.path)[0]
+        except DecodeError as error:
+            return str(error)
+
+    readable: list[tuple[LabelledPicture, bytes]] = []
+    unreadable: list[str] = []
+    threads = workers_for(workers)
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(total=len(pictures), desc=what, unit="picture", disable=None, leave=False) as bar,
+    ):
+        for outcome in bounded_map(pool, read, pictures, limit=4 * threads + DEFAULT_BATCH_SIZE):
+            bar.update()
+            if isinstance(outcome, str):
+                unreadable.append(outcome)
+                continue
+            picture, digest, pixels = outcome
+            readable.append((picture, digest))
+            if pixels is not None and take is not None:
+                take(digest, pixels)
+    check_unreadable(unreadable, len(pictures))
+    return Content(
+        pictures=tuple(picture for picture, _ in readable),
+        hashes=tuple(digest for _, digest in readable),
+        unreadable=tuple(unreadable),
+    )

@@ -1,0 +1,478 @@
+"""Train a model from labelled pictures: the data, heads on frozen features, gradient steps, the model file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag import settings
+from phototag._version import __version__
+from phototag.audit.evaluate import judge_scores
+from phototag.audit.metrics import Metrics
+from phototag.decision import Thresholds
+from phototag.errors import DataError, ModelError, UsageError
+from phototag.imaging.preprocessing import Preprocessing
+from phototag.inference.names import Device, RuntimeName
+from phototag.inference.runtime import choose_target, machine
+from phototag.learning import backbones
+from phototag.learning.checkpoint import SUFFIX, ModelHeader, read_json_header, read_tensors, write_tensors
+from phototag.learning.config import Balance, TrainingConfig, Tune
+from phototag.learning.dataset import LabelledData, LabelledPicture, check_labels, load_data, split, training_taxonomy
+from phototag.learning.features import Content, FeatureExtractor, Features, data_digest, read_content
+from phototag.learning.registry import Model, model_path, open_model, set_active
+from phototag.records import Scores
+from phototag.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import torch
+
+    from phototag.learning.network import DualHead
+    from phototag.learning.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Balance", "TrainingConfig", "TrainingResult", "Tune", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained model, its metrics on the validation pictures, and whether Ctrl-C cut the run short."""
+
+    model: Model
+    metrics: Metrics
+    seconds: float
+    interrupted: bool = False
+
+
+def train(
+    data: str | Path,
+    *,
+    config: TrainingConfig | None = None,
+    output: str | Path | None = None,
+    val: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    activate: bool = True,
+) -> TrainingResult:
+    """Train a model from a folder superclass/subclass/* or a CSV, and write it to a model file.
+
+    Args:
+        data: The labelled pictures.
+        config: What and how to learn; None is the default.
+        output: A name in the models folder, or a file ending in .safetensors; None makes a name of data and backbone.
+        val: Labelled pictures for validation; None keeps a share of `data` apart, class by class.
+        resume: Go on with an interrupted run of the same data and configuration, if there is one.
+        overwrite: Replace an existing model, and forget an interrupted run.
+        activate: Make the new model the default one.
+
+    Returns:
+        The model with its validation metrics. After Ctrl-C it is the best one so far.
+
+    Raises:
+        DataError: the data is not usable.
+        ModelError: the backbone's weights cannot be had, or the model cannot be written.
+        UsageError: the configuration makes no sense, or the output exists already.
+    """
+    started = time.monotonic()
+    config = config or TrainingConfig()
+    pictures = _Pictures.load(Path(data), Path(val) if val is not None else None, config)
+    path = _choose_output(output, Path(data), config, resume=resume, overwrite=overwrite)
+    session = _Session.open(pictures, config)
+    log.info(
+        "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
+        len(pictures.training) + len(pictures.validation),
+        len(pictures.taxonomy.subclasses),
+        len(pictures.taxonomy.superclasses),
+        session.backbone_name,
+        session.tune,
+        session.device,
+    )
+    outcome = _fit_heads_only(session) if session.tune is Tune.HEADS else _fit_gradient(session, path, resume=resume)
+    thresholds = Thresholds()
+    metrics = judge_scores(outcome.validation, outcome.scores, pictures.taxonomy, thresholds)
+    seconds = time.monotonic() - started
+    header = ModelHeader(
+        backbone=session.backbone_name,
+        taxonomy=pictures.taxonomy,
+        preprocessing=session.preprocessing,
+        thresholds=thresholds,
+        metrics=metrics.scalars(),
+        record=session.record(outcome, seconds),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_tensors(path, outcome.tensors, header.to_json())
+    if not outcome.interrupted:
+        _state_path(path).unlink(missing_ok=True)
+    model = open_model(path)
+    if activate:
+        set_active(model)
+    return TrainingResult(model, metrics, seconds, outcome.interrupted)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Training and validation pictures, by path only. `kept_apart`: validation was split off the training data."""
+
+    taxonomy: Taxonomy
+    training: Sequence[LabelledPicture]
+    validation: Sequence[LabelledPicture]
+    kept_apart: bool
+
+    @classmethod
+    def load(cls, data: Path, val: Path | None, config: TrainingConfig) -> _Pictures:
+        labelled = _load(data)
+        taxonomy = training_taxonomy(labelled)
+        if val is None:
+            training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
+            return cls(taxonomy, training, validation, kept_apart=True)
+        other = _load(val)
+        check_labels(other, taxonomy)
+        return cls(taxonomy, labelled.pictures, other.pictures, kept_apart=False)
+
+
+def _load(source: Path) -> LabelledData:
+    data = load_data(source)
+    if data.ignored:
+        log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, data.ignored)
+    return data
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a way of training comes to: tensors of the whole network, and its scores of the validation pictures."""
+
+    tensors: Mapping[str, NDArray[np.float32]]
+    validation: Sequence[LabelledPicture]
+    scores: Scores
+    digest: str
+    details: Mapping[str, Any]
+    interrupted: bool = False
+
+
+@dataclass
+class _Session:
+    """One training run: the pictures, the configuration, and the backbone with its starting weights."""
+
+    pictures: _Pictures
+    config: TrainingConfig
+    backbone_name: str
+    backbone: torch.nn.Module
+    weights_origin: str
+    preprocessing: Preprocessing
+    device: Device
+    tune: Tune
+
+    @classmethod
+    def open(cls, pictures: _Pictures, config: TrainingConfig) -> _Session:
+        import torch
+
+        name = backbones.resolve_backbone(config.backbone)
+        device = choose_target(config.device, RuntimeName.TORCH).device
+        torch.manual_seed(config.seed)
+        backbone = backbones.create_backbone(name)
+        origin = "random"
+        if config.pretrained:
+            weights = backbones.load_weights(name, config.weights)
+            backbones.load_into(backbone, weights)
+            origin = weights.origin
+        tune = config.tune
+        if tune is Tune.AUTO:
+            # Random features are worth no heads; a CPU takes long for gradients.
+            tune = Tune.HEADS if device is Device.CPU and config.pretrained else Tune.FULL
+        preprocessing = backbones.default_preprocessing(backbone, config.img_size)
+        return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune)
+
+    def features(self, pictures: Sequence[LabelledPicture]) -> Features:
+        """Frozen features through the fastest runtime, from the cache where it has them."""
+        features = FeatureExtractor(
+            lambda: self.backbone,
+            self.preprocessing,
+            weights_digest=_digest_of(self.backbone),
+            target=choose_target(self.device),
+            workers=self.config.workers,
+        )(pictures)
+        _report_unreadable(features)
+        return features
+
+    def record(self, outcome: _Outcome, seconds: float) -> dict[str, Any]:
+        """The training record of the model file."""
+        import timm
+        import torch
+
+        return {
+            "configuration": self.config.to_json(),
+            "tune": str(self.tune),
+            "weights": self.weights_origin,
+            "data_digest": outcome.digest,
+            "training_pictures": len(self.pictures.training),
+            "validation_pictures": len(outcome.validation),
+            "seconds": round(seconds, 1),
+            "interrupted": outcome.interrupted,
+            "device": str(self.device),
+            "machine": machine(),
+            "versions": {
+                "phototag": __version__,
+                "torch": torch.__version__,
+                "timm": timm.__version__,
+                "numpy": np.__version__,
+            },
+            **outcome.details,
+        }
+
+
+def _digest_of(network: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _report_unreadable(content: Content) -> None:
+    for line in content.unreadable[:10]:
+        log.warning("skipped: %s", line)
+    if content.unreadable:
+        log.warning("%d pictures cannot be read and were skipped", len(content.unreadable))
+
+
+def _labels(pictures: Sequence[LabelledPicture], taxonomy: Taxonomy) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Superclass and subclass indexes [N]; -1 where the picture has no label of that level."""
+    return (
+        np.array([taxonomy.superclass_index.get(picture.superclass or "", -1) for picture in pictures], dtype=np.intp),
+        np.array([taxonomy.subclass_index.get(picture.subclass or "", -1) for picture in pictures], dtype=np.intp),
+    )
+
+
+@dataclass(frozen=True)
+class _FittedHeads:
+    """A network with heads fitted on the training part, and what its features say of both parts."""
+
+    network: DualHead
+    training: Features
+    validation: Features
+    scores: Scores
+    penalties: tuple[float, float]
+
+    @property
+    def digest(self) -> str:
+        return data_digest(
+            (*self.training.pictures, *self.validation.pictures), (*self.training.hashes, *self.validation.hashes)
+        )
+
+
+def _fit_heads(session: _Session) -> _FittedHeads:
+    from phototag.learning.heads import choose_head
+    from phototag.learning.network import DualHead
+
+    pictures, taxonomy = session.pictures, session.pictures.taxonomy
+    training, validation = session.features(pictures.training), session.features(pictures.validation)
+    classes = (len(taxonomy.superclasses), len(taxonomy.subclasses))
+    heads = []
+    for labels, unseen, count in zip(
+        _labels(training.pictures, taxonomy), _labels(validation.pictures, taxonomy), classes, strict=True
+    ):
+        known = unseen >= 0
+        heads.append(
+            choose_head(
+                training.values,
+                labels,
+                validation.values[known],
+                unseen[known],
+                classes=count,
+                balanced=session.config.balance is not Balance.NONE,
+            )
+        )
+    superclass, subclass = heads
+    network = DualHead(session.backbone, superclasses=classes[0], subclasses=classes[1])
+    network.set_heads(superclass.weight, superclass.bias, subclass.weight, subclass.bias)
+    scores = Scores(superclass.logits(validation.values), subclass.logits(validation.values))
+    return _FittedHeads(network, training, validation, scores, (superclass.penalty, subclass.penalty))
+
+
+def _fit_heads_only(session: _Session) -> _Outcome:
+    """Heads on frozen features.
+
+    Judged on the validation pictures, then, where those were split off the training data, fitted once more on all of
+    it: a fifth more pictures a class is worth more than a file that equals what was judged.
+    """
+    from phototag.learning.heads import fit_head
+    from phototag.learning.network import to_numpy
+
+    taxonomy = session.pictures.taxonomy
+    fitted = _fit_heads(session)
+    if session.pictures.kept_apart:
+        everything = (*fitted.training.pictures, *fitted.validation.pictures)
+        values = np.concatenate([fitted.training.values, fitted.validation.values])
+        superclass, subclass = (
+            fit_head(
+                values,
+                labels,
+                classes=classes,
+                penalty=penalty,
+                balanced=session.config.balance is not Balance.NONE,
+            )
+            for labels, classes, penalty in zip(
+                _labels(everything, taxonomy),
+                (len(taxonomy.superclasses), len(taxonomy.subclasses)),
+                fitted.penalties,
+                strict=True,
+            )
+        )
+        fitted.network.set_heads(superclass.weight, superclass.bias, subclass.weight, subclass.bias)
+    return _Outcome(
+        tensors=to_numpy(fitted.network),
+        validation=fitted.validation.pictures,
+        scores=fitted.scores,
+        digest=fitted.digest,
+        details={"penalties": list(fitted.penalties), "refitted_on_all": session.pictures.kept_apart},
+    )
+
+
+def _fit_gradient(session: _Session, path: Path, *, resume: bool) -> _Outcome:
+    """Gradient training from fitted heads, or from random ones where the backbone is random too."""
+    from phototag.learning.network import DualHead, to_numpy
+    from phototag.learning.trainer import Trainer
+
+    pictures, taxonomy = session.pictures, session.pictures.taxonomy
+    if session.config.pretrained:
+        fitted = _fit_heads(session)
+        network, training, validation = fitted.network, fitted.training.pictures, fitted.validation.pictures
+        digest = fitted.digest
+    else:
+        network = DualHead(
+            session.backbone, superclasses=len(taxonomy.superclasses), subclasses=len(taxonomy.subclasses)
+        )
+        both = read_content((*pictures.training, *pictures.validation), session.preprocessing, what="reading")
+        _report_unreadable(both)
+        readable = set(both.pictures)
+        training = tuple(picture for picture in pictures.training if picture in readable)
+        validation = tuple(picture for picture in pictures.validation if picture in readable)
+        digest = data_digest(both.pictures, both.hashes)
+    trainer = Trainer(
+        network,
+        taxonomy,
+        session.preprocessing,
+        training=training,
+        validation=validation,
+        config=replace(session.config, tune=session.tune),
+        device=session.device,
+    )
+    fingerprint = _fingerprint(session, digest)
+    state = _state_path(path)
+    if resume and state.exists():
+        _restore(trainer, state, fingerprint)
+    elif resume:
+        log.info("no interrupted run to resume: starting from the beginning")
+    interrupted = False
+    try:
+        trainer.fit(lambda current: _save_state(current, state, fingerprint))
+    except KeyboardInterrupt:
+        if not trainer.progress.history:
+            raise
+        interrupted = True
+        log.warning("interrupted: keeping the best model so far; go on with --resume")
+    best = trainer.best_network()
+    judged, scores = trainer.scores(best)
+    return _Outcome(
+        tensors=to_numpy(best),
+        validation=judged,
+        scores=scores,
+        digest=digest,
+        details={"curves": trainer.progress.history, "best_epoch": trainer.progress.best_epoch},
+        interrupted=interrupted,
+    )
+
+
+# -- output and interrupted runs
+
+
+def _choose_output(
+    output: str | Path | None, data: Path, config: TrainingConfig, *, resume: bool, overwrite: bool
+) -> Path:
+    """The file to write.
+
+    Raises:
+        UsageError: it exists, or an interrupted run lies beside it, and neither `resume` nor `overwrite` was said.
+    """
+    if output is None:
+        source = data.absolute()
+        stem = source.parent.name if source.suffix.lower() == ".csv" else source.name
+        clean = "".join(mark if mark.isalnum() or mark in "-_" else "_" for mark in stem).strip("_-") or "model"
+        return _free_name(f"{clean}-{config.backbone.split('.')[0]}", resume=resume)
+    path = model_path(output)
+    if path.suffix != SUFFIX:
+        raise UsageError(f"{path}: a model file ends in {SUFFIX}")
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder; name a file")
+    state = _state_path(path)
+    if overwrite and not resume:
+        state.unlink(missing_ok=True)
+    elif not resume:
+        if state.exists():
+            raise UsageError(f"{path}: an interrupted run lies beside it; --resume goes on, --overwrite starts anew")
+        if path.exists():
+            raise UsageError(f"{path}: exists already; use --overwrite, or another --output")
+    elif path.exists() and not state.exists() and not overwrite:
+        raise UsageError(f"{path}: complete already; nothing to resume")
+    return path
+
+
+def _free_name(stem: str, *, resume: bool) -> Path:
+    """The first name that is free; to resume, the one with an interrupted run."""
+    folder = settings.models_folder()
+    candidates = [folder / f"{stem}{SUFFIX}", *(folder / f"{stem}-{number}{SUFFIX}" for number in range(2, 10_000))]
+    if resume:
+        for path in candidates:
+            if _state_path(path).exists():
+                return path
+            if not path.exists():
+                break
+    for path in candidates:
+        if not path.exists() and not _state_path(path).exists():
+            return path
+    raise UsageError(f"{folder}: thousands of models named {stem}; use --output")
+
+
+def _state_path(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.run{SUFFIX}")
+
+
+def _fingerprint(session: _Session, digest: str) -> str:
+    """What has to be the same for a run to go on: data, classes and configuration."""
+    configuration = session.config.to_json()
+    for irrelevant in ("workers", "device"):
+        configuration.pop(irrelevant)
+    described = json.dumps([configuration, session.backbone_name, digest, session.pictures.taxonomy.digest])
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def _save_state(trainer: Trainer, path: Path, fingerprint: str) -> None:
+    tensors, values = trainer.state()
+    arrays = {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
+    write_tensors(path, arrays, {"run": fingerprint, **values})
+
+
+def _restore(trainer: Trainer, path: Path, fingerprint: str) -> None:
+    import torch
+
+    try:
+        values = read_json_header(path)
+        arrays = read_tensors(path)
+    except ModelError as error:
+        raise ModelError(f"{error}; --overwrite starts anew") from error
+    if not isinstance(values, dict) or values.get("run") != fingerprint:
+        raise DataError(
+            f"{path}: an interrupted run with other data or options; use the same ones, or start anew with --overwrite"
+        )
+    trainer.restore({name: torch.from_numpy(array) for name, array in arrays.items()}, values)
+    log.info("resumed after epoch %d of %d", trainer.progress.epoch, trainer.config.epochs)
