@@ -1,0 +1,1 @@
+"""One module for each schema, numbered. A released one is never changed."""

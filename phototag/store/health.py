@@ -1,0 +1,234 @@
+"""What a database holds, and whether it is sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import DatabaseError
+
+from phototag.errors import StoreError, TaxonomyError
+from phototag.records import PhotoState, Rank, Source
+from phototag.store import query as queries
+from phototag.store.backup import default_backup_path, write_backup
+from phototag.store.engine import translate, translated, untrusted_rows
+from phototag.store.location import parse
+from phototag.store.opening import opened, opened_current
+from phototag.store.schema import HEAD
+from phototag.store.tables import models, photos, predictions, runs, tags
+from phototag.taxonomy import Taxonomy
+
+_MOST_PROBLEMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model that tagged something here."""
+
+    id: int
+    hash: str
+    name: str
+    backbone: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run of a command that wrote here. `finished_at` is None while it goes on, and when it was killed."""
+
+    id: int
+    kind: str
+    started_at: datetime
+    finished_at: datetime | None
+    counts: Mapping[str, int] | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a database holds. `size_bytes` and `journal_mode` are None where the dialect has no such thing."""
+
+    location: str
+    revision: str
+    size_bytes: int | None
+    journal_mode: str | None
+    photos: Mapping[PhotoState, int]
+    tags_by_rank: Mapping[Rank, int]
+    tags_by_source: Mapping[Source, int]
+    predictions: int
+    models: tuple[ModelInfo, ...]
+    last_run: RunInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check found. `pending` photos are readable and not tagged yet, which is no problem."""
+
+    location: str
+    revision: str
+    problems: tuple[str, ...]
+    photos: int
+    tags: int
+    pending: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def info(location: str | Path | None = None) -> Info:
+    """Describe a database.
+
+    Raises:
+        SchemaError: its schema is older or newer.
+        StoreError: there is none, or it cannot be read.
+    """
+    place = parse(location)
+    with opened_current(place) as engine, untrusted_rows(place), engine.connect() as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
+        return Info(
+            location=place.shown,
+            revision=HEAD,
+            size_bytes=place.path.stat().st_size if place.path is not None else None,
+            journal_mode=str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()) if is_sqlite else None,
+            photos={PhotoState(key): number for key, number in _counts(connection, photos.c.state)},
+            tags_by_rank={Rank(key): number for key, number in _counts(connection, tags.c.rank)},
+            tags_by_source={Source(key): number for key, number in _counts(connection, tags.c.source)},
+            predictions=_count(connection, select(func.count()).select_from(predictions)),
+            models=known_models(connection),
+            last_run=_last_run(connection),
+        )
+
+
+def check(location: str | Path | None = None) -> CheckReport:
+    """Check a database from the file's structure up to what its rows say.
+
+    Raises:
+        StoreError: there is none, or it cannot be opened at all.
+    """
+    place = parse(location)
+    with opened(place) as (engine, have), translated(place):
+        problems: list[str] = []
+        numbers = (0, 0, 0)
+        try:
+            with engine.connect() as connection:
+                if connection.dialect.name == "sqlite":
+                    problems += _structure(connection)
+                if have != HEAD:
+                    problems.append(f"schema {have}, this phototag needs {HEAD}; run: phototag db upgrade")
+                else:
+                    numbers = _numbers(connection)
+                    problems += _contradictions(connection)
+                    for _ in queries.find(connection, queries.Query()):
+                        pass  # reading every row proves that every value is one that phototag writes
+        except DatabaseError as error:
+            problems.append(str(translate(error, place)))
+        except (ValueError, TypeError, LookupError) as error:
+            problems.append(f"holds a row that phototag did not write: {error}")
+        return CheckReport(
+            location=place.shown,
+            revision=have,
+            problems=tuple(problems),
+            photos=numbers[0],
+            tags=numbers[1],
+            pending=numbers[2],
+        )
+
+
+def backup(location: str | Path | None = None, target: Path | None = None, *, overwrite: bool = False) -> Path:
+    """Copy a database, while others may use it, to `target`: a file, a folder, or None for a name beside it.
+
+    Raises:
+        StoreError: there is no database, the target exists, or the copy cannot be written or proves damaged.
+    """
+    place = parse(location)
+    if place.path is None:
+        raise StoreError(f"{place.shown}: not an SQLite file; back it up with its own tools, such as pg_dump")
+    with opened(place) as (_, have):
+        own_name = default_backup_path(place.path, have)
+    if target is None:
+        target = own_name
+    elif target.is_dir():
+        target = target / own_name.name
+    return write_backup(place, target.expanduser().absolute(), overwrite=overwrite)
+
+
+def known_models(connection: Connection) -> tuple[ModelInfo, ...]:
+    """Every model that tagged something, oldest first."""
+    statement = select(models.c.id, models.c.hash, models.c.name, models.c.backbone, models.c.created_at).order_by(
+        models.c.id
+    )
+    return tuple(ModelInfo(*row) for row in connection.execute(statement))
+
+
+def _count(connection: Connection, statement: Any) -> int:
+    return int(connection.execute(statement).scalar_one())
+
+
+def _counts(connection: Connection, column: Any) -> Iterator[tuple[str, int]]:
+    for row in connection.execute(select(column, func.count()).group_by(column).order_by(column)):
+        yield row[0], int(row[1])
+
+
+def _last_run(connection: Connection) -> RunInfo | None:
+    statement = select(
+        runs.c.id, runs.c.kind, runs.c.started_at, runs.c.finished_at, runs.c.counts, runs.c.error
+    ).order_by(runs.c.id.desc())
+    row = connection.execute(statement.limit(1)).one_or_none()
+    return None if row is None else RunInfo(*row)
+
+
+def _structure(connection: Connection) -> Iterator[str]:
+    for (line,) in connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST_PROBLEMS})"):
+        if line != "ok":
+            yield f"damaged: {line}; go back to a backup"
+    for row in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(_MOST_PROBLEMS):
+        yield f"row {row[1]} of {row[0]} points to a row of {row[2]} that is not there"
+
+
+def _numbers(connection: Connection) -> tuple[int, int, int]:
+    pending = (
+        select(func.count())
+        .select_from(photos)
+        .outerjoin(tags, tags.c.photo_id == photos.c.id)
+        .where(
+            photos.c.state == PhotoState.OK.value,
+            photos.c.content_hash.is_not(None),
+            tags.c.photo_id.is_(None),
+        )
+    )
+    return (
+        _count(connection, select(func.count()).select_from(photos)),
+        _count(connection, select(func.count()).select_from(tags)),
+        _count(connection, pending),
+    )
+
+
+def _contradictions(connection: Connection) -> Iterator[str]:
+    """Tags of a model that its own taxonomy does not know, one line for each pair of labels."""
+    for model in connection.execute(select(models.c.id, models.c.name, models.c.taxonomy)):
+        try:
+            taxonomy = Taxonomy.from_json(model.taxonomy)
+        except TaxonomyError as error:
+            yield f"model {model.name!r} has no usable taxonomy: {error}"
+            continue
+        pairs = (
+            select(tags.c.superclass, tags.c.subclass, func.count())
+            .where(tags.c.model_id == model.id, tags.c.superclass.is_not(None))
+            .group_by(tags.c.superclass, tags.c.subclass)
+        )
+        for superclass, subclass, number in connection.execute(pairs):
+            label = superclass if subclass is None else f"{superclass}/{subclass}"
+            if not _knows(taxonomy, superclass, subclass):
+                yield f"{number} photos are tagged {label!r}, which model {model.name!r} does not know"
+
+
+def _knows(taxonomy: Taxonomy, superclass: str, subclass: str | None) -> bool:
+    if subclass is None:
+        return superclass in taxonomy.superclass_index
+    return subclass in taxonomy.subclass_index and taxonomy.parent(subclass) == superclass

@@ -1,0 +1,89 @@
+"""Where a database lies: an SQLite file, the memory, or an SQLAlchemy URL of another dialect."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from phototag import settings
+from phototag.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a database lies. `path` for an SQLite file, `url` for another dialect, neither for the memory.
+
+    `shown` names it in messages and never holds a password. `is_default` says that phototag chose the place,
+    and so may make its folder.
+    """
+
+    shown: str
+    path: Path | None = None
+    url: URL | None = None
+    is_default: bool = False
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the database lives and dies with its one connection."""
+        return self.path is None and self.url is None
+
+    @property
+    def lock_path(self) -> Path | None:
+        """The file whose lock is the right to write; None for a database in memory, which nobody shares."""
+        if self.path is not None:
+            # Through a link or by its own name, it is one database.
+            real = self.path.resolve()
+            return real.with_name(f"{real.name}.lock")
+        if self.url is not None:
+            # With the password left out: it may change while the database stays the same.
+            name = hashlib.sha256(self.url.set(password=None).render_as_string().encode()).hexdigest()[:16]
+            return settings.data_folder() / f"{name}.lock"
+        return None
+
+
+def parse(location: str | Path | Location | None) -> Location:
+    """Read a location: nothing is the default, a text with '://' is a URL, anything else is a path.
+
+    Raises:
+        StoreError: the URL cannot be understood, or needs an SQLite feature that phototag does not offer.
+    """
+    if isinstance(location, Location):
+        return location
+    if location is None:
+        path = settings.default_database()
+        return Location(shown=str(path), path=path, is_default=True)
+    if isinstance(location, str) and "://" in location:
+        return _parse_url(location)
+    if not str(location):
+        raise StoreError("the database has an empty name; give a file, or leave --db away for the default")
+    path = Path(location).expanduser().absolute()
+    return Location(shown=_printable(path), path=path)
+
+
+def _parse_url(text: str) -> Location:
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except (ArgumentError, ValueError):
+        # Neither the text nor the parser's own words: both may quote the password.
+        scheme = text.partition("://")[0]
+        raise StoreError(
+            f"{scheme}://…: not a database URL; write it like postgresql+psycopg://user:password@host/name"
+        ) from None
+    if backend != "sqlite":
+        shown = URL.create(url.drivername, url.username, None, url.host, url.port, url.database)
+        return Location(shown=shown.render_as_string(), url=url)
+    if url.get_driver_name() != "pysqlite" or url.query or (url.database or "").startswith("file:"):
+        raise StoreError(f"{backend}://…: phototag opens SQLite files itself; give the plain path of the file")
+    if url.database in (None, "", ":memory:"):
+        return Location(shown="sqlite://")
+    path = Path(url.database or "").expanduser().absolute()
+    return Location(shown=_printable(path), path=path)
+
+
+def _printable(path: Path) -> str:
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")

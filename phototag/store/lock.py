@@ -1,0 +1,154 @@
+"""The right to write to a database: held by one process at a time, and the others are told by whom.
+
+SQLite up to 3.51.2 can corrupt a database in WAL mode that two connections write to, and two taggers at once
+would only do the same work twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from phototag.errors import LockedError, StoreError
+from phototag.store.location import Location
+
+# The holder writes who it is just after it got the lock: wait that long for the note before doing without it.
+_NOTE_WAIT_SECONDS = 0.25
+
+
+@contextmanager
+def holding(location: Location, command: str) -> Iterator[None]:
+    """Hold the right to write to `location`, for the command "phototag `command`".
+
+    Raises:
+        LockedError: another process has it.
+        StoreError: the lock cannot be made there.
+    """
+    path = location.lock_path
+    if path is None:
+        yield
+        return
+    if location.url is not None or location.is_default:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{path.parent}: cannot be made: {error.strerror}; name a database elsewhere with --db, "
+                "or another home with PHOTOTAG_HOME"
+            ) from error
+    lock = WriteLock(path, location.shown)
+    lock.acquire(command)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds the lock, as far as it said."""
+
+    pid: int
+    host: str
+    command: str
+    since: datetime
+
+
+class WriteLock:
+    """An operating-system lock on `path`, with a note beside it of who holds it.
+
+    The lock decides, the note only informs: after a kill -9 the note is stale and the lock is free.
+    """
+
+    def __init__(self, path: Path, shown: str) -> None:
+        # Here, and not at the top: reading needs no lock, and this import would cost every query its time.
+        from filelock import FileLock
+
+        self._note = path.with_name(f"{path.name}.json")
+        self._shown = shown
+        # Not thread-local: a command may open the store in one thread and write from another.
+        self._lock = FileLock(path, thread_local=False)
+
+    def acquire(self, command: str) -> None:
+        """Take the lock at once or not at all.
+
+        Raises:
+            LockedError: another process (or another Store) has it.
+            StoreError: the lock's file cannot be made here.
+        """
+        from filelock import Timeout
+
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise LockedError(self._refusal()) from error
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(
+                f"{self._shown}: cannot be written to, since {self._lock.lock_file} cannot be locked: "
+                f"{reason}; check the permissions of the folder, or name another database with --db"
+            ) from error
+        self._leave_note(command)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        try:
+            self._note.unlink(missing_ok=True)
+        except OSError:
+            pass  # a stale note does no harm
+        finally:
+            self._lock.release()
+
+    def holder(self) -> Holder | None:
+        """What the note says; None when there is none that can be understood."""
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            return Holder(
+                pid=int(note["pid"]),
+                host=_plain(note["host"]),
+                command=_plain(note["command"]),
+                since=datetime.fromisoformat(note["since"]).astimezone(),
+            )
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+            return None
+
+    def _leave_note(self, command: str) -> None:
+        note = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "command": command.removeprefix("phototag "),
+            "since": datetime.now(UTC).isoformat(),
+        }
+        half = self._note.with_name(f"{self._note.name}.{os.getpid()}")
+        try:
+            half.write_text(json.dumps(note), encoding="utf-8")
+            half.replace(self._note)
+        except OSError:
+            # On a full disk the lock still counts; the other process only hears less.
+            return
+
+    def _refusal(self) -> str:
+        give_up = time.monotonic() + _NOTE_WAIT_SECONDS
+        while (holder := self.holder()) is None and time.monotonic() < give_up:
+            time.sleep(0.02)
+        if holder is None:
+            return f"{self._shown}: another process is writing to this database; wait for it to finish"
+        same_day = holder.since.date() == datetime.now().astimezone().date()
+        since = holder.since.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
+        return (
+            f"{self._shown}: 'phototag {holder.command}' "
+            f"(process {holder.pid} on {holder.host}, since {since}) is writing to this database; "
+            "wait for it to finish"
+        )
+
+
+def _plain(value: object) -> str:
+    """A text that cannot steer a terminal."""
+    return "".join(character for character in str(value) if character.isprintable())[:80]

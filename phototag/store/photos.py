@@ -1,0 +1,178 @@
+"""Rows of photos: how paths and stat values are stored, and what is known of those under some folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, Select, select
+
+from phototag.errors import StoreError
+from phototag.records import FailureKind, Photo, PhotoState, Source
+from phototag.store.tables import photos, tags
+
+T = TypeVar("T")
+
+# Well below the number of parameters that SQLite and PostgreSQL take in one statement.
+CHUNK_ROWS = 500
+PAGE_ROWS = 4096
+_SEPARATOR = os.sep.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPhoto:
+    """What the database knows of one photo. Stat values are as `os.stat` gave them, `inode` modulo 2**64.
+
+    `tag_model_id` and `tag_source` are None when the photo has no tag; `tag_model_id` also when a human gave
+    it.
+    """
+
+    id: int
+    path_bytes: bytes
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+    content_hash: bytes | None
+    state: PhotoState
+    error_kind: FailureKind | None
+    attempts: int
+    tag_model_id: int | None
+    tag_source: Source | None
+
+    @property
+    def path(self) -> Path:
+        """The photo's absolute path."""
+        return Path(os.fsdecode(self.path_bytes))
+
+    def matches(self, photo: Photo) -> bool:
+        """Whether size, times and inode are those of `photo`: the file has not been touched since."""
+        known = (self.size_bytes, self.modified_ns, self.changed_ns, signed_64(self.inode))
+        stat = stat_values(photo)
+        return known == (stat["size_bytes"], stat["modified_ns"], stat["changed_ns"], stat["inode"])
+
+
+def signed_64(number: int) -> int:
+    """`number` modulo 2**64, as the signed number a database column holds."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def path_key(path: Path) -> bytes:
+    """What the operating system calls `path`, which need not be UTF-8.
+
+    Raises:
+        StoreError: the path is not absolute.
+    """
+    if not path.is_absolute():
+        raise StoreError(f"{clean_text(str(path))}: the store keeps absolute paths only; give it Path.absolute()")
+    return os.fsencode(path)
+
+
+def clean_text(text: str) -> str:
+    """`text` fit for a text column: without the surrogates that file names leave which are not UTF-8."""
+    return "".join("\ufffd" if "\ud800" <= mark <= "\udfff" or mark == "\0" else mark for mark in text)
+
+
+def stat_values(photo: Photo) -> dict[str, int]:
+    """The stat columns of `photo`. Times after the year 2262 and large inodes wrap around."""
+    return {
+        "size_bytes": signed_64(photo.size_bytes),
+        "modified_ns": signed_64(photo.modified_ns),
+        "changed_ns": signed_64(photo.changed_ns),
+        "inode": signed_64(photo.inode),
+    }
+
+
+def path_values(photo: Photo) -> dict[str, Any]:
+    """The path columns of `photo`."""
+    return {"path_bytes": path_key(photo.path), "path_text": clean_text(str(photo.path))}
+
+
+def chunked(items: Sequence[T], size: int = CHUNK_ROWS) -> Iterator[Sequence[T]]:
+    """`items` in pieces that fit into one statement."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def path_ranges(root: Path) -> tuple[tuple[bytes, bytes], ...]:
+    """The half-open ranges of path bytes that are exactly `root` itself and everything under it.
+
+    Ranges, not LIKE: they use the index, and know nothing of wildcards and letter case. As "/a/b-c" sorts
+    between "/a/b" and "/a/b/c", one range would not do.
+    """
+    # A relative root is one that a person typed: abspath folds its "..", which no stored path has.
+    key = os.fsencode(root if root.is_absolute() else os.path.abspath(root))  # noqa: PTH100
+    stem = key.removesuffix(_SEPARATOR)
+    after = stem + bytes([_SEPARATOR[0] + 1])
+    return (key, key + b"\0"), (stem + _SEPARATOR, after)
+
+
+def merged_ranges(roots: Sequence[Path]) -> list[tuple[bytes, bytes]]:
+    """The ranges of all `roots` in ascending order, none overlapping another."""
+    ranges = (pair for root in roots for pair in path_ranges(root))
+    merged: list[tuple[bytes, bytes]] = []
+    # The wider first where two start alike. Ranges of paths nest or lie apart, they never cross.
+    for start, end in sorted(ranges, key=lambda pair: (pair[0], pair[1] == pair[0] + b"\0")):
+        if not merged or end > merged[-1][1]:
+            merged.append((start, end))
+    return merged
+
+
+def known_page(connection: Connection, start: bytes, end: bytes) -> list[KnownPhoto]:
+    """The first known photos whose path bytes lie in [start, end), at most a page, in order."""
+    statement = (
+        _known()
+        .where(photos.c.path_bytes >= start, photos.c.path_bytes < end)
+        .order_by(photos.c.path_bytes)
+        .limit(PAGE_ROWS)
+    )
+    return [_from_row(row) for row in connection.execute(statement)]
+
+
+def find(connection: Connection, photo: Path | int) -> KnownPhoto | None:
+    """The photo with that path or id."""
+    if isinstance(photo, int):
+        statement = _known().where(photos.c.id == photo)
+    else:
+        statement = _known().where(photos.c.path_bytes == path_key(photo))
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else _from_row(row)
+
+
+def _known() -> Select[Any]:
+    columns = [photos.c[name] for name in _COLUMNS]
+    return select(*columns, tags.c.model_id, tags.c.source).outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
+
+
+_COLUMNS = (
+    "id",
+    "path_bytes",
+    "size_bytes",
+    "modified_ns",
+    "changed_ns",
+    "inode",
+    "content_hash",
+    "state",
+    "error_kind",
+    "attempts",
+)
+
+
+def _from_row(row: Row[Any]) -> KnownPhoto:
+    return KnownPhoto(
+        id=row.id,
+        path_bytes=bytes(row.path_bytes),
+        size_bytes=row.size_bytes,
+        modified_ns=row.modified_ns,
+        changed_ns=row.changed_ns,
+        inode=row.inode % 2**64,
+        content_hash=None if row.content_hash is None else bytes(row.content_hash),
+        state=PhotoState(row.state),
+        error_kind=None if row.error_kind is None else FailureKind(row.error_kind),
+        attempts=row.attempts,
+        tag_model_id=row.model_id,
+        tag_source=None if row.source is None else Source(row.source),
+    )

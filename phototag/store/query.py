@@ -1,0 +1,175 @@
+"""Which photos are wanted, as one frozen record, and the one statement that finds them."""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
+
+from phototag.errors import UsageError
+from phototag.records import PhotoState, Rank, Source, TaggedPhoto
+from phototag.store.photos import path_ranges
+from phototag.store.tables import models, photos, tags
+
+FEWEST_HASH_DIGITS = 8
+_ROWS_AT_ONCE = 1000
+
+
+class SortKey(StrEnum):
+    """What the rows of a query are sorted by."""
+
+    PATH = "path"
+    TAGGED = "tagged"
+    SUPERCLASS_SCORE = "superclass_score"
+    SUBCLASS_SCORE = "subclass_score"
+    NOVELTY = "novelty"
+
+
+_COLUMN_OF: dict[SortKey, ColumnElement[Any]] = {
+    SortKey.PATH: photos.c.path_bytes,
+    SortKey.TAGGED: tags.c.tagged_at,
+    SortKey.SUPERCLASS_SCORE: tags.c.superclass_score,
+    SortKey.SUBCLASS_SCORE: tags.c.subclass_score,
+    SortKey.NOVELTY: tags.c.novelty,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which photos are wanted; what is None, False or absent asks for nothing.
+
+    `subclass` may be written in full, "bird/rooster". `novel`: only tagged photos whose rank is not subclass.
+    `min_score` is compared with the score of the tag's own rank (of the best superclass where the rank is
+    none). `model` is a name, or at least 8 digits that a model's hash begins with. `since`: tagged then or
+    later. Rows without the value sorted by come last, and equal rows are sorted by path.
+
+    Raises:
+        UsageError: a number is out of range, or `since` has no time zone.
+    """
+
+    superclass: str | None = None
+    subclass: str | None = None
+    novel: bool = False
+    min_score: float | None = None
+    under: Path | None = None
+    source: Source | None = None
+    state: PhotoState | None = None
+    model: str | None = None
+    since: datetime | None = None
+    limit: int | None = None
+    sort: SortKey = SortKey.PATH
+    descending: bool = False
+
+    def __post_init__(self) -> None:
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise UsageError(f"a score lies between 0 and 1, not {self.min_score}")
+        if self.limit is not None and self.limit < 0:
+            raise UsageError(f"a limit is 0 or more, not {self.limit}")
+        if self.since is not None and self.since.tzinfo is None:
+            raise UsageError(f"{self.since} has no time zone; use datetime.astimezone()")
+
+
+def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
+    """The wanted photos, fetched a few at a time."""
+    statement = _select(query).execution_options(yield_per=_ROWS_AT_ONCE)
+    for row in connection.execute(statement):
+        yield _from_row(row)
+
+
+def count(connection: Connection, query: Query) -> int:
+    """How many photos are wanted, whatever the limit."""
+    statement = _joined(select(func.count())).where(*_conditions(query))
+    return int(connection.execute(statement).scalar_one())
+
+
+def _select(query: Query) -> Select[Any]:
+    column = _COLUMN_OF[query.sort]
+    order = (column.desc() if query.descending else column.asc()).nulls_last()
+    columns = select(
+        photos.c.path_bytes,
+        photos.c.state,
+        photos.c.error,
+        tags.c.superclass,
+        tags.c.subclass,
+        tags.c.rank,
+        tags.c.superclass_score,
+        tags.c.subclass_score,
+        tags.c.novelty,
+        tags.c.source,
+        tags.c.tagged_at,
+        models.c.name.label("model"),
+    )
+    statement = _joined(columns).where(*_conditions(query))
+    if query.sort is SortKey.PATH:
+        # The path is never null, and saying nothing of nulls lets SQLite walk along the index.
+        statement = statement.order_by(column.desc() if query.descending else column.asc())
+    else:
+        statement = statement.order_by(order, photos.c.path_bytes)
+    return statement if query.limit is None else statement.limit(query.limit)
+
+
+def _joined(columns: Select[Any]) -> Select[Any]:
+    return (
+        columns.select_from(photos)
+        .outerjoin(tags, tags.c.photo_id == photos.c.id)
+        .outerjoin(models, models.c.id == tags.c.model_id)
+    )
+
+
+def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
+    superclass, subclass = query.superclass, query.subclass
+    if superclass is not None:
+        yield tags.c.superclass == superclass
+    if subclass is not None:
+        parent, slash, name = subclass.partition("/")
+        if slash:
+            yield tags.c.superclass == parent
+        yield tags.c.subclass == (name if slash else subclass)
+    if query.novel:
+        yield tags.c.rank != Rank.SUBCLASS.value
+    if query.min_score is not None:
+        score = case((tags.c.rank == Rank.SUBCLASS.value, tags.c.subclass_score), else_=tags.c.superclass_score)
+        yield score >= query.min_score
+    if query.under is not None:
+        yield or_(
+            *((photos.c.path_bytes >= start) & (photos.c.path_bytes < end) for start, end in path_ranges(query.under))
+        )
+    if query.source is not None:
+        yield tags.c.source == query.source.value
+    if query.state is not None:
+        yield photos.c.state == query.state.value
+    if query.model is not None:
+        yield _model_is(query.model)
+    if query.since is not None:
+        yield tags.c.tagged_at >= query.since
+
+
+def _model_is(wanted: str) -> ColumnElement[bool]:
+    same_name = models.c.name == wanted
+    if len(wanted) < FEWEST_HASH_DIGITS or not set(wanted) <= set(string.hexdigits):
+        return same_name
+    return or_(same_name, func.substr(models.c.hash, 1, len(wanted)) == wanted.lower())
+
+
+def _from_row(row: Row[Any]) -> TaggedPhoto:
+    return TaggedPhoto(
+        path=Path(os.fsdecode(row.path_bytes)),
+        superclass=row.superclass,
+        subclass=row.subclass,
+        rank=None if row.rank is None else Rank(row.rank),
+        superclass_score=row.superclass_score,
+        subclass_score=row.subclass_score,
+        novelty=row.novelty,
+        source=None if row.source is None else Source(row.source),
+        model=row.model,
+        tagged_at=row.tagged_at,
+        state=PhotoState(row.state),
+        error=row.error,
+    )

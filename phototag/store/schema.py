@@ -1,0 +1,265 @@
+"""Which schema a database has, making it, and bringing an older one up to date.
+
+Importing this imports no alembic: a query only compares two short texts. The migrations themselves live in
+`phototag.migrations`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, inspect
+
+from phototag.errors import LockedError, SchemaError, StoreError
+from phototag.store.backup import default_backup_path, write_backup
+from phototag.store.engine import (
+    WRITES,
+    Access,
+    driver_connection,
+    make_engine,
+    translated,
+    unopenable,
+    use_wal,
+)
+from phototag.store.location import Location, parse
+from phototag.store.lock import holding
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# Every released schema, oldest first. A test compares them with the migrations.
+REVISIONS = ("0001",)
+HEAD = REVISIONS[-1]
+
+_VERSION_TABLE = "alembic_version"
+_CREATION_WAIT_SECONDS = 60.0
+# alembic keeps the context of a migration in module globals.
+_alembic_in_use = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeReport:
+    """What an upgrade did. `backup` is None when there was nothing to do, or no SQLite file."""
+
+    before: str
+    after: str
+    backup: Path | None
+
+
+def revision(connection: Connection, location: Location) -> str | None:
+    """The database's schema; None when it has no tables yet.
+
+    Raises:
+        StoreError: the tables are those of another program, or the schema's mark is lost.
+    """
+    tables = set(inspect(connection).get_table_names())
+    if not tables:
+        return None
+    if _VERSION_TABLE not in tables or not ({"photos", "tags"} <= tables or tables == {_VERSION_TABLE}):
+        raise StoreError(f"{location.shown}: is a database of another program; name another file with --db")
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
+    if not found and tables == {_VERSION_TABLE}:
+        return None
+    if len(found) != 1:
+        raise SchemaError(
+            f"{location.shown}: does not say which schema it has; go back to a backup (phototag db backup makes them)"
+        )
+    return str(found[0])
+
+
+def require_current(have: str, location: Location) -> None:
+    """Raise unless schema `have` is the one this phototag works with.
+
+    Raises:
+        SchemaError: it is older, or from a newer phototag.
+    """
+    if have == HEAD:
+        return
+    if have in REVISIONS:
+        raise SchemaError(f"{location.shown}: schema {have}, this phototag needs {HEAD}; run: phototag db upgrade")
+    raise _newer(have, HEAD, location)
+
+
+def _newer(have: str, known: str, location: Location) -> SchemaError:
+    return SchemaError(
+        f"{location.shown}: schema {have!r} was made by a newer phototag, this one knows up to {known}; "
+        "upgrade phototag (pip install --upgrade phototag)"
+    )
+
+
+def create(location: Location) -> None:
+    """Make the tables of a new database; when another process is making them, wait for it.
+
+    Raises:
+        LockedError: another process has held the lock for a minute without making the tables.
+        StoreError: the database cannot be made there.
+    """
+    _prepare_folder(location)
+    give_up = time.monotonic() + _CREATION_WAIT_SECONDS
+    while True:
+        try:
+            with holding(location, "database setup"), _engine(location, Access.CREATE) as engine:
+                if _current(engine, location) is None:
+                    migrate(engine, location)
+                return
+        except LockedError:
+            # Whoever holds the lock is making the tables, or made them and writes already.
+            with _engine(location, Access.CREATE) as engine:
+                if _current(engine, location) is not None:
+                    return
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
+
+
+def upgrade(location: str | Path | Location | None, *, scripts: Path | None = None) -> UpgradeReport:
+    """Bring a database to the newest schema, after a backup if it is an SQLite file. Failing changes nothing.
+
+    `scripts` is the folder of migrations; the default are phototag's own.
+
+    Raises:
+        LockedError: another process is writing to it.
+        SchemaError: it was made by a newer phototag, or a migration fails.
+        StoreError: there is no database, or it cannot be written.
+    """
+    place = parse(location)
+    if place.in_memory:
+        raise StoreError("sqlite://: a database in memory is always new; name a file to upgrade")
+    if place.path is not None and not place.path.is_file():
+        raise missing(place)
+    with holding(place, "db upgrade"), _engine(place, Access.WRITE) as engine:
+        before = _current(engine, place)
+        if before is None:
+            raise missing(place)
+        known = known_revisions(scripts)
+        if before not in known:
+            raise _newer(before, known[-1], place)
+        if before == known[-1]:
+            return UpgradeReport(before=before, after=before, backup=None)
+        backup = None
+        if place.path is not None:
+            backup = write_backup(place, default_backup_path(place.path, before), overwrite=False)
+        try:
+            migrate(engine, place, scripts=scripts)
+        except StoreError as error:
+            raise SchemaError(
+                f"upgrade from {before} to {known[-1]} failed and changed nothing: {error}"
+                + (f"; a backup is at {backup}" if backup else "")
+            ) from error
+        after = _current(engine, place)
+        return UpgradeReport(before=before, after=after or before, backup=backup)
+
+
+def migrate(engine: Engine, location: Location, *, scripts: Path | None = None) -> None:
+    """Run the migrations up to the newest, in one transaction. The caller holds the write lock.
+
+    Raises:
+        StoreError: a migration fails, or leaves rows that point nowhere; nothing is changed then.
+    """
+    from alembic import command
+    from alembic.util import CommandError
+
+    with translated(location), engine.connect() as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
+        if is_sqlite:
+            raw = driver_connection(connection)
+            use_wal(raw)
+            # SQLite changes a table by making it anew and dropping the old one, which would delete every row
+            # that points to it. Inside a transaction this line would do nothing.
+            raw.execute("PRAGMA foreign_keys=OFF")
+        writer = connection.execution_options(**{WRITES: True})
+        try:
+            with _alembic_in_use, writer.begin(), _config(scripts) as config:
+                config.attributes["connection"] = writer
+                command.upgrade(config, "head")
+                if is_sqlite:
+                    _check_references(writer, location)
+        except CommandError as error:
+            raise SchemaError(f"{location.shown}: {error}") from error
+        finally:
+            if is_sqlite:
+                raw.execute("PRAGMA foreign_keys=ON")
+
+
+def known_revisions(scripts: Path | None = None) -> tuple[str, ...]:
+    """The revisions of the migrations in `scripts`, oldest first. Imports alembic."""
+    from alembic.script import ScriptDirectory
+
+    with _config(scripts) as config:
+        found = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    return tuple(reversed(found))
+
+
+def missing(location: Location) -> StoreError:
+    """The error for a database that is not there yet."""
+    path = location.path
+    if path is not None and (path.is_dir() or not path.parent.is_dir()) and not location.is_default:
+        return StoreError(unopenable(location))
+    return StoreError(f"no database yet at {location.shown}; run: phototag tag FOLDER")
+
+
+def _current(engine: Engine, location: Location) -> str | None:
+    with translated(location), engine.connect() as connection:
+        return revision(connection, location)
+
+
+def _prepare_folder(location: Location) -> None:
+    path = location.path
+    if path is None or location.is_default:
+        return  # the lock makes the default folder
+    if path.is_dir() or not path.parent.is_dir():
+        raise StoreError(unopenable(location))
+
+
+@contextmanager
+def _engine(location: Location, access: Access) -> Iterator[Engine]:
+    engine = make_engine(location, access=access)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _check_references(connection: Connection, location: Location) -> None:
+    orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if orphans:
+        names = sorted({str(orphan[0]) for orphan in orphans})
+        where = f"{len(orphans)} rows of {', '.join(names)}"
+        raise StoreError(f"{location.shown}: {where} would point to rows that are not there")
+
+
+@contextmanager
+def _config(scripts: Path | None) -> Iterator[Config]:
+    from alembic.config import Config
+
+    with _scripts_folder() if scripts is None else _as_is(scripts) as folder:
+        config = Config()
+        # The value goes through a config parser, where % is special.
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        yield config
+
+
+@contextmanager
+def _as_is(folder: Path) -> Iterator[Path]:
+    yield folder
+
+
+@contextmanager
+def _scripts_folder() -> Iterator[Path]:
+    try:
+        package: Any = importlib.import_module("phototag.migrations")
+    except ModuleNotFoundError:
+        # A checkout that was never installed: the folder lies beside the package.
+        yield Path(__file__).parents[2] / "migrations"
+        return
+    with resources.as_file(resources.files(package)) as folder:
+        yield folder
