@@ -119,9 +119,7 @@ def _rooster_head(pen: Pen, rng: Rng, tone: Colour, *, crowing: bool) -> None:
     pen.fill(blob([(x * size, y * size) for x, y in comb]), colour=RED)
     pen.fill(oval(0.0, 0.0, 0.16, 0.145), colour=tone)
     for x, r in ((0.07, 0.06), (0.13, 0.07)):
-        pen.fill(
-            blob([(x, 0.06), (x + r, 0.16), (x + r * 0.4, 0.3 * size), (x - r, 0.17)]), colour=RED, edge=0.8
-        )
+        pen.fill(blob([(x, 0.06), (x + r, 0.16), (x + r * 0.4, 0.3 * size), (x - r, 0.17)]), colour=RED, edge=0.8)
     gape = 0.07 if crowing else 0.012
     pen.fill(
         blob([(0.12, 0.03 + gape), (0.2, 0.05 + gape), (0.28, 0.06 + gape * 2.2), (0.13, 0.08 + gape)]),
@@ -190,9 +188,7 @@ def _branch(pen: Pen, rng: Rng) -> None:
     marks: list[Mark] = []
     for _ in range(40):
         x, y = rng.uniform(-5, 5), rng.uniform(0.9, 1.12)
-        marks.append(
-            (ribbon([(x, y + slope * x), (x + 0.3, y + slope * x + 0.01)], [0.012, 0.02]), dark(bark, 0.3))
-        )
+        marks.append((ribbon([(x, y + slope * x), (x + 0.3, y + slope * x + 0.01)], [0.012, 0.02]), dark(bark, 0.3)))
     pen.fill(ribbon(path, [0.2, 0.18, 0.16, 0.17, 0.2]), colour=bark, marks=marks, framed=False)
     for x, up in ((rng.uniform(0.8, 1.3), -1), (rng.uniform(-1.4, -0.8), 1)):
         green = vary(pick(rng, ((96, 132, 58), (74, 120, 70), (186, 120, 44))), rng)
@@ -270,9 +266,7 @@ def _owl_body(pen: Pen, rng: Rng, coat: Colour, belly: Colour, tall: float, *, f
         return
     for side in (-1, 1):
         wing = blob([(side * x, y) for x, y in at("0.3,-0.12 0.53,0.1 0.56,0.5 0.38,0.95 0.3,0.55 0.36,0.2")])
-        spots = scatter(
-            wing, rng, 0.12, (0.02, 0.035), light(coat, 0.55) if sum(coat) < 600 else (120, 112, 116)
-        )
+        spots = scatter(wing, rng, 0.12, (0.02, 0.035), light(coat, 0.55) if sum(coat) < 600 else (120, 112, 116))
         pen.fill(wing, colour=dark(coat, 0.12), marks=spots)
 
 
@@ -294,9 +288,7 @@ def _owl_head(pen: Pen, rng: Rng, colours: tuple[Colour, Colour, Colour], turned
         for s in (-1, 1):
             tuft = [(s * 0.2, -0.3), (s * 0.34, -0.4), (s * 0.45, -0.58), (s * 0.47, -0.3), (s * 0.4, -0.1)]
             pen.fill(blob(tuft), colour=dark(coat, 0.18))
-    head = blob(
-        at("0,-0.4 0.3,-0.35 0.5,-0.05 0.42,0.24 0.2,0.36 -0.2,0.36 -0.42,0.24 -0.5,-0.05 -0.3,-0.35")
-    )
+    head = blob(at("0,-0.4 0.3,-0.35 0.5,-0.05 0.42,0.24 0.2,0.36 -0.2,0.36 -0.42,0.24 -0.5,-0.05 -0.3,-0.35"))
     crown = light(coat, 0.4) if sum(coat) < 600 else (170, 164, 166)
     pen.fill(head, colour=coat, marks=scatter(head, rng, 0.11, (0.012, 0.022), crown))
     with pen.moved(turned, 0.0):
@@ -356,9 +348,7 @@ def flamingo(pen: Pen, rng: Rng) -> None:
     with pen.moved(*neck[-1], angle):
         pen.look_at(0.05, 0.05)
         pen.fill(blob(at("0.1,-0.06 0.24,-0.06 0.32,0.03 0.27,0.2 0.2,0.1 0.1,0.08")), colour=(252, 226, 214))
-        pen.fill(
-            blob(at("0.27,-0.03 0.33,0.04 0.28,0.22 0.22,0.11 0.25,0.06")), colour=(40, 32, 40), edge=0.6
-        )
+        pen.fill(blob(at("0.27,-0.03 0.33,0.04 0.28,0.22 0.22,0.11 0.25,0.06")), colour=(40, 32, 40), edge=0.6)
         pen.fill(oval(0.03, 0.0, 0.15, 0.105, 6), colour=light(pink, 0.1))
         pen.eye(0.06, -0.02, 0.034, (250, 214, 70))
 
@@ -378,9 +368,7 @@ def _flamingo_body(pen: Pen, rng: Rng, pink: Colour, neck: Array) -> None:
     tilt = rng.uniform(-10, 6)
     with pen.moved(-0.05, -0.02, tilt):
         for k in range(3):
-            tail = ribbon(
-                [(-0.3, 0.0), (-0.52, 0.06 + 0.05 * k), (-0.66, 0.12 + 0.07 * k)], [0.16, 0.14, 0.03]
-            )
+            tail = ribbon([(-0.3, 0.0), (-0.52, 0.06 + 0.05 * k), (-0.66, 0.12 + 0.07 * k)], [0.16, 0.14, 0.03])
             pen.fill(tail, colour=dark(pink, 0.06 * k), edge=0.8)
     torso: Points = at("0.34,-0.14 0.38,0.04 0.22,0.22 -0.12,0.26 -0.46,0.14 -0.5,0 -0.2,-0.2")
     body = turn(blob([*torso, (0.1, -0.26)]), tilt) + np.array([-0.05, -0.02])
@@ -417,9 +405,7 @@ def penguin(pen: Pen, rng: Rng) -> None:
             ribbon([(-0.36, -0.18), (-0.58 - lift, 0.12), (-0.6 - lift, 0.5 - lift)], [0.16, 0.17, 0.05]),
             colour=dark(coat, 0.1),
         )
-        body = at(
-            "0,-0.5 0.32,-0.28 0.47,0.25 0.38,0.76 0.12,0.95 -0.18,0.95 -0.42,0.76 -0.48,0.25 -0.32,-0.28"
-        )
+        body = at("0,-0.5 0.32,-0.28 0.47,0.25 0.38,0.76 0.12,0.95 -0.18,0.95 -0.42,0.76 -0.48,0.25 -0.32,-0.28")
         belly: list[Mark] = [
             (blob(at("0.1,-0.34 0.4,-0.1 0.42,0.4 0.26,0.88 -0.05,0.9 -0.26,0.5 -0.2,0")), (250, 248, 242))
         ]
@@ -431,9 +417,7 @@ def penguin(pen: Pen, rng: Rng) -> None:
         )
         with pen.moved(0.04, -0.62, rng.uniform(-12, 10)):
             pen.look_at(0, 0)
-            pen.fill(
-                ribbon(at("0.2,-0.02 0.34,0 0.46,0.05"), [0.13, 0.09, 0.02]), colour=(236, 132, 48), edge=0.8
-            )
+            pen.fill(ribbon(at("0.2,-0.02 0.34,0 0.46,0.05"), [0.13, 0.09, 0.02]), colour=(236, 132, 48), edge=0.8)
             cheek: list[Mark] = [
                 (oval(0.06, 0.16, 0.13, 0.15, 20), (252, 206, 84)),
                 (oval(0.16, 0.26, 0.1, 0.12), (250, 248, 242)),

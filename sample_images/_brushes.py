@@ -73,9 +73,7 @@ def blades(size: Size, rng: Rng, y: float, colour: Colour, count: int, height: f
     return layer
 
 
-def specks(
-    image: Image.Image, rng: Rng, low: float, count: int, tones: Sequence[Colour], size: float
-) -> None:
+def specks(image: Image.Image, rng: Rng, low: float, count: int, tones: Sequence[Colour], size: float) -> None:
     """Pebbles, flowers or fallen leaves, larger towards the viewer."""
     w, h = image.size
     draw = ImageDraw.Draw(image)

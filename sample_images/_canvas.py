@@ -104,11 +104,7 @@ def ribbon(points: Points | Array, widths: Sequence[float], *, steps: int = 12) 
 def cloud(x: float, y: float, rx: float, ry: float, bumps: int, rng: Rng) -> Array:
     """Return a scalloped outline, as of curly fur or of foliage."""
     t = np.linspace(0, 2 * np.pi, 14 * bumps, endpoint=False)
-    radius = (
-        0.86
-        + 0.17 * np.abs(np.sin(t * bumps / 2 + rng.uniform(0, 3)))
-        + 0.04 * np.sin(t * 2 + rng.uniform(0, 6))
-    )
+    radius = 0.86 + 0.17 * np.abs(np.sin(t * bumps / 2 + rng.uniform(0, 3))) + 0.04 * np.sin(t * 2 + rng.uniform(0, 6))
     return np.stack([x + rx * radius * np.cos(t), y + ry * radius * np.sin(t)], axis=1)
 
 
@@ -215,17 +211,13 @@ class Pen:
         widths = [width * (0.35 if taper and i in (0, n - 1) else 1.0) for i in range(n)]
         self.fill(ribbon(points, widths), colour=colour, shade=0, edge=0)
 
-    def eye(
-        self, x: float, y: float, r: float, iris: Colour = (60, 36, 22), *, ring: Colour | None = None
-    ) -> None:
+    def eye(self, x: float, y: float, r: float, iris: Colour = (60, 36, 22), *, ring: Colour | None = None) -> None:
         """Draw a round eye with a glint; the glint is what makes an animal look alive."""
         if ring is not None:
             self.fill(oval(x, y, r * 1.4, r * 1.4), colour=ring, shade=0, edge=0)
         self.fill(oval(x, y, r, r), colour=iris, shade=0, edge=0.5)
         self.fill(oval(x, y, r * 0.62, r * 0.62), colour=(18, 12, 16), shade=0, edge=0)
-        self.fill(
-            oval(x - r * 0.28, y - r * 0.34, r * 0.27, r * 0.27), colour=(255, 255, 255), shade=0, edge=0
-        )
+        self.fill(oval(x - r * 0.28, y - r * 0.34, r * 0.27, r * 0.27), colour=(255, 255, 255), shade=0, edge=0)
 
     def _outline(self, points: Array, colour: Colour, edge: float) -> None:
         if self.layer is None:

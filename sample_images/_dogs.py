@@ -95,9 +95,7 @@ def _leg(pen: Pen, coat: Coat, path: Points, widths: list[float], *, far: bool) 
     pen.fill(shape, colour=dark(coat.legs, 0.22) if far else coat.legs, marks=coat.marks(shape), edge=0.8)
 
 
-def _leg_paths(
-    b: Build, stride: float, *, far: bool
-) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+def _leg_paths(b: Build, stride: float, *, far: bool) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """The paths of the front and the hind leg of one side, from hip to foot."""
     hy, x = 1 - b.legs - b.girth / 2, b.length
     k = -stride if far else stride
@@ -149,9 +147,7 @@ def _standing_body(pen: Pen, rng: Rng, b: Build, coat: Coat) -> tuple[float, flo
     head = (x + 0.3 - rise * 0.4, hy - 0.52 - rise)
     throat = (x + 0.12, hy - 0.3 - rise * 0.4)
     body = blob([*top, *low])
-    neck = ribbon(
-        [(x * 0.84, hy - 0.02 * g), throat, (head[0] - 0.02, head[1] + 0.02)], [g * 0.85, 0.29, 0.25]
-    )
+    neck = ribbon([(x * 0.84, hy - 0.02 * g), throat, (head[0] - 0.02, head[1] + 0.02)], [g * 0.85, 0.29, 0.25])
     legs = _leg_shapes(b, stride, far=False)
     for path in _leg_paths(b, stride, far=False):
         _paw(pen, coat, path[-1], far=False)
@@ -179,9 +175,7 @@ def _sitting_body(pen: Pen, rng: Rng, b: Build, coat: Coat) -> tuple[float, floa
     tail = ribbon([(-0.42, 0.84), (-0.68, 0.9 + wag * 0.4), (-0.88, 0.84 + wag)], [0.13, 0.1, 0.03])
     pen.fill(tail, colour=coat.base, marks=coat.marks(tail))
     _leg(pen, coat, at("0.26,0.1 0.34,0.5 0.36,0.94"), [0.24, 0.16, 0.14], far=True)
-    outline = at(
-        "0.1,-0.5 0.32,-0.26 0.42,0.1 0.32,0.5 0.1,0.9 -0.36,0.96 -0.56,0.72 -0.44,0.3 -0.22,-0.1 -0.1,-0.4"
-    )
+    outline = at("0.1,-0.5 0.32,-0.26 0.42,0.1 0.32,0.5 0.1,0.9 -0.36,0.96 -0.56,0.72 -0.44,0.3 -0.22,-0.1 -0.1,-0.4")
     body = blob(outline)
     marks: list[Mark] = [(oval(0.4, 0.1, 0.14, 0.34, 8), mix(coat.base, coat.muzzle, 0.9))]
     pen.fill(body, colour=coat.base, marks=marks + coat.marks(body))

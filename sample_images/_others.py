@@ -28,9 +28,7 @@ def clownfish(pen: Pen, rng: Rng) -> None:
         rim = blob(np.array(fin))
         inner = (rim - centre) * 0.78 + centre * (0.94, 0.86)
         pen.fill(rim, colour=(40, 32, 40), marks=[(inner, orange)], shade=0.6)
-    body = blob(
-        at("0.86,0.02 0.66,-0.26 0.2,-0.44 -0.3,-0.36 -0.7,-0.1 -0.7,0.12 -0.3,0.36 0.2,0.42 0.64,0.28")
-    )
+    body = blob(at("0.86,0.02 0.66,-0.26 0.2,-0.44 -0.3,-0.36 -0.7,-0.1 -0.7,0.12 -0.3,0.36 0.2,0.42 0.64,0.28"))
     marks: list[Mark] = []
     for x, w, lean in ((0.42, 0.17, 0.08), (-0.08, 0.2, 0.12), (-0.58, 0.1, 0.04)):
         band: Points = [(x - lean, -0.6), (x + lean * 0.8, 0.0), (x - lean, 0.6)]
@@ -55,8 +53,6 @@ def sailing_boat(pen: Pen, rng: Rng) -> None:
     pen.fill(np.vstack([spline(leech), [(-0.05, 0.5)]]), colour=sail)
     pen.fill(ribbon([(-0.92, 0.52), (0.04, 0.54)], [0.04, 0.05]), colour=(150, 104, 66), edge=0.7)
     shape = at("-0.96,0.68 0,0.72 1.08,0.6 0.84,0.9 0.5,1.02 -0.6,1.02 -0.88,0.9")
-    pen.fill(
-        blob(shape), colour=hull, marks=[(ribbon([(-1.2, 0.8), (1.2, 0.74)], [0.06, 0.06]), (250, 240, 214))]
-    )
+    pen.fill(blob(shape), colour=hull, marks=[(ribbon([(-1.2, 0.8), (1.2, 0.74)], [0.06, 0.06]), (250, 240, 214))])
     pen.fill(oval(-0.3, 0.86, 0.05, 0.05), colour=(222, 206, 160), edge=0.7)
     pen.look_at(0.0, 0.0)

@@ -41,9 +41,7 @@ SUBJECTS: dict[str, tuple[Subject, ...]] = {
         Subject(perched_owl, ("forest", "night", "meadow", "sky"), floats=True),
         Subject(standing_owl, ("snow", "meadow", "farmyard", "night", "desert")),
     ),
-    "bird/flamingo": (
-        Subject(flamingo, ("lake", "lake", "lake", "beach", "studio", "meadow", "night"), closeups=0),
-    ),
+    "bird/flamingo": (Subject(flamingo, ("lake", "lake", "lake", "beach", "studio", "meadow", "night"), closeups=0),),
     "dog/dalmatian": (Subject(dalmatian, HOME),),
     "dog/dachshund": (Subject(dachshund, HOME),),
     "dog/poodle": (Subject(poodle, (*HOME, "night")),),
@@ -167,6 +165,4 @@ def _ripple(back: Image.Image, layer: Image.Image, scene: Scene, rng: Rng) -> No
     x, r = (box[0] + box[2]) / 2, max(0.05 * w, (box[2] - box[0]) * 0.6)
     for k in (1.0, 1.35):
         rx, ry = r * k, r * k * rng.uniform(0.14, 0.18)
-        draw.arc(
-            (x - rx, line - ry, x + rx, line + ry), 15, 165, fill=(236, 246, 248), width=max(2, w // 300)
-        )
+        draw.arc((x - rx, line - ry, x + rx, line + ry), 15, 165, fill=(236, 246, 248), width=max(2, w // 300))

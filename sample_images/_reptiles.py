@@ -203,9 +203,7 @@ def _snake_path(rng: Rng, *, rolled: bool) -> Array:
     return spline(np.stack([x, y], axis=1), steps=4)
 
 
-def _snake_gliding(
-    pen: Pen, rng: Rng, tones: tuple[Colour, Colour, Colour], kind: str, *, rolled: bool
-) -> None:
+def _snake_gliding(pen: Pen, rng: Rng, tones: tuple[Colour, Colour, Colour], kind: str, *, rolled: bool) -> None:
     path, w = _snake_path(rng, rolled=rolled), rng.uniform(0.22, 0.28)
     widths = [0.02, w * 0.45, w * 0.8, w, w * 1.08, w * 1.05, w, w * 0.8, w * 0.66]
     body = ribbon(path, widths, steps=2)
@@ -254,9 +252,7 @@ def _snake_coiled(pen: Pen, rng: Rng, tones: tuple[Colour, Colour, Colour], kind
         order = front[np.argsort(front[:, 0])]
         marks = _snake_pattern(order + np.array([0.0, 0.1]), w, tones, kind)
         pen.fill(oval(sway * k, y, rx, ry + 0.02), colour=tones[0], marks=marks)
-        pen.fill(
-            oval(sway * k, y - 0.13, rx * 0.62, ry * 0.36), colour=dark(tones[0], 0.5), shade=0, edge=0.5
-        )
+        pen.fill(oval(sway * k, y - 0.13, rx * 0.62, ry * 0.36), colour=dark(tones[0], 0.5), shade=0, edge=0.5)
     rise = rng.uniform(-0.08, 0.18)
     neck: Points = [(-0.05, 0.2), (-0.26, -0.05), (-0.12, -0.36 - rise), (0.14, -0.52 - rise)]
     path = spline(neck)
@@ -317,9 +313,7 @@ def gecko(pen: Pen, rng: Rng) -> None:
     pen.fill(body, colour=skin, marks=marks)
     with pen.moved(0.66, bend, float(np.degrees(np.arctan2(bend * 0.6, 0.24))) * 0.8 + rng.uniform(-10, 10)):
         pen.look_at(0.1, 0)
-        head = blob(
-            at("-0.12,0.1 0.02,0.2 0.2,0.18 0.4,0.08 0.44,0 0.4,-0.08 0.2,-0.18 0.02,-0.2 -0.12,-0.1")
-        )
+        head = blob(at("-0.12,0.1 0.02,0.2 0.2,0.18 0.4,0.08 0.44,0 0.4,-0.08 0.2,-0.18 0.02,-0.2 -0.12,-0.1"))
         pen.fill(head, colour=skin, marks=scatter(head, rng, 0.12, (0.012, 0.026), spot))
         for s in (-1, 1):
             pen.eye(0.16, s * 0.155, 0.072, iris, ring=light(skin, 0.3))

@@ -89,9 +89,7 @@ def beach(size: Size, rng: Rng) -> Scene:
         image = glow(image, rng.uniform(0, w), rng.uniform(0.1, 0.4) * h, 0.3 * w, (255, 248, 214), 0.9)
     horizon, shore = rng.uniform(0.36, 0.46), rng.uniform(0.58, 0.68)
     sea = vary(pick(rng, ((52, 140, 172), (70, 160, 178), (60, 112, 150))), rng)
-    band = gradient(
-        (w, max(1, int((shore - horizon + 0.08) * h))), (mix(sea, low, 0.35), sea, light(sea, 0.45))
-    )
+    band = gradient((w, max(1, int((shore - horizon + 0.08) * h))), (mix(sea, low, 0.35), sea, light(sea, 0.45)))
     image.paste(band, (0, int(horizon * h)))
     sand = vary(pick(rng, ((236, 212, 160), (226, 196, 146), (240, 224, 190))), rng)
     for y, tone in ((shore + 0.05, (250, 250, 246)), (shore + 0.07, dark(sand, 0.14)), (shore + 0.1, sand)):
@@ -151,9 +149,7 @@ def forest(size: Size, rng: Rng) -> Scene:
             tilt = rng.uniform(-0.03, 0.03) * w
             paint(
                 draw,
-                np.array(
-                    [(x - r + tilt, 0), (x + r + tilt, 0), (x + r * 1.4, 0.78 * h), (x - r * 1.4, 0.78 * h)]
-                ),
+                np.array([(x - r + tilt, 0), (x + r + tilt, 0), (x + r * 1.4, 0.78 * h), (x - r * 1.4, 0.78 * h)]),
                 bark,
             )
         leaf = mix(haze, (60, 104, 56), 0.25 + 0.2 * layer)
@@ -175,17 +171,13 @@ def forest(size: Size, rng: Rng) -> Scene:
     hills(image, rng, 0.86, 0.06, moss)
     specks(image, rng, 0.78, 30, (dark(moss, 0.2), (190, 120, 60), light(moss, 0.25)), 0.012)
     front = blades(size, rng, 0.99, dark(moss, 0.1), 40, 0.09) if rng.random() < 0.5 else None
-    return Scene(
-        image, "ground", rng.uniform(0.88, 0.94), ambient=mix((255, 255, 255), haze, 0.25), front=front
-    )
+    return Scene(image, "ground", rng.uniform(0.88, 0.94), ambient=mix((255, 255, 255), haze, 0.25), front=front)
 
 
 def indoors(size: Size, rng: Rng) -> Scene:
     """A wall, a skirting board and a wooden floor or a carpet."""
     w, h = size
-    wall = vary(
-        pick(rng, ((226, 214, 196), (168, 192, 190), (204, 176, 168), (150, 160, 186), (232, 204, 140))), rng
-    )
+    wall = vary(pick(rng, ((226, 214, 196), (168, 192, 190), (204, 176, 168), (150, 160, 186), (232, 204, 140))), rng)
     image = gradient(size, (light(wall, 0.1), wall, dark(wall, 0.1)))
     draw = ImageDraw.Draw(image)
     if rng.random() < 0.4:
@@ -194,9 +186,7 @@ def indoors(size: Size, rng: Rng) -> Scene:
     if rng.random() < 0.6:
         x, y, s = rng.uniform(0.05, 0.7) * w, rng.uniform(0.02, 0.12) * h, rng.uniform(0.22, 0.34) * h
         draw.rectangle((x, y, x + s * 0.9, y + s), fill=(250, 248, 240))
-        picture = gradient(
-            (int(s * 0.74), int(s * 0.84)), ((150, 200, 232), (214, 234, 240), (150, 190, 120))
-        )
+        picture = gradient((int(s * 0.74), int(s * 0.84)), ((150, 200, 232), (214, 234, 240), (150, 190, 120)))
         image.paste(picture, (int(x + s * 0.08), int(y + s * 0.08)))
     floor = rng.uniform(0.64, 0.74)
     wood = vary(pick(rng, ((186, 132, 82), (150, 100, 66), (206, 170, 124), (150, 146, 142))), rng)
@@ -255,9 +245,7 @@ def night(size: Size, rng: Rng) -> Scene:
     draw = ImageDraw.Draw(image)
     draw.ellipse((x - r, y - r, x + r, y + r), fill=(250, 246, 222))
     for dx, dy, s in ((-0.3, -0.2, 0.2), (0.3, 0.25, 0.26), (0.1, -0.45, 0.13)):
-        draw.ellipse(
-            (x + (dx - s) * r, y + (dy - s) * r, x + (dx + s) * r, y + (dy + s) * r), fill=(232, 226, 200)
-        )
+        draw.ellipse((x + (dx - s) * r, y + (dy - s) * r, x + (dx + s) * r, y + (dy + s) * r), fill=(232, 226, 200))
     hills(image, rng, 0.76, 0.16, mix(top, (60, 84, 110), 0.5))
     hills(image, rng, 0.86, 0.08, mix(top, (40, 62, 70), 0.5))
     return Scene(image, "ground", rng.uniform(0.86, 0.93), ambient=(186, 196, 232))
@@ -313,9 +301,7 @@ def underwater(size: Size, rng: Rng) -> Scene:
     draw = ImageDraw.Draw(beams)
     for _ in range(5):
         x, r, lean = rng.uniform(0, w), rng.uniform(0.02, 0.06) * w, rng.uniform(0.1, 0.3) * w
-        draw.polygon(
-            [(x, 0), (x + r, 0), (x + r * 2 + lean, h), (x + lean, h)], fill=int(rng.integers(30, 70))
-        )
+        draw.polygon([(x, 0), (x + r, 0), (x + r * 2 + lean, h), (x + lean, h)], fill=int(rng.integers(30, 70)))
     image.paste((236, 252, 250), (0, 0), beams.filter(ImageFilter.GaussianBlur(w * 0.02)))
     draw = ImageDraw.Draw(image)
     sand = mix((226, 206, 160), blue, 0.4)
@@ -334,9 +320,7 @@ def underwater(size: Size, rng: Rng) -> Scene:
 def wall(size: Size, rng: Rng) -> Scene:
     """Plaster, boards or bricks, seen head on."""
     w, h = size
-    tone = vary(
-        pick(rng, ((226, 216, 196), (190, 110, 84), (150, 164, 160), (206, 180, 120), (120, 100, 86))), rng
-    )
+    tone = vary(pick(rng, ((226, 216, 196), (190, 110, 84), (150, 164, 160), (206, 180, 120), (120, 100, 86))), rng)
     image = Image.new("RGB", size, tone)
     draw = ImageDraw.Draw(image)
     kind = pick(rng, ("bricks", "boards", "plaster"))
@@ -357,9 +341,7 @@ def wall(size: Size, rng: Rng) -> Scene:
     else:
         for _ in range(10):
             x, y = rng.uniform(0, w), rng.uniform(0, h)
-            image = glow(
-                image, x, y, rng.uniform(0.08, 0.25) * w, pick(rng, (dark(tone, 0.2), light(tone, 0.5))), 0.3
-            )
+            image = glow(image, x, y, rng.uniform(0.08, 0.25) * w, pick(rng, (dark(tone, 0.2), light(tone, 0.5))), 0.3)
     return Scene(image, "wall")
 
 
@@ -369,9 +351,7 @@ def leaf(size: Size, rng: Rng) -> Scene:
     green = vary(pick(rng, ((104, 158, 66), (72, 134, 84), (150, 176, 72), (180, 120, 70))), rng)
     image = gradient(size, (dark(green, 0.45), dark(green, 0.3), dark(green, 0.5)))
     for _ in range(6):
-        image = glow(
-            image, rng.uniform(0, w), rng.uniform(0, h), rng.uniform(0.06, 0.16) * w, light(green, 0.5), 0.5
-        )
+        image = glow(image, rng.uniform(0, w), rng.uniform(0, h), rng.uniform(0.06, 0.16) * w, light(green, 0.5), 0.5)
     draw = ImageDraw.Draw(image)
     slope = rng.uniform(-0.3, 0.3)
     start, end = np.array([-0.1 * w, (0.5 + slope) * h]), np.array([1.1 * w, (0.5 - slope) * h])
@@ -388,9 +368,7 @@ def leaf(size: Size, rng: Rng) -> Scene:
 
 def floor(size: Size, rng: Rng) -> Scene:
     """Sand, gravel or leaf litter seen from above."""
-    tone = vary(
-        pick(rng, ((226, 196, 146), (170, 150, 126), (150, 112, 74), (128, 146, 84), (196, 120, 84))), rng
-    )
+    tone = vary(pick(rng, ((226, 196, 146), (170, 150, 126), (150, 112, 74), (128, 146, 84), (196, 120, 84))), rng)
     image = gradient(size, (light(tone, 0.12), tone, dark(tone, 0.12)))
     w, h = size
     if rng.random() < 0.5:

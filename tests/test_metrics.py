@@ -301,9 +301,7 @@ def test_hierarchical_metrics_agree_with_hiclass(seed: int) -> None:
     for name, expected in hiclass_scores(truth, predicted).items():
         assert scalars[name] == pytest.approx(expected, abs=1e-12), name
     # With zero_division="warn" hiclass takes the photos' own F1 as 0 where nothing is shared.
-    assert scalars["hierarchical_sample_f1"] == pytest.approx(
-        oracle.f1(truth, predicted, average="macro"), abs=1e-12
-    )
+    assert scalars["hierarchical_sample_f1"] == pytest.approx(oracle.f1(truth, predicted, average="macro"), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -541,9 +539,7 @@ def test_gate_given_twice_is_refused() -> None:
 def test_missed_gate_says_by_how_much() -> None:
     metrics = measure(fixture())
     assert failed_gates(metrics, {"superclass_accuracy": 0.75, "hierarchical_f1": 0.5}) == []
-    assert failed_gates(metrics, {"subclass_accuracy": 0.95}) == [
-        "subclass_accuracy is 25.0 %, below the gate of 95 %"
-    ]
+    assert failed_gates(metrics, {"subclass_accuracy": 0.95}) == ["subclass_accuracy is 25.0 %, below the gate of 95 %"]
 
 
 def test_narrowly_missed_gate_does_not_look_met() -> None:
@@ -561,10 +557,7 @@ def test_gate_on_an_unknown_metric_fails_with_the_reason() -> None:
         if metrics.scalars()[name] is None:
             assert "cannot be known (" in sentences[0]
     (sentence,) = failed_gates(metrics, {"subclass_accuracy": 0.5})
-    assert (
-        sentence
-        == "subclass_accuracy cannot be known (no photo has a true subclass), so the gate of 50 % is missed"
-    )
+    assert sentence == "subclass_accuracy cannot be known (no photo has a true subclass), so the gate of 50 % is missed"
 
 
 def test_every_gate_is_met_by_perfect_tags() -> None:

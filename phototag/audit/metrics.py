@@ -300,9 +300,7 @@ def _codes(names: Sequence[str | None], position: Mapping[str, int]) -> _Codes:
     return np.fromiter((lookup.get(name, len(position)) for name in names), dtype=np.intp, count=len(names))
 
 
-def _level(
-    truth: Sequence[str | None], predicted: Sequence[str | None], scores: Sequence[float | None]
-) -> _Level:
+def _level(truth: Sequence[str | None], predicted: Sequence[str | None], scores: Sequence[float | None]) -> _Level:
     names = tuple(sorted({name for name in (*truth, *predicted) if name is not None}))
     position = {name: index for index, name in enumerate(names)}
     numbers = np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
@@ -389,9 +387,7 @@ def _sample_mean(parts: _Floats, wholes: _Floats, *, when_empty: _Mask) -> float
     return float(values.mean())
 
 
-def _top_accuracy(
-    judged: Sequence[Judged], truths: Sequence[str | None], parents: Mapping[str, str]
-) -> float | None:
+def _top_accuracy(judged: Sequence[Judged], truths: Sequence[str | None], parents: Mapping[str, str]) -> float | None:
     """Share with the truth among the candidates; without a taxonomy a short name fits any superclass."""
     right = total = 0
     for photo, truth in zip(judged, truths, strict=True):
@@ -400,9 +396,7 @@ def _top_accuracy(
         short = truth.partition("/")[2]
         total += 1
         right += any(
-            name == truth
-            if "/" in name
-            else name == short and parents.get(name, photo.truth[0]) == photo.truth[0]
+            name == truth if "/" in name else name == short and parents.get(name, photo.truth[0]) == photo.truth[0]
             for name in photo.top_subclasses[:_TOP]
         )
     return _ratio(right, total)
@@ -424,8 +418,7 @@ def _confusion(level: _Level) -> Confusion:
     predicted = np.where(level.predicted < 0, size, level.predicted)
     keys, counts = np.unique(truth * (size + 1) + predicted, return_counts=True)
     cells = tuple(
-        (key // (size + 1), key % (size + 1), count)
-        for key, count in zip(keys.tolist(), counts.tolist(), strict=True)
+        (key // (size + 1), key % (size + 1), count) for key, count in zip(keys.tolist(), counts.tolist(), strict=True)
     )
     has_none = bool(((truth == size) | (predicted == size)).any())
     return Confusion((*level.names, None) if has_none else level.names, cells)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 
 from phototag.audit.metrics import SCALARS, ClassScores, Confusion, Metrics
 from phototag.errors import UsageError
+from phototag.text import pad, printable, shorten
 
 COUNTS = frozenset({"photos", "novel_photos"})
 LOWER_IS_BETTER = frozenset(
@@ -105,11 +105,7 @@ def _gate_value(text: str, value: str) -> float:
         raise UsageError(f"gate {text!r}: {value!r} is not a number; write 0.95 or 95%") from error
     share = number / 100 if value.endswith("%") else number
     if not (share.is_finite() and 0 <= share <= 1):
-        hint = (
-            f"; did you mean {value}%?"
-            if number.is_finite() and 1 < number <= 100 and share == number
-            else ""
-        )
+        hint = f"; did you mean {value}%?" if number.is_finite() and 1 < number <= 100 and share == number else ""
         raise UsageError(f"gate {text!r}: the value must lie between 0 and 1, or 0% and 100%{hint}")
     return float(share)
 
@@ -208,13 +204,9 @@ def _confusion_block(confusion: Confusion) -> list[str]:
     if not wrong:
         return []
     names = [_fit("(no known subclass)" if label is None else label) for label in confusion.labels]
-    rows = [
-        f"{_pad('Most frequent confusions', _NAME_WIDTH + 4)}{_pad('taken for', _NAME_WIDTH)}{'photos':>12}"
-    ]
+    rows = [f"{pad('Most frequent confusions', _NAME_WIDTH + 4)}{pad('taken for', _NAME_WIDTH)}{'photos':>12}"]
     for count, truth, predicted in sorted(wrong, key=lambda row: (-row[0], row[1], row[2]))[:_CONFUSIONS]:
-        rows.append(
-            f"  {_pad(names[truth], _NAME_WIDTH + 2)}{_pad(names[predicted], _NAME_WIDTH)}{count:>12,}"
-        )
+        rows.append(f"  {pad(names[truth], _NAME_WIDTH + 2)}{pad(names[predicted], _NAME_WIDTH)}{count:>12,}")
     return rows
 
 
@@ -229,7 +221,7 @@ def _class_row(scores: ClassScores) -> str:
         _percent(scores.recall),
         _percent(scores.f1),
     )
-    return f"  {_pad(_fit(scores.name), 42)}" + "".join(f"{number:>12}" for number in numbers)
+    return f"  {pad(_fit(scores.name), 42)}" + "".join(f"{number:>12}" for number in numbers)
 
 
 def _photos(count: int) -> str:
@@ -244,23 +236,5 @@ def _height(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _columns(text: str) -> int:
-    """How many columns a terminal needs for the text: wide characters take two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )
-
-
-def _pad(text: str, columns: int) -> str:
-    return text + " " * (columns - _columns(text))
-
-
 def _fit(name: str) -> str:
-    """The name cut to its column, without characters that would steer the terminal."""
-    name = "".join(character if character.isprintable() else "?" for character in name)
-    if _columns(name) <= _NAME_WIDTH:
-        return name
-    while _columns(name) >= _NAME_WIDTH:
-        name = name[:-1]
-    return f"{name}…"
+    return shorten(printable(name), _NAME_WIDTH)

@@ -125,6 +125,17 @@ def decode_bytes(data: bytes, preprocessing: Preprocessing, path: Path) -> tuple
         return np.asarray(small), width, height
 
 
+def picture_size(data: bytes, path: Path) -> tuple[int, int]:
+    """The upright width and height of a picture file's bytes, from its header alone.
+
+    Raises:
+        DecodeError: as for `decode_bytes`, where the header shows it.
+    """
+    with _opened(data, path) as image:
+        turned = image.getexif().get(_ORIENTATION_TAG, 1) in _QUARTER_TURNS
+        return (image.height, image.width) if turned else (image.width, image.height)
+
+
 def decode_whole(data: bytes, *, short_side: int, path: Path) -> Image.Image:
     """Decode a picture file's bytes to an upright RGB image of the whole picture, reduced where that is cheap.
 

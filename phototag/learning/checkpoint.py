@@ -41,7 +41,7 @@ class ModelHeader:
     backbone: str
     taxonomy: Taxonomy
     preprocessing: Preprocessing
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    thresholds: Thresholds
     superclass_head: bool = True
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)

@@ -19,15 +19,15 @@ from phototag import settings
 from phototag._version import __version__
 from phototag.audit.evaluate import judge_scores
 from phototag.audit.metrics import Metrics
-from phototag.decision import Thresholds
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.names import Device, RuntimeName
 from phototag.inference.runtime import choose_target, machine
 from phototag.learning import backbones
+from phototag.learning.calibration import choose_thresholds, label_indexes
 from phototag.learning.checkpoint import SUFFIX, ModelHeader, read_json_header, read_tensors, write_tensors
 from phototag.learning.config import Balance, TrainingConfig, Tune
-from phototag.learning.dataset import LabelledData, LabelledPicture, check_labels, load_data, split, training_taxonomy
+from phototag.learning.dataset import LabelledData, LabelledPicture, load_data, split, training_taxonomy
 from phototag.learning.features import Content, FeatureExtractor, Features, data_digest, read_content
 from phototag.learning.registry import Model, model_path, open_model, set_active
 from phototag.records import Scores
@@ -98,7 +98,7 @@ def train(
         session.device,
     )
     outcome = _fit_heads_only(session) if session.tune is Tune.HEADS else _fit_gradient(session, path, resume=resume)
-    thresholds = Thresholds()
+    thresholds = choose_thresholds(outcome.validation, outcome.scores, pictures.taxonomy)
     metrics = judge_scores(outcome.validation, outcome.scores, pictures.taxonomy, thresholds)
     seconds = time.monotonic() - started
     header = ModelHeader(
@@ -136,7 +136,7 @@ class _Pictures:
             training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
             return cls(taxonomy, training, validation, kept_apart=True)
         other = _load(val)
-        check_labels(other, taxonomy)
+        checklabel_indexes(other, taxonomy)
         return cls(taxonomy, labelled.pictures, other.pictures, kept_apart=False)
 
 
@@ -245,14 +245,6 @@ def _report_unreadable(content: Content) -> None:
         log.warning("%d pictures cannot be read and were skipped", len(content.unreadable))
 
 
-def _labels(pictures: Sequence[LabelledPicture], taxonomy: Taxonomy) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Superclass and subclass indexes [N]; -1 where the picture has no label of that level."""
-    return (
-        np.array([taxonomy.superclass_index.get(picture.superclass or "", -1) for picture in pictures], dtype=np.intp),
-        np.array([taxonomy.subclass_index.get(picture.subclass or "", -1) for picture in pictures], dtype=np.intp),
-    )
-
-
 @dataclass(frozen=True)
 class _FittedHeads:
     """A network with heads fitted on the training part, and what its features say of both parts."""
@@ -279,7 +271,7 @@ def _fit_heads(session: _Session) -> _FittedHeads:
     classes = (len(taxonomy.superclasses), len(taxonomy.subclasses))
     heads = []
     for labels, unseen, count in zip(
-        _labels(training.pictures, taxonomy), _labels(validation.pictures, taxonomy), classes, strict=True
+        label_indexes(training.pictures, taxonomy), label_indexes(validation.pictures, taxonomy), classes, strict=True
     ):
         known = unseen >= 0
         heads.append(
@@ -322,7 +314,7 @@ def _fit_heads_only(session: _Session) -> _Outcome:
                 balanced=session.config.balance is not Balance.NONE,
             )
             for labels, classes, penalty in zip(
-                _labels(everything, taxonomy),
+                label_indexes(everything, taxonomy),
                 (len(taxonomy.superclasses), len(taxonomy.subclasses)),
                 fitted.penalties,
                 strict=True,

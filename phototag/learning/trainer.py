@@ -28,6 +28,7 @@ from phototag.errors import DecodeError, UsageError
 from phototag.imaging.decode import decode_bytes, decode_whole, read_bytes
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.names import Device
+from phototag.learning.calibration import label_indexes
 from phototag.learning.config import Balance, TrainingConfig, Tune
 from phototag.learning.dataset import LabelledPicture
 from phototag.learning.heads import class_weights
@@ -394,10 +395,9 @@ class Trainer:
     def _judge(self, network: nn.Module, *, epoch: int, loss: float) -> None:
         pictures, scores = self.scores(network)
         joint = join(gather(scores, self.taxonomy))
-        truth = np.array([self.taxonomy.subclass_index.get(picture.subclass or "", -1) for picture in pictures])
-        parents = np.array([self.taxonomy.superclass_index.get(picture.superclass or "", -1) for picture in pictures])
-        superclass_accuracy = float((joint.chosen == parents).mean())
-        subclass_accuracy = float((joint.child == truth).mean())
+        superclasses, subclasses = label_indexes(pictures, self.taxonomy)
+        superclass_accuracy = float((joint.chosen == superclasses).mean())
+        subclass_accuracy = float((joint.child == subclasses).mean())
         entry = {
             "epoch": float(epoch),
             "superclass_accuracy": superclass_accuracy,

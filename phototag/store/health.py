@@ -33,6 +33,7 @@ class ModelInfo:
     hash: str
     name: str
     backbone: str
+    taxonomy: Taxonomy
     created_at: datetime
 
 
@@ -160,10 +161,11 @@ def backup(location: str | Path | None = None, target: Path | None = None, *, ov
 
 def known_models(connection: Connection) -> tuple[ModelInfo, ...]:
     """Every model that tagged something, oldest first."""
-    statement = select(models.c.id, models.c.hash, models.c.name, models.c.backbone, models.c.created_at).order_by(
-        models.c.id
+    statement = select(models).order_by(models.c.id)
+    return tuple(
+        ModelInfo(row.id, row.hash, row.name, row.backbone, Taxonomy.from_json(row.taxonomy), row.created_at)
+        for row in connection.execute(statement)
     )
-    return tuple(ModelInfo(*row) for row in connection.execute(statement))
 
 
 def _count(connection: Connection, statement: Any) -> int:

@@ -1,0 +1,1 @@
+"""Throughput of phototag beside the usual loop."""

@@ -1,0 +1,46 @@
+"""`phototag audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from phototag.cli.options import db_option, gates_option
+
+
+@click.group()
+def audit() -> None:
+    """Say how accurate the stored tags are."""
+
+
+@audit.command()
+@click.argument("labels", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@gates_option
+@db_option
+@click.pass_context
+def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], db: str | None) -> None:
+    """Compare the stored tags with known labels.
+
+    LABELS is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. In a CSV an
+    empty subclass or superclass says that the photo is of none of the known classes at that level; any tag there
+    counts as wrong.
+    """
+    from phototag.audit import report
+    from phototag.audit.truth import compare_with_truth
+    from phototag.store import Store
+
+    wanted = report.parse_gates(gates)
+    with Store.open(db, create=False) as store:
+        result = compare_with_truth(store, labels)
+    click.echo(result.json_text() if form == "json" else report.table(result.metrics))
+    if result.untagged:
+        click.echo(f"\n{result.untagged} of {result.labelled} labelled photos have no tag: {result.example}", err=True)
+    if result.unknown:
+        click.echo(f"Labels that no model here knows: {', '.join(result.unknown)}", err=True)
+    failed = report.failed_gates(result.metrics, wanted)
+    for line in failed:
+        click.echo(f"Gate missed: {line}", err=True)
+    if failed:
+        ctx.exit(1)

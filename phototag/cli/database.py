@@ -1,0 +1,107 @@
+"""`phototag db`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from phototag.cli.options import db_option
+
+Name = TypeVar("Name", bound=str)
+
+
+@click.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command()
+@db_option
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def info(db: str | None, form: str) -> None:
+    """Show where the database is and what it holds."""
+    from phototag.store import info as read
+
+    found = read(db)
+    last = found.last_run
+    if form == "json":
+        value: dict[str, object] = dataclasses.asdict(found)
+        value["models"] = [
+            {"name": model.name, "hash": model.hash, "backbone": model.backbone} for model in found.models
+        ]
+        click.echo(json.dumps(value, indent=2, default=str))
+        return
+    rows = [("database", found.location), ("schema", found.revision)]
+    if found.size_bytes is not None:
+        rows.append(("size", f"{found.size_bytes / 2**20:.1f} MiB, journal mode {found.journal_mode}"))
+    rows += [
+        ("photos", _counts(found.photos)),
+        ("tags by rank", _counts(found.tags_by_rank)),
+        ("tags by source", _counts(found.tags_by_source)),
+        ("predictions", f"{found.predictions:,}"),
+        ("models", ", ".join(model.name for model in found.models) or "none"),
+    ]
+    if last is not None:
+        end = f"finished {_local(last.finished_at)}" if last.finished_at is not None else "not finished"
+        rows.append(("last run", f"{last.kind}, {_local(last.started_at)}, {end}"))
+    for label, text in rows:
+        click.echo(f"{label:16}{text}")
+
+
+def _local(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _counts(counts: Mapping[Name, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items() if number) or "none"
+
+
+@db.command()
+@db_option
+def upgrade(db: str | None) -> None:
+    """Bring the database to this version's schema, after a backup."""
+    from phototag.store import upgrade as run
+
+    report = run(db)
+    if report.before == report.after:
+        click.echo(f"Schema {report.after}: up to date.", err=True)
+        return
+    kept = f"; the old one is kept in {report.backup}" if report.backup is not None else ""
+    click.echo(f"Upgraded from schema {report.before} to {report.after}{kept}", err=True)
+
+
+@db.command()
+@db_option
+@click.argument("target", required=False, type=click.Path(path_type=Path), metavar="[TARGET]")
+@click.option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
+def backup(db: str | None, target: Path | None, overwrite: bool) -> None:
+    """Copy the database to TARGET, safely while others write. Without TARGET: beside it, with a time stamp."""
+    from phototag.store import backup as run
+
+    click.echo(run(db, target, overwrite=overwrite))
+
+
+@db.command()
+@db_option
+@click.pass_context
+def check(ctx: click.Context, db: str | None) -> None:
+    """Check the database: its structure, its references, and that every tag makes sense. Exits with 1 if not."""
+    from phototag.store import check as run
+
+    report = run(db)
+    for problem in report.problems:
+        click.echo(problem)
+    pending = f", {report.pending:,} photos wait for a tag" if report.pending else ""
+    click.echo(
+        f"{report.location}: {report.photos:,} photos, {report.tags:,} tags{pending}; "
+        + (f"{len(report.problems)} problems." if report.problems else "sound."),
+        err=True,
+    )
+    if report.problems:
+        ctx.exit(1)

@@ -1,0 +1,140 @@
+"""Rows of photos on stdout: a table for people, and formats for machines that round-trip every file name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any
+
+from phototag.records import TaggedPhoto
+from phototag.text import display_width, pad, printable, shorten
+
+COLUMNS = (
+    "path",
+    "superclass",
+    "subclass",
+    "rank",
+    "superclass_score",
+    "subclass_score",
+    "novelty",
+    "source",
+    "model",
+    "tagged_at",
+    "state",
+    "error",
+)
+_LEAST_PATH_WIDTH = 24
+
+
+class OutputFormat(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    PATHS = "paths"
+
+
+# Commands whose rows are not a choice of paths do not offer the last one.
+ROW_FORMATS = [choice for choice in OutputFormat if choice is not OutputFormat.PATHS]
+
+
+def as_row(photo: TaggedPhoto) -> dict[str, Any]:
+    """The machine columns of a photo as plain values. A path that is not UTF-8 holds surrogates (PEP 383)."""
+    return {
+        "path": os.fspath(photo.path),
+        "superclass": photo.superclass,
+        "subclass": photo.subclass,
+        "rank": photo.rank,
+        "superclass_score": _rounded(photo.superclass_score),
+        "subclass_score": _rounded(photo.subclass_score),
+        "novelty": _rounded(photo.novelty),
+        "source": photo.source,
+        "model": photo.model,
+        "tagged_at": photo.tagged_at.isoformat() if photo.tagged_at is not None else None,
+        "state": photo.state,
+        "error": photo.error,
+    }
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 6)
+
+
+def write_rows(photos: Iterable[TaggedPhoto], form: OutputFormat, *, end: bytes = b"\n") -> int:
+    """Write photos to stdout as they come, and return how many there were. `end` ends each path of PATHS.
+
+    JSON is ASCII, with surrogates as escapes; CSV and paths carry the file system's own bytes.
+    """
+    out = sys.stdout.buffer
+    number = 0
+    if form is OutputFormat.TABLE:
+        rows = list(photos)
+        out.write(table(rows).encode(sys.stdout.encoding or "utf-8", "replace"))
+        out.flush()
+        return len(rows)
+    if form is OutputFormat.CSV:
+        out.write(_csv_line(COLUMNS))
+    for number, photo in enumerate(photos, start=1):
+        if form is OutputFormat.PATHS:
+            out.write(os.fsencode(photo.path) + end)
+        elif form is OutputFormat.CSV:
+            values = as_row(photo).values()
+            out.write(_csv_line(["" if value is None else value for value in values]))
+        elif form is OutputFormat.NDJSON:
+            out.write(json.dumps(as_row(photo)).encode() + b"\n")
+        else:
+            out.write((b"[\n" if number == 1 else b",\n") + json.dumps(as_row(photo)).encode())
+    if form is OutputFormat.JSON:
+        out.write(b"\n]\n" if number else b"[]\n")
+    out.flush()
+    return number
+
+
+def _csv_line(values: Sequence[Any]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerow(values)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
+    """A table that fits the terminal: the folder all photos share said once, paths shortened, scores as percent."""
+    if not photos:
+        return ""
+    folder = os.path.commonpath([photo.path.parent for photo in photos])
+    head = (f"in {printable(folder)}", "superclass", "", "subclass", "", "novelty", "by")
+    cells = [
+        (
+            printable(os.path.relpath(photo.path, folder)),
+            printable(photo.superclass or "-"),
+            _percent(photo.superclass_score),
+            printable(photo.subclass or "-") if photo.state == "ok" else f"({photo.state})",
+            _percent(photo.subclass_score) if photo.subclass else "",
+            _percent(photo.novelty),
+            str(photo.source or ""),
+        )
+        for photo in photos
+    ]
+    widths = [max(display_width(row[column]) for row in (head, *cells)) for column in range(len(head))]
+    gaps = 2 * (len(head) - 1)
+    room = (width or shutil.get_terminal_size((100, 24)).columns) - sum(widths[1:]) - gaps
+    widths[0] = min(widths[0], max(room, _LEAST_PATH_WIDTH))
+    right = {2, 4, 5}
+    lines = []
+    for row in (head, *cells):
+        parts = [
+            pad(shorten(text, widths[column]), widths[column], right=column in right) for column, text in enumerate(row)
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None else f"{100 * score:.0f} %"

@@ -1,0 +1,116 @@
+"""`phototag model`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from phototag.text import pad
+
+
+@click.group()
+def model() -> None:
+    """List, inspect and choose models."""
+
+
+@model.command("list")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def list_(form: str) -> None:
+    """List the models; the active one has a star."""
+    from phototag.learning.registry import active_reference, list_models, open_model
+
+    models, broken = list_models()
+    active = active_reference()
+    if all(active != entry.name for entry in models):
+        models.append(open_model(active))
+    rows = [
+        {
+            "name": entry.name,
+            "active": active in (entry.name, str(entry.path)),
+            "backbone": entry.header.backbone,
+            "superclasses": len(entry.header.taxonomy.superclasses),
+            "subclasses": len(entry.header.taxonomy.subclasses),
+            "superclass_accuracy": entry.header.metrics.get("superclass_accuracy"),
+            "subclass_accuracy": entry.header.metrics.get("subclass_accuracy"),
+            "path": str(entry.path) if entry.path is not None else None,
+        }
+        for entry in models
+    ]
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        width = max(len(str(row["name"])) for row in rows)
+        for row in rows:
+            star = "*" if row["active"] else " "
+            classes = f"{row['superclasses']} / {row['subclasses']} classes"
+            accuracy = row["subclass_accuracy"]
+            judged = f"subclass {100 * float(str(accuracy)):.1f} % on validation" if accuracy is not None else ""
+            name = pad(str(row["name"]), width)
+            click.echo(f"{star} {name}  {pad(str(row['backbone']), 34)}  {pad(classes, 18)}  {judged}".rstrip())
+    for line in broken:
+        click.echo(f"Unreadable: {line}", err=True)
+
+
+@model.command()
+@click.argument("name", required=False, metavar="[MODEL]")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def show(name: str | None, form: str) -> None:
+    """Show what a model is, how it was trained and how well it did. Without MODEL: the active one."""
+    from phototag.learning.registry import open_model
+
+    found = open_model(name)
+    header = found.header
+    if form == "json":
+        path = str(found.path) if found.path is not None else None
+        click.echo(json.dumps({"name": found.name, "path": path, "hash": found.hash, **header.to_json()}, indent=2))
+        return
+    taxonomy = header.taxonomy
+    lines = [
+        ("model", found.name),
+        ("file", str(found.path) if found.path is not None else "built in"),
+        ("hash", found.hash),
+        ("backbone", header.backbone),
+        ("input", f"{header.preprocessing.size} px, the middle {header.preprocessing.crop:.1%} of the shorter side"),
+        ("thresholds", f"superclass {header.thresholds.superclass:.2f}, subclass {header.thresholds.subclass:.2f}"),
+        ("trained", header.created_at),
+    ]
+    for key in ("source", "weights", "tune", "training_pictures", "validation_pictures", "seconds", "data_digest"):
+        if key in header.record:
+            lines.append((key.replace("_", " "), str(header.record[key])))
+    shown = ("superclass_accuracy", "subclass_accuracy", "hierarchical_f1", "subclass_macro_f1")
+    for key in shown:
+        share = header.metrics.get(key)
+        if share is not None:
+            lines.append((key.replace("_", " "), f"{100 * share:.1f} %"))
+    for label, value in lines:
+        if value:
+            click.echo(f"{pad(label, 22)}{value}")
+    for superclass, children in zip(taxonomy.superclasses, taxonomy.children, strict=True):
+        names = ", ".join(taxonomy.subclasses[index] for index in children[:8])
+        more = f" and {len(children) - 8} more" if len(children) > 8 else ""
+        click.echo(f"{pad(superclass, 22)}{len(children)}: {names}{more}")
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+def use(name: str) -> None:
+    """Make MODEL the default: a name, a file, or 'builtin'."""
+    from phototag.learning.registry import open_model, set_active
+
+    chosen = open_model(name)
+    set_active(chosen)
+    click.echo(f"Active model: {chosen.name}", err=True)
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(name: str, yes: bool) -> None:
+    """Delete MODEL from the models folder. Tags that it gave stay."""
+    from phototag.learning.registry import open_model, remove_model
+
+    path = open_model(name).path
+    if not yes:
+        click.confirm(f"Delete {path}?", abort=True, err=True)
+    click.echo(f"Deleted {remove_model(name)}", err=True)

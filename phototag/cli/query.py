@@ -1,0 +1,98 @@
+"""`phototag query`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from phototag.cli.formats import OutputFormat, write_rows
+from phototag.cli.options import EnumChoice, db_option
+from phototag.records import PhotoState, Source
+
+TABLE_LIMIT = 50
+# The store's sort keys, named here so that the help needs no database library; a test compares them.
+SORT_KEYS = ("path", "tagged", "superclass_score", "subclass_score", "novelty")
+
+
+@click.command()
+@click.option("--superclass", metavar="S", help="Photos of this superclass.")
+@click.option("--subclass", metavar="S", help="Photos of this subclass, as in rooster or bird/rooster.")
+@click.option("--novel", is_flag=True, help="Photos whose subclass is unknown to the model.")
+@click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="At least this score, 0 to 1.")
+@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option("--source", type=EnumChoice(list(Source)), help="Who gave the tag.")
+@click.option("--state", type=EnumChoice(list(PhotoState)), help="The state of the photo file.")
+@click.option("--model", "model_name", metavar="MODEL", help="Photos tagged by this model.")
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]),
+    metavar="DATE",
+    help="Tagged then or later, local time, as in 2026-05-31.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), metavar="N", help=f"At most N photos. [default: {TABLE_LIMIT} in tables]"
+)
+@click.option(
+    "--sort",
+    metavar="KEY",
+    default="path",
+    show_default=True,
+    help=f"{', '.join(SORT_KEYS)}; with a - in front the largest come first.",
+)
+@click.option("--count", is_flag=True, help="Print only how many there are.")
+@click.option("--format", "form", type=EnumChoice(list(OutputFormat)), default=OutputFormat.TABLE, show_default=True)
+@click.option("--print0", is_flag=True, help="Paths, each ended by a NUL byte, for xargs -0.")
+@db_option
+def query(
+    superclass: str | None,
+    subclass: str | None,
+    novel: bool,
+    min_score: float | None,
+    under: Path | None,
+    source: Source | None,
+    state: PhotoState | None,
+    model_name: str | None,
+    since: datetime | None,
+    limit: int | None,
+    sort: str,
+    count: bool,
+    form: OutputFormat,
+    print0: bool,
+    db: str | None,
+) -> None:
+    """Find photos by their tags."""
+    key = sort.removeprefix("-")
+    if key not in SORT_KEYS:
+        raise click.BadParameter(f"{key!r} is not one of {', '.join(SORT_KEYS)}", param_hint="--sort")
+    from phototag.store import Query, SortKey, Store
+
+    if print0:
+        form = OutputFormat.PATHS
+    if limit is None and form is OutputFormat.TABLE:
+        limit = TABLE_LIMIT
+    wanted = Query(
+        superclass=superclass,
+        subclass=subclass,
+        novel=novel,
+        min_score=min_score,
+        under=under.absolute() if under is not None else None,
+        source=source,
+        state=state,
+        model=model_name,
+        since=since.astimezone() if since is not None else None,
+        limit=limit,
+        sort=SortKey(key),
+        descending=sort.startswith("-"),
+    )
+    with Store.open(db, create=False) as store:
+        if count:
+            click.echo(store.count(wanted))
+            return
+        shown = write_rows(store.query(wanted), form, end=b"\0" if print0 else b"\n")
+        if form is OutputFormat.TABLE:
+            if not shown:
+                click.echo("No such photos.", err=True)
+            elif shown == limit:
+                click.echo(f"The first {shown}; --limit shows more.", err=True)

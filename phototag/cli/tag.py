@@ -1,0 +1,162 @@
+"""`phototag tag`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from phototag.cli.formats import ROW_FORMATS, OutputFormat, write_rows
+from phototag.cli.options import (
+    EnumChoice,
+    batch_size_option,
+    db_option,
+    device_option,
+    model_option,
+    runtime_option,
+    workers_option,
+)
+from phototag.inference.names import Device, RuntimeName
+from phototag.records import PhotoState, Source, TaggedPhoto
+from phototag.text import printable
+
+if TYPE_CHECKING:
+    from phototag.inference.pipeline import Batch
+    from phototag.inference.tagger import TagReport
+    from phototag.store import Store
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@model_option
+@db_option
+@batch_size_option
+@device_option
+@runtime_option
+@workers_option
+@click.option("--force", is_flag=True, help="Run the network on every photo, also on unchanged ones.")
+@click.option("--dry-run", is_flag=True, help="Write nothing to the database; print the tags instead.")
+@click.option(
+    "--format",
+    "form",
+    type=EnumChoice(ROW_FORMATS),
+    help="Print the photos below PATH with their tags when done. [default: nothing; a table with --dry-run]",
+)
+@click.pass_context
+def tag(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    model_name: str | None,
+    db: str | None,
+    batch_size: int,
+    device: Device,
+    runtime: RuntimeName,
+    workers: int | None,
+    force: bool,
+    dry_run: bool,
+    form: OutputFormat | None,
+) -> None:
+    """Tag all photos at or below PATH and store the tags.
+
+    JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF. Hidden files and symbolic links are left out. Photos that did not change
+    since the last run are skipped. Ctrl-C loses nothing: run it again to go on.
+    """
+    from phototag.inference.tagger import Tagger
+
+    with _open(db, dry_run=dry_run) as store:
+        tagger = Tagger(model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
+        rows: list[TaggedPhoto] = []
+
+        def keep(batch: Batch) -> None:
+            rows.extend(_dry_rows(batch, tagger.model.name))
+
+        report = tagger.tag(paths, store, force=force, dry_run=dry_run, on_batch=keep if dry_run else None)
+        if dry_run:
+            write_rows(rows, form or OutputFormat.TABLE)
+        elif form is not None:
+            write_rows(_stored_rows(store, paths), form)
+        _summarise(report, tagger.model.name, dry_run=dry_run)
+    if not report.complete:
+        ctx.exit(2 if report.problems and not report.photos else 1)
+
+
+@contextmanager
+def _open(db: str | None, *, dry_run: bool) -> Iterator[Store]:
+    from phototag.errors import StoreError
+    from phototag.store import Store
+
+    if not dry_run:
+        with Store.open(db) as store:
+            yield store
+        return
+    try:
+        store = Store.open(db, create=False)
+    except StoreError:
+        # A dry run needs no database, and makes none.
+        store = Store.open("sqlite://")
+    with store:
+        yield store
+
+
+def _stored_rows(store: Store, paths: tuple[str, ...]) -> Iterator[TaggedPhoto]:
+    from phototag.library.scan import resolve_roots
+    from phototag.store import Query
+
+    for root in resolve_roots(paths):
+        yield from store.query(Query(under=root))
+
+
+def _dry_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
+    from phototag.store import StoredTag
+
+    now = datetime.now(UTC)
+    for item in batch.items:
+        tag = item.tag if isinstance(item, StoredTag) else None
+        yield TaggedPhoto(
+            path=item.photo.path,
+            superclass=tag.superclass if tag else None,
+            subclass=tag.subclass if tag else None,
+            rank=tag.rank if tag else None,
+            superclass_score=tag.superclass_score if tag else None,
+            subclass_score=tag.subclass_score if tag else None,
+            novelty=tag.novelty if tag else None,
+            source=Source.MODEL if tag else None,
+            model=model if tag else None,
+            tagged_at=now if tag else None,
+            state=PhotoState.OK if tag else PhotoState.UNREADABLE,
+            error=None if isinstance(item, StoredTag) else item.reason,
+        )
+
+
+def _summarise(report: TagReport, model: str, *, dry_run: bool) -> None:
+    """The summary on stderr: what was done, what failed and why, what to do next."""
+    for failure in report.failures:
+        click.echo(f"  {printable(os.fspath(failure.photo.path))}: {failure.reason}", err=True)
+    if report.failed > len(report.failures):
+        click.echo("  all of them: phototag query --state unreadable --format json", err=True)
+    for problem in report.problems:
+        click.echo(f"  {printable(problem)}", err=True)
+    if not report.photos and not report.problems:
+        click.echo("No pictures found there.", err=True)
+        return
+    parts = [f"{report.tagged:,} tagged", f"{report.unchanged:,} unchanged"]
+    reused = report.tagged - report.inferred
+    if reused:
+        parts[0] += f" ({reused:,} from stored scores)"
+    if report.failed:
+        kinds = ", ".join(f"{number} {kind.replace('_', ' ')}" for kind, number in report.failure_kinds.most_common())
+        given_up = f"{report.given_up} given up earlier" if report.given_up else ""
+        parts.append(f"{report.failed:,} failed ({', '.join(filter(None, [kinds, given_up]))})")
+    if report.missing:
+        parts.append(f"{report.missing:,} missing")
+    busy = report.seconds - report.load_seconds
+    rate = f", {report.inferred / busy:.0f} photos/s" if report.inferred and busy > 0 else ""
+    click.echo(f"{', '.join(parts)}; model {model}, {report.seconds:.1f} s{rate}.", err=True)
+    if report.interrupted:
+        click.echo("Interrupted; what was tagged is stored. Run it again to go on.", err=True)
+    elif dry_run:
+        click.echo("Dry run: nothing was stored.", err=True)

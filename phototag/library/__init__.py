@@ -1,0 +1,1 @@
+"""Which photo files there are, and what changed since the last look."""

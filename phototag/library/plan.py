@@ -1,0 +1,76 @@
+"""What is to be done with each photo: the scan and the database, compared in one pass over both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from phototag.records import FailureKind, Photo, PhotoState, Source
+from phototag.store import KnownPhoto
+
+MAX_ATTEMPTS = 3
+
+
+class Need(StrEnum):
+    """What a photo needs."""
+
+    NOTHING = "nothing"  # tagged by this model, and untouched since
+    TAG = "tag"  # new, changed, forced, or tagged by another model
+    GIVEN_UP = "given up"  # unreadable, untouched, and tried often enough
+    MISSING = "missing"  # known, and not there
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One photo of the plan. `photo` is None for a missing one, `known` is None for a new one."""
+
+    need: Need
+    photo: Photo | None
+    known: KnownPhoto | None
+
+    @property
+    def same_content(self) -> bool:
+        """Whether the content is known without reading the file."""
+        return (
+            self.photo is not None
+            and self.known is not None
+            and self.known.content_hash is not None
+            and self.known.matches(self.photo)
+        )
+
+
+def compare(
+    photos: Iterable[Photo], known: Iterable[KnownPhoto], *, model_id: int | None, force: bool = False
+) -> Iterator[Step]:
+    """Merge the scan with what the database knows; both come in the order of path bytes.
+
+    A photo that a human tagged still needs this model's scores, once: later audits compare them. Whether they are
+    stored is for the caller to look up; here it counts as tagged by another model.
+    """
+    scanned, stored = iter(photos), iter(known)
+    photo, row = next(scanned, None), next(stored, None)
+    while photo is not None or row is not None:
+        key = os.fsencode(photo.path) if photo is not None else None
+        if row is not None and (key is None or row.path_bytes < key):
+            if row.state != PhotoState.MISSING:
+                yield Step(Need.MISSING, None, row)
+            row = next(stored, None)
+        elif photo is not None and (row is None or key is None or key < row.path_bytes):
+            yield Step(Need.TAG, photo, None)
+            photo = next(scanned, None)
+        elif photo is not None and row is not None:
+            yield Step(_need(photo, row, model_id=model_id, force=force), photo, row)
+            photo, row = next(scanned, None), next(stored, None)
+
+
+def _need(photo: Photo, known: KnownPhoto, *, model_id: int | None, force: bool) -> Need:
+    if force or not known.matches(photo):
+        return Need.TAG
+    if known.state == PhotoState.UNREADABLE:
+        # Permissions change without touching what stat shows of the content.
+        hopeless = known.attempts >= MAX_ATTEMPTS and known.error_kind != FailureKind.PERMISSION
+        return Need.GIVEN_UP if hopeless else Need.TAG
+    tagged = model_id is not None and known.tag_model_id == model_id and known.tag_source == Source.MODEL
+    return Need.NOTHING if tagged else Need.TAG
