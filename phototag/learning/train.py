@@ -136,7 +136,7 @@ class _Pictures:
             training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
             return cls(taxonomy, training, validation, kept_apart=True)
         other = _load(val)
-        checklabel_indexes(other, taxonomy)
+        check_labels(other, taxonomy)
         return cls(taxonomy, labelled.pictures, other.pictures, kept_apart=False)
 
 
