@@ -27,7 +27,7 @@ from phototag.learning import backbones
 from phototag.learning.calibration import choose_thresholds, label_indexes
 from phototag.learning.checkpoint import SUFFIX, ModelHeader, read_json_header, read_tensors, write_tensors
 from phototag.learning.config import Balance, TrainingConfig, Tune
-from phototag.learning.dataset import LabelledData, LabelledPicture, load_data, split, training_taxonomy
+from phototag.learning.dataset import LabelledData, LabelledPicture, check_labels, load_data, split, training_taxonomy
 from phototag.learning.features import Content, FeatureExtractor, Features, data_digest, read_content
 from phototag.learning.registry import Model, model_path, open_model, set_active
 from phototag.records import Scores
