@@ -1,0 +1,53 @@
+# Everything runs from .venv, which is made by the first target that needs it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The demo keeps its database, models and cache here, away from your own.
+DEMO := demo
+PHOTOTAG := PHOTOTAG_HOME=$(CURDIR)/$(DEMO) $(BIN)/phototag
+
+.PHONY: demo test lint format bench clean
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "phototag needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+## Learn from the sample pictures, tag the inbox, find photos, and say how accurate the tags are.
+demo: $(VENV)/.installed
+	rm -rf $(DEMO)
+	@echo '== phototag train sample_images'
+	@$(PHOTOTAG) train sample_images
+	@echo; echo '== phototag tag sample_images/inbox'
+	@# One picture of the inbox is cut short on purpose: exit code 1 says so.
+	@$(PHOTOTAG) tag sample_images/inbox || test $$? -eq 1
+	@echo; echo '== phototag query --superclass bird'
+	@$(PHOTOTAG) query --superclass bird
+	@echo; echo '== phototag audit truth sample_images/inbox.csv'
+	@$(PHOTOTAG) audit truth sample_images/inbox.csv
+
+## Linters, the type checker and all tests.
+test: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## Photos per second beside the usual loop; a few minutes.
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/throughput.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info
