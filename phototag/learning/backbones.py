@@ -150,7 +150,11 @@ def _read_weights_file(path: Path) -> dict[str, torch.Tensor]:
         KeyError,
         pickle.UnpicklingError,
     ) as error:
-        raise ModelError(f"{path}: not a weights file that can be read safely: {error}") from error
+        # torch's own text advises to read the file unsafely; that is no way out here.
+        raise ModelError(
+            f"{path}: not a weights file that can be read safely; give a .safetensors file, or a .pth that holds "
+            "nothing but tensors"
+        ) from error
     for key in ("state_dict_ema", "state_dict", "model"):
         if isinstance(tensors, dict) and isinstance(tensors.get(key), dict):
             tensors = tensors[key]

@@ -192,19 +192,26 @@ def check_labels(data: LabelledData, taxonomy: Taxonomy) -> None:
     Raises:
         DataError: a label is unknown or stands under another superclass; the text names file and line.
     """
-    problems = []
+    problems: dict[str, str] = {}  # by label, with where it stands first
     for picture in data.pictures:
-        if picture.superclass is not None and picture.superclass not in taxonomy.superclass_index:
-            problems.append(f"{picture.origin}: the model knows no superclass {picture.superclass!r}")
-        elif picture.subclass is not None and picture.subclass not in taxonomy.subclass_index:
-            problems.append(
-                f"{picture.origin}: the model knows no subclass {picture.subclass!r}; for pictures of unknown classes "
-                "leave the label empty in a CSV"
-            )
-        elif picture.subclass is not None and taxonomy.parent(picture.subclass) != picture.superclass:
-            known = f"{taxonomy.parent(picture.subclass)}/{picture.subclass}"
-            problems.append(f"{picture.origin}: {picture.superclass}/{picture.subclass} is {known} in the model")
-    _raise_listed(problems)
+        problem = _label_problem(picture, taxonomy)
+        if problem is not None:
+            problems.setdefault(problem, picture.origin)
+    lines = [f"{origin}: {problem}" for problem, origin in problems.items()]
+    if lines:
+        lines[-1] += "; for pictures of unknown classes leave the label empty in a CSV"
+    _raise_listed(lines)
+
+
+def _label_problem(picture: LabelledPicture, taxonomy: Taxonomy) -> str | None:
+    superclass, subclass = picture.superclass, picture.subclass
+    if superclass is not None and superclass not in taxonomy.superclass_index:
+        return f"the model knows no superclass {superclass!r}"
+    if subclass is not None and subclass not in taxonomy.subclass_index:
+        return f"the model knows no subclass {subclass!r}"
+    if subclass is not None and taxonomy.parent(subclass) != superclass:
+        return f"{superclass}/{subclass} is {taxonomy.parent(subclass)}/{subclass} in the model"
+    return None
 
 
 def split(
