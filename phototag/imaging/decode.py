@@ -148,6 +148,7 @@ def decode_whole(data: bytes, *, short_side: int, path: Path) -> Image.Image:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         factor = min(1.0, short_side / min(image.size))
         image.draft(None, (max(1, int(image.width * factor)), max(1, int(image.height * factor))))
+        image.load()  # here, where errors are translated; Pillow would put it off until the file is closed
         return _upright(to_rgb(image), orientation)
 
 
