@@ -38,7 +38,7 @@ model_option = click.option(
 device_option = click.option(
     "--device",
     type=EnumChoice(list(Device)),
-    default=Device.AUTO,
+    default=Device.AUTO.value,
     envvar="PHOTOTAG_DEVICE",
     show_default=True,
     help="Where the network runs.",
@@ -46,7 +46,7 @@ device_option = click.option(
 runtime_option = click.option(
     "--runtime",
     type=EnumChoice(list(RuntimeName)),
-    default=RuntimeName.AUTO,
+    default=RuntimeName.AUTO.value,
     envvar="PHOTOTAG_RUNTIME",
     show_default=True,
     help="What runs the network.",

@@ -42,7 +42,9 @@ SORT_KEYS = ("path", "tagged", "superclass_score", "subclass_score", "novelty")
     help=f"{', '.join(SORT_KEYS)}; with a - in front the largest come first.",
 )
 @click.option("--count", is_flag=True, help="Print only how many there are.")
-@click.option("--format", "form", type=EnumChoice(list(OutputFormat)), default=OutputFormat.TABLE, show_default=True)
+@click.option(
+    "--format", "form", type=EnumChoice(list(OutputFormat)), default=OutputFormat.TABLE.value, show_default=True
+)
 @click.option("--print0", is_flag=True, help="Paths, each ended by a NUL byte, for xargs -0.")
 @db_option
 def query(

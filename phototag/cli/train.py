@@ -54,7 +54,7 @@ _DEFAULTS = TrainingConfig()
 @click.option(
     "--tune",
     type=EnumChoice(list(Tune)),
-    default=Tune.AUTO,
+    default=Tune.AUTO.value,
     show_default=True,
     help="heads: linear heads on frozen features, in seconds. last, full: go on from them by gradient. auto: heads on "
     "a CPU, full on a GPU.",
@@ -68,7 +68,7 @@ _DEFAULTS = TrainingConfig()
 @click.option(
     "--balance",
     type=EnumChoice(list(Balance)),
-    default=Balance.NONE,
+    default=Balance.NONE.value,
     show_default=True,
     help="Against unequal classes: draw them equally often, or weigh them equally.",
 )

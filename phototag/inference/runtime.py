@@ -129,7 +129,8 @@ class TorchEngine:
         self._module = module.to(memory_format=torch.channels_last)
         self._amp_dtype = None
         if device is Device.CUDA:
-            self._amp_dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+            # Twice the mantissa bits of bfloat16: scores stay closer to those of the CPU. Overflow would be noticed.
+            self._amp_dtype = torch.float16
 
     def __call__(self, images: NDArray[np.uint8]) -> Outputs:
         """See `Engine`."""

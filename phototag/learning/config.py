@@ -88,6 +88,12 @@ class TrainingConfig:
     patience: int = 5
 
     def __post_init__(self) -> None:
+        # From Python it is natural to write tune="heads".
+        for name, choices in (("tune", Tune), ("balance", Balance), ("device", Device)):
+            given = getattr(self, name)
+            if given not in list(choices):
+                raise UsageError(f"{name} must be one of {', '.join(choices)}, not {given!r}")
+            object.__setattr__(self, name, choices(given))
         checks = (
             (self.pretrained or self.weights is None, "weights from a file and random weights exclude each other"),
             (self.epochs >= 1, "epochs must be 1 or more"),
