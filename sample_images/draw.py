@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from _canvas import Rng
-from _pictures import cutout, picture
+from _composition import cutout, picture
 from PIL import Image, ImageDraw
 
 COUNTS = {  # Uneven on purpose: real libraries are.
