@@ -72,7 +72,7 @@ def load_config() -> dict[str, Any]:
         if CONFIG_VARIABLE in os.environ:
             raise UsageError(f"{path}: no such file; {CONFIG_VARIABLE} names it") from None
         return {}
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error

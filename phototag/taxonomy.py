@@ -40,6 +40,8 @@ class Taxonomy:
     parents: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if not self.superclasses:
+            raise TaxonomyError("there are no classes")
         for names, what in ((self.superclasses, "superclass"), (self.subclasses, "subclass")):
             for name in names:
                 check_name(name, what)
@@ -117,8 +119,10 @@ class Taxonomy:
         """
         try:
             superclasses, subclasses, parents = value["superclasses"], value["subclasses"], value["parents"]
-            clean = all(isinstance(name, str) for name in [*superclasses, *subclasses]) and all(
-                type(index) is int for index in parents
+            clean = (
+                all(isinstance(part, list) for part in (superclasses, subclasses, parents))
+                and all(isinstance(name, str) for name in [*superclasses, *subclasses])
+                and all(type(index) is int for index in parents)
             )
         except (TypeError, KeyError) as error:
             raise TaxonomyError(f"not a taxonomy: {error}") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -29,11 +31,15 @@ class _Failed(click.ClickException):
 
 
 class _Group(click.Group):
-    """Turns every error that phototag raises on purpose into one message and exit code 2."""
+    """Turns every error that phototag raises on purpose into one message and exit code 2; a closed pipe is none."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader of a pipe has seen enough, as in `phototag query | head`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
         except PhotoTagError as error:
             # File names that are not UTF-8 hold surrogates, which no terminal takes.
             text = str(error).encode("utf-8", "backslashreplace").decode()
@@ -42,15 +48,29 @@ class _Group(click.Group):
 
 def _load_defaults(ctx: click.Context) -> None:
     """The configuration file as click's defaults: top-level keys hold for all commands, tables for one."""
-    config = {key.replace("-", "_"): value for key, value in load_config().items()}
-    shared = {key: value for key, value in config.items() if not isinstance(value, dict)}
-    defaults: dict[str, Any] = {}
-    for name, command in cli.commands.items():
-        own = {key.replace("-", "_"): value for key, value in config.get(name, {}).items()}
-        defaults[name] = shared | own
-        if isinstance(command, click.Group):
-            defaults[name] |= dict.fromkeys(command.commands, shared | own)
-    ctx.default_map = defaults
+    ctx.default_map = _defaults_of(cli, load_config())
+
+
+def _defaults_of(command: click.Command, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults of a command, or of all below a group; keys are the long names of options, with - or _ in them."""
+    plain = {key.replace("_", "-"): value for key, value in config.items() if not isinstance(value, dict)}
+    if isinstance(command, click.Group):
+        tables = {key: value for key, value in config.items() if isinstance(value, dict)}
+        return {name: _defaults_of(below, plain | tables.get(name, {})) for name, below in command.commands.items()}
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    return {
+        str(option.name): _default_of(option, plain[flag.removeprefix("--")])
+        for option in options
+        for flag in option.opts
+        if flag.removeprefix("--") in plain
+    }
+
+
+def _default_of(option: click.Option, value: Any) -> Any:
+    """A value of the file as if it were typed, so that click checks it and words the errors."""
+    if option.multiple:
+        return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    return value if option.is_flag and isinstance(value, bool) else str(value)
 
 
 @click.group(
@@ -89,9 +109,7 @@ def main() -> None:
     logger = logging.getLogger("phototag")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    try:
-        cli.main(prog_name="phototag")
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough, as in `phototag query | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    if not sys.warnoptions:
+        # A damaged EXIF block is of no interest when the picture can be read, and an error when it cannot.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+    cli.main(prog_name="phototag")

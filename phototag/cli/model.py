@@ -18,12 +18,16 @@ def model() -> None:
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def list_(form: str) -> None:
     """List the models; the active one has a star."""
+    from phototag.errors import ModelError
     from phototag.learning.registry import active_reference, list_models, open_model
 
     models, broken = list_models()
     active = active_reference()
     if all(active != entry.name for entry in models):
-        models.append(open_model(active))
+        try:
+            models.append(open_model(active))
+        except ModelError as error:
+            broken.append(f"the active model, {error}; choose another: phototag model use MODEL")
     rows = [
         {
             "name": entry.name,
@@ -108,9 +112,11 @@ def use(name: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
     """Delete MODEL from the models folder. Tags that it gave stay."""
-    from phototag.learning.registry import open_model, remove_model
+    from phototag.learning.registry import model_path, remove_model
+    from phototag.settings import models_folder
 
-    path = open_model(name).path
-    if not yes:
+    # By its path: a damaged model can be removed too. What will be refused is not asked about.
+    path = model_path(name)
+    if not yes and path.parent == models_folder() and path.exists():
         click.confirm(f"Delete {path}?", abort=True, err=True)
     click.echo(f"Deleted {remove_model(name)}", err=True)

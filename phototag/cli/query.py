@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def query(
         subclass=subclass,
         novel=novel,
         min_score=min_score,
-        under=under.absolute() if under is not None else None,
+        under=Path(os.path.abspath(under)) if under is not None else None,  # noqa: PTH100  # folds ".."
         source=source,
         state=state,
         model=model_name,

@@ -43,6 +43,7 @@ _BROKEN = (
     OverflowError,
     EOFError,
     MemoryError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -117,7 +118,7 @@ def decode_bytes(data: bytes, preprocessing: Preprocessing, path: Path) -> tuple
         DecodeError: the bytes are not a picture, cut short, too large or broken.
     """
     with _opened(data, path) as image:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = _orientation(image)
         width, height = image.size
         small = _upright(_resized_centre(image, preprocessing), orientation)
         if orientation in _QUARTER_TURNS:
@@ -132,7 +133,7 @@ def picture_size(data: bytes, path: Path) -> tuple[int, int]:
         DecodeError: as for `decode_bytes`, where the header shows it.
     """
     with _opened(data, path) as image:
-        turned = image.getexif().get(_ORIENTATION_TAG, 1) in _QUARTER_TURNS
+        turned = _orientation(image) in _QUARTER_TURNS
         return (image.height, image.width) if turned else (image.width, image.height)
 
 
@@ -145,7 +146,7 @@ def decode_whole(data: bytes, *, short_side: int, path: Path) -> Image.Image:
         DecodeError: as for `decode_bytes`.
     """
     with _opened(data, path) as image:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = _orientation(image)
         factor = min(1.0, short_side / min(image.size))
         image.draft(None, (max(1, int(image.width * factor)), max(1, int(image.height * factor))))
         image.load()  # here, where errors are translated; Pillow would put it off until the file is closed
@@ -194,14 +195,23 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float32)
-        top = 65535.0 if image.mode != "F" else max(float(np.nanmax(values)), 1.0)
-        scaled = np.clip(np.nan_to_num(values) * (255.0 / top), 0, 255).astype(np.uint8)
+        top = float(values[np.isfinite(values)].max(initial=1.0)) if image.mode == "F" else 65535.0
+        values = np.nan_to_num(values, posinf=top, neginf=0.0)
+        scaled = np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)
         return Image.fromarray(scaled).convert("RGB")
     if image.has_transparency_data:
         layered = image.convert("RGBA")
         canvas = Image.new("RGBA", layered.size, "white")
         return Image.alpha_composite(canvas, layered).convert("RGB")
     return image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation that is still to be applied, 1 to 8; to be asked before the pixels are loaded."""
+    if image.format == "TIFF":
+        return 1  # Pillow turns these upright on its own, size included
+    value = image.getexif().get(_ORIENTATION_TAG, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -31,8 +31,8 @@ class TagReport:
 
     `photos` were found; of them `tagged` got a tag, `inferred` of these through the network and the rest from scores
     stored before; `unchanged` had theirs; `failed` cannot be read, `given_up` of these without another try. `missing`
-    were known and are gone. `load_seconds` of all `seconds` went into loading the model. `failures` holds the first
-    ones, `problems` the folders that could not be read.
+    were known and are marked as gone. `load_seconds` of all `seconds` went into loading the model. `failures` holds the
+    first ones, `problems` the folders that could not be read.
     """
 
     photos: int = 0
@@ -179,7 +179,8 @@ class _Run:
         self._report = TagReport()
         self._problems = ScanProblems()
         self._seen: list[int] = []
-        self._gone: list[int] = []
+        self._gone: list[tuple[Path, int]] = []
+        self._not_empty: set[Path] = set()
         self._bar: tqdm[Any] | None = None
 
     def go(self, roots: Sequence[Path]) -> TagReport:
@@ -221,7 +222,7 @@ class _Run:
                 self._count(batch)
         if self._writes:
             self._flush_seen()
-            self._mark_missing()
+            self._mark_missing(roots)
 
     def _count(self, batch: Batch) -> None:
         self._report.add(batch)
@@ -241,14 +242,14 @@ class _Run:
         """The photos that have to be read; the others are dealt with on the way."""
         chunk: list[Step] = []
         steps = compare(
-            scan(roots, self._problems),
+            self._scan(roots),
             self._store.known_photos(roots),
             model_id=self._model_id,
             force=self._force,
         )
         for step in steps:
             if step.need is Need.MISSING and step.known is not None:
-                self._gone.append(step.known.id)
+                self._gone.append((step.known.path, step.known.id))
             elif step.need is Need.NOTHING:
                 self._skip(step)
             elif step.need is Need.GIVEN_UP:
@@ -261,6 +262,12 @@ class _Run:
             elif step.photo is not None:
                 yield step.photo
         yield from self._without_stored_scores(chunk)
+
+    def _scan(self, roots: Sequence[Path]) -> Iterator[Photo]:
+        for root in roots:
+            for photo in scan([root], self._problems):
+                self._not_empty.add(root)
+                yield photo
 
     def _skip(self, step: Step) -> None:
         self._report.photos += 1
@@ -317,21 +324,24 @@ class _Run:
         if self._writes and self._model_id is not None and changed:
             self._store.save_tags(model_id=self._model_id, tags=changed)
 
-    def _mark_missing(self) -> None:
+    def _mark_missing(self, roots: Sequence[Path]) -> None:
         """Mark what is gone, unless it looks as if a whole disk were gone.
 
-        An empty mount point looks like a folder whose photos were all deleted. Then nothing is marked.
+        An empty mount point looks like a folder whose photos were all deleted. Then nothing below it is marked.
         """
-        self._report.missing = len(self._gone)
-        if not self._gone:
-            return
-        if not self._report.photos:
-            self._problems.lines.append(
-                f"all {len(self._gone)} known photos are gone; nothing was marked missing. Is the disk mounted?"
-            )
-        elif self._problems.lines:
-            self._problems.lines.append(
-                f"{len(self._gone)} known photos were not seen; not marked missing while folders cannot be read"
-            )
-        else:
-            self._store.mark_missing(self._gone)
+        all_readable = not self._problems.lines
+        gone = {root: [number for path, number in self._gone if path.is_relative_to(root)] for root in roots}
+        for root, ids in gone.items():
+            if not ids:
+                continue
+            if root not in self._not_empty:
+                self._problems.lines.append(
+                    f"{root}: all {len(ids)} known photos are gone; nothing was marked missing. Is the disk mounted?"
+                )
+            elif not all_readable:
+                self._problems.lines.append(
+                    f"{root}: {len(ids)} known photos were not seen; not marked missing while folders cannot be read"
+                )
+            else:
+                self._store.mark_missing(ids)
+                self._report.missing += len(ids)

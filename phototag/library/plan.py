@@ -32,10 +32,14 @@ class Step:
 
     @property
     def same_content(self) -> bool:
-        """Whether the content is known without reading the file."""
+        """Whether the content is known without reading the file.
+
+        Not so for one that could not be read: only reading it shows that now it can.
+        """
         return (
             self.photo is not None
             and self.known is not None
+            and self.known.error_kind is None
             and self.known.content_hash is not None
             and self.known.matches(self.photo)
         )

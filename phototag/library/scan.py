@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,14 +28,11 @@ def resolve_roots(paths: Sequence[str | Path]) -> list[Path]:
     """Absolute roots in the order in which their files sort, none inside another.
 
     Raises:
-        UsageError: a path does not exist, or is a file that is no picture by its name.
+        UsageError: a path does not exist, cannot be looked at, or is a file that is no picture by its name.
     """
     roots = []
     for path in dict.fromkeys(Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100  # keeps symlinks
-        if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
-        if path.is_file() and not is_picture(path):
-            raise UsageError(f"{path}: not a picture that phototag reads (JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF)")
+        _check_root(path)
         roots.append(path)
     roots.sort(key=_sort_key)
     outer: list[Path] = []
@@ -42,6 +40,17 @@ def resolve_roots(paths: Sequence[str | Path]) -> list[Path]:
         if not any(root.is_relative_to(other) for other in outer):
             outer.append(root)
     return sorted(outer, key=_sort_key)
+
+
+def _check_root(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be looked at: {error.strerror}") from error
+    if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and is_picture(path)):
+        raise UsageError(f"{path}: not a picture that phototag reads (JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF)")
 
 
 def _sort_key(path: Path) -> bytes:
@@ -54,15 +63,17 @@ def scan(roots: Sequence[Path], problems: ScanProblems) -> Iterator[Photo]:
     Symbolic links are not followed (a root itself may be one), hidden files and folders are left out. What cannot be
     looked at is noted in `problems`. `roots` come from `resolve_roots`.
     """
+    # Through a link that was named itself, it is the file behind it that may change.
+    named = {os.fspath(root) for root in roots}
     for path in _files(roots, problems):
         try:
-            stat = os.stat(path, follow_symlinks=False)  # noqa: PTH116  # Path objects for every file cost half the scan
+            found = os.stat(path, follow_symlinks=path in named)  # noqa: PTH116  # a Path each costs half the scan
         except FileNotFoundError:
             continue  # gone since the folder was listed
         except OSError as error:
             problems.add(path, error)
             continue
-        yield Photo(Path(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        yield Photo(Path(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 def count(roots: Sequence[Path]) -> int:

@@ -1,0 +1,165 @@
+"""What several test files share: a home of their own, pictures, a tiny model, and two ways to run the command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from phototag.decision import Thresholds
+from phototag.imaging.preprocessing import Preprocessing
+from phototag.learning.checkpoint import ModelHeader, write_tensors
+from phototag.taxonomy import Taxonomy
+
+ROOT = Path(__file__).parents[1]
+TINY_BACKBONE = "test_efficientnet"
+TINY_TAXONOMY = Taxonomy.from_pairs(
+    [("bird", "hawk"), ("bird", "rooster"), ("dog", "beagle"), ("dog", "boxer"), ("reptile", "gecko")]
+)
+
+MakePicture = Callable[..., Path]
+RunCommand = Callable[..., Result]
+RunProcess = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home for each test, and no setting from the environment: no test touches the user's own folders."""
+    folder = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith("PHOTOTAG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PHOTOTAG_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The data beside the repository, which a clone elsewhere does not have."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}: the shared data lie beside the project's own checkout only")
+    return folder
+
+
+@pytest.fixture
+def make_picture() -> MakePicture:
+    """A function that draws a picture file, of soft blots of colour that depend on its name, or on `seed`."""
+
+    def make(path: Path, *, seed: int | None = None, size: tuple[int, int] = (96, 64), **save: Any) -> Path:
+        random = np.random.default_rng(zlib.crc32(os.fsencode(path.name)) if seed is None else seed)
+        blots = random.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(blots).resize(size, Image.Resampling.BICUBIC).save(path, **save)
+        return path
+
+    return make
+
+
+def _write_tiny_model(path: Path, *, seed: int) -> Path:
+    import torch
+
+    from phototag.learning.backbones import create_backbone
+    from phototag.learning.network import DualHead, to_numpy
+
+    torch.manual_seed(seed)
+    backbone = create_backbone(TINY_BACKBONE)
+    network = DualHead(
+        backbone, superclasses=len(TINY_TAXONOMY.superclasses), subclasses=len(TINY_TAXONOMY.subclasses)
+    ).eval()
+    preprocessing = Preprocessing(size=32, crop=1.0)
+    with torch.no_grad():
+        # Random features hardly differ between pictures: centre and stretch what the heads make of them.
+        features = backbone(torch.rand(64, 3, 1, 1).expand(-1, -1, 32, 32) * 2 - 1)
+        for head in (network.superclass_head, network.subclass_head):
+            assert head is not None
+            head.weight.normal_()
+            outputs = features @ head.weight.T
+            head.weight.mul_(2 / outputs.std(dim=0, keepdim=True).T)
+            head.bias.copy_(-(features @ head.weight.T).mean(dim=0))
+    header = ModelHeader(
+        backbone=TINY_BACKBONE,
+        taxonomy=TINY_TAXONOMY,
+        preprocessing=preprocessing,
+        thresholds=Thresholds(superclass=0.4, subclass=0.25),
+        metrics={"subclass_accuracy": 0.9, "superclass_accuracy": 0.95},
+        record={"source": "random weights, for tests"},
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+    write_tensors(path, to_numpy(network), header.to_json())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with random weights that tags a picture in a millisecond. Do not change it: copy it."""
+    return _write_tiny_model(tmp_path_factory.mktemp("models") / "tiny.safetensors", seed=1)
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another one of the same classes, with other weights."""
+    return _write_tiny_model(tmp_path_factory.mktemp("models") / "other.safetensors", seed=2)
+
+
+@pytest.fixture(scope="session")
+def _converted(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A cache folder with the tiny model converted for OpenVINO, so that processes need no torch to tag."""
+    from phototag.inference.names import Device, RuntimeName
+    from phototag.inference.runtime import Runtime, Target
+    from phototag.learning.registry import open_model
+
+    folder = tmp_path_factory.mktemp("converted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHOTOTAG_HOME", str(folder))
+        Runtime(open_model(tiny_model), target=Target(Device.CPU, RuntimeName.OPENVINO), batch_size=1)
+    return folder / "cache"
+
+
+@pytest.fixture
+def quick_model(_converted: Path, home: Path, tiny_model: Path) -> Path:
+    """The tiny model, converted for OpenVINO in this test's home: a process tags with it and never loads torch."""
+    shutil.copytree(_converted, home / "cache")
+    return tiny_model
+
+
+@pytest.fixture
+def run_phototag() -> RunCommand:
+    """Run `phototag` in this process: run_phototag("query", "--count"). An unexpected exception fails the test."""
+
+    def run(*args: str | os.PathLike[str], input: str | None = None) -> Result:  # noqa: A002
+        from phototag.cli.main import cli
+
+        words = [os.fspath(arg) for arg in args]
+        result = CliRunner().invoke(cli, words, prog_name="phototag", input=input)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture
+def phototag_process() -> RunProcess:
+    """Run `phototag` as a process of its own, as a user does; output is bytes."""
+
+    def run(
+        *args: str | os.PathLike[str], env: Mapping[str, str] | None = None, **more: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        words = [sys.executable, "-m", "phototag", *map(os.fspath, args)]
+        done = subprocess.run(
+            words, capture_output=True, env={**os.environ, **(env or {})}, timeout=120, check=False, **more
+        )
+        assert b"Traceback" not in done.stderr, done.stderr.decode(errors="replace")
+        return done
+
+    return run
