@@ -7,6 +7,7 @@
     ├── ModelError                    a model or its weights cannot be found or read       (exit code 2)
     ├── RuntimeUnavailableError       the wanted device or runtime is not here             (exit code 2)
     ├── StoreError                    the database cannot be used                          (exit code 2)
+    │   ├── MissingDatabaseError      there is none yet
     │   ├── SchemaError               its schema is older or newer than this version
     │   └── LockedError               another process is writing
     └── DecodeError                   one picture cannot be read; becomes a `Failure`, never ends a run
@@ -45,6 +46,10 @@ class RuntimeUnavailableError(PhotoTagError):
 
 class StoreError(PhotoTagError):
     """The database cannot be opened, read or written."""
+
+
+class MissingDatabaseError(StoreError):
+    """There is no database there yet."""
 
 
 class SchemaError(StoreError):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import RunCommand
+from conftest import RunCommand, RunProcess
 
 from phototag import settings
 from phototag.errors import UsageError
@@ -226,3 +226,10 @@ def test_an_environment_variable_that_makes_no_sense_is_named(
     result = run_phototag("tag", tmp_path)
     assert result.exit_code == 2
     assert "lots" in result.stderr
+
+
+def test_misspelt_key_in_the_configuration_file_is_named(config: Path, phototag_process: RunProcess) -> None:
+    config.write_text("batch-sise = 16\n[tag]\nforse = true\nbatch-size = 16\n[tga]\nforce = true\n")
+    words = phototag_process("model", "list").stderr.decode()
+    assert all(f"nothing is called {key};" in words for key in ("batch-sise", "tag.forse", "tga"))
+    assert "tag.batch-size" not in words

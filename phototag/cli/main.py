@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -20,7 +20,9 @@ from phototag.cli.query import query
 from phototag.cli.tag import tag
 from phototag.cli.train import train
 from phototag.errors import PhotoTagError
-from phototag.settings import load_config
+from phototag.settings import config_file, load_config
+
+log = logging.getLogger(__name__)
 
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
@@ -48,7 +50,28 @@ class _Group(click.Group):
 
 def _load_defaults(ctx: click.Context) -> None:
     """The configuration file as click's defaults: top-level keys hold for all commands, tables for one."""
-    ctx.default_map = _defaults_of(cli, load_config())
+    config = load_config()
+    for key in _unknown_keys(cli, config):
+        log.warning("%s: nothing is called %s; check the spelling", config_file(), key)
+    ctx.default_map = _defaults_of(cli, config)
+
+
+def _flags(command: click.Command) -> set[str]:
+    """The long names of all options of a command, or of all below a group."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    own = {flag.removeprefix("--") for option in options for flag in option.opts}
+    return own.union(*(_flags(child) for child in below))
+
+
+def _unknown_keys(command: click.Command, config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    flags = _flags(command)
+    commands = command.commands if isinstance(command, click.Group) else {}
+    for key, value in config.items():
+        if isinstance(value, dict) and key in commands:
+            yield from _unknown_keys(commands[key], value, f"{prefix}{key}.")
+        elif isinstance(value, dict) or key.replace("_", "-") not in flags:
+            yield f"{prefix}{key}"
 
 
 def _defaults_of(command: click.Command, config: Mapping[str, Any]) -> dict[str, Any]:

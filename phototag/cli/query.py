@@ -97,5 +97,5 @@ def query(
         if form is OutputFormat.TABLE:
             if not shown:
                 click.echo("No such photos.", err=True)
-            elif shown == limit:
-                click.echo(f"The first {shown}; --limit shows more.", err=True)
+            elif shown == limit and (all_of_them := store.count(wanted)) > shown:
+                click.echo(f"The first {shown} of {all_of_them:,}; --limit shows more.", err=True)

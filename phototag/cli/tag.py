@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -66,19 +67,22 @@ def tag(
     since the last run are skipped. Ctrl-C loses nothing: run it again to go on.
     """
     from phototag.inference.tagger import Tagger
+    from phototag.library.scan import resolve_roots
 
+    # Before the database is opened: a mistyped name should not leave a new one behind.
+    tagger = Tagger(model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
+    roots = resolve_roots(paths)
     with _open(db, dry_run=dry_run) as store:
-        tagger = Tagger(model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
         rows: list[TaggedPhoto] = []
 
         def keep(batch: Batch) -> None:
             rows.extend(_dry_rows(batch, tagger.model.name))
 
-        report = tagger.tag(paths, store, force=force, dry_run=dry_run, on_batch=keep if dry_run else None)
+        report = tagger.tag(roots, store, force=force, dry_run=dry_run, on_batch=keep if dry_run else None)
         if dry_run:
             write_rows(rows, form or OutputFormat.TABLE)
         elif form is not None:
-            write_rows(_stored_rows(store, paths), form)
+            write_rows(_stored_rows(store, roots), form)
         _summarise(report, tagger.model.name, dry_run=dry_run)
     if not report.complete:
         ctx.exit(2 if report.problems and not report.photos else 1)
@@ -86,7 +90,7 @@ def tag(
 
 @contextmanager
 def _open(db: str | None, *, dry_run: bool) -> Iterator[Store]:
-    from phototag.errors import StoreError
+    from phototag.errors import MissingDatabaseError
     from phototag.store import Store
 
     if not dry_run:
@@ -95,18 +99,17 @@ def _open(db: str | None, *, dry_run: bool) -> Iterator[Store]:
         return
     try:
         store = Store.open(db, create=False)
-    except StoreError:
+    except MissingDatabaseError:
         # A dry run needs no database, and makes none.
         store = Store.open("sqlite://")
     with store:
         yield store
 
 
-def _stored_rows(store: Store, paths: tuple[str, ...]) -> Iterator[TaggedPhoto]:
-    from phototag.library.scan import resolve_roots
+def _stored_rows(store: Store, roots: Sequence[Path]) -> Iterator[TaggedPhoto]:
     from phototag.store import Query
 
-    for root in resolve_roots(paths):
+    for root in roots:
         yield from store.query(Query(under=root))
 
 

@@ -254,7 +254,9 @@ class _Run:
                 self._skip(step)
             elif step.need is Need.GIVEN_UP:
                 self._give_up(step)
-            elif step.same_content and not self._force:
+            elif not self._writes and step.known is not None and step.known.tag_source == Source.HUMAN:
+                self._skip(step)  # a dry run shows what would change, and a human's tag would not
+            elif step.same_content and not self._force and self._writes:
                 chunk.append(step)
                 if len(chunk) == _CHUNK:
                     yield from self._without_stored_scores(chunk)

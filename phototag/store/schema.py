@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, inspect
 
-from phototag.errors import LockedError, SchemaError, StoreError
+from phototag.errors import LockedError, MissingDatabaseError, SchemaError, StoreError
 from phototag.store.backup import default_backup_path, write_backup
 from phototag.store.engine import (
     WRITES,
@@ -203,7 +203,7 @@ def missing(location: Location) -> StoreError:
     path = location.path
     if path is not None and (path.is_dir() or not path.parent.is_dir()) and not location.is_default:
         return StoreError(unopenable(location))
-    return StoreError(f"no database yet at {location.shown}; run: phototag tag FOLDER")
+    return MissingDatabaseError(f"no database yet at {location.shown}; run: phototag tag FOLDER")
 
 
 def _current(engine: Engine, location: Location) -> str | None:
