@@ -146,35 +146,39 @@ class TorchEngine:
 
 
 class OpenVinoEngine:
-    """A network compiled by OpenVINO for the CPU, at a fixed batch size; smaller batches are filled up."""
+    """A network compiled by OpenVINO for the CPU.
+
+    Every photo is a request of its own, and several run at once: with whole batches as requests each layer waits for
+    the slowest core. So a batch of any size costs what its photos cost.
+    """
 
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, network: Any, *, size: int, batch_size: int, threads: int | None = None) -> None:
+    def __init__(self, network: Any, *, size: int, batch_size: int) -> None:
         openvino = import_openvino()
         self.batch_size = batch_size
-        network.reshape([batch_size, size, size, 3])
+        network.reshape([1, size, size, 3])
         # OpenVINO picks bfloat16 on its own on some processors; agreement with torch is promised for float32.
-        properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        if threads:
-            properties["INFERENCE_NUM_THREADS"] = threads
-        self._compiled = openvino.Core().compile_model(network, "CPU", properties)
-        self._request = self._compiled.create_infer_request()
+        properties = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+        compiled = openvino.Core().compile_model(network, "CPU", properties)
+        self._widths = [int(output.get_partial_shape()[1].get_length()) for output in compiled.outputs]
+        self._queue = openvino.AsyncInferQueue(compiled)
+        self._queue.set_callback(self._take)
+        self._outputs: Outputs = ()
+
+    def _take(self, request: Any, row: int) -> None:
+        for index, output in enumerate(self._outputs):
+            output[row] = request.get_output_tensor(index).data[0]
 
     def __call__(self, images: NDArray[np.uint8]) -> Outputs:
-        """See `Engine`."""
-        count = len(images)
+        """See `Engine`. Not to be called from several threads at once."""
         pixels = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-        if count < self.batch_size:
-            full = np.zeros((self.batch_size, *pixels.shape[1:]), dtype=np.uint8)
-            full[:count] = pixels
-            pixels = full
-        self._request.infer([pixels], share_inputs=True)
-        return tuple(
-            np.array(self._request.get_output_tensor(index).data[:count], dtype=np.float32)
-            for index in range(len(self._compiled.outputs))
-        )
+        self._outputs = outputs = tuple(np.empty((len(pixels), width), dtype=np.float32) for width in self._widths)
+        for row in range(len(pixels)):
+            self._queue.start_async([pixels[row : row + 1]], userdata=row, share_inputs=True)
+        self._queue.wait_all()
+        return outputs
 
 
 def create_engine(
@@ -222,6 +226,7 @@ def _converted(build: Callable[[], torch.nn.Module], preprocessing: Preprocessin
 
 
 def _convert(openvino: Any, module: torch.nn.Module, preprocessing: Preprocessing) -> Any:
+    import logging
     import warnings
 
     import torch
@@ -230,14 +235,19 @@ def _convert(openvino: Any, module: torch.nn.Module, preprocessing: Preprocessin
 
     size = preprocessing.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns about every shape it fixes
             return openvino.convert_model(FromUint8(module, preprocessing).eval(), example_input=example)
     except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
         raise RuntimeUnavailableError(
-            f"OpenVINO cannot convert this network: {str(error).splitlines()[0]}; use --runtime torch"
+            f"OpenVINO cannot convert this network ({str(error).splitlines()[0]}); use --runtime torch"
         ) from error
+    finally:
+        root.setLevel(level)  # the converter sets up logging for the whole process when it fails
+        root.handlers[:] = handlers
 
 
 class Runtime:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -207,16 +208,13 @@ class _Run:
         wanted = self._wanted(roots)
         first = next(wanted, None)
         if first is not None:
-
-            def rest() -> Iterator[Photo]:
-                yield first
-                yield from wanted
-
             started = time.monotonic()
             runtime = self._tagger.runtime
             self._report.load_seconds = time.monotonic() - started
-            lookup = None if self._force or self._model_id is None else self._known_scores
-            for batch in process(rest(), runtime, workers=self._tagger._workers, known_scores=lookup):
+            # One look-up a photo is dear beside the network; a model that is new here has nothing to look up.
+            known = self._model_id is not None and not self._force and self._store.has_predictions(self._model_id)
+            lookup = self._known_scores if known else None
+            for batch in process(chain([first], wanted), runtime, workers=self._tagger._workers, known_scores=lookup):
                 if self._writes and self._model_id is not None:
                     self._store.save_batch(model_id=self._model_id, tagged=batch.tagged, failures=batch.failures)
                 self._count(batch)

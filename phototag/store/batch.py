@@ -116,6 +116,12 @@ def mark_missing(connection: Connection, ids: Sequence[int]) -> None:
         connection.execute(update(photos).where(photos.c.id.in_(chunk)).values(state=PhotoState.MISSING.value))
 
 
+def has_predictions(connection: Connection, model_id: int) -> bool:
+    """Whether this model scored anything."""
+    found = select(predictions.c.photo_id).where(predictions.c.model_id == model_id).limit(1)
+    return connection.execute(found).first() is not None
+
+
 def predictions_for(connection: Connection, model_id: int, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
     """The packed scores that a model gave to contents, by content hash."""
     found: dict[bytes, bytes] = {}

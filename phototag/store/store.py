@@ -240,6 +240,15 @@ class Store:
         with self._read() as connection:
             return batch.predictions_for(connection, model_id, content_hashes)
 
+    def has_predictions(self, model_id: int) -> bool:
+        """Whether this model scored anything here.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return batch.has_predictions(connection, model_id)
+
     def query(self, query: Query) -> Iterator[TaggedPhoto]:
         """The photos that `query` asks for, streamed.
 
