@@ -58,8 +58,8 @@ def resolve_backbone(name: str) -> str:
     """
     full = ALIASES.get(name, name)
     timm = import_timm()
-    if not timm.is_model(full):
-        known = [*ALIASES, *timm.list_models()]
+    if not timm.is_model(full) or ("." in full and full not in timm.list_pretrained()):
+        known = list(dict.fromkeys([*ALIASES, *timm.list_models()]))
         close = difflib.get_close_matches(name, known, n=3) or list(ALIASES)
         raise UsageError(f"no backbone named {name!r}; did you mean {', '.join(close)}?")
     return full
@@ -85,6 +85,24 @@ def default_preprocessing(backbone: torch.nn.Module, img_size: int | None = None
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
+
+
+def check_size(backbone: torch.nn.Module, size: int) -> None:
+    """Check that the backbone takes pictures of `size` pixels; most transformers take those of one size only.
+
+    Raises:
+        UsageError: it does not.
+    """
+    import torch
+
+    try:
+        with torch.inference_mode():
+            backbone.eval()(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"this backbone does not take pictures of {size} pixels ({reason}); leave --img-size out, or choose another"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -129,6 +147,7 @@ def _map_lite0(packaged: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _read_weights_file(path: Path) -> dict[str, torch.Tensor]:
     import pickle
+    import struct
 
     import torch
     from safetensors import SafetensorError
@@ -147,9 +166,13 @@ def _read_weights_file(path: Path) -> dict[str, torch.Tensor]:
         RuntimeError,
         EOFError,
         ValueError,
-        KeyError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        AssertionError,
+        struct.error,
         pickle.UnpicklingError,
-    ) as error:
+    ) as error:  # a damaged pickle makes torch raise any of these
         # torch's own text advises to read the file unsafely; that is no way out here.
         raise ModelError(
             f"{path}: not a weights file that can be read safely; give a .safetensors file, or a .pth that holds "
@@ -158,7 +181,9 @@ def _read_weights_file(path: Path) -> dict[str, torch.Tensor]:
     for key in ("state_dict_ema", "state_dict", "model"):
         if isinstance(tensors, dict) and isinstance(tensors.get(key), dict):
             tensors = tensors[key]
-    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in tensors.items()
+    ):
         raise ModelError(f"{path}: holds no table of tensors by name")
     clean = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     if any(name.startswith("backbone.") for name in clean):  # a phototag model serves as weights too
@@ -197,7 +222,8 @@ def load_into(backbone: torch.nn.Module, weights: Weights) -> None:
     import torch
 
     own = backbone.state_dict()
-    given = {name: value for name, value in weights.tensors.items() if name in own or not _is_head(name)}
+    heads = _head_prefixes(backbone)
+    given = {name: value for name, value in weights.tensors.items() if name in own or not name.startswith(heads)}
     missing = [name for name in own if name not in given and _COUNTER not in name]
     extra = [name for name in given if name not in own]
     bent = [name for name in own if name in given and given[name].shape != own[name].shape]
@@ -209,5 +235,9 @@ def load_into(backbone: torch.nn.Module, weights: Weights) -> None:
         backbone.load_state_dict({**own, **given})
 
 
-def _is_head(name: str) -> bool:
-    return name.startswith(_HEAD_PREFIXES)
+def _head_prefixes(backbone: torch.nn.Module) -> tuple[str, ...]:
+    """Prefixes of a classifier's tensors: the usual ones, and those that timm gives for this family."""
+    classifiers = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
+    names = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    # Some classifiers are more than their last layer: "head.linear" stands behind "head.bn".
+    return (*_HEAD_PREFIXES, *(f"{name.rpartition('.')[0] or name}." for name in names))

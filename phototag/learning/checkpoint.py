@@ -11,6 +11,7 @@ import json
 import os
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,12 +81,19 @@ class ModelHeader:
                 preprocessing=Preprocessing.from_json(value["preprocessing"]),
                 thresholds=Thresholds.from_json(value["thresholds"]),
                 superclass_head=bool(value["superclass_head"]),
-                metrics=dict(value["metrics"]),
+                metrics=_numbers(value["metrics"]),
                 record=dict(value["record"]),
                 created_at=str(value["created_at"]),
             )
-        except (KeyError, TypeError, ValueError, TaxonomyError, ModelError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, TaxonomyError, ModelError) as error:
             raise ModelError(f"{where}: the model's header is damaged: {error}") from error
+
+
+def _numbers(values: Any) -> dict[str, float | None]:
+    numbers = {str(name): value for name, value in dict(values).items()}
+    if not all(value is None or isinstance(value, int | float) for value in numbers.values()):
+        raise ValueError("metrics must be numbers")
+    return numbers
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
@@ -94,19 +102,24 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], header: Mappi
     Raises:
         ModelError: the file cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(dict(tensors), partial, metadata={_HEADER_KEY: json.dumps(header, allow_nan=False)})
+        partial.chmod(0o644)  # the library makes it readable for its owner only
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except SafetensorError as error:  # its writer wraps the system's error, as of a full disk
+        raise ModelError(f"{path}: cannot be written: {error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def read_json_header(path: Path) -> Any:
@@ -130,13 +143,13 @@ def read_json_header(path: Path) -> Any:
         raise ModelError(f"{path}: a folder, not a model file") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ModelError(f"{path}: not a phototag model, or cut short") from error
     if have != need:
         raise ModelError(f"{path}: the file is cut short: {have:,} of {need:,} bytes; copy or train it again")
     try:
         return json.loads(described["__metadata__"][_HEADER_KEY])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: a safetensors file, but not a phototag model") from error
 
 

@@ -48,9 +48,10 @@ def load_data(source: Path) -> LabelledData:
         DataError: there is no such source, it holds no pictures, or its labels are not clean; the text names file and
             line.
     """
-    if source.is_dir():
+    # os.path says no where Path raises: a folder on the way may be closed to us.
+    if os.path.isdir(source):  # noqa: PTH112
         data = _load_folder(source)
-    elif source.is_file():
+    elif os.path.isfile(source):  # noqa: PTH113
         data = _load_csv(source)
     else:
         raise DataError(f"{source}: no such folder or CSV file")
@@ -96,6 +97,7 @@ def _check_label(name: str, what: str, origin: str) -> None:
 def _load_csv(source: Path) -> LabelledData:
     pictures: list[LabelledPicture] = []
     problems: list[str] = []
+    line = 1
     try:
         # Files made by spreadsheets begin with a byte order mark. Names that are not UTF-8 stay usable.
         with source.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -105,6 +107,7 @@ def _load_csv(source: Path) -> LabelledData:
                 have = ", ".join(reader.fieldnames or ()) or "nothing"
                 raise DataError(f"{source}, line 1: no column {', '.join(missing)}; the header has: {have}")
             for row in reader:
+                line = reader.line_num + 1
                 origin = f"{source}, line {reader.line_num}"
                 picture = _picture_of_row(row, source.parent, origin, problems)
                 if picture is not None:
@@ -112,7 +115,7 @@ def _load_csv(source: Path) -> LabelledData:
     except OSError as error:
         raise DataError(f"{source}: cannot be read: {error.strerror}") from error
     except csv.Error as error:
-        raise DataError(f"{source}: not a CSV file: {error}") from error
+        raise DataError(f"{source}, line {line}: not CSV: {error}") from error
     _raise_listed(problems)
     return LabelledData(source, tuple(pictures))
 
@@ -129,7 +132,7 @@ def _picture_of_row(
         problems.append(f"{origin}: subclass {subclass!r} without a superclass")
     else:
         path = folder / filepath
-        if not path.is_file():
+        if not _is_file(path):
             problems.append(f"{origin}: no such file: {path}")
             return None
         for name, what in ((superclass, "superclass"), (subclass, "subclass")):
@@ -137,6 +140,13 @@ def _picture_of_row(
                 _check_label(name, what, origin)
         return LabelledPicture(path, superclass or None, subclass or None, origin)
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or below a folder that may not be entered
+        return False
 
 
 def _raise_listed(problems: Sequence[str]) -> None:

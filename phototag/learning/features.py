@@ -8,28 +8,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from phototag import settings
-from phototag.errors import DataError, DecodeError
+from phototag.errors import DataError, DecodeError, RuntimeUnavailableError
 from phototag.imaging.decode import decode_bytes, read_bytes
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.inference.names import DEFAULT_BATCH_SIZE
+from phototag.inference.names import DEFAULT_BATCH_SIZE, RuntimeName
 from phototag.inference.runtime import Engine, Target, create_engine
 from phototag.inference.threads import bounded_map
 from phototag.learning.dataset import LabelledPicture
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 MAX_UNREADABLE_SHARE = 0.05
 _CACHE_FORMAT = 1
@@ -38,11 +44,23 @@ _CACHE_FILES = 8
 
 @dataclass(frozen=True)
 class Content:
-    """The readable pictures of a data set with the SHA-256 of their bytes, and one line for each unreadable one."""
+    """The readable pictures of a data set with the SHA-256 of their bytes, and one line for each unreadable one.
+
+    `positions` are those of the readable pictures among all that were given, rising.
+    """
 
     pictures: tuple[LabelledPicture, ...]
     hashes: tuple[bytes, ...]
+    positions: tuple[int, ...]
     unreadable: tuple[str, ...]
+
+    def cut(self, position: int) -> tuple[Self, Self]:
+        """What came of the pictures given before `position`, and of the others; `unreadable` stays whole."""
+        border = bisect_left(self.positions, position)
+        return self._part(slice(border)), self._part(slice(border, None))
+
+    def _part(self, part: slice) -> Self:
+        return replace(self, pictures=self.pictures[part], hashes=self.hashes[part], positions=self.positions[part])
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,9 @@ class Features(Content):
     """Content with the features [N, D] of the readable pictures."""
 
     values: NDArray[np.float32]
+
+    def _part(self, part: slice) -> Self:
+        return replace(super()._part(part), values=self.values[part])
 
 
 def workers_for(requested: int | None) -> int:
@@ -93,7 +114,15 @@ class FeatureExtractor:
         workers: int | None = None,
     ) -> None:
         def create() -> Engine:
-            return create_engine(build, preprocessing, target=target, key=self._key)
+            try:
+                return create_engine(build, preprocessing, target=target, key=self._key)
+            except RuntimeUnavailableError as error:
+                if target.runtime is RuntimeName.TORCH:
+                    raise
+                log.warning("%s; going on with torch, which is slower", error)
+                return create_engine(
+                    build, preprocessing, target=Target(target.device, RuntimeName.TORCH), key=self._key
+                )
 
         described = json.dumps([_CACHE_FORMAT, weights_digest, preprocessing.to_json()])
         self._key = hashlib.sha256(described.encode()).hexdigest()
@@ -136,18 +165,20 @@ class FeatureExtractor:
         if len(values) > known:
             self._write_cache(values)
         rows = np.stack([values[digest] for digest in content.hashes]).astype(np.float32)
-        return Features(content.pictures, content.hashes, content.unreadable, rows)
+        return Features(content.pictures, content.hashes, content.positions, content.unreadable, rows)
 
     def _read_cache(self) -> dict[bytes, NDArray[np.float32]]:
         try:
-            with np.load(self._file, allow_pickle=False) as stored:
+            # numpy leaves a damaged file open that it opened itself.
+            with self._file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 hashes, values = stored["hashes"], stored["values"]
+            return {row.tobytes(): value for row, value in zip(hashes, values, strict=True)}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, EOFError):
-            self._file.unlink(missing_ok=True)  # cut short by a crash: it can be made again
+        except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile):
+            with suppress(OSError):  # cut short by a crash: it can be made again
+                self._file.unlink()
             return {}
-        return {row.tobytes(): value for row, value in zip(hashes, values, strict=True)}
 
     def _write_cache(self, values: dict[bytes, NDArray[np.float32]]) -> None:
         partial = self._file.with_name(f".{os.getpid()}-{self._file.name}")
@@ -161,7 +192,8 @@ class FeatureExtractor:
             for path in oldest_first[:-_CACHE_FILES]:
                 path.unlink(missing_ok=True)
         except OSError:
-            partial.unlink(missing_ok=True)  # without a cache the next training takes longer, nothing else
+            with suppress(OSError):  # without a cache the next training takes longer, nothing else
+                partial.unlink()
 
 
 def read_content(
@@ -191,25 +223,27 @@ def read_content(
         except DecodeError as error:
             return str(error)
 
-    readable: list[tuple[LabelledPicture, bytes]] = []
+    readable: list[tuple[int, LabelledPicture, bytes]] = []
     unreadable: list[str] = []
     threads = workers_for(workers)
     with (
         ThreadPoolExecutor(threads) as pool,
         tqdm(total=len(pictures), desc=what, unit="picture", disable=None, leave=False) as bar,
     ):
-        for outcome in bounded_map(pool, read, pictures, limit=4 * threads + DEFAULT_BATCH_SIZE):
+        outcomes = bounded_map(pool, read, pictures, limit=4 * threads + DEFAULT_BATCH_SIZE)
+        for position, outcome in enumerate(outcomes):
             bar.update()
             if isinstance(outcome, str):
                 unreadable.append(outcome)
                 continue
             picture, digest, pixels = outcome
-            readable.append((picture, digest))
+            readable.append((position, picture, digest))
             if pixels is not None and take is not None:
                 take(digest, pixels)
     check_unreadable(unreadable, len(pictures))
     return Content(
-        pictures=tuple(picture for picture, _ in readable),
-        hashes=tuple(digest for _, digest in readable),
+        pictures=tuple(picture for _, picture, _ in readable),
+        hashes=tuple(digest for _, _, digest in readable),
+        positions=tuple(position for position, _, _ in readable),
         unreadable=tuple(unreadable),
     )

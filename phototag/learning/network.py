@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from phototag.errors import ModelError
+from phototag.errors import ModelError, UsageError
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.learning.backbones import create_backbone
+from phototag.learning.backbones import create_backbone, resolve_backbone
 from phototag.learning.checkpoint import ModelHeader
 
 if TYPE_CHECKING:
@@ -81,11 +81,16 @@ def build(header: ModelHeader, tensors: Mapping[str, NDArray[np.float32]]) -> Du
     """The network of a model file, in evaluation mode and channels_last.
 
     Raises:
-        ModelError: the tensors do not fit the header's backbone and taxonomy.
+        ModelError: timm has no such backbone, or the tensors do not fit it and the header's taxonomy.
     """
     taxonomy = header.taxonomy
+    try:
+        # The header may come from a stranger, and timm would fetch a name like "hf-hub:..." from the network.
+        name = resolve_backbone(header.backbone)
+    except UsageError as error:
+        raise ModelError(f"the model's backbone cannot be built: {error}") from error
     network = DualHead(
-        create_backbone(header.backbone),
+        create_backbone(name),
         superclasses=len(taxonomy.superclasses) if header.superclass_head else None,
         subclasses=len(taxonomy.subclasses),
     )

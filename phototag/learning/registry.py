@@ -104,14 +104,21 @@ def active_reference() -> str:
     return text or builtin.NAME
 
 
+def _is_named(model: Model) -> bool:
+    """Whether the model's name is enough to find its file again."""
+    try:
+        return model_path(model.name) == model.path
+    except UsageError:
+        return False
+
+
 def set_active(model: Model) -> None:
     """Make a model the default from now on.
 
     Raises:
         ModelError: the choice cannot be written down.
     """
-    inside = model.path is None or model.path.parent == settings.models_folder()
-    text = model.name if inside else str(model.path)
+    text = model.name if model.path is None or _is_named(model) else str(model.path)
     file = _active_file()
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:

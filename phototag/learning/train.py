@@ -5,31 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag import settings
 from phototag._version import __version__
 from phototag.audit.evaluate import judge_scores
 from phototag.audit.metrics import Metrics
-from phototag.errors import DataError, ModelError, UsageError
+from phototag.errors import DataError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.names import Device, RuntimeName
 from phototag.inference.runtime import choose_target, machine
 from phototag.learning import backbones
 from phototag.learning.calibration import choose_thresholds, label_indexes
-from phototag.learning.checkpoint import SUFFIX, ModelHeader, read_json_header, read_tensors, write_tensors
+from phototag.learning.checkpoint import ModelHeader, write_tensors
 from phototag.learning.config import Balance, TrainingConfig, Tune
 from phototag.learning.dataset import LabelledData, LabelledPicture, check_labels, load_data, split, training_taxonomy
 from phototag.learning.features import Content, FeatureExtractor, Features, data_digest, read_content
-from phototag.learning.registry import Model, model_path, open_model, set_active
+from phototag.learning.registry import Model, open_model, set_active
+from phototag.learning.runs import choose_output, restore_state, save_state, state_path
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
@@ -86,7 +89,7 @@ def train(
     started = time.monotonic()
     config = config or TrainingConfig()
     pictures = _Pictures.load(Path(data), Path(val) if val is not None else None, config)
-    path = _choose_output(output, Path(data), config, resume=resume, overwrite=overwrite)
+    path = choose_output(output, Path(data), config, resume=resume, overwrite=overwrite)
     session = _Session.open(pictures, config)
     log.info(
         "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
@@ -112,7 +115,7 @@ def train(
     )
     write_tensors(path, outcome.tensors, header.to_json())
     if not outcome.interrupted:
-        _state_path(path).unlink(missing_ok=True)
+        state_path(path).unlink(missing_ok=True)
     model = open_model(path)
     if activate:
         set_active(model)
@@ -190,6 +193,8 @@ class _Session:
             # Random features are worth no heads; a CPU takes long for gradients.
             tune = Tune.HEADS if device is Device.CPU and config.pretrained else Tune.FULL
         preprocessing = backbones.default_preprocessing(backbone, config.img_size)
+        if config.img_size is not None:
+            backbones.check_size(backbone, config.img_size)
         return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune)
 
     def features(self, pictures: Sequence[LabelledPicture]) -> Features:
@@ -245,6 +250,18 @@ def _report_unreadable(content: Content) -> None:
         log.warning("%d pictures cannot be read and were skipped", len(content.unreadable))
 
 
+Read = TypeVar("Read", bound=Content)
+
+
+def _parts(content: Read, pictures: _Pictures) -> tuple[Read, Read]:
+    """What could be read of the training and of the validation pictures; both are read at once, and judged as one."""
+    training, validation = content.cut(len(pictures.training))
+    for part, what in ((training, "training"), (validation, "validation")):
+        if not part.pictures:
+            raise DataError(f"none of the {what} pictures can be read")
+    return training, validation
+
+
 @dataclass(frozen=True)
 class _FittedHeads:
     """A network with heads fitted on the training part, and what its features say of both parts."""
@@ -255,19 +272,13 @@ class _FittedHeads:
     scores: Scores
     penalties: tuple[float, float]
 
-    @property
-    def digest(self) -> str:
-        return data_digest(
-            (*self.training.pictures, *self.validation.pictures), (*self.training.hashes, *self.validation.hashes)
-        )
-
 
 def _fit_heads(session: _Session) -> _FittedHeads:
     from phototag.learning.heads import choose_head
     from phototag.learning.network import DualHead
 
     pictures, taxonomy = session.pictures, session.pictures.taxonomy
-    training, validation = session.features(pictures.training), session.features(pictures.validation)
+    training, validation = _parts(session.features((*pictures.training, *pictures.validation)), pictures)
     classes = (len(taxonomy.superclasses), len(taxonomy.subclasses))
     heads = []
     for labels, unseen, count in zip(
@@ -302,6 +313,7 @@ def _fit_heads_only(session: _Session) -> _Outcome:
 
     taxonomy = session.pictures.taxonomy
     fitted = _fit_heads(session)
+    digest = _digest(fitted.training, fitted.validation)
     if session.pictures.kept_apart:
         everything = (*fitted.training.pictures, *fitted.validation.pictures)
         values = np.concatenate([fitted.training.values, fitted.validation.values])
@@ -325,7 +337,7 @@ def _fit_heads_only(session: _Session) -> _Outcome:
         tensors=to_numpy(fitted.network),
         validation=fitted.validation.pictures,
         scores=fitted.scores,
-        digest=fitted.digest,
+        digest=digest,
         details={"penalties": list(fitted.penalties), "refitted_on_all": session.pictures.kept_apart},
     )
 
@@ -338,37 +350,37 @@ def _fit_gradient(session: _Session, path: Path, *, resume: bool) -> _Outcome:
     pictures, taxonomy = session.pictures, session.pictures.taxonomy
     if session.config.pretrained:
         fitted = _fit_heads(session)
-        network, training, validation = fitted.network, fitted.training.pictures, fitted.validation.pictures
-        digest = fitted.digest
+        network = fitted.network
+        training: Content = fitted.training
+        validation: Content = fitted.validation
     else:
         network = DualHead(
             session.backbone, superclasses=len(taxonomy.superclasses), subclasses=len(taxonomy.subclasses)
         )
         both = read_content((*pictures.training, *pictures.validation), session.preprocessing, what="reading")
         _report_unreadable(both)
-        readable = set(both.pictures)
-        training = tuple(picture for picture in pictures.training if picture in readable)
-        validation = tuple(picture for picture in pictures.validation if picture in readable)
-        digest = data_digest(both.pictures, both.hashes)
+        training, validation = _parts(both, pictures)
     trainer = Trainer(
         network,
         taxonomy,
         session.preprocessing,
-        training=training,
-        validation=validation,
+        training=training.pictures,
+        validation=validation.pictures,
         config=replace(session.config, tune=session.tune),
         device=session.device,
     )
-    fingerprint = _fingerprint(session, digest)
-    state = _state_path(path)
+    fingerprint = _fingerprint(session, training, validation)
+    state = state_path(path)
     if resume and state.exists():
-        _restore(trainer, state, fingerprint)
+        restore_state(trainer, state, fingerprint)
     elif resume:
         log.info("no interrupted run to resume: starting from the beginning")
     interrupted = False
     try:
-        trainer.fit(lambda current: _save_state(current, state, fingerprint))
+        with _stopped_between_steps(trainer):
+            trainer.fit(lambda current: save_state(current, state, fingerprint))
     except KeyboardInterrupt:
+        trainer.stopping = False
         if not trainer.progress.history:
             raise
         interrupted = True
@@ -379,92 +391,47 @@ def _fit_gradient(session: _Session, path: Path, *, resume: bool) -> _Outcome:
         tensors=to_numpy(best),
         validation=judged,
         scores=scores,
-        digest=digest,
+        digest=_digest(training, validation),
         details={"curves": trainer.progress.history, "best_epoch": trainer.progress.best_epoch},
         interrupted=interrupted,
     )
 
 
-# -- output and interrupted runs
+@contextmanager
+def _stopped_between_steps(trainer: Trainer) -> Iterator[None]:
+    """Let the first Ctrl-C end the run after the step it is in; the second one acts at once, as usual.
 
-
-def _choose_output(
-    output: str | Path | None, data: Path, config: TrainingConfig, *, resume: bool, overwrite: bool
-) -> Path:
-    """The file to write.
-
-    Raises:
-        UsageError: it exists, or an interrupted run lies beside it, and neither `resume` nor `overwrite` was said.
+    An exception raised wherever the program happens to be can get lost in a callback that swallows it, such as those of
+    a fork when worker processes start.
     """
-    if output is None:
-        source = data.absolute()
-        stem = source.parent.name if source.suffix.lower() == ".csv" else source.name
-        clean = "".join(mark if mark.isalnum() or mark in "-_" else "_" for mark in stem).strip("_-") or "model"
-        return _free_name(f"{clean}-{config.backbone.split('.')[0]}", resume=resume)
-    path = model_path(output)
-    if path.suffix != SUFFIX:
-        raise UsageError(f"{path}: a model file ends in {SUFFIX}")
-    if path.is_dir():
-        raise UsageError(f"{path}: a folder; name a file")
-    state = _state_path(path)
-    if overwrite and not resume:
-        state.unlink(missing_ok=True)
-    elif not resume:
-        if state.exists():
-            raise UsageError(f"{path}: an interrupted run lies beside it; --resume goes on, --overwrite starts anew")
-        if path.exists():
-            raise UsageError(f"{path}: exists already; use --overwrite, or another --output")
-    elif path.exists() and not state.exists() and not overwrite:
-        raise UsageError(f"{path}: complete already; nothing to resume")
-    return path
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
+        yield
+        return
+
+    def ask(*_: object) -> None:
+        signal.signal(signal.SIGINT, usual)
+        trainer.stopping = True
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
-def _free_name(stem: str, *, resume: bool) -> Path:
-    """The first name that is free; to resume, the one with an interrupted run."""
-    folder = settings.models_folder()
-    candidates = [folder / f"{stem}{SUFFIX}", *(folder / f"{stem}-{number}{SUFFIX}" for number in range(2, 10_000))]
-    if resume:
-        for path in candidates:
-            if _state_path(path).exists():
-                return path
-            if not path.exists():
-                break
-    for path in candidates:
-        if not path.exists() and not _state_path(path).exists():
-            return path
-    raise UsageError(f"{folder}: thousands of models named {stem}; use --output")
+def _digest(training: Content, validation: Content) -> str:
+    return data_digest((*training.pictures, *validation.pictures), (*training.hashes, *validation.hashes))
 
 
-def _state_path(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.run{SUFFIX}")
-
-
-def _fingerprint(session: _Session, digest: str) -> str:
-    """What has to be the same for a run to go on: data, classes and configuration."""
+def _fingerprint(session: _Session, training: Content, validation: Content) -> str:
+    """What has to be the same for a run to go on: data in the same order and parts, classes and configuration."""
     configuration = session.config.to_json()
     for irrelevant in ("workers", "device"):
         configuration.pop(irrelevant)
-    described = json.dumps([configuration, session.backbone_name, digest, session.pictures.taxonomy.digest])
+    data = [
+        [(picture.subclass, content.hex()) for picture, content in zip(part.pictures, part.hashes, strict=True)]
+        for part in (training, validation)
+    ]
+    described = json.dumps([configuration, session.backbone_name, data, session.pictures.taxonomy.digest])
     return hashlib.sha256(described.encode()).hexdigest()
-
-
-def _save_state(trainer: Trainer, path: Path, fingerprint: str) -> None:
-    tensors, values = trainer.state()
-    arrays = {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
-    write_tensors(path, arrays, {"run": fingerprint, **values})
-
-
-def _restore(trainer: Trainer, path: Path, fingerprint: str) -> None:
-    import torch
-
-    try:
-        values = read_json_header(path)
-        arrays = read_tensors(path)
-    except ModelError as error:
-        raise ModelError(f"{error}; --overwrite starts anew") from error
-    if not isinstance(values, dict) or values.get("run") != fingerprint:
-        raise DataError(
-            f"{path}: an interrupted run with other data or options; use the same ones, or start anew with --overwrite"
-        )
-    trainer.restore({name: torch.from_numpy(array) for name, array in arrays.items()}, values)
-    log.info("resumed after epoch %d of %d", trainer.progress.epoch, trainer.config.epochs)

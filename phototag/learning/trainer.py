@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from phototag.decision import gather, join
-from phototag.errors import DecodeError, UsageError
-from phototag.imaging.decode import decode_bytes, decode_whole, read_bytes
+from phototag.errors import UsageError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.names import Device
+from phototag.learning.augment import Batch, TrainingPictures, augmentation, collate, seed_all, start_worker
 from phototag.learning.calibration import label_indexes
 from phototag.learning.config import Balance, TrainingConfig, Tune
 from phototag.learning.dataset import LabelledPicture
@@ -38,88 +39,7 @@ from phototag.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
 
-# Crops keep at least this much of a picture's side more than the input, so that enlarging stays rare.
-_CROP_MARGIN = 1.5
 _MIN_LR_SHARE = 0.01
-
-Batch = tuple[Tensor, Tensor]
-
-
-def _seed_all(*parts: object) -> None:
-    """Seed every generator that augmentation draws from, by what is drawn for rather than what came before."""
-    seed = random.Random(repr(parts)).getrandbits(32)
-    random.seed(seed)
-    np.random.seed(seed)  # timm's mixup and RandAugment draw from the global generator
-    torch.manual_seed(seed)
-
-
-class _Pictures(Dataset[Any]):
-    """Pictures as uint8 tensors [H, W, 3] with their subclass index; None for one that cannot be read any more."""
-
-    def __init__(
-        self,
-        pictures: Sequence[LabelledPicture],
-        labels: Sequence[int],
-        preprocessing: Preprocessing,
-        *,
-        augment: Callable[[Any], Any] | None,
-        seed: tuple[object, ...],
-    ) -> None:
-        self._pictures = pictures
-        self._labels = labels
-        self._preprocessing = preprocessing
-        self._augment = augment
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int] | None:
-        path = self._pictures[index].path
-        try:
-            data = read_bytes(path)
-            if self._augment is None:
-                pixels = decode_bytes(data, self._preprocessing, path)[0]
-            else:
-                _seed_all(*self._seed, index)
-                short_side = math.ceil(_CROP_MARGIN * self._preprocessing.size)
-                pixels = np.asarray(self._augment(decode_whole(data, short_side=short_side, path=path)))
-        except DecodeError as error:
-            log.warning("skipped: %s", error)
-            return None
-        return torch.from_numpy(np.array(pixels)), self._labels[index]
-
-
-def _collate(items: Sequence[tuple[Tensor, int] | None]) -> Batch | None:
-    read = [item for item in items if item is not None]
-    if not read:
-        return None
-    return torch.stack([pixels for pixels, _ in read]), torch.tensor([label for _, label in read])
-
-
-def _start_worker(_: int) -> None:
-    torch.set_num_threads(1)
-
-
-def augmentation(preprocessing: Preprocessing, config: TrainingConfig) -> Callable[[Any], Any]:
-    """Random crop, flip and RandAugment, from an upright image to one of the input size."""
-    from timm.data.auto_augment import rand_augment_transform
-    from timm.data.transforms import RandomResizedCropAndInterpolation
-    from torchvision.transforms import Compose, RandomHorizontalFlip
-
-    steps: list[Any] = [
-        RandomResizedCropAndInterpolation(
-            preprocessing.size, scale=(config.min_crop, 1.0), interpolation=preprocessing.interpolation
-        ),
-        RandomHorizontalFlip(),
-    ]
-    if config.augment:
-        fill = tuple(round(255 * channel) for channel in preprocessing.mean)
-        steps.append(
-            rand_augment_transform(config.augment, {"translate_const": preprocessing.size // 4, "img_mean": fill})
-        )
-    composed: Callable[[Any], Any] = Compose(steps)
-    return composed
 
 
 @dataclass
@@ -137,7 +57,7 @@ class Trainer:
     """Trains a network by gradient, epoch by epoch; `network` is changed in place.
 
     `best` holds the tensors of the best epoch so far, averaged over steps (EMA), by the mean of both accuracies on the
-    validation pictures.
+    validation pictures. Once `stopping` is set, from whatever thread or signal, the next step raises KeyboardInterrupt.
     """
 
     def __init__(
@@ -157,6 +77,7 @@ class Trainer:
         self.training, self.validation = training, validation
         self.device = torch.device(device)
         self.progress = Progress()
+        self.stopping = False
         self._labels = [taxonomy.subclass_index[picture.subclass or ""] for picture in training]
         self._batches = max(1, len(training) // config.batch_size)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
@@ -255,9 +176,10 @@ class Trainer:
 
     def fit(self, after_epoch: Callable[[Trainer], None]) -> None:
         """Run the epochs that are left; `after_epoch` is called after each, to save the state."""
-        if self.progress.epoch == 0 and self.config.pretrained:
+        if not self.progress.history and self.config.pretrained:
             # The fitted heads are the first candidate: fine-tuning has to beat them.
             self._judge(self.network, epoch=0, loss=math.nan)
+            after_epoch(self)
         for epoch in range(self.progress.epoch, self.config.epochs):
             if epoch - self.progress.best_epoch >= self.config.patience:
                 log.info("no better for %d epochs: stopped early", self.config.patience)
@@ -294,10 +216,11 @@ class Trainer:
         losses, seen, right = 0.0, 0, np.zeros(2)
         with tqdm(loader, desc=f"epoch {epoch + 1}/{self.config.epochs}", disable=None, leave=False) as bar:
             for index, batch in enumerate(bar):
+                self._stop_if_asked()
                 if batch is None or len(batch[1]) < 2:
                     continue
                 step = epoch * self._batches + index
-                _seed_all(self.config.seed, epoch, "step", index)
+                seed_all(self.config.seed, epoch, "step", index)
                 self._set_rate(step)
                 loss, correct = self._step(batch, step)
                 losses, seen, right = losses + loss * len(batch[1]), seen + len(batch[1]), right + correct
@@ -305,6 +228,10 @@ class Trainer:
                     f"loss {losses / seen:.3f}, superclass {right[0] / seen:.1%}, subclass {right[1] / seen:.1%}"
                 )
         return losses / max(seen, 1)
+
+    def _stop_if_asked(self) -> None:
+        if self.stopping:
+            raise KeyboardInterrupt
 
     def _step(self, batch: Batch, step: int) -> tuple[float, np.ndarray[Any, Any]]:
         pixels, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
@@ -346,7 +273,7 @@ class Trainer:
             order.shuffle(indexes)
         if len(indexes) >= config.batch_size:
             indexes = indexes[: self._batches * config.batch_size]
-        pictures = _Pictures(
+        pictures = TrainingPictures(
             self.training,
             self._labels,
             self.preprocessing,
@@ -355,7 +282,7 @@ class Trainer:
         )
         return self._loader(pictures, sampler=indexes)
 
-    def _loader(self, pictures: _Pictures, sampler: Sequence[int] | None = None) -> DataLoader[Any]:
+    def _loader(self, pictures: TrainingPictures, sampler: Sequence[int] | None = None) -> DataLoader[Any]:
         workers = self.config.workers
         if workers is None:
             cores = os.cpu_count() or 1
@@ -365,9 +292,9 @@ class Trainer:
             pictures,
             batch_size=self.config.batch_size,
             sampler=sampler,
-            collate_fn=_collate,
+            collate_fn=collate,
             num_workers=workers,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             pin_memory=self.device.type == "cuda",
         )
 
@@ -376,13 +303,14 @@ class Trainer:
     def scores(self, network: nn.Module) -> tuple[list[LabelledPicture], Scores]:
         """The readable validation pictures and a network's scores of them."""
         indexes = list(range(len(self.validation)))
-        pictures = _Pictures(self.validation, indexes, self.preprocessing, augment=None, seed=())
+        pictures = TrainingPictures(self.validation, indexes, self.preprocessing, augment=None, seed=())
         network.eval()
         wrapped = FromUint8(network, self.preprocessing).to(self.device)
         read: list[int] = []
         superclass, subclass = [], []
         with torch.inference_mode():
             for batch in tqdm(self._loader(pictures), desc="validation", disable=None, leave=False):
+                self._stop_if_asked()
                 if batch is None:
                     continue
                 with torch.autocast(self.device.type, dtype=self._amp_dtype, enabled=self._amp):
@@ -396,8 +324,8 @@ class Trainer:
         pictures, scores = self.scores(network)
         joint = join(gather(scores, self.taxonomy))
         superclasses, subclasses = label_indexes(pictures, self.taxonomy)
-        superclass_accuracy = float((joint.chosen == superclasses).mean())
-        subclass_accuracy = float((joint.child == subclasses).mean())
+        superclass_accuracy = _accuracy(joint.chosen, superclasses)
+        subclass_accuracy = _accuracy(joint.child, subclasses)
         entry = {
             "epoch": float(epoch),
             "superclass_accuracy": superclass_accuracy,
@@ -449,6 +377,12 @@ class Trainer:
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+
+
+def _accuracy(found: NDArray[np.intp], truth: NDArray[np.intp]) -> float:
+    """Share of right ones among those that have a label; the label of none is -1."""
+    known = truth >= 0
+    return float((found[known] == truth[known]).mean()) if known.any() else 0.0
 
 
 def _needs_fp16(device: Device) -> bool:
