@@ -12,6 +12,7 @@ import torch
 from small_data import colour_folder, draw, tiny_config
 
 from phototag import settings
+from phototag.cache import keep_newest
 from phototag.errors import DataError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.names import Device, RuntimeName
@@ -272,3 +273,18 @@ def test_digest_is_that_of_labels_and_contents(folder: Path, tmp_path: Path) -> 
 def test_digest_takes_labels_of_any_kind() -> None:
     picture = LabelledPicture(Path("a.png"), None, None, "here")
     assert len(data_digest([picture], [b"\0" * 32])) == 64
+
+
+def test_cache_keeps_the_newest_files_and_what_belongs_to_them(tmp_path: Path) -> None:
+    for number in range(4):
+        for suffix in (".xml", ".bin"):
+            path = tmp_path / f"network-{number}{suffix}"
+            path.touch()
+            os.utime(path, (number, number))
+    keep_newest(tmp_path, "*.xml", count=2)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "network-2.xml",
+        "network-2.bin",
+        "network-3.xml",
+        "network-3.bin",
+    }

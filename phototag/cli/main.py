@@ -127,6 +127,9 @@ for _command in (train, evaluate, tag, query, audit, model, db):
 
 def main() -> None:
     """Entry point of the `phototag` command."""
+    # torch's threads otherwise spin while they wait, and take the cores from whatever else the computer does: beside
+    # another busy program training took up to five times as long. Read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("phototag")

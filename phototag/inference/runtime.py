@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from phototag import settings
 from phototag._version import __version__
+from phototag.cache import keep_newest
 from phototag.decision import pooled_logits
 from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.imaging.preprocessing import Preprocessing
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 Outputs = tuple[NDArray[np.float32], ...]
+_CONVERTED_KEPT = 8
 
 
 class Engine(Protocol):
@@ -220,6 +222,7 @@ def _converted(build: Callable[[], torch.nn.Module], preprocessing: Preprocessin
         openvino.save_model(network, partial, compress_to_fp16=False)
         partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
         partial.replace(path)
+        keep_newest(path.parent, "*.xml", count=_CONVERTED_KEPT)
     except (OSError, RuntimeError):
         pass  # a cache that cannot be written costs seconds next time, nothing else
     return network

@@ -19,6 +19,8 @@ from phototag.imaging.preprocessing import INTERPOLATIONS, Preprocessing
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger(__name__)
+
 DEFAULT_BACKBONE = "efficientnet_lite0"
 # Short names for the families phototag is made for; the tag behind the dot picks weights that transfer well.
 ALIASES = {
@@ -193,6 +195,7 @@ def _read_weights_file(path: Path) -> dict[str, torch.Tensor]:
 
 def _download(full_name: str) -> dict[str, torch.Tensor]:
     timm = import_timm()
+    log.info("fetching the weights of %s from timm's hub", full_name)
     hub_logger = logging.getLogger("huggingface_hub")
     level = hub_logger.level
     # The hub retries for most of a minute and logs every try; one error with the way out says more.

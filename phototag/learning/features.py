@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from phototag import settings
+from phototag.cache import keep_newest
 from phototag.errors import DataError, DecodeError, RuntimeUnavailableError
 from phototag.imaging.decode import decode_bytes, read_bytes
 from phototag.imaging.preprocessing import Preprocessing
@@ -188,9 +189,7 @@ class FeatureExtractor:
             with partial.open("wb") as file:
                 np.savez(file, hashes=hashes, values=np.stack(list(values.values())))
             partial.replace(self._file)
-            oldest_first = sorted(self._file.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime)
-            for path in oldest_first[:-_CACHE_FILES]:
-                path.unlink(missing_ok=True)
+            keep_newest(self._file.parent, "*.npz", count=_CACHE_FILES)
         except OSError:
             with suppress(OSError):  # without a cache the next training takes longer, nothing else
                 partial.unlink()
