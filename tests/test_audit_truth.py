@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from conftest import RunCommand
+from conftest import MakePicture, RunCommand
 
 from phototag.audit.truth import compare_with_truth
 from phototag.errors import DataError
+from phototag.inference.tagger import Tagger
 from phototag.records import Photo, Rank, Tag
 from phototag.store import Store, StoredTag
 from phototag.taxonomy import Taxonomy
@@ -108,7 +109,7 @@ class TestNumbers:
         assert result.exit_code == 0
         for words in ("75.0 %", "25.0 %", "57.1 %", "53.3 %", "superclass", "subclass"):
             assert words in result.stdout
-        assert result.stderr == ""
+        assert result.stderr.strip() == "Tags judged: 4 by m"
 
     def test_a_labelled_folder_says_the_same_as_a_csv(self, audit: Audit, tmp_path: Path) -> None:
         with Store.open() as store, store.writing("test"):
@@ -254,3 +255,21 @@ class TestLibrary:
             assert json.loads(report.json_text())["untagged"] == 3
             with pytest.raises(DataError, match="no such folder or CSV"):
                 compare_with_truth(store, labels.with_name("none.csv"))
+
+
+def test_stored_scores_give_the_metrics_beyond_the_tag(
+    quick_model: Path, make_picture: MakePicture, tmp_path: Path
+) -> None:
+    rows = ["filepath,superclass,subclass"]
+    for index in range(3):
+        path = make_picture(tmp_path / "photos" / f"{index}.png", seed=index)
+        rows.append(f"photos/{path.name},bird,hawk")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(rows) + "\n")
+    with Store.open() as store:
+        Tagger(quick_model).tag([tmp_path / "photos"], store)
+        report = compare_with_truth(store, labels)
+    # Five subclasses: the right one is always among the five best.
+    assert report.metrics.subclass_top5_accuracy == 1.0
+    assert report.metrics.inconsistent_share is not None
+    assert dict(report.by) == {quick_model.stem: 3}

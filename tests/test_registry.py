@@ -177,3 +177,11 @@ def test_what_cannot_be_removed_is_refused(tiny_model: Path, tmp_path: Path) -> 
         remove_model("builtin")
     with pytest.raises(ModelError, match="no such model"):
         remove_model("never")
+
+
+def test_removing_a_model_removes_an_interrupted_run_of_it(tiny_model: Path) -> None:
+    path = install(tiny_model, "mine")
+    state = path.with_name(".mine.run.safetensors")
+    state.touch()
+    remove_model("mine")
+    assert not state.exists()

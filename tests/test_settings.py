@@ -9,6 +9,7 @@ import pytest
 from conftest import RunCommand, RunProcess
 
 from phototag import settings
+from phototag.cli.main import _defaults_of, cli
 from phototag.errors import UsageError
 from phototag.inference.tagger import Tagger
 from phototag.store import Store
@@ -233,3 +234,20 @@ def test_misspelt_key_in_the_configuration_file_is_named(config: Path, phototag_
     words = phototag_process("model", "list").stderr.decode()
     assert all(f"nothing is called {key};" in words for key in ("batch-sise", "tag.forse", "tga"))
     assert "tag.batch-size" not in words
+
+
+def test_variable_of_one_command_comes_before_that_of_all(
+    run_phototag: RunCommand, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PHOTOTAG_MODEL", "of-all")
+    assert "of-all" in run_phototag("tag", tmp_path).stderr
+    monkeypatch.setenv("PHOTOTAG_TAG_MODEL", "of-tag")
+    assert "of-tag" in run_phototag("tag", tmp_path).stderr
+    assert "of-all" in run_phototag("evaluate", tmp_path).stderr
+
+
+def test_model_for_all_commands_is_no_filter_of_queries() -> None:
+    defaults = _defaults_of(cli, {"model": "other", "query": {"limit": 3}})
+    assert defaults["tag"]["model_name"] == "other"
+    assert defaults["query"] == {"limit": "3"}
+    assert _defaults_of(cli, {"query": {"model": "m"}})["query"] == {"model_name": "m"}

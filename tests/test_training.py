@@ -833,3 +833,29 @@ def test_start_method_of_workers_takes_the_pictures_as_they_are(trainer: Callabl
     loader = trainer()._training_loader(0)
     pickle.dumps((loader.dataset, loader.collate_fn, loader.worker_init_fn))
     assert trainer_module.TrainingPictures.__name__ == type(loader.dataset).__name__
+
+
+def test_resume_never_replaces_a_run_by_gradient_with_heads(
+    data: Path, weights: Path, interruption: Interruption
+) -> None:
+    config = tiny_config(weights=weights, tune=Tune.FULL, epochs=2)
+    interruption.epoch = 1
+    stopped = train(data, config=config, output="stopped")
+    assert stopped.model.path is not None
+    before = stopped.model.path.read_bytes()
+    with pytest.raises(UsageError, match="trained by gradient"):
+        train(data, config=replace(config, tune=Tune.HEADS), output="stopped", resume=True)
+    assert stopped.model.path.read_bytes() == before
+    assert state_of(stopped.model.path).exists()
+
+
+def test_overwrite_without_a_name_replaces_the_model_of_the_same_data(data: Path) -> None:
+    first = train(data, config=tiny_config(epochs=1))
+    assert train(data, config=tiny_config(epochs=1)).model.path != first.model.path
+    assert train(data, config=tiny_config(epochs=1), overwrite=True).model.path == first.model.path
+
+
+def test_options_that_heads_do_not_use_are_named(data: Path, weights: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(data, config=tiny_config(weights=weights, tune=Tune.HEADS, lr=1e-3), output="heads")
+    assert "--lr" in caplog.text
+    assert "no effect on heads" in caplog.text

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phototag.audit.metrics import Judged, Metrics, measure
-from phototag.errors import DataError
+from phototag.decision import Evidence, unpack
+from phototag.errors import DataError, StoreError
 from phototag.learning.dataset import LabelledPicture, load_data
-from phototag.records import TaggedPhoto
+from phototag.records import Source, TaggedPhoto
 from phototag.store import Query, Store
+from phototag.taxonomy import Taxonomy
+
+log = logging.getLogger(__name__)
 
 _LISTED = 10
+_TOP = 5
 
 
 @dataclass(frozen=True)
@@ -21,18 +29,25 @@ class TruthReport:
     """How the stored tags compare with the truth.
 
     `metrics` are over the labelled photos that have a tag; `untagged` of all `labelled` ones have none, `example` is
-    one of them. `unknown` are labels that occur in the truth and that no model of the database knows, at most ten.
+    one of them. `by` counts the judged tags by who gave them, a model's name or "human". `unknown` are labels that
+    occur in the truth and that no model of the database knows, at most ten.
     """
 
     metrics: Metrics
     labelled: int
     untagged: int
     example: str
+    by: Mapping[str, int]
     unknown: tuple[str, ...]
 
     def json_text(self) -> str:
         """As one line of JSON: the metrics, and the counts beside them."""
-        counts = {"labelled": self.labelled, "untagged": self.untagged, "unknown_labels": list(self.unknown)}
+        counts = {
+            "labelled": self.labelled,
+            "untagged": self.untagged,
+            "tagged_by": dict(self.by),
+            "unknown_labels": list(self.unknown),
+        }
         return json.dumps({**self.metrics.to_json(), **counts}, allow_nan=False)
 
 
@@ -46,37 +61,83 @@ def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
     data = load_data(Path(labels))
     truth = {os.fsencode(os.path.abspath(picture.path)): picture for picture in data.pictures}  # noqa: PTH100
     under = Path(os.path.commonpath([os.fsdecode(path) for path in truth]))
-    judged = []
-    untagged = dict.fromkeys(truth)
+    taxonomies = {model.id: model.taxonomy for model in store.models()}
+    candidates = _candidates(store, under, taxonomies)
+    judged: dict[bytes, Judged] = {}
+    by: Counter[str] = Counter()
     for photo in store.query(Query(under=under)):
         key = os.fsencode(photo.path)
-        if key in untagged and photo.rank is not None:
-            del untagged[key]
-            judged.append(_judge(truth[key], photo))
+        if key in truth and photo.rank is not None:
+            judged[key] = _judge(truth[key], photo, candidates.get(key))
+            by[photo.model if photo.source is Source.MODEL and photo.model else "human"] += 1
     if not judged:
         raise DataError(
             f"{labels}: none of its {len(truth)} photos has a tag in {store.location}; run: phototag tag {under}"
         )
+    untagged = [path for path in truth if path not in judged]
     return TruthReport(
-        metrics=measure(judged),
+        # Contradictions between the heads are judged by the model's taxonomy, so only where there is one model.
+        metrics=measure(list(judged.values()), taxonomy=_only(taxonomies)),
         labelled=len(truth),
         untagged=len(untagged),
-        example=next((os.fsdecode(path) for path in untagged), ""),
-        unknown=_unknown_labels(store, list(truth.values())),
+        example=os.fsdecode(untagged[0]) if untagged else "",
+        by=by,
+        unknown=_unknown_labels(taxonomies, list(truth.values())),
     )
 
 
-def _judge(picture: LabelledPicture, photo: TaggedPhoto) -> Judged:
-    return Judged(
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """What a model's heads said: the best subclasses in full, best first, and the best of each head on its own."""
+
+    top: tuple[str, ...]
+    heads: tuple[str, str]
+
+
+def _candidates(store: Store, under: Path, taxonomies: Mapping[int, Taxonomy]) -> dict[bytes, _Candidates]:
+    by_model: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
+    for path, model_id, scores in store.scores_behind_tags(under):
+        by_model[model_id].append((path, scores))
+    found: dict[bytes, _Candidates] = {}
+    for model_id, rows in by_model.items():
+        taxonomy = taxonomies[model_id]
+        try:
+            evidence = unpack([scores for _, scores in rows], taxonomy)
+        except StoreError as error:
+            log.warning("%s; top-5 accuracy and contradictions are left out", error)
+            continue
+        found.update(zip((path for path, _ in rows), _read(evidence, taxonomy), strict=True))
+    return found
+
+
+def _read(evidence: Evidence, taxonomy: Taxonomy) -> list[_Candidates]:
+    return [
+        _Candidates(
+            top=tuple(taxonomy.qualified(index) for index in top[:_TOP]),
+            heads=(taxonomy.superclasses[head], taxonomy.subclasses[top[0]]),
+        )
+        for top, head in zip(evidence.top.tolist(), evidence.superclass.argmax(axis=1), strict=True)
+    ]
+
+
+def _judge(picture: LabelledPicture, photo: TaggedPhoto, candidates: _Candidates | None) -> Judged:
+    judged = Judged(
         truth=(picture.superclass, picture.subclass),
         predicted=(photo.superclass, photo.subclass),
         superclass_score=photo.superclass_score,
         subclass_score=photo.subclass_score,
     )
+    if candidates is None:
+        return judged
+    return replace(judged, top_subclasses=candidates.top, heads=candidates.heads)
 
 
-def _unknown_labels(store: Store, pictures: list[LabelledPicture]) -> tuple[str, ...]:
-    taxonomies = [model.taxonomy for model in store.models()]
-    known = {name for taxonomy in taxonomies for name in (*taxonomy.superclasses, *taxonomy.subclasses)}
+def _only(taxonomies: Mapping[int, Taxonomy]) -> Taxonomy | None:
+    different = list({taxonomy.digest: taxonomy for taxonomy in taxonomies.values()}.values())
+    return different[0] if len(different) == 1 else None
+
+
+def _unknown_labels(taxonomies: Mapping[int, Taxonomy], pictures: list[LabelledPicture]) -> tuple[str, ...]:
+    known = {name for taxonomy in taxonomies.values() for name in (*taxonomy.superclasses, *taxonomy.subclasses)}
     labels = {name for picture in pictures for name in (picture.superclass, picture.subclass) if name is not None}
     return tuple(sorted(labels - known)[:_LISTED])

@@ -35,8 +35,10 @@ def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], d
     with Store.open(db, create=False) as store:
         result = compare_with_truth(store, labels)
     click.echo(result.json_text() if form == "json" else report.table(result.metrics))
+    by = ", ".join(f"{count:,} by {name}" for name, count in sorted(result.by.items()))
+    click.echo(f"\nTags judged: {by}", err=True)
     if result.untagged:
-        click.echo(f"\n{result.untagged} of {result.labelled} labelled photos have no tag: {result.example}", err=True)
+        click.echo(f"{result.untagged} of {result.labelled} labelled photos have no tag: {result.example}", err=True)
     if result.unknown:
         click.echo(f"Labels that no model here knows: {', '.join(result.unknown)}", err=True)
     failed = report.failed_gates(result.metrics, wanted)

@@ -42,6 +42,9 @@ class _Group(click.Group):
             # The reader of a pipe has seen enough, as in `phototag query | head`.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+        except KeyboardInterrupt as error:
+            # Commands that have something to keep catch this themselves.
+            raise _Failed("interrupted before anything was done") from error
         except PhotoTagError as error:
             # File names that are not UTF-8 hold surrogates, which no terminal takes.
             text = str(error).encode("utf-8", "backslashreplace").decode()
@@ -79,7 +82,10 @@ def _defaults_of(command: click.Command, config: Mapping[str, Any]) -> dict[str,
     plain = {key.replace("_", "-"): value for key, value in config.items() if not isinstance(value, dict)}
     if isinstance(command, click.Group):
         tables = {key: value for key, value in config.items() if isinstance(value, dict)}
-        return {name: _defaults_of(below, plain | tables.get(name, {})) for name, below in command.commands.items()}
+        return {
+            name: _defaults_of(below, _shared_with(name, plain) | tables.get(name, {}))
+            for name, below in command.commands.items()
+        }
     options = [param for param in command.params if isinstance(param, click.Option)]
     return {
         str(option.name): _default_of(option, plain[flag.removeprefix("--")])
@@ -87,6 +93,11 @@ def _defaults_of(command: click.Command, config: Mapping[str, Any]) -> dict[str,
         for flag in option.opts
         if flag.removeprefix("--") in plain
     }
+
+
+def _shared_with(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The top-level keys that a command takes; to `query` a model is not what to run but what to look for."""
+    return {key: value for key, value in plain.items() if not (name == "query" and key == "model")}
 
 
 def _default_of(option: click.Option, value: Any) -> Any:

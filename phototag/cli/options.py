@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -20,18 +21,27 @@ class EnumChoice(click.Choice[Choice]):
         return str(choice)
 
 
+class SharedOption(click.Option):
+    """An option of several commands: its variable names the command, PHOTOTAG_TAG_DB, or all of them, PHOTOTAG_DB."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        name = self.opts[0].removeprefix("--").replace("-", "_").upper()
+        own = f"{ctx.auto_envvar_prefix}_{name}"
+        return os.environ.get(own) or os.environ.get(f"PHOTOTAG_{name}") or None
+
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 db_option = click.option(
     "--db",
-    envvar="PHOTOTAG_DB",
+    cls=SharedOption,
     metavar="DB",
     help="Database: a path or an SQLAlchemy URL. [default: in the platform's data folder]",
 )
 model_option = click.option(
     "--model",
     "model_name",
-    envvar="PHOTOTAG_MODEL",
+    cls=SharedOption,
     metavar="MODEL",
     help="Model: a file, or a name that 'phototag model list' shows. [default: the active one]",
 )
@@ -39,7 +49,7 @@ device_option = click.option(
     "--device",
     type=EnumChoice(list(Device)),
     default=Device.AUTO.value,
-    envvar="PHOTOTAG_DEVICE",
+    cls=SharedOption,
     show_default=True,
     help="Where the network runs.",
 )
@@ -47,7 +57,7 @@ runtime_option = click.option(
     "--runtime",
     type=EnumChoice(list(RuntimeName)),
     default=RuntimeName.AUTO.value,
-    envvar="PHOTOTAG_RUNTIME",
+    cls=SharedOption,
     show_default=True,
     help="What runs the network.",
 )
@@ -55,14 +65,14 @@ batch_size_option = click.option(
     "--batch-size",
     type=click.IntRange(min=1, max=4096),
     default=DEFAULT_BATCH_SIZE,
-    envvar="PHOTOTAG_BATCH_SIZE",
+    cls=SharedOption,
     show_default=True,
     help="Photos in a batch.",
 )
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1, max=256),
-    envvar="PHOTOTAG_WORKERS",
+    cls=SharedOption,
     help="Threads that decode. [default: one a core]",
 )
 

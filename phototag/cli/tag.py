@@ -157,7 +157,7 @@ def _summarise(report: TagReport, model: str, *, dry_run: bool) -> None:
     if report.missing:
         parts.append(f"{report.missing:,} missing")
     busy = report.seconds - report.load_seconds
-    rate = f", {report.inferred / busy:.0f} photos/s" if report.inferred and busy > 0 else ""
+    rate = f" ({report.load_seconds:.1f} s loading), {report.inferred / busy:.0f} photos/s" if report.inferred else ""
     click.echo(f"{', '.join(parts)}; model {model}, {report.seconds:.1f} s{rate}.", err=True)
     if report.interrupted:
         click.echo("Interrupted; what was tagged is stored. Run it again to go on.", err=True)

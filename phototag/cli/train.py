@@ -129,8 +129,10 @@ def train(
 
     result = run(data, config=config, output=output, val=val, resume=resume, overwrite=overwrite)
     click.echo(table(result.metrics))
-    judged = "validation pictures that it did not learn from"
-    click.echo(f"\nThe figures are of {result.metrics.photos} {judged}.", err=True)
+    judged = f"{result.metrics.photos} validation pictures, by heads or weights that had not learned from them"
+    click.echo(f"\nThe figures are of {judged}.", err=True)
+    if result.model.header.record.get("refitted_on_all"):
+        click.echo("The model itself was then fitted once more, on all pictures.", err=True)
     click.echo(f"Model {result.model.name}: {result.model.path}, {result.seconds:.0f} s. It is active now.", err=True)
     if result.interrupted:
         ctx.exit(1)

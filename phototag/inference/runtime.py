@@ -177,9 +177,12 @@ class OpenVinoEngine:
         """See `Engine`. Not to be called from several threads at once."""
         pixels = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
         self._outputs = outputs = tuple(np.empty((len(pixels), width), dtype=np.float32) for width in self._widths)
-        for row in range(len(pixels)):
-            self._queue.start_async([pixels[row : row + 1]], userdata=row, share_inputs=True)
-        self._queue.wait_all()
+        try:
+            for row in range(len(pixels)):
+                self._queue.start_async([pixels[row : row + 1]], userdata=row, share_inputs=True)
+        finally:
+            # Also after Ctrl-C: requests under way still read the pixels and call back.
+            self._queue.wait_all()
         return outputs
 
 

@@ -131,8 +131,8 @@ class Tagger:
         """Tag every picture at or under `paths` and save the tags, one transaction a batch.
 
         What is unchanged and tagged by this model is skipped; what was scored by it before, under whatever name, is
-        decided again without running the network. A human's tag is never replaced. Ctrl-C ends the run after the batch
-        in hand; the next run goes on.
+        decided again without running the network. A human's tag is never replaced. Ctrl-C ends the run; what was
+        saved stays, and the next run goes on from there.
 
         Args:
             paths: Folders, searched with all below them, and files.

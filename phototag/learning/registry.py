@@ -145,6 +145,7 @@ def remove_model(name: str) -> Path:
         raise ModelError(f"{path}: no such model (see: phototag model list)") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be deleted: {error.strerror or error}") from error
+    path.with_name(f".{path.stem}.run{SUFFIX}").unlink(missing_ok=True)  # an interrupted run of it
     if active_reference() == path.stem:
         set_active(Model(builtin.NAME, None, builtin.builtin_header()))
     return path

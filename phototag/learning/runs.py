@@ -35,6 +35,10 @@ def choose_output(
         stem = source.parent.name if source.suffix.lower() == ".csv" else source.name
         clean = "".join(mark if mark.isalnum() or mark in "-_" else "_" for mark in stem).strip("_-") or "model"
         _check_folder(settings.models_folder())
+        if overwrite and not resume:
+            path = settings.models_folder() / f"{clean[:_LONGEST_STEM]}-{config.backbone.split('.')[0]}{SUFFIX}"
+            state_path(path).unlink(missing_ok=True)
+            return path
         return _free_name(f"{clean[:_LONGEST_STEM]}-{config.backbone.split('.')[0]}", resume=resume)
     path = model_path(output)
     _check_folder(path.parent)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from phototag._version import __version__
 from phototag.audit.evaluate import judge_scores
 from phototag.audit.metrics import Metrics
-from phototag.errors import DataError
+from phototag.errors import DataError, UsageError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.names import Device, RuntimeName
 from phototag.inference.runtime import choose_target, machine
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from phototag.learning.trainer import Trainer
 
 log = logging.getLogger(__name__)
+
+_DEFAULTS = TrainingConfig()
 
 __all__ = ["Balance", "TrainingConfig", "TrainingResult", "Tune", "train"]
 
@@ -100,6 +102,8 @@ def train(
         session.tune,
         session.device,
     )
+    if session.tune is Tune.HEADS:
+        _check_heads_options(config, path, resume=resume)
     outcome = _fit_heads_only(session) if session.tune is Tune.HEADS else _fit_gradient(session, path, resume=resume)
     thresholds = choose_thresholds(outcome.validation, outcome.scores, pictures.taxonomy)
     metrics = judge_scores(outcome.validation, outcome.scores, pictures.taxonomy, thresholds)
@@ -120,6 +124,23 @@ def train(
     if activate:
         set_active(model)
     return TrainingResult(model, metrics, seconds, outcome.interrupted)
+
+
+def _check_heads_options(config: TrainingConfig, path: Path, *, resume: bool) -> None:
+    """Say what has no effect on fitted heads, and keep a run by gradient from being replaced by them.
+
+    Raises:
+        UsageError: an interrupted run by gradient was to be resumed.
+    """
+    if resume and state_path(path).exists():
+        raise UsageError(
+            f"{path}: the interrupted run trained by gradient; give its options again (--tune full or last), or start "
+            "anew with --overwrite"
+        )
+    names = ("epochs", "batch_size", "lr", "amp")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(config, name) != getattr(_DEFAULTS, name)]
+    if given:
+        log.warning("%s: no effect on heads on frozen features; --tune full trains by gradient", ", ".join(given))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, 
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Source, TaggedPhoto
 from phototag.store.photos import path_ranges
-from phototag.store.tables import models, photos, tags
+from phototag.store.tables import models, photos, predictions, tags
 
 FEWEST_HASH_DIGITS = 8
 _ROWS_AT_ONCE = 1000
@@ -68,6 +68,12 @@ class Query:
     descending: bool = False
 
     def __post_init__(self) -> None:
+        # From Python it is natural to write source="human".
+        for name, choices in (("source", Source), ("state", PhotoState), ("sort", SortKey)):
+            given = getattr(self, name)
+            if given is not None and given not in list(choices):
+                raise UsageError(f"{name} must be one of {', '.join(choices)}, not {given!r}")
+            object.__setattr__(self, name, choices(given) if given is not None else None)
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise UsageError(f"a score lies between 0 and 1, not {self.min_score}")
         if self.limit is not None and self.limit < 0:
@@ -81,6 +87,18 @@ def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     statement = _select(query).execution_options(yield_per=_ROWS_AT_ONCE)
     for row in connection.execute(statement):
         yield _from_row(row)
+
+
+def find_scores(connection: Connection, under: Path) -> Iterator[tuple[bytes, int, bytes]]:
+    """Path bytes, model id and packed scores behind each tag that a model gave to a photo at or under a path."""
+    statement = (
+        select(photos.c.path_bytes, predictions.c.model_id, predictions.c.scores)
+        .join(tags, tags.c.photo_id == photos.c.id)
+        .join(predictions, (predictions.c.photo_id == photos.c.id) & (predictions.c.model_id == tags.c.model_id))
+        .where(*_conditions(Query(under=under)))
+        .execution_options(yield_per=_ROWS_AT_ONCE)
+    )
+    yield from ((path, model_id, scores) for path, model_id, scores in connection.execute(statement))
 
 
 def count(connection: Connection, query: Query) -> int:

@@ -264,6 +264,15 @@ class Store:
         with self._read() as connection:
             yield from queries.find(connection, query)
 
+    def scores_behind_tags(self, under: Path) -> list[tuple[bytes, int, bytes]]:
+        """Path bytes, model id and packed scores behind each tag that a model gave at or under a path.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return list(queries.find_scores(connection, under))
+
     def count(self, query: Query) -> int:
         """How many photos `query` asks for, whatever its limit.
 
