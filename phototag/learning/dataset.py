@@ -186,9 +186,10 @@ def training_taxonomy(data: LabelledData) -> Taxonomy:
     pairs = Counter((picture.superclass or "", picture.subclass or "") for picture in data.pictures)
     _raise_listed(
         [
-            f"{data.source}: class {superclass}/{subclass} has one picture; it needs two or more, one of them to check"
-            for (superclass, subclass), count in sorted(pairs.items())
-            if count == 1
+            f"{picture.origin}: class {picture.superclass}/{picture.subclass} has one picture; it needs two or more, "
+            "one of them to check"
+            for picture in data.pictures
+            if pairs[picture.superclass or "", picture.subclass or ""] == 1
         ]
     )
     if len(pairs) < 2:
