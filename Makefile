@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The demo keeps its database, models and cache here, away from your own.
 DEMO := demo
-PHOTOTAG := PHOTOTAG_HOME=$(CURDIR)/$(DEMO) $(BIN)/phototag
+PHOTOTAG := PHOTOTAG_HOME="$(CURDIR)/$(DEMO)" $(BIN)/phototag
 
 .PHONY: demo test lint format bench clean
 
