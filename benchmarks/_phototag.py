@@ -14,9 +14,10 @@ from _contender import Answer, Contender, Options, Run
 from phototag.decision import unpack
 from phototag.imaging.decode import decode_file
 from phototag.inference.names import Device
-from phototag.inference.pipeline import Batch, default_workers
+from phototag.inference.pipeline import Batch
 from phototag.inference.runtime import Runtime, choose_target
 from phototag.inference.tagger import Tagger
+from phototag.inference.threads import decode_threads
 from phototag.learning.registry import open_model
 from phototag.store import Store, StoredTag
 
@@ -48,7 +49,7 @@ class Whole:
         """See `Contender`."""
         self._folder = folder
         target = self._runtime.target
-        return f"{target.runtime}, {default_workers()} threads"
+        return f"{target.runtime}, {decode_threads(None)} threads"
 
     def run(self) -> Run:
         """See `Contender`."""
@@ -81,7 +82,7 @@ class DecodeAlone:
     def prepare(self, folder: Path) -> str:
         """See `Contender`."""
         self._paths = sorted(folder.iterdir())
-        return f"{default_workers()} threads"
+        return f"{decode_threads(None)} threads"
 
     def run(self) -> Run:
         """See `Contender`."""
@@ -89,7 +90,7 @@ class DecodeAlone:
         def one(path: Path) -> None:
             decode_file(path, self._preprocessing)
 
-        with ThreadPoolExecutor(default_workers()) as pool:
+        with ThreadPoolExecutor(decode_threads(None)) as pool:
             started = time.perf_counter()
             for _ in pool.map(one, self._paths):
                 pass

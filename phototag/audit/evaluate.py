@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from phototag.audit.candidates import read_candidates
 from phototag.audit.metrics import Judged, Metrics, measure
 from phototag.decision import Evidence, Thresholds, decide, gather
 from phototag.inference.names import DEFAULT_BATCH_SIZE, Device, RuntimeName
@@ -31,7 +32,6 @@ _OF_TAGS = (
     "novel_superclass_rejected",
     "novel_subclass_rejected",
 )
-_TOP = 5
 
 
 def judge_scores(
@@ -56,7 +56,6 @@ def judge_scores(
 def _judged(
     pictures: Sequence[LabelledPicture], evidence: Evidence, taxonomy: Taxonomy, thresholds: Thresholds
 ) -> list[Judged]:
-    heads = evidence.superclass.argmax(axis=1)
     tags = decide(evidence, taxonomy, thresholds)
     return [
         Judged(
@@ -64,10 +63,10 @@ def _judged(
             predicted=(tag.superclass, tag.subclass),
             superclass_score=tag.superclass_score,
             subclass_score=tag.subclass_score,
-            top_subclasses=tuple(taxonomy.qualified(index) for index in top[:_TOP]),
-            heads=(taxonomy.superclasses[head], taxonomy.subclasses[top[0]]),
+            top_subclasses=candidates.top,
+            heads=candidates.heads,
         )
-        for picture, tag, head, top in zip(pictures, tags, heads, evidence.top.tolist(), strict=True)
+        for picture, tag, candidates in zip(pictures, tags, read_candidates(evidence, taxonomy), strict=True)
     ]
 
 

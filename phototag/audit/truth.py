@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from phototag.audit.candidates import Candidates, read_candidates
 from phototag.audit.metrics import Judged, Metrics, measure
-from phototag.decision import Evidence, unpack
+from phototag.decision import unpack
 from phototag.errors import DataError, StoreError
 from phototag.learning.dataset import LabelledPicture, load_data
 from phototag.records import Source, TaggedPhoto
@@ -21,7 +22,6 @@ from phototag.taxonomy import Taxonomy
 log = logging.getLogger(__name__)
 
 _LISTED = 10
-_TOP = 5
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
     data = load_data(Path(labels))
     truth = {os.fsencode(os.path.abspath(picture.path)): picture for picture in data.pictures}  # noqa: PTH100
     under = Path(os.path.commonpath([os.fsdecode(path) for path in truth]))
-    taxonomies = {model.id: model.taxonomy for model in store.models()}
+    models = store.models()
+    taxonomies = {model.id: model.taxonomy for model in models}
+    names = {model.name: model.taxonomy for model in models}
     candidates = _candidates(store, under, taxonomies)
     judged: dict[bytes, Judged] = {}
     by: Counter[str] = Counter()
@@ -76,8 +78,8 @@ def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
         )
     untagged = [path for path in truth if path not in judged]
     return TruthReport(
-        # Contradictions between the heads are judged by the model's taxonomy, so only where there is one model.
-        metrics=measure(list(judged.values()), taxonomy=_only(taxonomies)),
+        # Contradictions between the heads are judged by the model's taxonomy, so only where one model gave the tags.
+        metrics=measure(list(judged.values()), taxonomy=_only(names, by)),
         labelled=len(truth),
         untagged=len(untagged),
         example=os.fsdecode(untagged[0]) if untagged else "",
@@ -86,19 +88,11 @@ def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """What a model's heads said: the best subclasses in full, best first, and the best of each head on its own."""
-
-    top: tuple[str, ...]
-    heads: tuple[str, str]
-
-
-def _candidates(store: Store, under: Path, taxonomies: Mapping[int, Taxonomy]) -> dict[bytes, _Candidates]:
+def _candidates(store: Store, under: Path, taxonomies: Mapping[int, Taxonomy]) -> dict[bytes, Candidates]:
     by_model: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
     for path, model_id, scores in store.scores_behind_tags(under):
         by_model[model_id].append((path, scores))
-    found: dict[bytes, _Candidates] = {}
+    found: dict[bytes, Candidates] = {}
     for model_id, rows in by_model.items():
         taxonomy = taxonomies[model_id]
         try:
@@ -106,21 +100,11 @@ def _candidates(store: Store, under: Path, taxonomies: Mapping[int, Taxonomy]) -
         except StoreError as error:
             log.warning("%s; top-5 accuracy and contradictions are left out", error)
             continue
-        found.update(zip((path for path, _ in rows), _read(evidence, taxonomy), strict=True))
+        found.update(zip((path for path, _ in rows), read_candidates(evidence, taxonomy), strict=True))
     return found
 
 
-def _read(evidence: Evidence, taxonomy: Taxonomy) -> list[_Candidates]:
-    return [
-        _Candidates(
-            top=tuple(taxonomy.qualified(index) for index in top[:_TOP]),
-            heads=(taxonomy.superclasses[head], taxonomy.subclasses[top[0]]),
-        )
-        for top, head in zip(evidence.top.tolist(), evidence.superclass.argmax(axis=1), strict=True)
-    ]
-
-
-def _judge(picture: LabelledPicture, photo: TaggedPhoto, candidates: _Candidates | None) -> Judged:
+def _judge(picture: LabelledPicture, photo: TaggedPhoto, candidates: Candidates | None) -> Judged:
     judged = Judged(
         truth=(picture.superclass, picture.subclass),
         predicted=(photo.superclass, photo.subclass),
@@ -132,9 +116,9 @@ def _judge(picture: LabelledPicture, photo: TaggedPhoto, candidates: _Candidates
     return replace(judged, top_subclasses=candidates.top, heads=candidates.heads)
 
 
-def _only(taxonomies: Mapping[int, Taxonomy]) -> Taxonomy | None:
-    different = list({taxonomy.digest: taxonomy for taxonomy in taxonomies.values()}.values())
-    return different[0] if len(different) == 1 else None
+def _only(taxonomies: Mapping[str, Taxonomy], by: Mapping[str, int]) -> Taxonomy | None:
+    used = [taxonomies[name] for name in by if name in taxonomies]
+    return used[0] if used and all(taxonomy == used[0] for taxonomy in used) else None
 
 
 def _unknown_labels(taxonomies: Mapping[int, Taxonomy], pictures: list[LabelledPicture]) -> tuple[str, ...]:

@@ -2,8 +2,7 @@
 
 A photo has far more pixels than a network looks at, and decoding them is what costs. So a JPEG is decoded at the
 smallest of 1/1, 1/2, 1/4, 1/8 that still leaves twice the wanted size (DCT scaling), only the central crop is
-resized, and
-rotation is applied to the small result.
+resized, and rotation is applied to the small result.
 """
 
 from __future__ import annotations

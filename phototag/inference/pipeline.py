@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from phototag.decision import decide, gather, pack, unpack
 from phototag.errors import DecodeError
 from phototag.imaging.decode import decode_bytes, picture_size, read_bytes
 from phototag.inference.runtime import Runtime
-from phototag.inference.threads import bounded_map
+from phototag.inference.threads import bounded_map, decode_threads
 from phototag.records import Decoded, Failure, FailureKind, Photo, Tag
 from phototag.store import StoredTag
 
@@ -51,11 +50,6 @@ class _Known:
     scores: bytes
 
 
-def default_workers() -> int:
-    """Decode threads: one a core, at most 16."""
-    return min(os.cpu_count() or 1, 16)
-
-
 def process(
     photos: Iterable[Photo],
     runtime: Runtime,
@@ -68,7 +62,7 @@ def process(
     `known_scores` gives the packed scores of a content hash, if this model scored that content before; such photos are
     not decoded and not scored again. It is called from the decode threads.
     """
-    threads = workers or default_workers()
+    threads = decode_threads(workers)
 
     def read(photo: Photo) -> Decoded | _Known | Failure:
         digest = None

@@ -294,7 +294,7 @@ class _Run:
             self._seen = []
 
     def _without_stored_scores(self, steps: Sequence[Step]) -> Iterator[Photo]:
-        """Decide unchanged photos again where this model's scores of them are stored; yield the others."""
+        """Decide unchanged photos again where this model's scores of them are stored; yield the others. Writes."""
         if not steps:
             return
         hashes = [step.known.content_hash for step in steps if step.known and step.known.content_hash]
@@ -321,7 +321,7 @@ class _Run:
                 self._report.photos += 1
                 self._report.tagged += 1
                 self._note_seen(step)
-        if self._writes and self._model_id is not None and changed:
+        if self._model_id is not None and changed:
             self._store.save_tags(model_id=self._model_id, tags=changed)
 
     def _mark_missing(self, roots: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -9,6 +10,11 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def decode_threads(requested: int | None) -> int:
+    """As many as asked for, else one a core, at most 16."""
+    return requested or min(os.cpu_count() or 1, 16)
 
 
 def bounded_map(

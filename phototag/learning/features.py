@@ -30,7 +30,7 @@ from phototag.imaging.decode import decode_bytes, read_bytes
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.names import DEFAULT_BATCH_SIZE, RuntimeName
 from phototag.inference.runtime import Engine, Target, create_engine
-from phototag.inference.threads import bounded_map
+from phototag.inference.threads import bounded_map, decode_threads
 from phototag.learning.dataset import LabelledPicture
 
 if TYPE_CHECKING:
@@ -72,11 +72,6 @@ class Features(Content):
 
     def _part(self, part: slice) -> Self:
         return replace(super()._part(part), values=self.values[part])
-
-
-def workers_for(requested: int | None) -> int:
-    """Decode threads: as asked for, else one a core, at most 16."""
-    return requested if requested else min(os.cpu_count() or 1, 16)
 
 
 def check_unreadable(unreadable: Sequence[str], total: int) -> None:
@@ -128,7 +123,7 @@ class FeatureExtractor:
         described = json.dumps([_CACHE_FORMAT, weights_digest, preprocessing.to_json()])
         self._key = hashlib.sha256(described.encode()).hexdigest()
         self._preprocessing = preprocessing
-        self._workers = workers_for(workers)
+        self._workers = decode_threads(workers)
         self._create = create
 
     @property
@@ -224,7 +219,7 @@ def read_content(
 
     readable: list[tuple[int, LabelledPicture, bytes]] = []
     unreadable: list[str] = []
-    threads = workers_for(workers)
+    threads = decode_threads(workers)
     with (
         ThreadPoolExecutor(threads) as pool,
         tqdm(total=len(pictures), desc=what, unit="picture", disable=None, leave=False) as bar,

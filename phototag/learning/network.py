@@ -73,8 +73,12 @@ class FromUint8(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255.0)
 
     def forward(self, images: Tensor) -> Any:
-        """The network's outputs for uint8 images [B, H, W, 3]; the permuted view is channels_last as it is."""
-        return self.network((images.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std)
+        """The network's outputs for uint8 images [B, H, W, 3]."""
+        return self.network(self.normalised(images))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Floats [B, 3, H, W] of uint8 images [B, H, W, 3]; the permuted view is channels_last as it is."""
+        return (images.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
 
 
 def build(header: ModelHeader, tensors: Mapping[str, NDArray[np.float32]]) -> DualHead:

@@ -56,6 +56,11 @@ def model_path(reference: str | Path) -> Path:
     return settings.models_folder() / f"{text}{SUFFIX}"
 
 
+def state_path(path: Path) -> Path:
+    """Where the state of an unfinished run lies: beside its model, hidden."""
+    return path.with_name(f".{path.stem}.run{SUFFIX}")
+
+
 def open_model(reference: str | Path | None = None) -> Model:
     """The model of that name or path; with None the active one.
 
@@ -145,7 +150,7 @@ def remove_model(name: str) -> Path:
         raise ModelError(f"{path}: no such model (see: phototag model list)") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be deleted: {error.strerror or error}") from error
-    path.with_name(f".{path.stem}.run{SUFFIX}").unlink(missing_ok=True)  # an interrupted run of it
+    state_path(path).unlink(missing_ok=True)
     if active_reference() == path.stem:
         set_active(Model(builtin.NAME, None, builtin.builtin_header()))
     return path

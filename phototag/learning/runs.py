@@ -11,7 +11,7 @@ from phototag import settings
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.learning.checkpoint import SUFFIX, read_json_header, read_tensors, write_tensors
 from phototag.learning.config import TrainingConfig
-from phototag.learning.registry import model_path
+from phototag.learning.registry import model_path, state_path
 
 if TYPE_CHECKING:
     from phototag.learning.trainer import Trainer
@@ -83,11 +83,6 @@ def _free_name(stem: str, *, resume: bool) -> Path:
         if not path.exists() and not state_path(path).exists():
             return path
     raise UsageError(f"{folder}: thousands of models named {stem}; use --output")
-
-
-def state_path(path: Path) -> Path:
-    """Where the state of an unfinished run lies: beside its model, hidden."""
-    return path.with_name(f".{path.stem}.run{SUFFIX}")
 
 
 def save_state(trainer: Trainer, path: Path, fingerprint: str) -> None:

@@ -31,8 +31,8 @@ from phototag.learning.checkpoint import ModelHeader, write_tensors
 from phototag.learning.config import Balance, TrainingConfig, Tune
 from phototag.learning.dataset import LabelledData, LabelledPicture, check_labels, load_data, split, training_taxonomy
 from phototag.learning.features import Content, FeatureExtractor, Features, data_digest, read_content
-from phototag.learning.registry import Model, open_model, set_active
-from phototag.learning.runs import choose_output, restore_state, save_state, state_path
+from phototag.learning.registry import Model, open_model, set_active, state_path
+from phototag.learning.runs import choose_output, restore_state, save_state
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
@@ -378,7 +378,8 @@ def _fit_gradient(session: _Session, path: Path, *, resume: bool) -> _Outcome:
         network = DualHead(
             session.backbone, superclasses=len(taxonomy.superclasses), subclasses=len(taxonomy.subclasses)
         )
-        both = read_content((*pictures.training, *pictures.validation), session.preprocessing, what="reading")
+        everything = (*pictures.training, *pictures.validation)
+        both = read_content(everything, session.preprocessing, workers=session.config.workers)
         _report_unreadable(both)
         training, validation = _parts(both, pictures)
     trainer = Trainer(

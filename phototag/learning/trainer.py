@@ -237,9 +237,7 @@ class Trainer:
         pixels, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
         if len(labels) % 2:  # mixup pairs pictures
             pixels, labels = pixels[:-1], labels[:-1]
-        images = ((pixels.permute(0, 3, 1, 2).float() - self._input.mean) / self._input.std).contiguous(
-            memory_format=torch.channels_last
-        )
+        images = self._input.normalised(pixels).contiguous(memory_format=torch.channels_last)
         targets = F.one_hot(labels, len(self.taxonomy.subclasses)).float()
         if self._mixup is not None:
             images, targets = self._mixup(images, labels)
