@@ -46,6 +46,8 @@ class FailureKind(StrEnum):
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
     CORRUPT = "corrupt"
+    BUSY = "busy"  # this computer could not run a decoder at the time
+    DECODER = "decoder"  # it crashed, or took too much memory or time
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,1 @@
-"""Picture files to pixels."""
-
-from phototag.imaging.decode import decode_file, decode_photo
-from phototag.imaging.formats import SUFFIXES, is_picture
-from phototag.imaging.preprocessing import Preprocessing
-
-__all__ = ["SUFFIXES", "Preprocessing", "decode_file", "decode_photo", "is_picture"]
+"""Picture files to pixels. Importing this imports no imaging library: modules are imported by their names."""

@@ -9,6 +9,9 @@ from pathlib import PurePath
 DECODERS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif"})
 
+# Larger pictures are refused before anything is decoded, unless the user says otherwise.
+MAX_MEGAPIXELS = 300
+
 
 def is_picture(path: PurePath) -> bool:
     """Whether the name says that this is a picture phototag reads. The content decides later."""
