@@ -1,0 +1,147 @@
+"""What lies below a folder as the operating system sees it: file systems, mount points, and the limits of inotify."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+_MOUNT_TABLE = Path("/proc/self/mountinfo")
+_LIMITS = Path("/proc/sys/fs/inotify")
+
+# The kernel reports what this computer does to these, and nothing of what other computers, or the host of a virtual
+# machine, do to them.
+_REMOTE = frozenset(
+    {
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "coda", "ceph", "glusterfs", "lustre", "gpfs"),
+        *("beegfs", "orangefs", "pvfs2", "gfs2", "ocfs2", "davfs"),
+        *("9p", "drvfs", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "fakeowner"),
+    }
+)
+# Behind FUSE stands a program, most often one that fetches from elsewhere, so polling is the safe guess. These only
+# give a local disk another face: what changes there changes through this mount.
+_LOCAL_FUSE = frozenset(
+    {"fuseblk", "fuse.ntfs-3g", "fuse.ntfs", "fuse.exfat", "fuse.exfat-fuse", "fuse.mergerfs", "fuse.bindfs"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InotifyLimits:
+    """How much of inotify a user may have: folders watched, inotify instances, and events waiting in each instance."""
+
+    max_user_watches: int
+    max_user_instances: int
+    max_queued_events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of the mount table; `parent` is the number of the mount that holds the mount point."""
+
+    number: int
+    parent: int
+    point: Path
+    kind: str
+
+
+def file_system(path: Path) -> str | None:
+    """The type of the file system that holds `path`, such as "ext4" or "nfs4"; None where that cannot be found out.
+
+    Only Linux tells. Symbolic links are followed.
+    """
+    mounts = _mounts()
+    found = covering(mounts, Path(os.path.realpath(path)))
+    return found.kind if found is not None else None
+
+
+def needs_polling(path: Path) -> str | None:
+    """The type of the file system that holds `path` if changes made there by other computers cause no events here."""
+    kind = file_system(path)
+    return kind if kind is not None and is_remote(kind) else None
+
+
+def is_remote(kind: str) -> bool:
+    """Whether a file system of this type can change without this computer's kernel hearing of it."""
+    return kind in _REMOTE or ((kind == "fuse" or kind.startswith("fuse.")) and kind not in _LOCAL_FUSE)
+
+
+def is_mount_point(path: Path) -> bool:
+    """Whether a file system is mounted exactly here."""
+    real = Path(os.path.realpath(path))
+    found = covering(_mounts(), real)
+    # A bind mount lies on the device of its parent folder, which is all that `ismount` looks at.
+    return found.point == real if found is not None else os.path.ismount(real)
+
+
+def mount_points(roots: Sequence[Path]) -> set[Path]:
+    """Where other file systems are mounted strictly below the roots, named as below the root. Empty but on Linux."""
+    mounts = _mounts()
+    points = set()
+    for root in roots:
+        real = Path(os.path.realpath(root))
+        for mount in mounts:
+            if mount.point != real and mount.point.is_relative_to(real) and _is_visible(mounts, mount):
+                points.add(root / mount.point.relative_to(real))
+    return points
+
+
+def inotify_limits() -> InotifyLimits | None:
+    """The limits of inotify for this user; None where there is no inotify."""
+    try:
+        values = [
+            int((_LIMITS / name).read_text())
+            for name in ("max_user_watches", "max_user_instances", "max_queued_events")
+        ]
+    except (OSError, ValueError):
+        return None
+    return InotifyLimits(*values)
+
+
+@lru_cache(maxsize=1)  # asked every second, and hardly ever another
+def parse_mounts(table: bytes) -> tuple[Mount, ...]:
+    """The lines of a mount table in the form of /proc/self/mountinfo (proc(5)). Lines of another form are left out."""
+    return tuple(_parsed(table.splitlines()))
+
+
+def covering(mounts: Sequence[Mount], path: Path) -> Mount | None:
+    """The mount that holds `path`, which is absolute and free of symbolic links; None if the table has none."""
+    numbers = {mount.number for mount in mounts}
+    inside = [mount for mount in mounts if path.is_relative_to(mount.point)]
+    # The outermost mounts hang from a number that this process cannot see, or from their own.
+    found = _first_met(mount for mount in inside if mount.parent not in numbers or mount.parent == mount.number)
+    seen: Mount | None = None
+    while found is not None:
+        seen, inside = found, [mount for mount in inside if mount is not found]
+        found = _first_met(mount for mount in inside if mount.parent == seen.number)
+    return seen
+
+
+def _first_met(mounts: Iterable[Mount]) -> Mount | None:
+    # On the way down the path the shortest mount point is met first, and hides longer ones that were mounted earlier.
+    return min(mounts, key=lambda mount: len(mount.point.parts), default=None)
+
+
+def _is_visible(mounts: Sequence[Mount], mount: Mount) -> bool:
+    found = covering(mounts, mount.point)
+    return found is not None and found.point == mount.point
+
+
+def _mounts() -> tuple[Mount, ...]:
+    try:
+        return parse_mounts(_MOUNT_TABLE.read_bytes())
+    except OSError:
+        return ()
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[Mount]:
+    for line in lines:
+        front, separator, back = line.partition(b" - ")
+        fields = front.split(b" ")
+        if not separator or len(fields) < 6 or not (fields[0].isdigit() and fields[1].isdigit()):
+            continue
+        point = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), fields[4])
+        kind = os.fsdecode(back.split(b" ")[0])
+        yield Mount(int(fields[0]), int(fields[1]), Path(os.fsdecode(point)), kind)
