@@ -20,9 +20,10 @@ from phototag import settings
 from phototag.decision import Joint, gather, join
 from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.imaging.decode import decode_file
-from phototag.inference import runtime as runtime_module
+from phototag.inference import openvino_engine as openvino_module
 from phototag.inference.names import Device, RuntimeName
-from phototag.inference.runtime import Runtime, Target, choose_target, import_openvino
+from phototag.inference.openvino_engine import import_openvino
+from phototag.inference.runtime import Runtime, Target, choose_target
 from phototag.learning.registry import Model, open_model
 from phototag.records import Scores
 
@@ -238,7 +239,7 @@ def test_second_start_needs_no_conversion(tiny_model: Path, monkeypatch: pytest.
     def never(*_: Any) -> None:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr(runtime_module, "_convert", never)
+    monkeypatch.setattr(openvino_module, "_convert", never)
     np.testing.assert_allclose(Runtime(model, target=OPENVINO)(images).subclass, first.subclass, atol=1e-4)
 
 
@@ -336,7 +337,7 @@ def test_second_process_tags_without_torch_and_neither_sends_anything(tiny_model
 @needs_openvino
 def test_telemetry_cannot_be_imported_once_openvino_is() -> None:
     code = (
-        "from phototag.inference.runtime import import_openvino; import_openvino()\n"
+        "from phototag.inference.openvino_engine import import_openvino; import_openvino()\n"
         "try:\n    import openvino_telemetry\nexcept ImportError:\n    print('out of reach')"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)

@@ -110,7 +110,7 @@ class TestScan:
         assert [first.path.name, *(photo.path.name for photo in photos)] == ["a.jpg", "c.jpg"]
         assert problems.lines == []
 
-    def test_a_folder_that_vanishes_during_the_scan_is_reported(self, tmp_path: Path) -> None:
+    def test_a_folder_that_vanishes_during_the_scan_is_passed_over(self, tmp_path: Path) -> None:
         touch(tmp_path / "a.jpg", tmp_path / "b" / "c.jpg")
         problems = ScanProblems()
         photos = scan([tmp_path], problems)
@@ -118,7 +118,7 @@ class TestScan:
         (tmp_path / "b" / "c.jpg").unlink()
         (tmp_path / "b").rmdir()
         assert list(photos) == []
-        assert [line.startswith(str(tmp_path / "b")) for line in problems.lines] == [True]
+        assert problems.lines == []
 
     @given(
         st.sets(

@@ -86,7 +86,7 @@ class TestPrecedence:
     def test_flag_beats_environment_beats_table_beats_top_level_beats_default(
         self, batch_size: Callable[..., int], config: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert batch_size() == 32
+        assert batch_size() is None, "suited to the device"
         config.write_text("batch-size = 5\n")
         assert batch_size() == 5
         config.write_text("batch-size = 5\n[tag]\nbatch-size = 6\n[evaluate]\nbatch-size = 9\n")

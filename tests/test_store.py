@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.records import Failure, FailureKind, Photo, PhotoState, Rank, Source, Tag
-from phototag.store import Query, SortKey, Store, StoredTag, backup, check, engine, info
+from phototag.store import Query, SortKey, Store, StoredTag, backup, check, engine, info, pending
 from phototag.store import photos as photo_rows
 from phototag.store.engine import driver_connection
 from phototag.taxonomy import Taxonomy
@@ -592,7 +592,7 @@ def test_second_writer_hears_who_writes_and_a_killed_one_blocks_nobody(database:
                 pass
             text = str(caught.value)
             assert text.startswith(f"{database}: 'phototag tag' (process {holder.pid} on ")
-            assert text.endswith("is writing to this database; wait for it to finish")
+            assert text.endswith("is writing to this database; wait for it to finish, or stop it")
             holder.send_signal(signal.SIGKILL)
             holder.wait()
             with opened.writing("watch"):
@@ -853,6 +853,18 @@ def test_check_names_what_is_wrong(database: Path) -> None:
     assert len(report.problems) == 2
     assert "predictions points to a row of models that is not there" in report.problems[0]
     assert "'dog/rooster'" in report.problems[1]
+
+
+def test_photos_that_wait_for_the_model_that_tagged_last_are_listed(database: Path) -> None:
+    assert list(pending(database)) == []
+    with Store.open(database) as opened, opened.writing("tag"):
+        other = opened.register_model(hash="ff" * 32, name="new", backbone="b", taxonomy=TAXONOMY, metrics={})
+        opened.begin_run("tag", model_id=other, device="cpu", runtime="torch")
+        opened.set_human_tag(Path("/p/a.jpg"), superclass="bird")
+    with Store.open(database) as opened:
+        ok = [photo.path for photo in opened.query(Query(state=PhotoState.OK))]
+    assert list(pending(database)) == [path for path in ok if path.name != "a.jpg"] != []
+    assert check(database).pending == len(ok) - 1
 
 
 def test_info_counts(database: Path) -> None:

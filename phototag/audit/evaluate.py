@@ -76,7 +76,7 @@ def evaluate(
     model: Model | str | Path | None = None,
     device: Device | str = Device.AUTO,
     runtime: RuntimeName | str = RuntimeName.AUTO,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = DEFAULT_BATCH_SIZE,
     workers: int | None = None,
 ) -> Metrics:
     """Judge a model on labelled pictures: a folder superclass/subclass/*, or a CSV.

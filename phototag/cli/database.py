@@ -89,14 +89,23 @@ def backup(db: str | None, target: Path | None, overwrite: bool) -> None:
 
 @db.command()
 @db_option
+@click.option("--pending", "list_pending", is_flag=True, help="Print the photos that wait for a tag.")
 @click.pass_context
-def check(ctx: click.Context, db: str | None) -> None:
-    """Check the database: its structure, its references, and that every tag makes sense. Exits with 1 if not."""
+def check(ctx: click.Context, db: str | None, list_pending: bool) -> None:
+    """Check the database: its structure, its references, and that every tag makes sense. Exits with 1 if not.
+
+    Readable photos without a tag of the model that tagged last are counted as waiting; 'phototag tag' gives them one.
+    """
+    from phototag.cli.formats import write_path
     from phototag.store import check as run
+    from phototag.store import pending as find_pending
 
     report = run(db)
     for problem in report.problems:
         click.echo(problem)
+    if list_pending and report.pending:
+        for path in find_pending(db):
+            write_path(path)
     pending = f", {report.pending:,} photos wait for a tag" if report.pending else ""
     click.echo(
         f"{report.location}: {report.photos:,} photos, {report.tags:,} tags{pending}; "

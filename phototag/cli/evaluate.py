@@ -24,7 +24,7 @@ def evaluate(
     form: str,
     device: Device,
     runtime: RuntimeName,
-    batch_size: int,
+    batch_size: int | None,
     workers: int | None,
 ) -> None:
     """Judge a model on labelled pictures that it did not learn from.

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from phototag.records import TaggedPhoto
@@ -68,8 +69,9 @@ def _rounded(score: float | None) -> float | None:
     return None if score is None else round(score, 6)
 
 
-def write_rows(photos: Iterable[TaggedPhoto], form: OutputFormat, *, end: bytes = b"\n") -> int:
-    """Write photos to stdout as they come, and return how many there were. `end` ends each path of PATHS.
+def write_rows(photos: Iterable[TaggedPhoto], form: OutputFormat, *, end: bytes = b"\n", header: bool = True) -> int:
+    """Write photos to stdout as they come, and return how many there were. `end` ends each path of PATHS, `header`
+    gives CSV its first line.
 
     JSON is ASCII, with surrogates as escapes; CSV and paths carry the file system's own bytes.
     """
@@ -80,7 +82,7 @@ def write_rows(photos: Iterable[TaggedPhoto], form: OutputFormat, *, end: bytes 
         out.write(table(rows).encode(sys.stdout.encoding or "utf-8", "replace"))
         out.flush()
         return len(rows)
-    if form is OutputFormat.CSV:
+    if form is OutputFormat.CSV and header:
         out.write(_csv_line(COLUMNS))
     for number, photo in enumerate(photos, start=1):
         if form is OutputFormat.PATHS:
@@ -96,6 +98,12 @@ def write_rows(photos: Iterable[TaggedPhoto], form: OutputFormat, *, end: bytes 
         out.write(b"\n]\n" if number else b"[]\n")
     out.flush()
     return number
+
+
+def write_path(path: Path) -> None:
+    """Write one path to stdout as the file system has it."""
+    sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def _csv_line(values: Sequence[Any]) -> bytes:

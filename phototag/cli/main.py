@@ -14,11 +14,13 @@ import click
 from phototag._version import __version__
 from phototag.cli.audit import audit
 from phototag.cli.database import db
+from phototag.cli.doctor import doctor
 from phototag.cli.evaluate import evaluate
 from phototag.cli.model import model
 from phototag.cli.query import query
 from phototag.cli.tag import tag
 from phototag.cli.train import train
+from phototag.cli.watch import status, watch
 from phototag.errors import PhotoTagError
 from phototag.settings import config_file, load_config
 
@@ -132,7 +134,7 @@ def cli(ctx: click.Context) -> None:
     _load_defaults(ctx)
 
 
-for _command in (train, evaluate, tag, query, audit, model, db):
+for _command in (train, evaluate, tag, watch, status, query, audit, model, db, doctor):
     cli.add_command(_command)
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from phototag.inference.names import DEFAULT_BATCH_SIZE, Device, RuntimeName
+from phototag.imaging.formats import MAX_MEGAPIXELS
+from phototag.inference.names import DecodeOn, Device, Precision, RuntimeName
+
+if TYPE_CHECKING:
+    from phototag.inference.tagger import Tagger
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -61,13 +67,20 @@ runtime_option = click.option(
     show_default=True,
     help="What runs the network.",
 )
+precision_option = click.option(
+    "--runtime-precision",
+    "precision",
+    type=EnumChoice(list(Precision)),
+    default=Precision.AUTO.value,
+    cls=SharedOption,
+    show_default=True,
+    help="What the network computes with. auto: a faster one than f32 if its tags prove the same on your photos.",
+)
 batch_size_option = click.option(
     "--batch-size",
     type=click.IntRange(min=1, max=4096),
-    default=DEFAULT_BATCH_SIZE,
     cls=SharedOption,
-    show_default=True,
-    help="Photos in a batch.",
+    help="Photos in a batch. [default: 32 on a CPU, as many as fit well on a GPU]",
 )
 workers_option = click.option(
     "--workers",
@@ -75,6 +88,102 @@ workers_option = click.option(
     cls=SharedOption,
     help="Threads that decode. [default: one a core]",
 )
+jobs_option = click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1, max=1024),
+    cls=SharedOption,
+    metavar="N",
+    help="Use at most N cores. [default: all]",
+)
+compile_option = click.option("--compile", "compiled", is_flag=True, help="Let torch.compile speed up a GPU.")
+decode_on_option = click.option(
+    "--decode-on",
+    type=EnumChoice(list(DecodeOn)),
+    default=DecodeOn.CPU.value,
+    cls=SharedOption,
+    show_default=True,
+    help="gpu: let a CUDA device decode the JPEG files that it can.",
+)
+exclude_option = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out files and folders of that name, or path below PATH if it has a slash. Repeatable.",
+)
+max_megapixels_option = click.option(
+    "--max-megapixels",
+    type=click.IntRange(min=1, max=10_000),
+    default=MAX_MEGAPIXELS,
+    cls=SharedOption,
+    show_default=True,
+    help="Refuse larger pictures.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaggingOptions:
+    """What the user chose of `tagging_options`."""
+
+    model_name: str | None
+    db: str | None
+    batch_size: int | None
+    device: Device
+    runtime: RuntimeName
+    precision: Precision
+    jobs: int | None
+    workers: int | None
+    compiled: bool
+    exclude: tuple[str, ...]
+    max_megapixels: int
+    decode_on: DecodeOn
+
+    def tagger(self) -> Tagger:
+        """The tagger they describe, in a process that keeps to the cores it may use."""
+        from phototag.inference.tagger import Tagger
+        from phototag.inference.threads import use_cores
+
+        if self.jobs is not None:
+            use_cores(self.jobs)
+        return Tagger(
+            self.model_name,
+            device=self.device,
+            runtime=self.runtime,
+            precision=self.precision,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            jobs=self.jobs,
+            compiled=self.compiled,
+            max_megapixels=self.max_megapixels,
+            decode_on=self.decode_on,
+        )
+
+
+def tagging_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of everything that tags; the command gets them as `options`."""
+
+    @wraps(command)
+    def run(*args: Any, **values: Any) -> None:
+        chosen = {field.name: values.pop(field.name) for field in fields(TaggingOptions)}
+        command(*args, options=TaggingOptions(**chosen), **values)
+
+    decorated: Callable[..., None] = run
+    for decorate in (
+        max_megapixels_option,
+        exclude_option,
+        decode_on_option,
+        compile_option,
+        workers_option,
+        jobs_option,
+        precision_option,
+        runtime_option,
+        device_option,
+        batch_size_option,
+        db_option,
+        model_option,
+    ):
+        decorated = decorate(decorated)
+    return decorated
 
 
 def gates_option(command: Command) -> Command:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,16 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phototag.cli.formats import ROW_FORMATS, OutputFormat, write_rows
-from phototag.cli.options import (
-    EnumChoice,
-    batch_size_option,
-    db_option,
-    device_option,
-    model_option,
-    runtime_option,
-    workers_option,
-)
-from phototag.inference.names import Device, RuntimeName
+from phototag.cli.options import EnumChoice, TaggingOptions, tagging_options
 from phototag.records import PhotoState, Source, TaggedPhoto
 from phototag.text import printable
 
@@ -33,12 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@model_option
-@db_option
-@batch_size_option
-@device_option
-@runtime_option
-@workers_option
+@tagging_options
 @click.option("--force", is_flag=True, help="Run the network on every photo, also on unchanged ones.")
 @click.option("--dry-run", is_flag=True, help="Write nothing to the database; print the tags instead.")
 @click.option(
@@ -51,12 +38,7 @@ if TYPE_CHECKING:
 def tag(
     ctx: click.Context,
     paths: tuple[str, ...],
-    model_name: str | None,
-    db: str | None,
-    batch_size: int,
-    device: Device,
-    runtime: RuntimeName,
-    workers: int | None,
+    options: TaggingOptions,
     force: bool,
     dry_run: bool,
     form: OutputFormat | None,
@@ -66,30 +48,51 @@ def tag(
     JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF. Hidden files and symbolic links are left out. Photos that did not change
     since the last run are skipped. Ctrl-C loses nothing: run it again to go on.
     """
-    from phototag.inference.tagger import Tagger
     from phototag.library.scan import resolve_roots
 
     # Before the database is opened: a mistyped name should not leave a new one behind.
-    tagger = Tagger(model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
-    roots = resolve_roots(paths)
-    with _open(db, dry_run=dry_run) as store:
-        rows: list[TaggedPhoto] = []
+    with options.tagger() as tagger:
+        roots = resolve_roots(paths)
+        with open_store(options.db, dry_run=dry_run) as store, terminated_as_interrupted():
+            rows: list[TaggedPhoto] = []
 
-        def keep(batch: Batch) -> None:
-            rows.extend(_dry_rows(batch, tagger.model.name))
+            def keep(batch: Batch) -> None:
+                rows.extend(batch_rows(batch, tagger.model.name))
 
-        report = tagger.tag(roots, store, force=force, dry_run=dry_run, on_batch=keep if dry_run else None)
-        if dry_run:
-            write_rows(rows, form or OutputFormat.TABLE)
-        elif form is not None:
-            write_rows(_stored_rows(store, roots), form)
-        _summarise(report, tagger.model.name, dry_run=dry_run)
+            report = tagger.tag(
+                roots,
+                store,
+                force=force,
+                dry_run=dry_run,
+                exclude=options.exclude,
+                on_batch=keep if dry_run else None,
+            )
+            if dry_run:
+                write_rows(rows, form or OutputFormat.TABLE)
+            elif form is not None:
+                write_rows(stored_rows(store, roots), form)
+            summarise(report, tagger.model.name, dry_run=dry_run)
     if not report.complete:
         ctx.exit(2 if report.problems and not report.photos else 1)
 
 
 @contextmanager
-def _open(db: str | None, *, dry_run: bool) -> Iterator[Store]:
+def terminated_as_interrupted() -> Iterator[None]:
+    """A polite request to end (SIGTERM) stops as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def open_store(db: str | None, *, dry_run: bool) -> Iterator[Store]:
+    """The database; for a dry run one in memory where there is none."""
     from phototag.errors import MissingDatabaseError
     from phototag.store import Store
 
@@ -106,14 +109,16 @@ def _open(db: str | None, *, dry_run: bool) -> Iterator[Store]:
         yield store
 
 
-def _stored_rows(store: Store, roots: Sequence[Path]) -> Iterator[TaggedPhoto]:
+def stored_rows(store: Store, roots: Sequence[Path]) -> Iterator[TaggedPhoto]:
+    """The rows of all photos at or under some roots."""
     from phototag.store import Query
 
     for root in roots:
         yield from store.query(Query(under=root))
 
 
-def _dry_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
+def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
+    """The rows of a batch that was just tagged, as a query would give them."""
     from phototag.store import StoredTag
 
     now = datetime.now(UTC)
@@ -135,7 +140,7 @@ def _dry_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
         )
 
 
-def _summarise(report: TagReport, model: str, *, dry_run: bool) -> None:
+def summarise(report: TagReport, model: str, *, dry_run: bool) -> None:
     """The summary on stderr: what was done, what failed and why, what to do next."""
     for failure in report.failures:
         click.echo(f"  {printable(os.fspath(failure.photo.path))}: {failure.reason}", err=True)

@@ -28,8 +28,9 @@ from phototag.cache import keep_newest
 from phototag.errors import DataError, DecodeError, RuntimeUnavailableError
 from phototag.imaging.decode import decode_bytes, read_bytes
 from phototag.imaging.preprocessing import Preprocessing
+from phototag.inference.engine import Engine
 from phototag.inference.names import DEFAULT_BATCH_SIZE, RuntimeName
-from phototag.inference.runtime import Engine, Target, create_engine
+from phototag.inference.runtime import Target, create_engine
 from phototag.inference.threads import bounded_map, decode_threads
 from phototag.learning.dataset import LabelledPicture
 
@@ -144,7 +145,7 @@ class FeatureExtractor:
         def compute() -> None:
             nonlocal engine
             engine = engine or self._create()
-            (features,) = engine(np.stack([pixels for _, pixels in waiting]).transpose(0, 3, 1, 2))
+            (features,) = engine.start([pixels for _, pixels in waiting]).result()
             values.update(zip((digest for digest, _ in waiting), features, strict=True))
             waiting.clear()
 

@@ -73,8 +73,10 @@ def _need(photo: Photo, known: KnownPhoto, *, model_id: int | None, force: bool)
     if force or not known.matches(photo):
         return Need.TAG
     if known.state == PhotoState.UNREADABLE:
-        # Permissions change without touching what stat shows of the content.
-        hopeless = known.attempts >= MAX_ATTEMPTS and known.error_kind != FailureKind.PERMISSION
+        # Permissions and load change without touching what stat shows of the content. What brought a decoder down is
+        # kept away from it until the file changes.
+        tried = known.attempts >= MAX_ATTEMPTS or known.error_kind == FailureKind.DECODER
+        hopeless = tried and known.error_kind not in (FailureKind.PERMISSION, FailureKind.BUSY)
         return Need.GIVEN_UP if hopeless else Need.TAG
     tagged = model_id is not None and known.tag_model_id == model_id and known.tag_source == Source.MODEL
     return Need.NOTHING if tagged else Need.TAG

@@ -6,22 +6,27 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from phototag.errors import UsageError
 from phototag.imaging.formats import is_picture
+from phototag.library.exclude import Exclusion
 from phototag.records import Photo
+
+_NOTHING = Exclusion()
 
 
 @dataclass
 class ScanProblems:
-    """Folders and files that could not be looked at, one line each."""
+    """Folders and files that could not be looked at: one line for people each, and their paths."""
 
     lines: list[str] = field(default_factory=list)
+    seen: set[Path] = field(default_factory=set)
 
     def add(self, path: str, error: OSError) -> None:
         """Note a folder or file and why."""
         self.lines.append(f"{path}: {error.strerror or error}")
+        self.seen.add(Path(path))
 
 
 def resolve_roots(paths: Sequence[str | Path]) -> list[Path]:
@@ -57,54 +62,84 @@ def _sort_key(path: Path) -> bytes:
     return os.fsencode(path) + (b"/" if path.is_dir() else b"")
 
 
-def scan(roots: Sequence[Path], problems: ScanProblems) -> Iterator[Photo]:
+def scan(roots: Sequence[Path], problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
     """Every picture at or under `roots`, in the order of path bytes, with flat memory.
 
-    Symbolic links are not followed (a root itself may be one), hidden files and folders are left out. What cannot be
-    looked at is noted in `problems`. `roots` come from `resolve_roots`.
+    Symbolic links are not followed (a root itself may be one), hidden files and folders are left out, and what
+    `exclude` names. What cannot be looked at is noted in `problems`. `roots` come from `resolve_roots`.
     """
-    # Through a link that was named itself, it is the file behind it that may change.
-    named = {os.fspath(root) for root in roots}
-    for path in _files(roots, problems):
-        try:
-            found = os.stat(path, follow_symlinks=path in named)  # noqa: PTH116  # a Path each costs half the scan
-        except FileNotFoundError:
-            continue  # gone since the folder was listed
-        except OSError as error:
-            problems.add(path, error)
-            continue
-        yield Photo(Path(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-
-
-def count(roots: Sequence[Path]) -> int:
-    """How many pictures `scan` will find, without looking at each."""
-    return sum(1 for _ in _files(roots, ScanProblems()))
-
-
-def _files(roots: Sequence[Path], problems: ScanProblems) -> Iterator[str]:
     for root in roots:
-        if root.is_dir():
-            yield from _under(os.fspath(root), problems.add)
+        if os.path.isdir(root):  # noqa: PTH112  # does not raise below a folder that was locked meanwhile
+            yield from scan_below(root, root, problems, exclude=exclude)
         else:
+            # Through a link that was named itself, it is the file behind it that may change.
+            found = look(os.fspath(root), problems, follow=True)
+            if found is not None:
+                yield found
+
+
+def scan_below(folder: Path, root: Path, problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
+    """As `scan`, of one folder at or below a root; patterns are taken from the root."""
+    for path in _under(os.fspath(folder), os.fspath(root), exclude, problems.add):
+        found = look(path, problems)
+        if found is not None:
+            yield found
+
+
+def look(path: str, problems: ScanProblems, *, follow: bool = False) -> Photo | None:
+    """The picture at a path, None if there is no file (any more). What cannot be looked at is noted."""
+    try:
+        found = os.stat(path, follow_symlinks=follow)  # noqa: PTH116  # a Path each costs half the scan
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # gone since the folder was listed
+    except OSError as error:
+        problems.add(path, error)
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return Photo(Path(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def count(roots: Sequence[Path], *, exclude: Exclusion = _NOTHING) -> int:
+    """How many pictures `scan` will find, without looking at each."""
+    return sum(1 for _ in _files(roots, exclude))
+
+
+def has_pictures(root: Path) -> bool:
+    """Whether there is any picture at or under a root; stops at the first."""
+    return next(_files([root], _NOTHING), None) is not None
+
+
+def _files(roots: Sequence[Path], exclude: Exclusion) -> Iterator[str]:
+    for root in roots:
+        if os.path.isdir(root):  # noqa: PTH112  # as in `scan`
+            yield from _under(os.fspath(root), os.fspath(root), exclude, ScanProblems().add)
+        elif os.path.isfile(root):  # noqa: PTH113
             yield os.fspath(root)
 
 
-def _under(folder: str, report: Callable[[str, OSError], None]) -> Iterator[str]:
-    entries: list[tuple[bytes, str, bool]] = []
-    try:
-        with os.scandir(folder) as listing:
-            for entry in listing:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    # With the slash a folder sorts among files as the paths below it do.
-                    entries.append((os.fsencode(entry.name) + b"/", entry.path, True))
-                elif entry.is_file(follow_symlinks=False) and is_picture(Path(entry.name)):
-                    entries.append((os.fsencode(entry.name), entry.path, False))
-    except OSError as error:
-        report(folder, error)
-    for _, path, is_folder in sorted(entries):
-        if is_folder:
-            yield from _under(path, report)
-        else:
+def _under(folder: str, root: str, exclude: Exclusion, report: Callable[[str, OSError], None]) -> Iterator[str]:
+    """Paths of the pictures below a folder, in the order of path bytes."""
+    # A stack of our own: folders may be nested deeper than Python's calls.
+    waiting = [(folder, True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if not is_folder:
             yield path
+            continue
+        entries: list[tuple[bytes, str, bool]] = []
+        try:
+            with os.scandir(path) as listing:
+                for entry in listing:
+                    if entry.name.startswith(".") or (exclude and exclude.leaves_out(entry.path, root)):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        # With the slash a folder sorts among files as the paths below it do.
+                        entries.append((os.fsencode(entry.name) + b"/", entry.path, True))
+                    elif entry.is_file(follow_symlinks=False) and is_picture(PurePath(entry.name)):
+                        entries.append((os.fsencode(entry.name), entry.path, False))
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # gone since it was seen
+        except OSError as error:
+            report(path, error)
+        waiting += [(path, is_folder) for _, path, is_folder in sorted(entries, reverse=True)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from phototag.store.batch import StoredTag
-from phototag.store.health import CheckReport, Info, ModelInfo, RunInfo, backup, check, info
+from phototag.store.batch import ScoredContent, StoredTag
+from phototag.store.health import CheckReport, Info, ModelInfo, RunInfo, backup, check, info, pending, watcher_status
 from phototag.store.photos import KnownPhoto
 from phototag.store.query import Query, SortKey
 from phototag.store.schema import HEAD, UpgradeReport, upgrade
@@ -17,6 +17,7 @@ __all__ = [
     "ModelInfo",
     "Query",
     "RunInfo",
+    "ScoredContent",
     "SortKey",
     "Store",
     "StoredTag",
@@ -24,5 +25,7 @@ __all__ = [
     "backup",
     "check",
     "info",
+    "pending",
     "upgrade",
+    "watcher_status",
 ]

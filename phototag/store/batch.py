@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,15 @@ class StoredTag:
     height: int
     scores: bytes
     tag: Tag
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredContent:
+    """Packed scores of a content, and the upright size in pixels of the picture it is."""
+
+    scores: bytes
+    width: int
+    height: int
 
 
 def save(
@@ -116,12 +125,6 @@ def mark_missing(connection: Connection, ids: Sequence[int]) -> None:
         connection.execute(update(photos).where(photos.c.id.in_(chunk)).values(state=PhotoState.MISSING.value))
 
 
-def has_predictions(connection: Connection, model_id: int) -> bool:
-    """Whether this model scored anything."""
-    found = select(predictions.c.photo_id).where(predictions.c.model_id == model_id).limit(1)
-    return connection.execute(found).first() is not None
-
-
 def predictions_for(connection: Connection, model_id: int, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
     """The packed scores that a model gave to contents, by content hash."""
     found: dict[bytes, bytes] = {}
@@ -131,6 +134,29 @@ def predictions_for(connection: Connection, model_id: int, hashes: Sequence[byte
         )
         found.update((bytes(row.content_hash), bytes(row.scores)) for row in connection.execute(statement))
     return found
+
+
+def scored_content(connection: Connection, model_id: int, content_hash: bytes) -> ScoredContent | None:
+    """What a model said of a content before, under whatever name."""
+    statement = (
+        select(predictions.c.scores, photos.c.width, photos.c.height)
+        .join_from(predictions, photos, photos.c.id == predictions.c.photo_id)
+        .where(predictions.c.model_id == model_id, predictions.c.content_hash == content_hash)
+        # A photo that changed keeps this model's prediction of what it was, and has the size of what it is now, or
+        # none if it cannot be read.
+        .where(photos.c.content_hash == predictions.c.content_hash)
+        .where(photos.c.width.is_not(None), photos.c.height.is_not(None))
+        .limit(1)
+    )
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else ScoredContent(bytes(row.scores), int(row.width), int(row.height))
+
+
+def scored_hashes(connection: Connection, model_id: int) -> Iterator[bytes]:
+    """The hashes of all contents that a model scored, streamed."""
+    statement = select(predictions.c.content_hash).where(predictions.c.model_id == model_id)
+    for row in connection.execution_options(yield_per=4096).execute(statement):
+        yield bytes(row.content_hash)
 
 
 def _rows_of(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, Row[Any]]:

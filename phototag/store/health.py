@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, and_, false, func, or_, select
 from sqlalchemy.exc import DatabaseError
 
 from phototag.errors import StoreError, TaxonomyError
 from phototag.records import PhotoState, Rank, Source
+from phototag.store import notes
 from phototag.store import query as queries
 from phototag.store.backup import default_backup_path, write_backup
 from phototag.store.engine import translate, translated, untrusted_rows
 from phototag.store.location import parse
+from phototag.store.lock import Role, holder_of
 from phototag.store.opening import opened, opened_current
 from phototag.store.schema import HEAD
 from phototag.store.tables import models, photos, predictions, runs, tags
@@ -67,7 +70,7 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a check found. `pending` photos are readable and not tagged yet, which is no problem."""
+    """What a check found. `pending` photos are readable and wait for a tag of the current model; that is no problem."""
 
     location: str
     revision: str
@@ -106,6 +109,34 @@ def info(location: str | Path | None = None) -> Info:
         )
 
 
+def watcher_status(location: str | Path | None = None) -> dict[str, Any]:
+    """What a watcher wrote down of itself, whether it still runs, who writes, and the photos by state; fit for JSON.
+
+    Raises:
+        StoreError: there is no database, or it cannot be read.
+    """
+    place = parse(location)
+    with opened_current(place) as engine, untrusted_rows(place), engine.connect() as connection:
+        photos_by_state = dict(_counts(connection, photos.c.state))
+    tagger, writer = holder_of(place, Role.TAG), holder_of(place, Role.WRITE)
+    note = notes.read(place, "watch")
+    holder = tagger or writer
+    return {
+        "database": place.shown,
+        "running": tagger is not None and tagger.command == "watch",
+        "watcher": note if isinstance(note, dict) else None,
+        "holder": None
+        if holder is None
+        else {
+            "pid": holder.pid,
+            "host": holder.host,
+            "command": holder.command,
+            "since": holder.since.isoformat(timespec="seconds"),
+        },
+        "photos": photos_by_state,
+    }
+
+
 def check(location: str | Path | None = None) -> CheckReport:
     """Check a database from the file's structure up to what its rows say.
 
@@ -139,6 +170,19 @@ def check(location: str | Path | None = None) -> CheckReport:
             tags=numbers[1],
             pending=numbers[2],
         )
+
+
+def pending(location: str | Path | None = None) -> Iterator[Path]:
+    """The photos that a check counts as pending.
+
+    Raises:
+        SchemaError: the schema is older or newer.
+        StoreError: there is no database, or it cannot be read.
+    """
+    place = parse(location)
+    with opened_current(place) as engine, untrusted_rows(place), engine.connect() as connection:
+        for row in connection.execute(_pending(connection)):
+            yield Path(os.fsdecode(row.path_bytes))
 
 
 def backup(location: str | Path | None = None, target: Path | None = None, *, overwrite: bool = False) -> Path:
@@ -194,20 +238,23 @@ def _structure(connection: Connection) -> Iterator[str]:
 
 
 def _numbers(connection: Connection) -> tuple[int, int, int]:
-    pending = (
-        select(func.count())
-        .select_from(photos)
-        .outerjoin(tags, tags.c.photo_id == photos.c.id)
-        .where(
-            photos.c.state == PhotoState.OK.value,
-            photos.c.content_hash.is_not(None),
-            tags.c.photo_id.is_(None),
-        )
-    )
     return (
         _count(connection, select(func.count()).select_from(photos)),
         _count(connection, select(func.count()).select_from(tags)),
-        _count(connection, pending),
+        _count(connection, select(func.count()).select_from(_pending(connection).subquery())),
+    )
+
+
+def _pending(connection: Connection) -> Select[Any]:
+    """Readable photos without a tag of the model that tagged last; a human's tag is as good as any."""
+    last = select(runs.c.model_id).where(runs.c.model_id.is_not(None)).order_by(runs.c.id.desc()).limit(1)
+    current = connection.execute(last).scalar_one_or_none()
+    outdated = and_(tags.c.source == Source.MODEL.value, tags.c.model_id != current) if current else false()
+    return (
+        select(photos.c.path_bytes)
+        .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
+        .where(photos.c.state == PhotoState.OK.value, or_(tags.c.photo_id.is_(None), outdated))
+        .order_by(photos.c.path_bytes)
     )
 
 

@@ -44,6 +44,11 @@ class Location:
             return settings.data_folder() / f"{name}.lock"
         return None
 
+    def note_path(self, name: str) -> Path | None:
+        """The file of a small note of that name beside the lock; None for a database in memory."""
+        lock = self.lock_path
+        return None if lock is None else lock.with_name(f"{lock.name.removesuffix('.lock')}.{name}.json")
+
 
 def parse(location: str | Path | Location | None) -> Location:
     """Read a location: nothing is the default, a text with '://' is a URL, anything else is a path.

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from phototag.errors import LockedError, StoreError
@@ -21,17 +22,31 @@ from phototag.store.location import Location
 
 # The holder writes who it is just after it got the lock: wait that long for the note before doing without it.
 _NOTE_WAIT_SECONDS = 0.25
+_PROBE_WAIT_SECONDS = 0.2
+
+
+class Role(StrEnum):
+    """What a lock gives the right to."""
+
+    WRITE = "write"  # for as long as a command writes
+    TAG = "tag"  # for as long as a tagger or a watcher runs: two of them would undo each other's work
+
+
+def lock_file(location: Location, role: Role) -> Path | None:
+    """The file that is locked; None for a database in memory, which nobody shares."""
+    path = location.lock_path
+    return path if path is None or role is Role.WRITE else path.with_name(f"{path.name}.{role}")
 
 
 @contextmanager
-def holding(location: Location, command: str) -> Iterator[None]:
-    """Hold the right to write to `location`, for the command "phototag `command`".
+def holding(location: Location, command: str, role: Role = Role.WRITE) -> Iterator[None]:
+    """Hold the right to write to `location`, or to tag into it, for the command "phototag `command`".
 
     Raises:
         LockedError: another process has it.
         StoreError: the lock cannot be made there.
     """
-    path = location.lock_path
+    path = lock_file(location, role)
     if path is None:
         yield
         return
@@ -43,7 +58,7 @@ def holding(location: Location, command: str) -> Iterator[None]:
                 f"{path.parent}: cannot be made: {error.strerror}; name a database elsewhere with --db, "
                 "or another home with PHOTOTAG_HOME"
             ) from error
-    lock = WriteLock(path, location.shown)
+    lock = DatabaseLock(path, location.shown)
     lock.acquire(command)
     try:
         yield
@@ -61,7 +76,16 @@ class Holder:
     since: datetime
 
 
-class WriteLock:
+def holder_of(location: Location, role: Role) -> Holder | None:
+    """Who holds that lock now; None if nobody does, or it cannot be known."""
+    path = lock_file(location, role)
+    if path is None or not path.exists():
+        return None
+    lock = DatabaseLock(path, location.shown)
+    return lock.holder() if lock.is_taken() else None
+
+
+class DatabaseLock:
     """An operating-system lock on `path`, with a note beside it of who holds it.
 
     The lock decides, the note only informs: after a kill -9 the note is stale and the lock is free.
@@ -77,7 +101,7 @@ class WriteLock:
         self._lock = FileLock(path, thread_local=False)
 
     def acquire(self, command: str) -> None:
-        """Take the lock at once or not at all.
+        """Take the lock now or not at all.
 
         Raises:
             LockedError: another process (or another Store) has it.
@@ -86,7 +110,8 @@ class WriteLock:
         from filelock import Timeout
 
         try:
-            self._lock.acquire(timeout=0)
+            # Not quite at once: another process may only be asking who has it.
+            self._lock.acquire(timeout=_PROBE_WAIT_SECONDS, poll_interval=0.02)
         except Timeout as error:
             raise LockedError(self._refusal()) from error
         except (OSError, NotImplementedError) as error:
@@ -96,6 +121,19 @@ class WriteLock:
                 f"{reason}; check the permissions of the folder, or name another database with --db"
             ) from error
         self._leave_note(command)
+
+    def is_taken(self) -> bool:
+        """Whether another process has the lock at this moment."""
+        from filelock import Timeout
+
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except (OSError, NotImplementedError):
+            return False
+        self._lock.release()
+        return False
 
     def release(self) -> None:
         """Give the lock back."""
@@ -145,7 +183,7 @@ class WriteLock:
         return (
             f"{self._shown}: 'phototag {holder.command}' "
             f"(process {holder.pid} on {holder.host}, since {since}) is writing to this database; "
-            "wait for it to finish"
+            "wait for it to finish, or stop it"
         )
 
 

@@ -132,6 +132,15 @@ def known_page(connection: Connection, start: bytes, end: bytes) -> list[KnownPh
     return [_from_row(row) for row in connection.execute(statement)]
 
 
+def known_at(connection: Connection, paths: Sequence[Path]) -> list[KnownPhoto]:
+    """The known photos among exactly these paths, in the order of path bytes."""
+    found = []
+    for chunk in chunked(sorted({path_key(path) for path in paths})):
+        statement = _known().where(photos.c.path_bytes.in_(chunk)).order_by(photos.c.path_bytes)
+        found += [_from_row(row) for row in connection.execute(statement)]
+    return found
+
+
 def find(connection: Connection, photo: Path | int) -> KnownPhoto | None:
     """The photo with that path or id."""
     if isinstance(photo, int):

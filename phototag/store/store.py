@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from phototag._version import __version__
 from phototag.errors import StoreError, UsageError
 from phototag.records import Failure, Photo, Rank, Source, Tag, TaggedPhoto
-from phototag.store import batch, health
+from phototag.store import batch, health, notes
 from phototag.store import photos as photo_rows
 from phototag.store import query as queries
 from phototag.store.batch import StoredTag
@@ -29,7 +29,7 @@ from phototag.store.engine import (
     use_wal,
 )
 from phototag.store.location import Location, parse
-from phototag.store.lock import holding
+from phototag.store.lock import Role, holding
 from phototag.store.opening import is_there, open_existing
 from phototag.store.photos import KnownPhoto, clean_text
 from phototag.store.query import Query
@@ -150,6 +150,27 @@ class Store:
                     self._writer = None
                     self._held.close()
 
+    @contextmanager
+    def tagging(self, command: str) -> Iterator[Self]:
+        """Be the only tagger of this database, for "phototag `command`", without yet holding the right to write.
+
+        A watcher holds this for months; others may write in between, when it has nothing to do.
+
+        Raises:
+            LockedError: another tagger has it; the text says which.
+            StoreError: the lock cannot be made there.
+        """
+        with holding(self._location, command, Role.TAG):
+            yield self
+
+    def read_note(self, name: str) -> Any:
+        """What `write_note` wrote under that name, None if nothing can be read."""
+        return notes.read(self._location, name)
+
+    def write_note(self, name: str, value: Any) -> None:
+        """Keep a small JSON value in a file beside the database, for what is no part of the library itself."""
+        notes.write(self._location, name, value)
+
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise StoreError(f"{self.location}: this store is closed; open it again")
@@ -222,6 +243,15 @@ class Store:
                     break
                 start = page[-1].path_bytes + b"\0"
 
+    def known_at(self, paths: Sequence[Path]) -> list[KnownPhoto]:
+        """The known photos among exactly these paths, in the order of path bytes.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return photo_rows.known_at(connection, paths)
+
     def find(self, photo: Path | int) -> KnownPhoto | None:
         """The photo with that absolute path or id, None if there is none.
 
@@ -240,14 +270,23 @@ class Store:
         with self._read() as connection:
             return batch.predictions_for(connection, model_id, content_hashes)
 
-    def has_predictions(self, model_id: int) -> bool:
-        """Whether this model scored anything here.
+    def scored_content(self, model_id: int, content_hash: bytes) -> batch.ScoredContent | None:
+        """What the model said of that content before, under whatever name.
 
         Raises:
             StoreError: the database cannot be read.
         """
         with self._read() as connection:
-            return batch.has_predictions(connection, model_id)
+            return batch.scored_content(connection, model_id, content_hash)
+
+    def scored_hashes(self, model_id: int) -> Iterator[bytes]:
+        """The hashes of all contents that the model scored, streamed.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            yield from batch.scored_hashes(connection, model_id)
 
     def query(self, query: Query) -> Iterator[TaggedPhoto]:
         """The photos that `query` asks for, streamed.

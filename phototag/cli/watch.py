@@ -1,0 +1,185 @@
+"""`phototag watch` and `phototag status`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phototag.cli.formats import ROW_FORMATS, OutputFormat, write_rows
+from phototag.cli.options import EnumChoice, TaggingOptions, db_option, tagging_options
+from phototag.cli.tag import batch_rows, open_store, stored_rows, summarise
+from phototag.text import printable
+
+if TYPE_CHECKING:
+    from phototag.inference.pipeline import Batch
+
+_STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--once", is_flag=True, help="Catch up, and exit.")
+@click.option("--poll", is_flag=True, help="Ask the system for no events; look through the folders again and again.")
+@click.option(
+    "--settle",
+    "settle_seconds",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a file that nobody closed has to stand still before it is read.",
+)
+@click.option(
+    "--rescan",
+    "rescan_seconds",
+    type=click.FloatRange(min=1),
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long until everything is looked through again.",
+)
+@tagging_options
+@click.option("--force", is_flag=True, help="Run the network on every photo in the first scan.")
+@click.option(
+    "--format",
+    "form",
+    type=EnumChoice(ROW_FORMATS),
+    help="Print the photos: ndjson and csv as they are tagged, table and json with --once, when done.",
+)
+@click.pass_context
+def watch(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    once: bool,
+    poll: bool,
+    settle_seconds: float,
+    rescan_seconds: float,
+    options: TaggingOptions,
+    force: bool,
+    form: OutputFormat | None,
+) -> None:
+    """Keep the tags of all photos at or below PATH up to date, for as long as it runs.
+
+    Starts with a scan, then follows what happens to the folders. Photos that vanish are marked missing and keep their
+    tags for when they come back. Ctrl-C (or SIGTERM) finishes the batch in hand; a second one leaves at once. Nothing
+    is lost either way. One watcher runs on a database at a time; 'phototag status' says what it does.
+    """
+    from phototag.inference.watching import WatchService
+    from phototag.library.scan import resolve_roots
+
+    if form is not None and form not in _STREAMED and not once:
+        raise click.UsageError(f"--format {form} has an end; without --once use ndjson or csv")
+    with options.tagger() as tagger, open_store(options.db, dry_run=False) as store:
+        roots = resolve_roots(paths)
+        header = True
+
+        def show(batch: Batch) -> None:
+            nonlocal header
+            write_rows(batch_rows(batch, tagger.model.name), form or OutputFormat.NDJSON, header=header)
+            header = False
+
+        service = WatchService(
+            tagger,
+            store,
+            roots,
+            poll=poll,
+            settle_seconds=settle_seconds,
+            rescan_seconds=rescan_seconds,
+            exclude=options.exclude,
+            force=force,
+            say=lambda text: click.echo(printable(text), err=True),
+            on_batch=show if form in _STREAMED else None,
+        )
+        with stopped_by_signals(service.stop):
+            report = service.run(once=once)
+        if once:
+            if form is not None and form not in _STREAMED:
+                write_rows(stored_rows(store, roots), form)
+            summarise(report, tagger.model.name, dry_run=False)
+            if not report.complete:
+                ctx.exit(2 if report.problems and not report.photos else 1)
+        else:
+            click.echo("Stopped; everything done so far is stored.", err=True)
+
+
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """The first SIGINT, SIGTERM or SIGHUP calls `stop`, the second ends the process: what is stored is whole."""
+    asked = False
+
+    def handle(number: int, _: object) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(128 + number)
+        asked = True
+        # Not through Python's own buffers, which this may have interrupted.
+        os.write(2, b"Finishing the batch in hand; again to leave at once.\n")
+        stop()
+
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@click.command()
+@db_option
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def status(db: str | None, form: str) -> None:
+    """Say what the watcher of a database does, or what it did last."""
+    from phototag.store import watcher_status
+
+    found = watcher_status(db)
+    if form == "json":
+        click.echo(json.dumps(found, indent=2))
+        return
+    click.echo(_described(found))
+
+
+def _described(found: dict[str, Any]) -> str:
+    note = found["watcher"]
+    if note is None:
+        lines = ["No watcher has run on this database; start one with: phototag watch FOLDER"]
+    else:
+        try:
+            lines = _watcher_lines(note, running=found["running"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            # A file that anybody, or another version, may have written.
+            lines = ["watcher    left a note that this phototag does not understand"]
+    if found["holder"] is not None and not found["running"]:
+        lines.append(f"writing    phototag {found['holder']['command']} (process {found['holder']['pid']})")
+    photos = ", ".join(f"{number:,} {state}" for state, number in found["photos"].items())
+    lines.append(f"database   {found['database']}: {photos or 'no photos'}")
+    return "\n".join(printable(line) for line in lines)
+
+
+def _watcher_lines(note: dict[str, Any], *, running: bool) -> list[str]:
+    state = note["doing"] if running else f"not running, {_ended(note)}"
+    lines = [f"watcher    {state} (process {note['pid']} on {note['host']}, model {note['model']})"]
+    lines += [_root_line(root) for root in note["roots"]]
+    lines.append(f"queue      {note['queue']:,} waiting")
+    totals = ", ".join(f"{number:,} {name}" for name, number in note["totals"].items())
+    rate = f"; last {note['photos_per_second']:g} photos/s" if note["photos_per_second"] else ""
+    lines.append(f"done       {totals or 'nothing yet'}{rate}")
+    lines += [f"failed     {failure['path']}: {failure['error']}" for failure in note["failures"][-5:]]
+    lines += [f"said       {notice['text']}" for notice in note["notices"][-5:]]
+    return lines
+
+
+def _root_line(root: dict[str, Any]) -> str:
+    scan = f", scanned {root['last_scan_at']} in {root['last_scan_seconds']:g} s" if "last_scan_at" in root else ""
+    suspended = ", suspended: no photos there" if root.get("suspended") else ""
+    return f"root       {root['path']} ({root['mode']}{scan}{suspended})"
+
+
+def _ended(note: dict[str, Any]) -> str:
+    return f"stopped {note['stopped_at']}" if note["stopped_at"] else f"ended without a word after {note['updated_at']}"

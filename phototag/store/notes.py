@@ -1,0 +1,36 @@
+"""Small JSON notes beside a database: what a watcher does, which disks were mounted. Losing one loses no tag."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import Any
+
+from phototag.store.location import Location
+
+
+def read(location: Location, name: str) -> Any:
+    """The note of that name; None if there is none that can be understood."""
+    path = location.note_path(name)
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write(location: Location, name: str, value: Any) -> None:
+    """Replace the note as a whole. A disk that is full or read-only keeps the old one."""
+    path = location.note_path(name)
+    if path is None:
+        return
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        # Paths may hold lone surrogates, which ASCII escapes keep.
+        partial.write_text(json.dumps(value), encoding="ascii")
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
