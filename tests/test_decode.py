@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
+import os
 import random
 import struct
+import time
 import warnings
 import zlib
 from pathlib import Path
@@ -18,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from phototag.errors import DecodeError, ModelError
-from phototag.imaging import decode
+from phototag.imaging import decode, jpeg
 from phototag.imaging.decode import decode_bytes, decode_file, decode_photo, decode_whole, picture_size
 from phototag.imaging.preprocessing import INTERPOLATIONS, Preprocessing
 from phototag.records import FailureKind, Photo
@@ -117,19 +120,17 @@ class TestPixels:
 class TestScaledDecode:
     @pytest.mark.parametrize("size", [(2400, 1800), (1800, 2400), (1600, 1200), (700, 700)])
     def test_it_is_close_to_a_full_decode(self, size: tuple[int, int]) -> None:
-        """A photo-like picture: large shapes, edges and fine noise."""
-        noise = np.random.default_rng(1).normal(0, 12, (size[1], size[0], 1))
-        photo = np.asarray(scene(size)).astype(float) + noise
-        photo[:: size[1] // 16, :] = 20
-        photo[:, :: size[0] // 16] = 235
-        data = encoded(Image.fromarray(photo.clip(0, 255).astype(np.uint8)), "JPEG", quality=90)
+        data = encoded(grained(size), "JPEG", quality=90)
         preprocessing = Preprocessing(size=224)
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()  # in full, so that nothing is left to scale
-            side = min(size) * preprocessing.crop
-            box = tuple((length + sign * side) / 2 for sign in (-1, 1) for length in size)
-            wanted = image.resize((224, 224), Image.Resampling.BICUBIC, box=box)  # type: ignore[arg-type]
-        assert error_between(pixels(data, preprocessing), np.asarray(wanted)) < 1.5
+        assert error_between(pixels(data, preprocessing), fully_decoded(data, preprocessing)) < 1.5
+
+    def test_the_crop_is_that_of_the_whole_picture(self) -> None:
+        """Also where a quarter of its size is no whole number, and is rounded up."""
+        across, down = (np.sin(np.arange(length) * 2 * np.pi / 40) for length in (1203, 901))
+        waves = Image.fromarray((127.5 + 60 * (across[None, :] + down[:, None])).astype(np.uint8))
+        data = encoded(waves, "JPEG", quality=95)
+        preprocessing = Preprocessing(size=96)
+        assert error_between(pixels(data, preprocessing), fully_decoded(data, preprocessing)) < 1.2
 
     def test_a_large_jpeg_is_never_decoded_in_full(self, monkeypatch: pytest.MonkeyPatch) -> None:
         data = encoded(scene((4000, 3000)), "JPEG")
@@ -152,6 +153,96 @@ class TestScaledDecode:
         assert image.width / image.height == pytest.approx(4 / 3, rel=0.01)
         small = decode_whole(encoded(scene((40, 30)), "JPEG"), short_side=256, path=NAMELESS)
         assert small.size == (40, 30), "nothing is enlarged"
+
+
+@functools.cache
+def grained(size: tuple[int, int]) -> Image.Image:
+    """Photo-like: soft shapes, hard edges and the noise of a sensor."""
+    noise = np.random.default_rng(1).normal(0, 12, (size[1], size[0], 1))
+    photo = np.asarray(scene(size)).astype(float) + noise
+    photo[:: size[1] // 16, :] = 20
+    photo[:, :: size[0] // 16] = 235
+    return Image.fromarray(photo.clip(0, 255).astype(np.uint8))
+
+
+def fully_decoded(data: bytes, preprocessing: Preprocessing) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        side = min(image.size) * preprocessing.crop
+        left, top = ((length - side) / 2 for length in image.size)
+        size = (preprocessing.size, preprocessing.size)
+        box = (left, top, left + side, top + side)
+        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC, box=box))
+
+
+class TestLargeJpeg:
+    """With the decoder for large photos, which takes files of any size here."""
+
+    @pytest.fixture(autouse=True)
+    def any_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not jpeg.available():
+            pytest.skip("numba is not installed, or does not work here")
+        monkeypatch.setattr(decode, "_WORTH_BYTES", 0)
+
+    @pytest.mark.parametrize("kind", ["4:4:4", "4:2:2", "4:2:0", "grey"])
+    @pytest.mark.parametrize("size", [(1203, 901), (797, 803), (1807, 2401)])
+    def test_it_is_close_to_a_full_decode(self, size: tuple[int, int], kind: str) -> None:
+        """At 1/4 and 1/8, of pictures that no number divides."""
+        options = {"subsampling": kind} if ":" in kind else {}
+        data = encoded(grained(size).convert("RGB" if options else "L"), "JPEG", quality=92, **options)
+        preprocessing = Preprocessing(size=96)
+        found, width, height = decode_bytes(data, preprocessing, NAMELESS)
+        assert (width, height) == size
+        assert error_between(found, fully_decoded(data, preprocessing)) < 2
+
+    def test_pillow_only_reads_the_header(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = encoded(grained((1200, 900)), "JPEG")
+        monkeypatch.setattr(decode, "to_rgb", lambda _: pytest.fail("decoded by Pillow"))
+        assert pixels(data, Preprocessing(size=96)).shape == (96, 96, 3)
+
+    def test_small_files_are_left_to_pillow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = encoded(grained((1200, 900)), "JPEG")
+        monkeypatch.setattr(decode, "_WORTH_BYTES", len(data) + 1)
+        monkeypatch.setattr(jpeg, "reduced", lambda *_: pytest.fail("not worth it"))
+        assert pixels(data, Preprocessing(size=96)).shape == (96, 96, 3)
+
+    def test_what_it_cannot_read_pillow_can(self) -> None:
+        image = grained((1200, 900))
+        for options in ({"progressive": True}, {"keep_rgb": True}):
+            data = encoded(image, "JPEG", quality=92, **options)
+            assert jpeg.reduced(data, 4) is None
+            assert error_between(pixels(data), pixels(encoded(image, "PNG"))) < 2
+
+    def test_a_photo_cut_short_is_never_taken_for_whole(self) -> None:
+        data = encoded(grained((1200, 900)), "JPEG")
+        for share in (0.3, 0.6, 0.99):
+            assert kind_of_failure(data[: int(len(data) * share)]) == FailureKind.TRUNCATED
+
+    @pytest.mark.parametrize("orientation", STORED_AS)
+    def test_it_comes_out_upright(self, orientation: int) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = encoded(scene((1203, 801)).transpose(STORED_AS[orientation]), "JPEG", exif=exif)
+        found, width, height = decode_bytes(data, SMALL, NAMELESS)
+        assert (width, height) == (1203, 801)
+        assert error_between(found, pixels(encoded(scene((1203, 801)), "PNG"))) < 2
+
+    def test_the_first_of_several_pictures_counts(self) -> None:
+        first, second = grained((800, 600)), scene((800, 600), seed=4)
+        data = encoded(first, "MPO", save_all=True, append_images=[second])
+        assert error_between(pixels(data), pixels(encoded(first, "PNG"))) < 2
+
+    def test_damage_gives_pixels_or_an_error(self) -> None:
+        chance = random.Random(5)
+        whole = encoded(grained((300, 200)), "JPEG", quality=92)
+        for _ in range(150):
+            data = bytearray(whole)
+            for _ in range(chance.choice([1, 2, 8])):
+                data[chance.randrange(chance.choice([700, len(data)]))] = chance.randrange(256)
+            try:
+                assert pixels(bytes(data)).shape == (32, 32, 3)
+            except DecodeError as error:
+                assert error.kind in set(FailureKind)
 
 
 class TestOrientation:
@@ -259,6 +350,22 @@ class TestFailures:
             decode_file(tmp_path / "big.jpg", SMALL)
         assert caught.value.kind is FailureKind.TOO_LARGE
 
+    def test_a_file_that_is_still_written_is_not_decoded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = tmp_path / "a.jpg"
+        file.write_bytes(encoded(scene(), "JPEG"))
+        examine = os.fstat
+
+        def written_on(descriptor: int) -> os.stat_result:
+            found = examine(descriptor)
+            with file.open("ab") as more:
+                more.write(b"more")
+            return found
+
+        monkeypatch.setattr(os, "fstat", written_on)
+        with pytest.raises(DecodeError, match="the file changed while it was read") as caught:
+            decode_file(file, SMALL)
+        assert caught.value.kind is FailureKind.TRUNCATED
+
     def test_a_folder_is_no_picture(self, tmp_path: Path) -> None:
         with pytest.raises(DecodeError, match="cannot be read: Is a directory"):
             decode_file(tmp_path, SMALL)
@@ -284,17 +391,81 @@ class TestFailures:
         assert kind_of_failure(encoded(image, form)) == FailureKind.NOT_AN_IMAGE
 
     def test_too_many_pixels_are_refused_from_the_header_alone(self) -> None:
-        for side, kind in ((17_321, FailureKind.TOO_LARGE), (60_000, None)):
-            data = huge_png(side)
+        for side in (17_321, 60_000, 2**31 - 1):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+                warnings.simplefilter("error")
                 with pytest.raises(DecodeError) as caught:
-                    pixels(data)
-            assert kind is None or caught.value.kind is kind
-            assert "limit" in caught.value.reason
+                    pixels(huge_png(side))
+            assert caught.value.kind is FailureKind.TOO_LARGE
+            assert "limit of 300 megapixels; raise it with --max-megapixels" in caught.value.reason
         with pytest.raises(DecodeError) as caught:
             pixels(huge_png(17_320))
         assert caught.value.kind is not FailureKind.TOO_LARGE, "just below 300 megapixels it is only broken"
+
+    def test_the_limit_is_the_callers(self, tmp_path: Path) -> None:
+        file = tmp_path / "a.png"
+        file.write_bytes(encoded(scene((1200, 900)), "PNG"))
+        data = file.read_bytes()
+        photo = Photo(file, 1, 2, 3, 4)
+        for limit in (1, 2):
+            attempts = (
+                lambda limit=limit: decode_bytes(data, SMALL, NAMELESS, max_megapixels=limit),
+                lambda limit=limit: decode_file(file, SMALL, max_megapixels=limit),
+                lambda limit=limit: decode_photo(photo, SMALL, max_megapixels=limit),
+                lambda limit=limit: decode_whole(data, short_side=9, path=NAMELESS, max_megapixels=limit),
+                lambda limit=limit: picture_size(data, NAMELESS, max_megapixels=limit),
+            )
+            for attempt in attempts:
+                if limit == 2:
+                    attempt()
+                    continue
+                with pytest.raises(DecodeError, match="1200 x 900 pixels are more than the limit of 1 mega"):
+                    attempt()
+
+    def test_a_higher_limit_is_not_pillows_business(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert picture_size(huge_jpeg(60_000), NAMELESS, max_megapixels=5000) == (60_000, 60_000)
+
+    @pytest.mark.parametrize("compression", [1, 3, 4, 5, 7, 8, 32773, 32946])
+    def test_a_tiff_that_claims_more_than_it_can_hold_costs_nothing(self, compression: int) -> None:
+        begun = time.monotonic()
+        assert kind_of_failure(huge_tiff(17_000, compression)) == FailureKind.TRUNCATED
+        assert time.monotonic() - begun < 1
+
+    @pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "group3", "group4"])
+    def test_a_tiff_may_be_as_small_as_its_compression_makes_it(self, compression: str) -> None:
+        for side in (50, 8000):
+            data = encoded(Image.new("1", (side, side)), "TIFF", compression=compression)
+            assert picture_size(data, NAMELESS) == (side, side)
+
+    def test_a_flat_jpeg_in_a_tiff_is_no_false_claim(self) -> None:
+        data = encoded(Image.new("L", (2000, 2000)), "TIFF", compression="jpeg")
+        assert picture_size(data, NAMELESS) == (2000, 2000)
+
+
+def huge_jpeg(side: int) -> bytes:
+    """A small picture that claims to be one of side x side pixels."""
+    data = encoded(scene(), "JPEG")
+    size = data.index(b"\xff\xc0") + 5
+    return data[:size] + struct.pack(">HH", side, side) + data[size + 4 :]
+
+
+def huge_tiff(side: int, compression: int) -> bytes:
+    """A few bytes that claim to be a colour picture of side x side pixels in one strip."""
+    fields = [
+        (256, side),
+        (257, side),
+        (258, 8),
+        (259, compression),
+        (262, 2),
+        (273, 8),
+        (277, 3),
+        (278, side),
+        (279, 9),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields)
+    return b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(4)
 
 
 def huge_png(side: int) -> bytes:
