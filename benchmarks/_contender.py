@@ -26,6 +26,7 @@ class Options:
     model: str | None
     device: str
     batch_size: int
+    precision: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from _contender import Answer, Contender, Options, Run
+from numpy.typing import NDArray
 
 from phototag.decision import unpack
-from phototag.imaging.decode import decode_file
-from phototag.inference.names import Device
+from phototag.imaging.decode import read_bytes
 from phototag.inference.pipeline import Batch
-from phototag.inference.runtime import Runtime, choose_target
+from phototag.inference.runtime import Runtime
 from phototag.inference.tagger import Tagger
-from phototag.inference.threads import decode_threads
-from phototag.learning.registry import open_model
+from phototag.library.scan import ScanProblems, scan
 from phototag.store import Store, StoredTag
 
 
@@ -37,19 +37,28 @@ def network_alone(options: Options) -> Contender:
     return NetworkAlone(options)
 
 
+def _tagger(options: Options) -> Tagger:
+    return Tagger(
+        options.model or "builtin",
+        device=options.device,
+        batch_size=options.batch_size,
+        precision=options.precision,
+    )
+
+
 class Whole:
     """Scan, hash, decode, network, decisions, database: a new one for every pass, made before the clock runs."""
 
     def __init__(self, options: Options) -> None:
-        self._tagger = Tagger(options.model or "builtin", device=options.device, batch_size=options.batch_size)
-        self._runtime = self._tagger.runtime  # loads the network
+        self._options = options
+        self._tagger = _tagger(options)
         self._folder = Path()
 
     def prepare(self, folder: Path) -> str:
         """See `Contender`."""
         self._folder = folder
-        target = self._runtime.target
-        return f"{target.runtime}, {decode_threads(None)} threads"
+        runtime = _loaded(self._tagger, folder)
+        return f"{runtime.target.runtime} {runtime.engine.precision}, {self._tagger.workers} threads"
 
     def run(self) -> Run:
         """See `Contender`."""
@@ -67,30 +76,37 @@ class Whole:
         return Run(report.photos, seconds, self._answers(done))
 
     def _answers(self, done: list[StoredTag]) -> dict[str, Answer]:
-        evidence = unpack([item.scores for item in done], self._tagger.model.header.taxonomy)
+        evidence = unpack([item.scores for item in done], self._tagger.header.taxonomy)
         tops = evidence.top[:, 0]
         return {item.photo.path.name: Answer.of(top, item.tag) for item, top in zip(done, tops, strict=True)}
+
+
+def _loaded(tagger: Tagger, folder: Path) -> Runtime:
+    """The network, after its precision was settled on the pictures of a folder."""
+    return tagger.prepare(scan([folder], ScanProblems()))[0]
 
 
 class DecodeAlone:
     """See `decode_alone`."""
 
     def __init__(self, options: Options) -> None:
-        self._preprocessing = open_model(options.model or "builtin").header.preprocessing
+        self._tagger = _tagger(options)
         self._paths: list[Path] = []
 
     def prepare(self, folder: Path) -> str:
         """See `Contender`."""
         self._paths = sorted(folder.iterdir())
-        return f"{decode_threads(None)} threads"
+        return f"{self._tagger.workers} threads"
 
     def run(self) -> Run:
         """See `Contender`."""
 
         def one(path: Path) -> None:
-            decode_file(path, self._preprocessing)
+            data = read_bytes(path)
+            hashlib.sha256(data).digest()
+            self._tagger.decode(data, path)
 
-        with ThreadPoolExecutor(decode_threads(None)) as pool:
+        with ThreadPoolExecutor(self._tagger.workers) as pool:
             started = time.perf_counter()
             for _ in pool.map(one, self._paths):
                 pass
@@ -101,21 +117,25 @@ class NetworkAlone:
     """See `network_alone`."""
 
     def __init__(self, options: Options) -> None:
-        model = open_model(options.model or "builtin")
-        self._runtime = Runtime(model, target=choose_target(Device(options.device)), batch_size=options.batch_size)
-        self._images: Any = None
+        self._tagger = _tagger(options)
+        self._pictures: list[NDArray[np.uint8]] = []
 
     def prepare(self, folder: Path) -> str:
         """See `Contender`."""
-        preprocessing = self._runtime.model.header.preprocessing
-        pixels = [decode_file(path, preprocessing).pixels for path in sorted(folder.iterdir())]
-        self._images = np.stack(pixels).transpose(0, 3, 1, 2)
-        return str(self._runtime.target.runtime)
+        paths = sorted(folder.iterdir())
+        self._pictures = [self._tagger.decode(read_bytes(path), path)[0] for path in paths]
+        runtime = _loaded(self._tagger, folder)
+        return f"{runtime.target.runtime} {runtime.engine.precision}"
 
     def run(self) -> Run:
         """See `Contender`."""
-        step = self._runtime.batch_size
+        runtime = self._tagger.runtime
+        step = runtime.batch_size
         started = time.perf_counter()
-        for first in range(0, len(self._images), step):
-            self._runtime(self._images[first : first + step])
-        return Run(len(self._images), time.perf_counter() - started, {})
+        pending = deque([runtime.start(self._pictures[:step])])
+        for first in range(step, len(self._pictures), step):
+            pending.append(runtime.start(self._pictures[first : first + step]))
+            pending.popleft().result()
+        while pending:
+            pending.popleft().result()
+        return Run(len(self._pictures), time.perf_counter() - started, {})

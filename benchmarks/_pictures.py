@@ -24,22 +24,32 @@ SEED = 20
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Pictures of one size in pixels; `grain` is the standard deviation of the noise in every pixel, of 255."""
+    """Pictures of some sizes in pixels, in turns; `grain` is the standard deviation of the noise in a pixel, of 255.
+
+    `quality` is that of JPEG files; None makes PNG files.
+    """
 
     name: str
-    width: int
-    height: int
+    sizes: tuple[tuple[int, int], ...]
     grain: float
-    quality: int
+    quality: int | None
     photos: int  # unless told otherwise
+
+    @property
+    def described(self) -> str:
+        """Format and sizes, for a title."""
+        sizes = " and ".join(f"{width} x {height}" for width, height in self.sizes)
+        return f"{'PNG' if self.quality is None else 'JPEG'} files, {sizes} px"
 
 
 # Whole batches of 32: a last batch that is not full costs phototag as much as a full one, which no library of
 # thousands of photos notices.
 KINDS = (
-    Kind("64px", 64, 64, grain=4.0, quality=90, photos=96),
-    Kind("500px", 500, 375, grain=10.0, quality=90, photos=96),
-    Kind("12mp", 4000, 3000, grain=10.0, quality=90, photos=64),
+    Kind("64px", ((64, 64),), grain=4.0, quality=90, photos=96),
+    Kind("500px", ((500, 375),), grain=10.0, quality=90, photos=96),
+    Kind("12mp", ((4000, 3000),), grain=10.0, quality=90, photos=64),
+    Kind("24mp", ((6000, 4000),), grain=10.0, quality=90, photos=32),
+    Kind("png", ((500, 375), (1600, 1200)), grain=4.0, quality=None, photos=64),
 )
 
 
@@ -53,7 +63,11 @@ def ensure(kind: Kind, photos: int, root: Path, *, on_picture: Callable[[], None
     partial.mkdir(parents=True)
 
     def make(number: int) -> None:
-        draw(kind, number).save(partial / f"{number:05d}.jpg", quality=kind.quality)
+        picture = draw(kind, number)
+        if kind.quality is None:
+            picture.save(partial / f"{number:05d}.png")
+        else:
+            picture.save(partial / f"{number:05d}.jpg", quality=kind.quality)
         on_picture()
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -64,8 +78,9 @@ def ensure(kind: Kind, photos: int, root: Path, *, on_picture: Callable[[], None
 
 def draw(kind: Kind, number: int) -> Image.Image:
     """The picture of that number; the same for the same seed."""
-    random = np.random.default_rng((SEED, kind.width, number))
-    shape = (kind.height, kind.width)
+    width, height = kind.sizes[number % len(kind.sizes)]
+    random = np.random.default_rng((SEED, width, number))
+    shape = (height, width)
     texture = _texture(random, shape)
     canvas = np.empty((*shape, 3), dtype=np.uint8)
     down, right = (np.linspace(0, 1, length, dtype=np.float32) for length in shape)

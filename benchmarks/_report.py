@@ -13,7 +13,8 @@ from typing import Any
 
 from _contender import Answer, Run
 
-_PACKAGES = ("phototag", "torch", "torchvision", "timm", "openvino", "pillow", "numpy")
+STAGES = ("decode alone", "network alone")
+_PACKAGES = ("phototag", "torch", "torchvision", "timm", "openvino", "numba", "pillow", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,16 @@ def ratio(first: Row, second: Row) -> Ratio:
     return Ratio(median(each), min(each), max(each))
 
 
+def bound(rows: Sequence[Row], *, shared: bool) -> float:
+    """Photos a second if nothing but decoding and the network took time.
+
+    On a CPU both need the same cores, so the times that a photo takes in each add up: 1 / (1 / decode + 1 / network).
+    On a GPU they run side by side, and the slower one is the bound.
+    """
+    rates = [row.rate for row in rows if row.name in STAGES]
+    return 1 / sum(1 / rate for rate in rates) if shared else min(rates)
+
+
 def agreement(first: Row, second: Row) -> dict[str, float]:
     """The share of pictures with the same best subclass, and with the same stored superclass and whole tag."""
     pairs = [(answer, second.answers[name]) for name, answer in first.answers.items()]
@@ -63,7 +74,7 @@ def agreement(first: Row, second: Row) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in same.items()}
 
 
-def as_lines(title: str, rows: Sequence[Row], *, peers: Sequence[str]) -> list[str]:
+def as_lines(title: str, rows: Sequence[Row], *, peers: Sequence[str], shared: bool) -> list[str]:
     """The table of one kind: the first row is phototag, `peers` name the rows that it is compared with."""
     subject = rows[0]
     header = f"  {'':<28}{'photos/s':>9}{'min-max':>16}{'phototag is':>22}{'memory':>10}  setting"
@@ -76,6 +87,10 @@ def as_lines(title: str, rows: Sequence[Row], *, peers: Sequence[str]) -> list[s
         shown = f"{times.median:.{digits}f}x ({times.least:.{digits}f}-{times.most:.{digits}f})"
         memory = f"{row.peak_bytes / 2**20:.0f} MiB" if row.peak_bytes else "unknown"
         lines.append(f"{text}{shown if row is not subject else '':>22}{memory:>10}  {row.setting}")
+    most = bound(rows, shared=shared)
+    how = "sharing the cores" if shared else "side by side"
+    share = f"phototag reaches {subject.rate / most:.2f} of that"
+    lines.append(f"  decoding and network {how}: at most {most:.1f} photos/s; {share}")
     for row in rows:
         if row.name in peers:
             same = agreement(subject, row)
@@ -86,7 +101,7 @@ def as_lines(title: str, rows: Sequence[Row], *, peers: Sequence[str]) -> list[s
     return lines
 
 
-def as_json(rows: Sequence[Row], *, peers: Sequence[str]) -> dict[str, Any]:
+def as_json(rows: Sequence[Row], *, peers: Sequence[str], shared: bool) -> dict[str, Any]:
     """The same as `as_lines`, and every round."""
     subject, found = rows[0], {}
     for row in rows:
@@ -104,6 +119,7 @@ def as_json(rows: Sequence[Row], *, peers: Sequence[str]) -> dict[str, Any]:
         if row.name in peers:
             values["agreement"] = agreement(subject, row)
         found[row.name] = values
+    found[subject.name]["share_of_bound"] = subject.rate / bound(rows, shared=shared)
     return found
 
 

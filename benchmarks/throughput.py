@@ -1,6 +1,6 @@
 """Photos per second of phototag beside a plain PyTorch loop with the same weights: benchmarks/README.md explains it.
 
-python benchmarks/throughput.py [--kinds 64px 500px 12mp] [--photos N] [--rounds N] [--pictures DIR] [--json FILE] ...
+python benchmarks/throughput.py [--kinds 64px 500px 12mp 24mp png] [--photos N] [--rounds N] [--json FILE] ...
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ import _report
 from _contender import Options, Process, Run
 from _report import Row
 
+from phototag.inference.names import Device, Precision
+from phototag.inference.runtime import choose_target
+
 CONTENDERS = {  # phototag first: the others are compared with it
     "phototag": "_phototag:phototag",
     "plain loop": "_plain_loop:plain",
@@ -35,8 +38,14 @@ PEERS = ("plain loop", "plain loop, channels_last")
 def main() -> int:
     """Run it; see `--help`."""
     arguments = _parse()
-    options = Options(model=_model(arguments.model), device=arguments.device, batch_size=arguments.batch_size)
+    options = Options(
+        model=_model(arguments.model),
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        precision=arguments.runtime_precision,
+    )
     kinds = [kind for kind in _pictures.KINDS if kind.name in arguments.kinds]
+    shared = choose_target(Device(options.device)).device is Device.CPU
     started = time.monotonic()
     results: dict[str, Any] = {"machine": _report.machine(), "options": asdict(options), "kinds": {}}
     print("\n".join(f"{name}: {value}" for name, value in results["machine"].items()), flush=True)
@@ -48,8 +57,8 @@ def main() -> int:
         processes = stack.enter_context(_processes(options))
         for kind, folder in folders.items():
             rows = _compare(processes, folder, arguments.rounds, label=kind.name)
-            print("", *_report.as_lines(_title(kind, folder), rows, peers=PEERS), sep="\n", flush=True)
-            results["kinds"][kind.name] = _report.as_json(rows, peers=PEERS)
+            print("", *_report.as_lines(_title(kind, folder), rows, peers=PEERS, shared=shared), sep="\n", flush=True)
+            results["kinds"][kind.name] = _report.as_json(rows, peers=PEERS, shared=shared)
     results["seconds"] = time.monotonic() - started
     print(f"\n{arguments.rounds} rounds, median of each; {results['seconds']:.0f} s in all")
     if arguments.json:
@@ -61,12 +70,14 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [kind.name for kind in _pictures.KINDS]
     parser.add_argument("--kinds", nargs="+", choices=names, default=names, help="the pictures to compare on")
-    parser.add_argument("--photos", type=_positive, metavar="N", help="pictures of each kind [96, of 12mp 64]")
+    parser.add_argument("--photos", type=_positive, metavar="N", help="pictures of each kind [32 to 96]")
     parser.add_argument("--rounds", type=_positive, default=3, metavar="N", help="passes of each contender [3]")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="keep the pictures here, use those already there")
     parser.add_argument("--model", help="a trained model's file or name [the built-in model]")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="for both [auto]")
+    parser.add_argument("--device", choices=[device.value for device in Device], default="auto", help="for both [auto]")
     parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="for both [32]")
+    precisions = [precision.value for precision in Precision]
+    parser.add_argument("--runtime-precision", choices=precisions, default="auto", help="of phototag [auto]")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
     return parser.parse_args()
 
@@ -102,7 +113,7 @@ def _make_pictures(kind: _pictures.Kind, photos: int, root: Path) -> Path:
 def _title(kind: _pictures.Kind, folder: Path) -> str:
     sizes = [path.stat().st_size for path in folder.iterdir()]
     mean_kilobytes = sum(sizes) / len(sizes) / 1000
-    return f"{kind.name}: {len(sizes)} JPEGs, {kind.width} x {kind.height} px, {mean_kilobytes:.1f} kB each"
+    return f"{kind.name}: {len(sizes)} {kind.described}, {mean_kilobytes:.1f} kB each"
 
 
 @contextmanager

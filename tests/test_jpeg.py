@@ -441,3 +441,53 @@ class TestKernels:
         subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=120)
         assert bool(list(tmp_path.rglob("*.nbi"))) is chosen
         assert bool(list((home / "cache" / "numba").rglob("*.nbi"))) is not chosen
+
+
+class TestBox:
+    """Only a part of the photo is wanted, as for a central crop."""
+
+    @pytest.mark.parametrize("sampling", SAMPLINGS)
+    @pytest.mark.parametrize("scale", [4, 8])
+    @pytest.mark.parametrize("restart", [{}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 3}])
+    @pytest.mark.parametrize(
+        "box", [(0, 0, 200, 150), (64, 40, 150, 100), (-9.5, -3.25, 90, 60.5), (190, 149, 900, 900)]
+    )
+    def test_inside_it_nothing_changes(
+        self, sampling: str, scale: int, restart: dict[str, int], box: tuple[float, float, float, float]
+    ) -> None:
+        data = encoded(photo((200, 150)), quality=90, subsampling=SAMPLINGS[sampling], **restart)
+        entire, part = decoded(data, scale), jpeg.reduced(data, scale, box=box)
+        assert part is not None
+        assert (part.width, part.height) == (entire.width, entire.height)
+        for one, other in zip(entire.planes, part.planes, strict=True):
+            assert one.samples.shape == other.samples.shape
+            rows = slice(max(0, int(box[1]) // one.down), int(box[3]) // one.down)
+            columns = slice(max(0, int(box[0]) // one.across), int(box[2]) // one.across)
+            assert np.array_equal(one.samples[rows, columns], other.samples[rows, columns])
+
+    def test_a_file_cut_below_it_is_for_pillow(self) -> None:
+        data = encoded(photo((200, 400)), quality=90)
+        assert jpeg.reduced(data, 8, box=(0, 0, 200, 100)) is not None
+        for length in range(find(data, 0xDA)[1], len(data), 97):
+            assert jpeg.reduced(data[:length], 8, box=(0, 0, 200, 100)) is None
+
+    def test_a_second_picture_after_it_does_no_harm(self) -> None:
+        data = encoded(photo((200, 400)), quality=90)
+        assert jpeg.reduced(data + data, 8, box=(0, 0, 200, 100)) is not None
+
+    def test_a_strange_marker_below_it_is_for_pillow(self) -> None:
+        data = encoded(photo((200, 400)), quality=90)
+        assert jpeg.reduced(data[:-400] + b"\xff\xc4" + data[-398:], 8, box=(0, 0, 200, 100)) is None
+
+    def test_any_damage_and_any_box_gives_a_picture_or_none(self) -> None:
+        chance = random.Random(5)
+        data = encoded(photo((120, 90)), quality=85, restart_marker_rows=2)
+        began = find(data, 0xDA)[1]
+        for _ in range(400):
+            damaged = bytearray(data)
+            for _ in range(chance.choice([0, 1, 5])):
+                damaged[chance.randrange(began, len(data))] = chance.randrange(256)
+            left, top = chance.uniform(-50, 150), chance.uniform(-50, 150)
+            box = (left, top, left + chance.uniform(0, 200), top + chance.uniform(0, 200))
+            found = jpeg.reduced(bytes(damaged), chance.choice([4, 8]), box=box)
+            assert found is None or found.planes[0].samples.size

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import plistlib
 import re
 import shutil
 import subprocess
@@ -120,6 +122,30 @@ def test_make_targets_of_the_readme_exist() -> None:
     for line in lines:
         done = subprocess.run([*line.split(), "--dry-run"], cwd=ROOT, capture_output=True, check=False)
         assert done.returncode == 0
+
+
+def test_service_files_of_the_readme_are_sound(tmp_path: Path) -> None:
+    (agent,) = blocks("xml")
+    values = plistlib.loads(agent.encode())
+    assert values["ProgramArguments"][1] == "watch"
+    assert values["KeepAlive"] == {"SuccessfulExit": False}, "stopped on purpose, it stays stopped"
+    (unit,) = blocks("ini")
+    parsed = configparser.ConfigParser(interpolation=None)
+    parsed.optionxform = str  # type: ignore[assignment,method-assign]
+    parsed.read_string(unit)
+    assert parsed["Service"]["ExecStart"].split()[1] == "watch"
+    assert parsed["Service"]["Restart"] == "on-failure"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here to ask")
+def test_systemd_takes_the_unit_of_the_readme(tmp_path: Path) -> None:
+    (unit,) = blocks("ini")
+    file = tmp_path / "phototag.service"
+    file.write_text(unit.replace("%h/.local/bin/phototag", sys.executable), encoding="utf-8")
+    command = ["systemd-analyze", "--user", "verify", str(file)]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert "phototag.service" not in done.stderr, done.stderr
 
 
 if __name__ == "__main__":

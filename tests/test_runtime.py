@@ -21,9 +21,11 @@ from phototag.decision import Joint, gather, join
 from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.imaging.decode import decode_file
 from phototag.inference import openvino_engine as openvino_module
+from phototag.inference.engine import Outputs, first_line
 from phototag.inference.names import Device, RuntimeName
-from phototag.inference.openvino_engine import import_openvino
-from phototag.inference.runtime import Runtime, Target, choose_target
+from phototag.inference.openvino_engine import OpenVinoEngine, import_openvino
+from phototag.inference.runtime import Runtime, Target, choose_target, create_engine, network_of
+from phototag.inference.threads import available_cores, decode_threads
 from phototag.learning.registry import Model, open_model
 from phototag.records import Scores
 
@@ -210,7 +212,6 @@ def test_network_that_openvino_cannot_convert_names_the_way_out() -> None:
     import torch
 
     from phototag.imaging.preprocessing import Preprocessing
-    from phototag.inference.runtime import create_engine
 
     class Stubborn(torch.nn.Module):
         def forward(self, _: torch.Tensor) -> torch.Tensor:
@@ -221,6 +222,153 @@ def test_network_that_openvino_cannot_convert_names_the_way_out() -> None:
     with pytest.raises(RuntimeUnavailableError, match=r"cannot convert this network.*--runtime torch"):
         create_engine(Stubborn, Preprocessing(size=32), target=OPENVINO, key="stubborn")
     assert (root.level, root.handlers) == before  # the caller's logging is the caller's
+
+
+@pytest.mark.parametrize(("said", "told"), [("one\ntwo", "one"), (" \n\n two \n", "two"), ("", "ValueError")])
+def test_error_is_told_in_one_line_also_if_it_says_nothing(said: str, told: str) -> None:
+    assert first_line(ValueError(said)) == told
+
+
+# -- batches on their way through OpenVINO
+
+
+@pytest.fixture
+def engine(tiny_model: Path) -> OpenVinoEngine:
+    model = open_model(tiny_model)
+    made = create_engine(network_of(model), model.header.preprocessing, target=OPENVINO, key=model.hash, batch_size=8)
+    assert isinstance(made, OpenVinoEngine)
+    return made
+
+
+def photos(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    return pictures(count, seed=seed).transpose(0, 2, 3, 1)
+
+
+def check(engine: OpenVinoEngine, outputs: Outputs, images: NDArray[np.uint8]) -> None:
+    """Each picture has the scores that it has alone."""
+    for row, image in enumerate(images):
+        for output, alone in zip(outputs, engine.start(image[None]).result(), strict=True):
+            np.testing.assert_allclose(output[row], alone[0], atol=1e-4)
+
+
+@needs_openvino
+def test_results_may_be_taken_late_and_in_any_order(engine: OpenVinoEngine) -> None:
+    batches = [photos(1 + seed, seed=seed) for seed in range(7)]
+    started = [engine.start(batch) for batch in batches]
+    for number in (6, 0, 3, 1, 5, 2, 4):
+        outputs = started[number].result()
+        assert [output.shape for output in outputs] == [(1 + number, 3), (1 + number, 5)]
+        check(engine, outputs, batches[number])
+    again = started[2].result()
+    check(engine, again, batches[2])
+
+
+@needs_openvino
+def test_empty_batch_gives_no_rows(engine: OpenVinoEngine) -> None:
+    outputs = engine.start([]).result()
+    assert [(output.shape, output.dtype) for output in outputs] == [((0, 3), np.float32), ((0, 5), np.float32)]
+
+
+@needs_openvino
+def test_pictures_may_be_a_list_or_lie_in_memory_in_any_order(engine: OpenVinoEngine) -> None:
+    images = photos(4)
+    for order in (list(images), np.asfortranarray(images), images[:, ::-1, ::-1][:, ::-1, ::-1]):
+        check(engine, engine.start(order).result(), images)
+
+
+@needs_openvino
+def test_picture_of_another_size_is_an_error_and_the_next_batch_is_fine(engine: OpenVinoEngine) -> None:
+    images = photos(3)
+    with pytest.raises(RuntimeError):
+        engine.start([images[0], np.zeros((9, 9, 3), dtype=np.uint8), images[1]])
+    check(engine, engine.start(images).result(), images)
+
+
+class Interrupted:
+    """A queue of requests in whose third Ctrl-C is pressed."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue, self._begun = queue, 0
+
+    def start_async(self, *args: Any, **more: Any) -> None:
+        self._begun += 1
+        if self._begun == 3:
+            raise KeyboardInterrupt
+        self._queue.start_async(*args, **more)
+
+    def wait_all(self) -> None:
+        self._queue.wait_all()
+
+
+@needs_openvino
+def test_interruption_while_a_batch_begins_leaves_nothing_running(
+    engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests under way would go on reading pixels that are no longer there."""
+    before, images = engine.start(photos(4, seed=1)), photos(5)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_queue", Interrupted(engine._queue))
+        with pytest.raises(KeyboardInterrupt):
+            engine.start(images)
+    assert engine._queue.is_ready()
+    check(engine, before.result(), photos(4, seed=1))
+    check(engine, engine.start(images).result(), images)
+
+
+FAILING = """
+import sys
+import numpy as np
+from phototag.inference import openvino_engine
+from phototag.inference.openvino_engine import OpenVinoEngine, import_openvino
+openvino = import_openvino()
+from openvino import opset13 as op
+openvino_engine._PATIENCE_SECONDS = 0.1
+pixels = op.parameter([1, 4, 4, 3], np.uint8)
+# There are 48 numbers: only where the largest is 48 can they be laid out in rows of so many.
+top = op.convert(op.reduce_max(pixels, op.constant(np.array([0, 1, 2, 3])), keep_dims=False), "i64")
+shape = op.concat([op.constant(np.array([1])), op.unsqueeze(top, op.constant(0))], 0)
+row = op.reshape(op.convert(pixels, "f32"), shape, special_zero=False)
+network = openvino.Model([op.reduce_sum(row, op.constant(np.array([1])), keep_dims=True)], [pixels], "picky")
+engine = OpenVinoEngine(network, size=4, batch_size=4)
+good, bad = (np.full((4, 4, 3), value, dtype=np.uint8) for value in (48, 47))
+print(engine.start([good, good]).result()[0].tolist(), flush=True)
+try:
+    engine.start([good, bad, good]).result()
+except RuntimeError:
+    print("failed", flush=True)
+"""
+
+
+@needs_openvino
+def test_request_that_fails_is_an_error_and_does_not_hang() -> None:
+    done = subprocess.run([sys.executable, "-c", FAILING], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["[[2304.0], [2304.0]]", "failed"]
+
+
+# -- cores
+
+CORES = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from phototag.inference.threads import available_cores, decode_threads, use_cores
+use_cores(int(sys.argv[1]))
+with ThreadPoolExecutor(1) as pool:
+    inner = pool.submit(lambda: len(os.sched_getaffinity(0))).result()
+print(available_cores(), decode_threads(None), inner)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not tie processes to cores")
+@pytest.mark.parametrize("jobs", [1, 2, 1000])
+def test_process_and_its_threads_keep_to_the_cores_they_may_use(jobs: int) -> None:
+    cores = min(jobs, len(os.sched_getaffinity(0)))
+    done = subprocess.run([sys.executable, "-c", CORES, str(jobs)], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [str(cores), str(min(cores, 16)), str(cores)]
+
+
+def test_as_many_decode_threads_as_asked_for() -> None:
+    assert decode_threads(3) == 3
+    assert 1 <= decode_threads(None) <= min(16, available_cores())
 
 
 # -- the cache of converted networks

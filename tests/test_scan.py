@@ -101,6 +101,23 @@ class TestScan:
         touch(*(tmp_path / str(number % 3) / f"{number}.jpg" for number in range(20)), tmp_path / "x.txt")
         assert count([tmp_path]) == len(found(tmp_path)) == 20
 
+    def test_what_cannot_be_listed_is_noted_and_the_rest_is_found(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        touch(tmp_path / "a.jpg", tmp_path / "b" / "c.jpg", tmp_path / "d" / "e.jpg")
+        scandir = os.scandir
+
+        def failing(path: str) -> object:
+            if Path(path).name == "b":
+                raise OSError(5, "Input/output error")
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", failing)
+        problems = ScanProblems()
+        assert found(tmp_path, problems=problems) == ["a.jpg", "d/e.jpg"]
+        assert problems.lines == [f"{tmp_path / 'b'}: Input/output error"]
+        assert problems.seen == {tmp_path / "b"}
+
     def test_a_file_that_vanishes_during_the_scan_is_passed_over(self, tmp_path: Path) -> None:
         touch(*(tmp_path / f"{name}.jpg" for name in "abc"))
         problems = ScanProblems()
@@ -214,6 +231,12 @@ class TestPlan:
         assert need(PHOTO, hopeless) is Need.GIVEN_UP
         assert need(PHOTO, hopeless, force=True) is Need.TAG
         assert need(replace(PHOTO, size_bytes=11), hopeless) is Need.TAG
+
+    def test_what_brought_a_decoder_down_is_kept_away_from_it_until_it_changes(self) -> None:
+        crashed = replace(UNREADABLE, error_kind=FailureKind.DECODER, attempts=1)
+        assert need(PHOTO, crashed) is Need.GIVEN_UP
+        assert need(PHOTO, crashed, force=True) is Need.TAG
+        assert need(replace(PHOTO, modified_ns=21), crashed) is Need.TAG
 
     def test_a_photo_without_permission_is_never_given_up(self) -> None:
         barred = replace(UNREADABLE, error_kind=FailureKind.PERMISSION, attempts=100)

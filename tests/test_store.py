@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.records import Failure, FailureKind, Photo, PhotoState, Rank, Source, Tag
-from phototag.store import Query, SortKey, Store, StoredTag, backup, check, engine, info, pending
+from phototag.store import Query, ScoredContent, SortKey, Store, StoredTag, backup, check, engine, info, pending
 from phototag.store import photos as photo_rows
 from phototag.store.engine import driver_connection
+from phototag.store.location import parse
+from phototag.store.lock import Role, holder_of
 from phototag.taxonomy import Taxonomy
 
 ROOT = Path(__file__).parents[1]
@@ -598,6 +600,183 @@ def test_second_writer_hears_who_writes_and_a_killed_one_blocks_nobody(database:
             with opened.writing("watch"):
                 opened.mark_missing([1])
     assert not list(database.parent.glob("*.lock.json"))
+
+
+TAGGING = HOLD.replace("store.writing", "store.tagging").replace("phototag tag", "phototag watch")
+
+
+def test_tagger_that_runs_lets_others_write_but_no_second_tagger_in(database: Path) -> None:
+    holder = run_python(TAGGING, database, stdin=subprocess.PIPE)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        location = parse(database)
+        who = holder_of(location, Role.TAG)
+        assert who is not None
+        assert (who.pid, who.command) == (holder.pid, "watch")
+        assert abs(datetime.now(UTC) - who.since) < timedelta(minutes=10)
+        assert holder_of(location, Role.WRITE) is None
+        with Store.open(database) as opened:
+            with opened.writing("phototag audit"):
+                opened.mark_missing([1])
+                writer = holder_of(location, Role.WRITE)
+                assert writer is not None
+                assert (writer.pid, writer.command) == (os.getpid(), "audit")
+            with pytest.raises(LockedError, match=rf"'phototag watch' \(process {holder.pid} on "):
+                opened.tagging("phototag tag").__enter__()
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+            assert holder_of(location, Role.TAG) is None, "its note is still there, and tells nothing any more"
+            with opened.tagging("phototag tag"), opened.writing("phototag tag"):
+                opened.mark_missing([2])
+    assert holder_of(location, Role.TAG) is None
+    assert not list(database.parent.glob("*.lock*.json"))
+
+
+def test_asking_who_holds_a_lock_makes_nothing_and_frees_nothing(database: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for role in Role:
+        assert holder_of(parse(empty / "photos.db"), role) is None
+        assert holder_of(parse("sqlite://"), role) is None
+    assert list(empty.iterdir()) == []
+    with Store.open(database) as opened, opened.writing("phototag tag"):
+        for _ in range(3):
+            assert holder_of(parse(database), Role.WRITE) is not None
+        opened.mark_missing([1])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[]", b"\xff", b'{"pid": "x"}', b'{"pid": 1, "host": "h", "command": "c", "since": "soon"}'),
+        b'{"pid": Infinity, "host": "h", "command": "c", "since": "2026-01-01"}',
+    ],
+)
+def test_holder_whose_note_cannot_be_understood_is_unknown(database: Path, content: bytes) -> None:
+    with Store.open(database) as opened, opened.tagging("watch"):
+        (note,) = database.parent.glob("*.tag.json")
+        note.write_bytes(content)
+        assert holder_of(parse(database), Role.TAG) is None
+        with pytest.raises(LockedError, match="another process"):
+            opened.tagging("tag").__enter__()
+
+
+def test_holder_cannot_steer_a_terminal(database: Path) -> None:
+    with Store.open(database) as opened, opened.tagging("phototag \x1b[2Jwatch\n" + "x" * 500):
+        who = holder_of(parse(database), Role.TAG)
+    assert who is not None
+    assert who.command.isprintable() and len(who.command) <= 80
+
+
+def test_tagging_in_memory_needs_no_lock() -> None:
+    with Store.open("sqlite://") as one, Store.open("sqlite://") as other, one.tagging("tag"), other.tagging("tag"):
+        pass
+
+
+# ---- notes
+
+
+@pytest.mark.parametrize("value", [None, 0, "text", [], ["/p/caf\udce9", "🦎", "\n"], {"a": {"b": [1.5, True]}}])
+def test_note_comes_back_as_written(database: Path, value: object) -> None:
+    with Store.open(database) as opened:
+        assert opened.read_note("mounts") is None
+        opened.write_note("mounts", ["before"])
+        opened.write_note("mounts", value)
+        opened.write_note("watch", "another")
+        assert opened.read_note("mounts") == value
+    with Store.open(database) as again:
+        assert (again.read_note("mounts"), again.read_note("watch")) == (value, "another")
+    assert not [path.name for path in database.parent.iterdir() if str(os.getpid()) in path.name]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"\xff\xfe", b'"cut'])
+def test_damaged_note_is_none(database: Path, damaged: bytes) -> None:
+    with Store.open(database) as opened:
+        opened.write_note("mounts", ["/mnt"])
+        (file,) = database.parent.glob("*mounts*")
+        file.write_bytes(damaged)
+        assert opened.read_note("mounts") is None
+        opened.write_note("mounts", ["/mnt"])
+        assert opened.read_note("mounts") == ["/mnt"]
+
+
+def test_note_that_cannot_be_written_stops_nothing(database: Path) -> None:
+    with Store.open(database) as opened:
+        (database.parent / "photos.db.mounts.json").mkdir()  # as good as a disk that is full, and works for root
+        opened.write_note("mounts", ["/mnt"])
+        assert opened.read_note("mounts") is None
+    assert {path.name for path in database.parent.glob("*mounts*")} == {"photos.db.mounts.json"}
+
+
+def test_notes_of_a_database_in_memory_are_nobodys() -> None:
+    with Store.open("sqlite://") as opened:
+        opened.write_note("mounts", ["/mnt"])
+        assert opened.read_note("mounts") is None
+
+
+def test_notes_lie_beside_the_database_and_not_beside_a_link_to_it(database: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.symlink_to(database)
+    with Store.open(database) as one, Store.open(link) as other:
+        other.write_note("mounts", ["/mnt"])
+        assert one.read_note("mounts") == ["/mnt"]
+
+
+# ---- what is known of single files and contents
+
+
+def test_photos_at_exactly_these_paths_are_known_once_and_in_byte_order(store: Store) -> None:
+    names = [f"/p/{number:04}.jpg" for number in range(1200)] + ["/p/a", "/p/a/b.jpg", "/p/a-b.jpg", "/p/caf\udce9.jpg"]
+    store.save_batch(model_id=register(store), tagged=[stored(name) for name in names])
+    assert [row.path for row in store.known_at([Path("/p/a"), Path("/p/none"), Path("/p")])] == [Path("/p/a")]
+    asked = [Path(name) for name in reversed(names)]
+    keys = [row.path_bytes for row in store.known_at([*asked, *asked])]
+    assert keys == sorted(os.fsencode(name) for name in names)
+    assert store.known_at([]) == []
+
+
+def test_scores_of_a_content_are_found_under_any_name_with_its_size(store: Store) -> None:
+    model_id, other = register(store), register(store, "other")
+    store.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg", content="x"), stored("/p/b.jpg", content="x")])
+    store.save_batch(model_id=other, tagged=[stored("/p/c.jpg", content="y")])
+    assert store.scored_content(model_id, digest("x")) == ScoredContent(b"scores", 40, 30)
+    assert store.scored_content(model_id, digest("y")) is None
+    assert store.scored_content(other, digest("x")) is None
+    assert set(store.scored_hashes(model_id)) == {digest("x")}
+    store.mark_missing([row.id for row in store.known_photos([Path("/p")])])
+    assert store.scored_content(model_id, digest("x")) is not None, "a moved photo needs no network"
+
+
+def test_content_does_not_take_the_size_of_what_replaced_it(store: Store) -> None:
+    """Under a name one model may have seen another content than is there now."""
+    first, second = register(store), register(store, "other")
+    store.save_batch(model_id=first, tagged=[stored("/p/a.jpg", content="old")])
+    new = StoredTag(photo("/p/a.jpg"), digest("new"), width=999, height=999, scores=b"others", tag=ROOSTER)
+    store.save_batch(model_id=second, tagged=[new])
+    assert store.scored_content(first, digest("old")) is None
+    assert store.scored_content(second, digest("new")) == ScoredContent(b"others", 999, 999)
+    store.save_batch(model_id=first, tagged=[stored("/p/b.jpg", content="old")])
+    assert store.scored_content(first, digest("old")) == ScoredContent(b"scores", 40, 30)
+
+
+def test_content_of_a_photo_that_changed_and_failed_is_scored_again(store: Store) -> None:
+    model_id = register(store)
+    store.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg", content="x")])
+    store.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/a.jpg", content="broken")])
+    assert store.scored_content(model_id, digest("x")) is None
+    store.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/b.jpg", content="x")])
+    assert store.scored_content(model_id, digest("x")) is None
+
+
+def test_hashes_are_streamed_while_others_are_saved(database: Path) -> None:
+    with Store.open(database) as opened, opened.writing("tag"):
+        opened.save_batch(model_id=1, tagged=[stored(f"/many/{number}.jpg") for number in range(5000)])
+        hashes = opened.scored_hashes(1)
+        next(hashes)
+        opened.save_batch(model_id=1, tagged=[stored("/many/later.jpg")])
+        assert sum(1 for _ in hashes) == 5001
 
 
 def test_two_stores_of_one_process_do_not_both_write(database: Path) -> None:

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,10 @@ def no_inference(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it, and from then on a network that runs fails the test."""
 
     def forbid() -> None:
-        def run(self: Runtime, images: np.ndarray) -> None:
-            raise AssertionError(f"the network ran on {len(images)} photos")
+        def run(self: Runtime, pictures: Sequence[np.ndarray]) -> None:
+            raise AssertionError(f"the network ran on {len(pictures)} photos")
 
-        monkeypatch.setattr(Runtime, "__call__", run)
+        monkeypatch.setattr(Runtime, "start", run)
 
     return forbid
 
@@ -626,6 +626,293 @@ class TestCommand:
         assert len(done.stderr.decode().splitlines()) == 1, done.stderr.decode()
 
 
+class TestCopies:
+    """What has the same content is scored once, also before anything is stored."""
+
+    def test_copies_in_a_first_run_are_inferred_once(
+        self, tag: RunTag, tmp_path: Path, make_picture: MakePicture, db: Path
+    ) -> None:
+        folder = tmp_path / "copies"
+        for number in range(3):
+            make_picture(folder / "0" / f"{number}.jpg")
+        for copy in range(1, 12):
+            shutil.copytree(folder / "0", folder / f"{copy}")
+        shutil.copy(folder / "0" / "0.jpg", folder / "z.jpg")
+        report = tag(folder)
+        assert (report.photos, report.tagged, report.inferred) == (37, 37, 3)
+        with closing(sqlite3.connect(db)) as connection:
+            rows = connection.execute(
+                "SELECT content_hash, count(*), count(DISTINCT superclass_score), count(DISTINCT width) FROM photos "
+                "JOIN tags ON tags.photo_id = photos.id GROUP BY content_hash ORDER BY count(*)"
+            ).fetchall()
+        assert [row[1:] for row in rows] == [(12, 1, 1), (12, 1, 1), (13, 1, 1)]
+        assert tag(folder).unchanged == 37
+
+    def test_copies_of_a_broken_photo_all_fail(self, tag: RunTag, tmp_path: Path) -> None:
+        (tmp_path / "broken").mkdir()
+        for number in range(10):
+            (tmp_path / "broken" / f"{number}.jpg").write_bytes(b"the same nonsense")
+        report = tag(tmp_path / "broken")
+        assert (report.tagged, report.failed, report.inferred) == (0, 10, 0)
+
+    def test_copies_in_a_dry_run_are_inferred_once(self, tag: RunTag, library: Path) -> None:
+        shutil.copytree(library / "0", library / "copy")
+        report = tag(library, dry_run=True)
+        assert (report.tagged, report.inferred) == (12, 8)
+
+    def test_force_infers_each_content_once(self, tag: RunTag, library: Path) -> None:
+        shutil.copytree(library / "0", library / "copy")
+        tag(library)
+        report = tag(library, force=True)
+        assert (report.tagged, report.inferred) == (12, 8)
+
+    def test_moves_and_copies_and_new_photos_in_one_run(
+        self, tag: RunTag, library: Path, make_picture: MakePicture, db: Path
+    ) -> None:
+        tag(library)
+        before = labels(db)
+        (library / "0").rename(library / "moved")
+        for copy in ("a", "b"):
+            shutil.copytree(library / "moved", library / copy)
+            make_picture(library / copy / "new.jpg", seed=77)
+        report = tag(library)
+        assert (report.unchanged, report.tagged, report.inferred, report.missing) == (4, 14, 1, 4)
+        for folder in ("moved", "a", "b"):
+            found = stored(db, under=library / folder)
+            for name in ("0.jpg", "2.jpg", "4.jpg", "6.jpg"):
+                assert (found[name].superclass, found[name].subclass) == before[name]
+
+    def test_a_copy_of_what_another_model_saw_has_its_own_size(
+        self, tag: RunTag, tmp_path: Path, make_picture: MakePicture, other_model: Path, db: Path
+    ) -> None:
+        """The first model's scores belong to a content that the name no longer has."""
+        folder = tmp_path / "sizes"
+        small = make_picture(folder / "a.png", seed=1, size=(40, 30))
+        aside = shutil.copy(small, tmp_path / "aside.png")
+        tag(folder)
+        make_picture(small, seed=2, size=(90, 80))
+        tag(folder, model=other_model)
+        shutil.copy(aside, folder / "b.png")
+        tag(folder)
+        with closing(sqlite3.connect(db)) as connection:
+            sizes = connection.execute("SELECT width, height FROM photos ORDER BY path_text").fetchall()
+        assert sizes == [(90, 80), (40, 30)]
+
+
+class TestExclude:
+    @pytest.mark.parametrize(
+        ("patterns", "names"),
+        [
+            (["0"], "1357"),
+            (["0/"], "1357"),
+            (["[0-2].jpg"], "34567"),
+            (["0/0.jpg", "1/*"], "246"),
+            (["**/[!46].jpg"], "46"),
+            (["{library}/1"], "0246"),
+            (["{library}/**"], ""),
+            (["library"], "01234567"),
+        ],
+    )
+    def test_what_is_left_out_is_not_tagged(
+        self, tag: RunTag, library: Path, db: Path, patterns: list[str], names: str
+    ) -> None:
+        report = tag(library, exclude=[pattern.format(library=library) for pattern in patterns])
+        assert report.complete
+        assert set(stored(db)) == {f"{name}.jpg" for name in names}
+
+    def test_known_photos_that_are_left_out_are_not_missing(self, tag: RunTag, library: Path, db: Path) -> None:
+        tag(library)
+        (library / "0" / "0.jpg").unlink()
+        (library / "1" / "1.jpg").unlink()
+        report = tag(library, exclude=["0"])
+        assert (report.photos, report.unchanged, report.missing) == (3, 3, 1)
+        assert set(stored(db, state=PhotoState.MISSING)) == {"1.jpg"}
+        assert tag(library).missing == 1
+
+    def test_leaving_out_everything_is_no_unmounted_disk(self, tag: RunTag, library: Path, db: Path) -> None:
+        tag(library)
+        report = tag(library, exclude=["*.jpg"])
+        assert report.complete
+        assert (report.photos, report.missing) == (0, 0)
+
+    def test_an_empty_pattern_is_wrong_use(self, run_phototag: RunCommand, library: Path, quick_model: Path) -> None:
+        result = run_phototag("tag", library, "--model", quick_model, "--exclude", "/")
+        assert result.exit_code == 2
+        assert "an empty pattern" in result.stderr
+
+    def test_the_command_takes_several(
+        self, run_phototag: RunCommand, library: Path, quick_model: Path, db: Path
+    ) -> None:
+        options = ["--model", quick_model, "--db", db]
+        result = run_phototag("tag", library, *options, "--exclude", "0.jpg", "--exclude", "1/*")
+        assert result.exit_code == 0
+        assert set(stored(db)) == {"2.jpg", "4.jpg", "6.jpg"}
+
+    @pytest.mark.parametrize(
+        ("text", "names"),
+        [
+            ('[tag]\nexclude = ["0.jpg", "1"]', "246"),
+            ('[tag]\nexclude = "1"', "0246"),
+            ('exclude = ["0"]', "1357"),
+            ("[tag]\nexclude = []", "01234567"),
+        ],
+    )
+    def test_the_configuration_file_may_name_them(
+        self,
+        run_phototag: RunCommand,
+        library: Path,
+        quick_model: Path,
+        db: Path,
+        home: Path,
+        text: str,
+        names: str,
+    ) -> None:
+        (home / "config").mkdir()
+        (home / "config" / "config.toml").write_text(text)
+        assert run_phototag("tag", library, "--model", quick_model, "--db", db).exit_code == 0
+        assert set(stored(db)) == {f"{name}.jpg" for name in names}
+
+
+class TestOptionsOfTheEngine:
+    def test_jobs_bound_the_cores(
+        self, run_phototag: RunCommand, library: Path, quick_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not hasattr(os, "sched_setaffinity"):
+            pytest.skip("this system does not tie processes to cores")
+        tied: list[int] = []
+        monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: tied.append(len(cores)))
+        for option in (("--jobs", "1"), ("-j", "1")):
+            assert run_phototag("tag", library, "--model", quick_model, *option, "--force").exit_code == 0
+        assert tied == [1, 1]
+        assert run_phototag("tag", library, "--model", quick_model).exit_code == 0
+        assert tied == [1, 1], "without the option nothing is tied"
+        assert Tagger(quick_model, jobs=1).workers == 1
+        assert Tagger(quick_model, jobs=1, workers=3).workers == 3
+
+    def test_tags_do_not_depend_on_jobs_workers_and_batches(
+        self, quick_model: Path, library: Path, make_picture: MakePicture
+    ) -> None:
+        found = []
+        for options in ({}, {"jobs": 1}, {"workers": 1, "batch_size": 1}, {"workers": 5, "batch_size": 3}):
+            with Tagger(quick_model, precision="f32", **options) as tagger:
+                found.append(dict(tagger.predict(library)))
+        for other in found[1:]:
+            assert list(other) == list(found[0])
+            for path, tag in other.items():
+                first = found[0][path]
+                assert isinstance(tag, Tag) and isinstance(first, Tag)
+                assert (tag.superclass, tag.subclass) == (first.superclass, first.subclass)
+                assert tag.subclass_score == pytest.approx(first.subclass_score, abs=1e-4)
+
+    def test_a_picture_that_is_too_large_fails_and_a_higher_limit_takes_it(
+        self, run_phototag: RunCommand, tmp_path: Path, quick_model: Path, make_picture: MakePicture
+    ) -> None:
+        make_picture(tmp_path / "large" / "a.jpg", size=(1300, 1000))
+        make_picture(tmp_path / "large" / "b.jpg")
+        result = run_phototag("tag", tmp_path / "large", "--model", quick_model, "--max-megapixels", "1")
+        assert result.exit_code == 1
+        assert "1 tagged" in result.stderr and "1 failed (1 too large)" in result.stderr
+        assert "a.jpg: " in result.stderr
+        result = run_phototag("tag", tmp_path / "large", "--model", quick_model, "--max-megapixels", "2")
+        assert result.exit_code == 0
+        assert "1 tagged, 1 unchanged" in result.stderr
+
+    def test_the_configuration_file_may_name_them(
+        self, run_phototag: RunCommand, tmp_path: Path, quick_model: Path, make_picture: MakePicture, home: Path
+    ) -> None:
+        make_picture(tmp_path / "large" / "a.jpg", size=(1300, 1000))
+        (home / "config").mkdir()
+        (home / "config" / "config.toml").write_text(
+            'max-megapixels = 1\nruntime-precision = "f32"\n[tag]\nworkers = 1\nbatch-size = 2\n'
+        )
+        assert "too large" in run_phototag("tag", tmp_path / "large", "--model", quick_model).stderr
+        result = run_phototag("tag", tmp_path / "large", "--model", quick_model, "--max-megapixels", "2")
+        assert result.exit_code == 0, "what is typed wins"
+
+    @pytest.mark.parametrize("precision", ["f32", "auto"])
+    def test_a_precision_may_be_named(
+        self, run_phototag: RunCommand, library: Path, quick_model: Path, precision: str
+    ) -> None:
+        result = run_phototag("tag", library, "--model", quick_model, "--runtime-precision", precision)
+        assert result.exit_code == 0
+        assert "8 tagged" in result.stderr
+
+
+MOUNTS = """
+import json, shutil, subprocess, sys
+from pathlib import Path
+from phototag.inference.tagger import Tagger
+from phototag.store import Query, Store
+
+model, base = sys.argv[1], Path(sys.argv[2])
+library, disk, medium = base / "library", base / "library" / "a" / "disk", base / "medium"
+
+
+def run(*words):
+    subprocess.run(words, check=True)
+
+
+def look():
+    with Store.open(base / "photos.db") as store, Tagger(model, precision="f32") as tagger:
+        report = tagger.tag([library], store)
+        states = {photo.path.name: str(photo.state) for photo in store.query(Query())}
+        print(json.dumps([report.unchanged, report.missing, report.problems, states]))
+
+
+run("mount", "-t", "tmpfs", "tmpfs", medium)
+for name in ("x.jpg", "y.jpg"):
+    shutil.copy(base / name, medium / name)
+run("mount", "--bind", medium, disk)
+look()
+run("umount", disk)
+(library / "gone.jpg").unlink()
+look()
+look()
+run("mount", "--bind", medium, disk)
+look()
+(disk / "y.jpg").unlink()
+look()
+run("umount", disk)
+shutil.copy(base / "x.jpg", disk / "copied.jpg")
+look()
+"""
+
+
+class TestMounts:
+    @pytest.fixture
+    def unshare(self) -> list[str]:
+        """Runs a command where it may mount what it likes, and nobody else sees it."""
+        words = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+        if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+            pytest.skip("no mount namespaces here")
+        return words
+
+    def test_a_disk_that_is_not_mounted_protects_its_photos(
+        self, unshare: list[str], tmp_path: Path, make_picture: MakePicture, quick_model: Path
+    ) -> None:
+        for name in ("library/there.jpg", "library/gone.jpg", "x.jpg", "y.jpg"):
+            make_picture(tmp_path / name)
+        disk = tmp_path / "library" / "a" / "disk"
+        for folder in (disk, tmp_path / "medium"):
+            folder.mkdir(parents=True)
+        words = [*unshare, sys.executable, "-c", MOUNTS, str(quick_model), str(tmp_path)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        first, away, still_away, back, deleted, plain = map(json.loads, done.stdout.splitlines())
+        everything = dict.fromkeys(["there.jpg", "gone.jpg", "x.jpg", "y.jpg"], "ok")
+        assert first == [0, 0, [], everything]
+        for report, missing in ((away, 1), (still_away, 0)):
+            assert report[:2] == [1, missing], "what is gone beside the disk is missing"
+            (problem,) = report[2]
+            assert problem.startswith(f"{disk}: nothing is mounted there any more") and "2" in problem
+            assert report[3] == everything | {"gone.jpg": "missing"}
+        assert back == [3, 0, [], everything | {"gone.jpg": "missing"}]
+        assert deleted == [2, 1, [], everything | {"gone.jpg": "missing", "y.jpg": "missing"}]
+        # A folder like any other now: what was on the disk counts as gone.
+        assert plain[:3] == [1, 1, []]
+        assert (plain[3]["x.jpg"], plain[3]["copied.jpg"]) == ("missing", "ok")
+
+
 class TestWrongUse:
     def check(self, result: Any, *words: str) -> None:
         assert result.exit_code == 2
@@ -701,7 +988,11 @@ class TestWrongUse:
         self.check(result, "openvino")
 
     @pytest.mark.parametrize(
-        "option", [("--batch-size", "0"), ("--workers", "0"), ("--device", "tpu"), ("--format", "paths")]
+        "option",
+        [
+            *(("--batch-size", "0"), ("--workers", "0"), ("--device", "tpu"), ("--format", "paths")),
+            *(("--jobs", "0"), ("--max-megapixels", "0"), ("--runtime-precision", "f64")),
+        ],
     )
     def test_values_out_of_range(self, run_phototag: RunCommand, library: Path, option: tuple[str, str]) -> None:
         self.check(run_phototag("tag", library, *option), option[0])

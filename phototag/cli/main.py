@@ -124,6 +124,7 @@ def cli(ctx: click.Context) -> None:
 
     \b
     phototag tag ~/Pictures                   tag all photos below a folder
+    phototag watch ~/Pictures                 keep their tags up to date
     phototag query --superclass reptile       find photos
     phototag train my_photos/                 learn your own classes from superclass/subclass/*.jpg
     phototag audit truth labels.csv           compare the tags with the truth

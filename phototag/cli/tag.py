@@ -70,7 +70,7 @@ def tag(
             if dry_run:
                 write_rows(rows, form or OutputFormat.TABLE)
             elif form is not None:
-                write_rows(stored_rows(store, roots), form)
+                write_rows(stored_rows(store, roots, options.exclude), form)
             summarise(report, tagger.model.name, dry_run=dry_run)
     if not report.complete:
         ctx.exit(2 if report.problems and not report.photos else 1)
@@ -109,12 +109,16 @@ def open_store(db: str | None, *, dry_run: bool) -> Iterator[Store]:
         yield store
 
 
-def stored_rows(store: Store, roots: Sequence[Path]) -> Iterator[TaggedPhoto]:
-    """The rows of all photos at or under some roots."""
+def stored_rows(store: Store, roots: Sequence[Path], exclude: Sequence[str]) -> Iterator[TaggedPhoto]:
+    """The rows of all photos at or under some roots, but for what was left out."""
+    from phototag.library.exclude import Exclusion
     from phototag.store import Query
 
+    exclusion = Exclusion(exclude)
     for root in roots:
-        yield from store.query(Query(under=root))
+        for row in store.query(Query(under=root)):
+            if not exclusion.covers(row.path, root):
+                yield row
 
 
 def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:

@@ -100,7 +100,7 @@ def watch(
             report = service.run(once=once)
         if once:
             if form is not None and form not in _STREAMED:
-                write_rows(stored_rows(store, roots), form)
+                write_rows(stored_rows(store, roots, options.exclude), form)
             summarise(report, tagger.model.name, dry_run=False)
             if not report.complete:
                 ctx.exit(2 if report.problems and not report.photos else 1)

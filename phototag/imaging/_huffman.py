@@ -194,6 +194,8 @@ def _after_restart(data: Any, at: Any, number: Any) -> Any:
         uint64,
         uint64,
         uint64,
+        boolean,
+        types.UniTuple(uint64, 4),
         uint64[:, ::1],
         _SIGNED,
         _ENTRIES,
@@ -210,6 +212,8 @@ def decode_scan(
     columns: Any,
     rows: Any,
     interval: Any,
+    more: Any,
+    inside: Any,
     blocks: Any,
     quantisation: Any,
     start: Any,
@@ -221,15 +225,20 @@ def decode_scan(
 ) -> int:
     """Decode the one scan of a baseline JPEG into `planes`, uint8, and return where its data ends, or -1 if broken.
 
+    With rows left out at the bottom it returns a position before the end, at most at the marker that ends the data.
+
     Args:
         data: The file.
         position: Where the entropy-coded data begins.
         columns: MCUs in a row.
-        rows: MCUs in a column.
+        rows: MCUs in a column, as far as they are wanted.
         interval: MCUs between restart markers.
-        blocks: For each block of an MCU, and once more than there are: component, which tables, where in `planes` the
-            first one goes, how far on the one below, how far on the one to the right, and, if the four quarters are
-            wanted rather than the mean, the width of the plane.
+        more: Whether the file has rows below these.
+        inside: The first and last + 1 column, and the first and last + 1 row, of the MCUs that matter.
+        blocks: For each block of an MCU that matters, and once more than there are, and then the same for an MCU that
+            does not, of which the means are kept up that the next ones build on: component, which tables, where in
+            `planes` the first one goes, how far on the one below, how far on the one to the right, and, if the four
+            quarters are wanted rather than the mean, the width of the plane.
         quantisation: Of the coefficients 0, 1, 2 and 4 of each component.
         start: As from `fill_start`, tables one after another; so are the following.
         steps: As from `fill_steps`.
@@ -241,7 +250,8 @@ def decode_scan(
     # In one piece, with the bit buffer in local variables: numba counts references to the arrays that are handed to a
     # function, and in this loop that took a quarter of the time. Only what is rare is called.
     means, wanted = np.zeros(3, np.int64), np.zeros(256, np.int64)
-    end, in_mcu = uint64(len(data)), uint64(len(blocks) - 1)
+    end, in_mcu = uint64(len(data)), uint64(len(blocks) // 2 - 1)
+    first_column, last_column, first_row, last_row = inside
     at, buffer, count, borrowed = uint64(position), _Z, _Z, _Z
     left, number = interval, _Z
     row = _Z
@@ -256,9 +266,12 @@ def decode_scan(
                 left, number = interval, (number + _ONE) & _SEVEN
                 means[:] = 0
             left -= _ONE
-            block, following = _Z, _Z
-            component, table = blocks[_Z, _Z], blocks[_Z, _ONE]
-            while block < in_mcu:
+            block, following = in_mcu + _ONE, _Z
+            if first_column <= column < last_column and first_row <= row < last_row:
+                block = _Z
+            last_block = block + in_mcu
+            component, table = blocks[block, _Z], blocks[block, _ONE]
+            while block < last_block:
                 # Up to 63 bits into the buffer (F. Giesen, "Reading bits in far too many ways", variant 4).
                 quick = False
                 if at + _EIGHT <= end:
@@ -382,4 +395,4 @@ def decode_scan(
                 return -1
             column += _ONE
         row += _ONE
-    return int64(at) if _at_marker(count, borrowed) else -1
+    return int64(at) if more or _at_marker(count, borrowed) else -1

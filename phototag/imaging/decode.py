@@ -222,7 +222,10 @@ def _resized_centre(image: Image.Image, data: bytes, preprocessing: Preprocessin
     wanted = [max(1, round(length * _DRAFT_MARGIN * preprocessing.size / side)) for length in image.size]
     scale = max((n for n in jpeg.SCALES if n <= min(width // wanted[0], height // wanted[1])), default=1)
     if scale > 1 and image.format in ("JPEG", "MPO") and len(data) >= _WORTH_BYTES:
-        reduced = jpeg.reduced(data, scale)
+        # A resampling filter looks at three pixels of the result beyond the edge, at most.
+        beyond = 4 * side / preprocessing.size
+        used = (box[0] - beyond, box[1] - beyond, box[2] + beyond, box[3] + beyond)
+        reduced = jpeg.reduced(data, scale, box=used)
         if reduced is not None and (reduced.width, reduced.height) == image.size:
             return reduced.resized(target, box, resampling)
     draft = image.draft(None, (wanted[0], wanted[1]))

@@ -25,6 +25,7 @@ from phototag.settings import cache_folder
 SCALES = (4, 8)
 
 _SOF0, _SOF1, _DHT, _SOI, _EOI, _SOS, _DQT, _DRI = 0xC0, 0xC1, 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD
+_RST0, _RST7 = 0xD0, 0xD7
 _APP0, _APP14, _APP15, _COM = 0xE0, 0xEE, 0xEF, 0xFE
 # Luma samples for each sample of both other components, across and down: 4:4:4, 4:2:2 in both directions, 4:2:0.
 _SAMPLINGS = ((1, 1), (2, 1), (1, 2), (2, 2))
@@ -55,6 +56,10 @@ _UNUSABLE = (
 )
 
 
+# Left, top, right and bottom, in pixels.
+Box = tuple[float, float, float, float]
+
+
 class _UnsupportedError(Exception):
     """Pillow is to decide about this file."""
 
@@ -67,9 +72,7 @@ class Plane:
     across: int
     down: int
 
-    def resized(
-        self, size: tuple[int, int], box: tuple[float, float, float, float], resampling: Image.Resampling
-    ) -> Image.Image:
+    def resized(self, size: tuple[int, int], box: Box, resampling: Image.Resampling) -> Image.Image:
         """A part of it, given in pixels of the photo, as an image of mode L and that size."""
         left, top, right, bottom = box
         part = (left / self.across, top / self.down, right / self.across, bottom / self.down)
@@ -84,9 +87,7 @@ class Reduced:
     height: int
     planes: tuple[Plane, ...]
 
-    def resized(
-        self, size: tuple[int, int], box: tuple[float, float, float, float], resampling: Image.Resampling
-    ) -> Image.Image:
+    def resized(self, size: tuple[int, int], box: Box, resampling: Image.Resampling) -> Image.Image:
         """A part of the photo, given in its pixels, as an RGB image of that size."""
         # Before the colours are put together: a plane with fewer samples need not be blown up first.
         parts = [plane.resized(size, box, resampling) for plane in self.planes]
@@ -125,18 +126,19 @@ def available() -> bool:
     return _kernels() is not None
 
 
-def reduced(data: bytes, scale: int) -> Reduced | None:
+def reduced(data: bytes, scale: int, *, box: Box | None = None) -> Reduced | None:
     """Decode a JPEG file at 1/`scale` of its size, 4 or 8; None if that is for Pillow to do, or to refuse.
 
     The first plane has a sample for every `scale` pixels across and down, those of the colours one for every 8, or for
-    every 4 in the direction in which a 4:2:2 photo has them all.
+    every 4 in the direction in which a 4:2:2 photo has them all. What lies outside `box` (left, top, right, bottom, in
+    pixels of the photo; None is all of it) is not for use, and what lies below it need not even be sound.
     """
     if scale not in SCALES:
         raise ValueError(f"cannot decode at 1/{scale}: only at {' and '.join(f'1/{n}' for n in SCALES)}")
     try:
         header = _read_header(data)
         kernels = _kernels()
-        return None if kernels is None else _decode(data, header, scale, kernels)
+        return None if kernels is None else _decode(data, header, scale, kernels, box)
     except (_UnsupportedError, struct.error, IndexError):
         return None
 
@@ -252,29 +254,44 @@ class _Area:
     points: int
 
 
-def _decode(data: bytes, header: _Header, scale: int, kernels: ModuleType) -> Reduced | None:
+def _decode(data: bytes, header: _Header, scale: int, kernels: ModuleType, box: Box | None) -> Reduced | None:
     across, down = header.components[0].blocks
     columns, rows = -(-header.width // (8 * across)), -(-header.height // (8 * down))
+    left, top, right, bottom = box or (0, 0, header.width, header.height)
+    inside = (
+        max(0, int(left) // (8 * across)),
+        max(1, min(columns, int(right) // (8 * across) + 1)),
+        max(0, int(top) // (8 * down)),
+        max(1, min(rows, int(bottom) // (8 * down) + 1)),
+    )
+    wanted_rows = inside[3]
     in_mcu = sum(part.blocks[0] * part.blocks[1] for part in header.components)
     if columns * rows * in_mcu * _FEWEST_BITS > 8 * len(data):
         return None  # before anything is made of the size that it claims
     areas = _areas(header, columns, rows, scale)
     tables = _Tables(header, kernels)
-    blocks = [row for number, area in enumerate(areas) for row in _blocks(area, number, tables.of(area))]
+    numbered = list(enumerate(areas))
+    blocks = [row for number, area in numbered for row in _blocks(area, number, tables.of(area, area.points == 1))]
+    blocks.append([0] * 6)
+    # Outside the means alone, which the next blocks build on: the width of a plane is what asks for more.
+    means = [[*row[:5], 0] for number, area in numbered for row in _blocks(area, number, tables.of(area, True))]
+    means.append([0] * 6)
     planes = np.empty(areas[-1].first + areas[-1].width * areas[-1].height, np.uint8)
     factors = [header.quantisation[part.quantisation][place] for part in header.components for place in _LOWEST]
     end = kernels.decode_scan(
         np.frombuffer(data, np.uint8),
         header.position,
         columns,
-        rows,
+        wanted_rows,
         header.interval or columns * rows,
-        np.array([*blocks, [0] * 6], np.uint64),
+        wanted_rows < rows,
+        inside,
+        np.array([*blocks, *means], np.uint64),
         np.array(factors, np.int64),
         *tables.arrays(),
         planes,
     )
-    if end < 0 or not _ends_here(data, end):
+    if end < 0 or not (_ends_here(data, end) if wanted_rows == rows else _ends_later(data, end)):
         return None
     return Reduced(header.width, header.height, tuple(_plane(area, planes, header) for area in areas))
 
@@ -320,6 +337,18 @@ def _ends_here(data: bytes, position: int) -> bool:
     return begin < position < len(data) and data[position] == _EOI
 
 
+def _ends_later(data: bytes, position: int) -> bool:
+    """Whether nothing but entropy-coded data and restart markers comes before the end of the image."""
+    while (position := data.find(b"\xff", position)) >= 0 and position + 1 < len(data):
+        marker = data[position + 1]
+        if marker == _EOI:
+            return True
+        if marker != 0 and marker != 0xFF and not _RST0 <= marker <= _RST7:
+            return False
+        position += 1 if marker == 0xFF else 2
+    return False
+
+
 class _Tables:
     """What the kernels look up, made once for all components that share it."""
 
@@ -329,13 +358,12 @@ class _Tables:
         self._places: dict[tuple[int, int, bool], int] = {}
         self._sets: list[list[NDArray[Any]]] = []
 
-    def of(self, area: _Area) -> int:
-        """The number of the tables for a component.
+    def of(self, area: _Area, only_mean: bool) -> int:
+        """The number of the tables for a component, of whose blocks only the mean may be wanted.
 
         Raises:
             _UnsupportedError: they are no Huffman codes.
         """
-        only_mean = area.points == 1
         key = (area.component.dc, area.component.ac, only_mean)
         if key not in self._places:
             self._places[key] = len(self._sets)

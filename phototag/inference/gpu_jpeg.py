@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from phototag.errors import RuntimeUnavailableError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.pipeline import Decode
 
@@ -32,11 +34,22 @@ class GpuJpegDecoder:
         fallback: Decodes on the CPU.
         device: A torch device.
         max_pixels: Larger pictures go to the fallback, which refuses them with the reason.
+
+    Raises:
+        RuntimeUnavailableError: this torchvision has no JPEG decoder.
     """
 
     def __init__(
         self, preprocessing: Preprocessing, fallback: Decode, *, device: str = "cuda", max_pixels: int
     ) -> None:
+        # Its successor needs FFmpeg beside it, which no package brings along.
+        warnings.filterwarnings("ignore", message="The image decoding and encoding capabilities of TorchVision")
+        try:
+            from torchvision.io import decode_jpeg  # noqa: F401
+        except ImportError as error:
+            raise RuntimeUnavailableError(
+                f"this torchvision decodes no JPEG files ({error}); use --decode-on cpu"
+            ) from error
         self._preprocessing, self._fallback = preprocessing, fallback
         self._device, self._max_pixels = device, max_pixels
 

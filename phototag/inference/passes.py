@@ -125,7 +125,7 @@ class Pass:
         runtime, photos = self._runner.prepare(photos)
         self._report.load_seconds = time.monotonic() - started
         runner = self._runner
-        # Closed here: whatever ends the run, nothing is still being decoded when the tagger is closed.
+        # Closed here: whatever ends the run, no more photos are begun when the tagger is closed.
         with closing(process(photos, runtime, runner.decode, workers=runner.workers, known=self._lookup())) as batches:
             if self._writes:
                 self._save_all(batches)

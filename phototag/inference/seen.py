@@ -15,7 +15,7 @@ _PROBES = 4
 class MaybeSeen:
     """A Bloom filter of content hashes, 1 MiB: "no" is certain, "maybe" is to be looked up.
 
-    With a million contents about one look-up in forty is for nothing (Bloom, CACM 1970).
+    With a million contents one look-up in fifty is for nothing (Bloom, CACM 1970).
     """
 
     def __init__(self) -> None:
