@@ -54,7 +54,7 @@ def main() -> int:
         os.environ["PHOTOTAG_HOME"] = str(scratch / "home")  # the caches of whoever runs this are not touched
         root = arguments.pictures or scratch
         folders = {kind: _make_pictures(kind, arguments.photos or kind.photos, root) for kind in kinds}
-        processes = stack.enter_context(_processes(options))
+        processes = stack.enter_context(_processes(options, next(iter(folders.values()))))
         for kind, folder in folders.items():
             rows = _compare(processes, folder, arguments.rounds, label=kind.name)
             print("", *_report.as_lines(_title(kind, folder), rows, peers=PEERS, shared=shared), sep="\n", flush=True)
@@ -117,11 +117,14 @@ def _title(kind: _pictures.Kind, folder: Path) -> str:
 
 
 @contextmanager
-def _processes(options: Options) -> Iterator[dict[str, Process]]:
+def _processes(options: Options, folder: Path) -> Iterator[dict[str, Process]]:
     with ExitStack() as stack:
-        # Whoever loads a model first converts it for OpenVINO, with torch in memory; later ones find it converted.
+        # Whoever loads a model first converts it for OpenVINO, with torch in memory, and measures what precision will
+        # do; later ones find all that done.
         _say("loading: phototag, for the first time")
-        Process("phototag", CONTENDERS["phototag"], options).close()
+        first = Process("phototag", CONTENDERS["phototag"], options)
+        first.prepare(folder)
+        first.close()
         processes = {}
         for name, maker in CONTENDERS.items():
             _say(f"loading: {name}")
