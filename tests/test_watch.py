@@ -275,6 +275,20 @@ class TestWhatHappensToPhotos:
         assert missing(watched.db) == set()
         assert watched.inferred == 6
 
+    def test_folder_that_comes_back_under_another_name_before_its_old_parent_is_renamed(
+        self, watched: Watched, library: Path, aside: Path, make_picture: MakePicture
+    ) -> None:
+        (library / "0").rename(library / "1" / "inner")
+        watched.converges()
+        (library / "1" / "inner").rename(aside / "inner")
+        watched.converges()
+        (aside / "inner").rename(library / "back")
+        watched.converges()
+        (library / "1").rename(library / "2")
+        watched.converges()
+        make_picture(library / "back" / "later.jpg")
+        watched.converges()
+
     def test_deleted_photo_is_marked_and_keeps_its_tag_until_it_is_back(
         self, watched: Watched, library: Path, aside: Path
     ) -> None:

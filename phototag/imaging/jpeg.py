@@ -13,6 +13,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -269,7 +270,7 @@ def _decode(data: bytes, header: _Header, scale: int, kernels: ModuleType, box: 
     if columns * rows * in_mcu * _FEWEST_BITS > 8 * len(data):
         return None  # before anything is made of the size that it claims
     areas = _areas(header, columns, rows, scale)
-    tables = _Tables(header, kernels)
+    tables = _Tables(header)
     numbered = list(enumerate(areas))
     blocks = [row for number, area in numbered for row in _blocks(area, number, tables.of(area, area.points == 1))]
     blocks.append([0] * 6)
@@ -288,7 +289,7 @@ def _decode(data: bytes, header: _Header, scale: int, kernels: ModuleType, box: 
         inside,
         np.array([*blocks, *means], np.uint64),
         np.array(factors, np.int64),
-        *tables.arrays(),
+        *tables.arrays(kernels),
         planes,
     )
     if end < 0 or not (_ends_here(data, end) if wanted_rows == rows else _ends_later(data, end)):
@@ -349,43 +350,53 @@ def _ends_later(data: bytes, position: int) -> bool:
     return False
 
 
-class _Tables:
-    """What the kernels look up, made once for all components that share it."""
+# Huffman codes of DC and of AC coefficients, and whether only the mean of a block is wanted.
+_TableKey = tuple[tuple[bytes, bytes], tuple[bytes, bytes], bool]
 
-    def __init__(self, header: _Header, kernels: ModuleType) -> None:
-        self._header = header
-        self._kernels = kernels
-        self._places: dict[tuple[int, int, bool], int] = {}
-        self._sets: list[list[NDArray[Any]]] = []
+
+class _Tables:
+    """Numbers the tables that the kernels look things up in; components with the same codes share them."""
+
+    def __init__(self, header: _Header) -> None:
+        self._codes = header.codes
+        self._keys: list[_TableKey] = []
 
     def of(self, area: _Area, only_mean: bool) -> int:
-        """The number of the tables for a component, of whose blocks only the mean may be wanted.
+        """The number of the tables for a component, of whose blocks only the mean may be wanted."""
+        key = (self._codes[area.component.dc], self._codes[area.component.ac], only_mean)
+        if key not in self._keys:
+            self._keys.append(key)
+        return self._keys.index(key)
+
+    def arrays(self, kernels: ModuleType) -> list[NDArray[Any]]:
+        """All tables in the order that `decode_scan` wants them, each kind one after another.
 
         Raises:
             _UnsupportedError: they are no Huffman codes.
         """
-        key = (area.component.dc, area.component.ac, only_mean)
-        if key not in self._places:
-            self._places[key] = len(self._sets)
-            self._sets.append(self._made(*key))
-        return self._places[key]
+        return _filled(kernels, tuple(self._keys))
 
-    def _made(self, dc: int, ac: int, only_mean: bool) -> list[NDArray[Any]]:
-        size = 1 << self._kernels.WINDOW
-        start, steps = np.empty(size, np.uint32), np.empty(size, np.uint32)
-        skip, dc_codes, ac_codes = np.empty(size, np.uint16), np.empty(65536, np.uint16), np.empty(65536, np.uint16)
-        for number, codes in ((dc, dc_codes), (ac, ac_codes)):
-            counts, symbols = (np.frombuffer(part, np.uint8) for part in self._header.codes[number])
-            if not self._kernels.fill_codes(counts, symbols, codes):
-                raise _UnsupportedError("not Huffman codes")
-        self._kernels.fill_skip(ac_codes, skip)
-        self._kernels.fill_steps(ac_codes, steps)
-        self._kernels.fill_start(dc_codes, skip, only_mean, start)
-        return [start, steps, skip, dc_codes, ac_codes]
 
-    def arrays(self) -> list[NDArray[Any]]:
-        """All tables in the order that `decode_scan` wants them, each kind one after another."""
-        return [np.concatenate(kind) for kind in zip(*self._sets, strict=True)]
+@lru_cache(maxsize=8)  # a camera writes the same codes into every photo; 1.4 MB for four
+def _filled(kernels: ModuleType, keys: tuple[_TableKey, ...]) -> list[NDArray[Any]]:
+    sets = [_filled_set(kernels, *key) for key in keys]
+    return [np.concatenate(kind) for kind in zip(*sets, strict=True)]
+
+
+def _filled_set(
+    kernels: ModuleType, dc: tuple[bytes, bytes], ac: tuple[bytes, bytes], only_mean: bool
+) -> list[NDArray[Any]]:
+    size = 1 << kernels.WINDOW
+    start, steps = np.empty(size, np.uint32), np.empty(size, np.uint32)
+    skip, dc_codes, ac_codes = np.empty(size, np.uint16), np.empty(65536, np.uint16), np.empty(65536, np.uint16)
+    for number, codes in ((dc, dc_codes), (ac, ac_codes)):
+        counts, symbols = (np.frombuffer(part, np.uint8) for part in number)
+        if not kernels.fill_codes(counts, symbols, codes):
+            raise _UnsupportedError("not Huffman codes")
+    kernels.fill_skip(ac_codes, skip)
+    kernels.fill_steps(ac_codes, steps)
+    kernels.fill_start(dc_codes, skip, only_mean, start)
+    return [start, steps, skip, dc_codes, ac_codes]
 
 
 _lock = threading.Lock()

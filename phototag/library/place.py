@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEvent
+from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
 from phototag.imaging.formats import is_picture
 from phototag.library.hints import Inbox
@@ -69,7 +69,7 @@ class Place:
         self._observer: FolderObserver | None = None
         self._seen: _Seen | None = None
         self._was_mount_point = False
-        self._has_new_folders = False
+        self._has_new_folders = self._has_moved_out = self._may_be_back = False
         self._count_at = self._renewed_at = float("-inf")
         self._cannot_watch = False
         self._retry_at: float | None = None
@@ -166,7 +166,7 @@ class Place:
 
     def _watch(self, folder: Path) -> None:
         """Watch all of the folder for events; if that cannot be had, say why, and poll."""
-        self.overflowed = self._has_new_folders = False
+        self.overflowed = self._has_new_folders = self._has_moved_out = self._may_be_back = False
         try:
             self._observe(folder)
             if self._is_short(folder):
@@ -207,6 +207,12 @@ class Place:
                 + _raise_limit("max_queued_events", have, 4 * have),
                 once="max_queued_events",
             )
+        elif self._may_be_back and self._seen is not None:
+            # watchdog also knows a folder that was moved out by its name of before, and once it is back under another
+            # tells of it under the wrong one, as soon as a folder above the old name is renamed.
+            self.close()
+            self._watch(self._seen.folder)
+            self._inbox.lost(self.roots)
         elif self._has_new_folders and now >= self._count_at:
             self._has_new_folders = False
             # Counting costs a walk through everything, asking for one watch more costs nothing.
@@ -290,6 +296,9 @@ class Place:
         source, target = self._named(event.src_path), self._named(event.dest_path)
         if event.is_directory and not self._files:
             self._has_new_folders = True
+            if isinstance(event, DirMovedEvent):
+                self._may_be_back |= self._has_moved_out and not event.src_path
+                self._has_moved_out |= not event.dest_path
             for folder in (source, target):
                 if folder is not None:
                     self._inbox.folder(self.name, folder)

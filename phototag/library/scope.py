@@ -15,6 +15,7 @@ from phototag.records import Photo
 from phototag.store import KnownPhoto, Store
 
 _NOTHING = Exclusion()
+_MANY_FILES = 1000
 
 
 class Scope(Protocol):
@@ -32,6 +33,10 @@ class Scope(Protocol):
 
     def count(self) -> int:
         """About how many pictures are there, for a progress bar."""
+        ...
+
+    def is_large(self) -> bool:
+        """Whether there may be so many pictures that it pays to prepare for them."""
         ...
 
 
@@ -53,6 +58,10 @@ class Roots:
     def count(self) -> int:
         """See `Scope`."""
         return count(self.roots, exclude=self._exclude)
+
+    def is_large(self) -> bool:
+        """See `Scope`."""
+        return True
 
 
 class Places:
@@ -100,6 +109,10 @@ class Places:
     def count(self) -> int:
         """See `Scope`."""
         return len(self._files) + count(self._folders, exclude=self._exclude)
+
+    def is_large(self) -> bool:
+        """See `Scope`. Folders that were moved or made can hold anything; they are rare."""
+        return bool(self._folders) or len(self._files) > _MANY_FILES
 
     def _root(self, path: Path) -> Path | None:
         return next((root for root in self.roots if path.is_relative_to(root)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from phototag.errors import LockedError, StoreError
 from phototag.store.location import Location
 
 BUSY_TIMEOUT_SECONDS = 30.0
+_LEAST_FREE_BYTES = 1 << 20
 # Set on a connection that writes: its transactions take SQLite's write lock when they begin. A transaction
 # that reads first and writes later fails at once with SQLITE_BUSY_SNAPSHOT, whatever the timeout.
 WRITES = "phototag_writes"
@@ -166,6 +168,8 @@ def translate(error: SQLAlchemyError | sqlite3.Error, location: Location) -> Sto
     password = location.url.password if location.url is not None else None
     if password:
         reason = reason.replace(str(password), "***")
+    if "disk i/o error" in reason.lower() and _is_full(location):
+        reason = "the disk is full"  # SQLite says so of some files only
     for sign, text in _SIGNS:
         if sign in reason.lower():
             if sign == "unable to open":
@@ -177,6 +181,13 @@ def translate(error: SQLAlchemyError | sqlite3.Error, location: Location) -> Sto
     if isinstance(error, DBAPIError) and location.url is not None:
         return StoreError(f"{where}: {reason}; check that the server runs and that the URL is right")
     return StoreError(f"{where}: {reason}")
+
+
+def _is_full(location: Location) -> bool:
+    try:
+        return location.path is not None and shutil.disk_usage(location.path.parent).free < _LEAST_FREE_BYTES
+    except OSError:
+        return False
 
 
 _SIGNS = (

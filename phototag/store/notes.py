@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +25,8 @@ def write(location: Location, name: str, value: Any) -> None:
     path = location.note_path(name)
     if path is None:
         return
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    # Whoever writes holds a lock, so one name will do, and a kill in between leaves one file at most.
+    partial = path.with_name(f"{path.name}.partial")
     try:
         # Paths may hold lone surrogates, which ASCII escapes keep.
         partial.write_text(json.dumps(value), encoding="ascii")
