@@ -48,7 +48,7 @@ KINDS = (
     Kind("64px", ((64, 64),), grain=4.0, quality=90, photos=96),
     Kind("500px", ((500, 375),), grain=10.0, quality=90, photos=96),
     Kind("12mp", ((4000, 3000),), grain=10.0, quality=90, photos=64),
-    Kind("24mp", ((6000, 4000),), grain=10.0, quality=90, photos=32),
+    Kind("24mp", ((6000, 4000),), grain=10.0, quality=90, photos=64),
     Kind("png", ((500, 375), (1600, 1200)), grain=4.0, quality=None, photos=64),
 )
 

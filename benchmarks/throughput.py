@@ -70,7 +70,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [kind.name for kind in _pictures.KINDS]
     parser.add_argument("--kinds", nargs="+", choices=names, default=names, help="the pictures to compare on")
-    parser.add_argument("--photos", type=_positive, metavar="N", help="pictures of each kind [32 to 96]")
+    parser.add_argument("--photos", type=_positive, metavar="N", help="pictures of each kind [64 or 96]")
     parser.add_argument("--rounds", type=_positive, default=3, metavar="N", help="passes of each contender [3]")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="keep the pictures here, use those already there")
     parser.add_argument("--model", help="a trained model's file or name [the built-in model]")

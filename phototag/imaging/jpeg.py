@@ -24,6 +24,8 @@ from PIL import Image
 from phototag.settings import cache_folder
 
 SCALES = (4, 8)
+# At this scale a sample is the mean of a block.
+MEANS = 8
 
 _SOF0, _SOF1, _DHT, _SOI, _EOI, _SOS, _DQT, _DRI = 0xC0, 0xC1, 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD
 _RST0, _RST7 = 0xD0, 0xD7
