@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zlib
@@ -23,6 +24,9 @@ from phototag.decision import Thresholds
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.learning.checkpoint import ModelHeader, write_tensors
 from phototag.taxonomy import Taxonomy
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 TINY_BACKBONE = "test_efficientnet"

@@ -415,7 +415,8 @@ def test_damaged_cache_is_made_again(tiny_model: Path, suffix: str, share: float
     file.unlink()  # the runtime above still maps the old one
     file.write_bytes(whole[: int(len(whole) * share)])
     np.testing.assert_allclose(Runtime(model, target=OPENVINO)(images).subclass, first.subclass, atol=1e-4)
-    assert file.stat().st_size == len(whole)
+    # OpenVINO counts the networks of a process in their names.
+    assert file.stat().st_size == pytest.approx(len(whole), abs=8)
 
 
 @needs_openvino

@@ -713,7 +713,7 @@ class TestDatabaseThatCannotBeWritten:
             stranger.execute("ROLLBACK")
         assert len(watched.converges()) == 9
         assert missing(watched.db) == {"0.jpg"}
-        assert len(watched.told("can be written again")) == 1
+        watched.until(lambda: len(watched.told("can be written again")) == 1)
 
     @on_linux
     def test_full_disk_is_said_once_and_all_is_made_good_when_there_is_room(
