@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +107,8 @@ class OpenVinoEngine:
         self._widths = [int(output.get_partial_shape()[1].get_length()) for output in compiled.outputs]
         self._queue = openvino.AsyncInferQueue(compiled)
         self._queue.set_callback(_take)
+        # A thread of OpenVINO's that is still calling back when Python ends would abort the process.
+        weakref.finalize(self, _settle, self._queue)
 
     def start(self, pictures: Pictures) -> _Requests:
         """See `Engine`. Returns when the last picture has begun."""
@@ -145,6 +149,11 @@ class _Requests:
             # Requests that fail call nobody back; this raises what went wrong.
             self._queue.wait_all()
         return self.outputs
+
+
+def _settle(queue: Any) -> None:
+    with suppress(RuntimeError):  # of a request that failed; whoever wanted its result was told
+        queue.wait_all()
 
 
 def _take(request: Any, userdata: tuple[_Requests, int]) -> None:
