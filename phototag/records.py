@@ -28,6 +28,14 @@ class Source(StrEnum):
     HUMAN = "human"
 
 
+class NovelTier(StrEnum):
+    """At which level a photo is like nothing the model knows."""
+
+    ANY = "any"
+    SUPERCLASS = "superclass"  # not even the superclass is known
+    SUBCLASS = "subclass"  # the superclass is, the subclass is not
+
+
 class PhotoState(StrEnum):
     """What is known of a photo file."""
 

@@ -358,12 +358,12 @@ class TestInt8:
         assert capfd.readouterr().out == ""
 
         # Half of what was kept is damaged: it is asked for photos again, and does not fail for want of them.
-        file = cache_path(f"{model.hash[:32]}-int8").with_suffix(".bin")
+        file = cache_path(f"{model.weights_hash[:32]}-int8").with_suffix(".bin")
         whole = file.read_bytes()
         file.unlink()
         assert chooser(model, Precision.INT8).needs_sample
         file.write_bytes(whole[: len(whole) // 2])
-        assert read_cached(f"{model.hash[:32]}-int8") is None
+        assert read_cached(f"{model.weights_hash[:32]}-int8") is None
         assert chooser(model, Precision.INT8).needs_sample
         chooser(model, Precision.INT8).open(sample(LEAST_PHOTOS))
         assert not chooser(model, Precision.INT8).needs_sample

@@ -18,8 +18,9 @@ from conftest import RunCommand, RunProcess
 
 from phototag.cli.formats import COLUMNS, OutputFormat, as_row, table
 from phototag.cli.query import SORT_KEYS, TABLE_LIMIT
-from phototag.records import Failure, FailureKind, Photo, PhotoState, Rank, Source, Tag, TaggedPhoto
-from phototag.store import SortKey, Store, StoredTag
+from phototag.errors import UsageError
+from phototag.records import Failure, FailureKind, NovelTier, Photo, PhotoState, Rank, Source, Tag, TaggedPhoto
+from phototag.store import Query, SortKey, Store, StoredTag
 from phototag.taxonomy import Taxonomy
 from phototag.text import display_width
 
@@ -98,6 +99,12 @@ class TestFilters:
             ("--superclass bird --subclass beagle", set()),
             ("--novel", {"bird", "strange"}),
             ("--novel --superclass bird", {"bird"}),
+            ("--novel any", {"bird", "strange"}),
+            ("--novel superclass", {"strange"}),
+            ("--novel=superclass", {"strange"}),
+            ("--novel subclass", {"bird"}),
+            ("--novel subclass --superclass dog", set()),
+            ("--sort=-novelty --novel", {"bird", "strange"}),
             ("--min-score 0.8", {"rooster", "bird", "gone", "dog", "human"}),
             ("--min-score 0", ALL - {"cut"}),
             ("--min-score 1", {"human"}),
@@ -138,6 +145,23 @@ class TestFilters:
         for path in ("..", "../x.jpg", "./../../a", "../b/.."):
             assert run_phototag("query", "--under", path, "--count").stdout == "1\n", path
         assert run_phototag("query", "--under", ".", "--count").stdout == "0\n"
+
+    @pytest.mark.parametrize(("value", "number"), [("true", 2), ("false", 9), ("'superclass'", 1), ("'any'", 2)])
+    def test_the_configuration_file_may_switch_novel_on_and_off(
+        self, run_phototag: RunCommand, home: Path, monkeypatch: pytest.MonkeyPatch, value: str, number: int
+    ) -> None:
+        config = home / "config.toml"
+        config.write_text(f"[query]\nnovel = {value}\n", encoding="utf-8")
+        monkeypatch.setenv("PHOTOTAG_CONFIG", str(config))
+        assert run_phototag("query", "--count").stdout == f"{number}\n"
+
+    def test_an_unknown_tier_of_novelty_is_refused(self, run_phototag: RunCommand) -> None:
+        result = run_phototag("query", "--novel", "species")
+        assert result.exit_code == 2
+        assert "superclass" in result.stderr
+        with pytest.raises(UsageError, match="novel must be"):
+            Query(novel="species")  # type: ignore[arg-type]
+        assert Query(novel="subclass").novel is NovelTier.SUBCLASS  # type: ignore[arg-type]
 
     def test_a_model_is_found_by_the_start_of_its_hash(self, run_phototag: RunCommand) -> None:
         digits = hashlib.sha256(b"second").hexdigest()

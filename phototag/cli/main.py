@@ -18,6 +18,7 @@ from phototag.cli.doctor import doctor
 from phototag.cli.evaluate import evaluate
 from phototag.cli.model import model
 from phototag.cli.query import query
+from phototag.cli.retag import retag
 from phototag.cli.tag import tag
 from phototag.cli.train import train
 from phototag.cli.watch import status, watch
@@ -135,7 +136,7 @@ def cli(ctx: click.Context) -> None:
     _load_defaults(ctx)
 
 
-for _command in (train, evaluate, tag, watch, status, query, audit, model, db, doctor):
+for _command in (train, evaluate, tag, retag, watch, status, query, audit, model, db, doctor):
     cli.add_command(_command)
 
 

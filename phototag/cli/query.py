@@ -5,22 +5,42 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from phototag.cli.formats import OutputFormat, write_rows
 from phototag.cli.options import EnumChoice, db_option
-from phototag.records import PhotoState, Source
+from phototag.records import NovelTier, PhotoState, Source
 
 TABLE_LIMIT = 50
 # The store's sort keys, named here so that the help needs no database library; a test compares them.
 SORT_KEYS = ("path", "tagged", "superclass_score", "subclass_score", "novelty")
 
 
+class _NovelChoice(EnumChoice[NovelTier]):
+    """A tier, or what switches a flag on and off in a configuration file or variable: `novel = true`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        switch = str(value).lower()
+        if switch in ("true", "1", "yes", "on"):
+            return NovelTier.ANY
+        if switch in ("false", "0", "no", "off"):
+            return None
+        return super().convert(value, param, ctx)
+
+
 @click.command()
 @click.option("--superclass", metavar="S", help="Photos of this superclass.")
 @click.option("--subclass", metavar="S", help="Photos of this subclass, as in rooster or bird/rooster.")
-@click.option("--novel", is_flag=True, help="Photos whose subclass is unknown to the model.")
+@click.option(
+    "--novel",
+    type=_NovelChoice(list(NovelTier)),
+    is_flag=False,
+    flag_value=NovelTier.ANY.value,
+    help="Photos like nothing the model knows. superclass: they have no superclass; subclass: a superclass, but no "
+    "subclass; any, or --novel alone: both.",
+)
 @click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="At least this score, 0 to 1.")
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option("--source", type=EnumChoice(list(Source)), help="Who gave the tag.")
@@ -51,7 +71,7 @@ SORT_KEYS = ("path", "tagged", "superclass_score", "subclass_score", "novelty")
 def query(
     superclass: str | None,
     subclass: str | None,
-    novel: bool,
+    novel: NovelTier | None,
     min_score: float | None,
     under: Path | None,
     source: Source | None,
@@ -78,7 +98,7 @@ def query(
     wanted = Query(
         superclass=superclass,
         subclass=subclass,
-        novel=novel,
+        novel=novel or False,
         min_score=min_score,
         under=Path(os.path.abspath(under)) if under is not None else None,  # noqa: PTH100  # folds ".."
         source=source,

@@ -62,6 +62,7 @@ class Pass:
         runner: The tagger.
         store: The database; opened for writing unless `writes` is false.
         model_id: The model's id there; None if it is not known there.
+        scored_by: The id of a model there with the same weights, whose stored scores will do; None is `model_id`.
         force: Run the network on every photo.
         writes: False for a dry run.
         progress: What a progress bar calls the pass; None shows none.
@@ -76,6 +77,7 @@ class Pass:
         store: Store,
         model_id: int | None,
         *,
+        scored_by: int | None = None,
         force: bool = False,
         writes: bool = True,
         progress: str | None = None,
@@ -84,6 +86,7 @@ class Pass:
         on_batch: Callable[[Batch], None] | None = None,
     ) -> None:
         self._runner, self._store, self._model_id = runner, store, model_id
+        self._scored_by = model_id if scored_by is None else scored_by
         self._force, self._writes, self._on_batch = force, writes, on_batch
         self._stop, self._hold = stop, hold
         self._progress = progress
@@ -161,7 +164,7 @@ class Pass:
         A look-up costs a millisecond, a tenth of the network's time. For many photos it pays to read all hashes once,
         and not to ask about contents that are not among them.
         """
-        model_id = self._model_id
+        model_id = self._scored_by
         if model_id is None or self._force:
             return None
         if not large:

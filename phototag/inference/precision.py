@@ -145,7 +145,7 @@ class PrecisionChooser:
 
     @property
     def _int8_key(self) -> str:
-        return f"{self._model.hash[:32]}-int8"
+        return f"{self._model.weights_hash[:32]}-int8"
 
     def _open_int8(self, sample: Sequence[NDArray[np.uint8]]) -> Runtime:
         preprocessing = self._model.header.preprocessing
@@ -157,7 +157,7 @@ class PrecisionChooser:
                     f"int8 is calibrated on the photos to be tagged and needs {LEAST_PHOTOS} that can be read; "
                     "here are fewer; use --runtime-precision auto"
                 )
-            return quantise(converted(network_of(self._model), preprocessing, self._model.hash[:32]), sample)
+            return quantise(converted(network_of(self._model), preprocessing, self._model.weights_hash[:32]), sample)
 
         engine = OpenVinoEngine(
             cached(self._int8_key, make),
@@ -177,7 +177,9 @@ class PrecisionChooser:
     # -- what was measured before
 
     def _file(self, precision: Precision) -> Path:
-        described = f"{self._model.hash} {self._target.runtime} {_processor(self._target)} {precision} {__version__}"
+        described = (
+            f"{self._model.weights_hash} {self._target.runtime} {_processor(self._target)} {precision} {__version__}"
+        )
         return settings.cache_folder() / "agreement" / f"{hashlib.sha256(described.encode()).hexdigest()[:32]}.json"
 
     def _measured(self, precision: Precision) -> Agreement | None:

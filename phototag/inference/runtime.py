@@ -153,7 +153,7 @@ class Runtime:
             network_of(model),
             model.header.preprocessing,
             target=target,
-            key=model.hash,
+            key=model.weights_hash,
             batch_size=batch_size,
             precision=precision,
             threads=threads,

@@ -191,11 +191,12 @@ class Tagger:
         """
         scope = Roots(resolve_roots(paths), Exclusion(exclude))
 
-        def whole(model_id: int | None) -> TagReport:
+        def whole(model_id: int | None, scored_by: int | None = None) -> TagReport:
             return Pass(
                 self,
                 store,
                 model_id,
+                scored_by=scored_by,
                 force=force,
                 writes=not dry_run,
                 progress="tagging",
@@ -204,7 +205,8 @@ class Tagger:
             ).over(scope)
 
         if dry_run:
-            return whole({model.hash: model.id for model in store.models()}.get(self.model.hash))
+            same_file = store.find_model(hash=self.model.hash)
+            return whole(same_file, store.find_model(hash=self.model.hash, weights_hash=self.model.weights_hash))
         with store.tagging("phototag tag"), store.writing("phototag tag"):
             model_id = self.register(store)
             run_id = self.begin_run(store, "tag", model_id)
@@ -220,6 +222,7 @@ class Tagger:
             backbone=self.header.backbone,
             taxonomy=self.header.taxonomy,
             metrics=self.header.metrics,
+            weights_hash=self.model.weights_hash,
         )
 
     def begin_run(self, store: Store, kind: str, model_id: int) -> int:

@@ -184,3 +184,31 @@ def file_hash(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def weights_hash(path: Path, header: ModelHeader) -> str:
+    """SHA-256, in hex, of all that a model's scores depend on: its tensors, and what of its header shapes scores.
+
+    Thresholds, metrics and the training record are no part of it, nor is the order of the tensors in the file.
+
+    Raises:
+        ModelError: the file cannot be read, or is damaged.
+    """
+    described = header.to_json()
+    parts = {key: described[key] for key in ("backbone", "taxonomy", "preprocessing", "superclass_head")}
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    read_json_header(path)  # proves that the lengths below are sound
+    try:
+        with path.open("rb") as file:
+            length = struct.unpack("<Q", file.read(8))[0]
+            table = json.loads(file.read(length))
+            for name in sorted(table.keys() - {"__metadata__"}):
+                start, end = table[name]["data_offsets"]
+                digest.update(json.dumps([name, table[name]["dtype"], table[name]["shape"]]).encode())
+                file.seek(8 + length + start)
+                digest.update(file.read(end - start))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: the model file is damaged: {error}") from error
+    return digest.hexdigest()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from phototag import settings
 from phototag.errors import ModelError, UsageError
 from phototag.learning import builtin
-from phototag.learning.checkpoint import SUFFIX, ModelHeader, file_hash, read_header, read_tensors
+from phototag.learning.checkpoint import SUFFIX, ModelHeader, file_hash, read_header, read_tensors, weights_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,11 @@ class Model:
     def hash(self) -> str:
         """SHA-256 of the model file, in hex; it names the model in databases."""
         return builtin.builtin_hash() if self.path is None else file_hash(self.path)
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """SHA-256 of all that its scores depend on, in hex: unlike `hash` it stays when only thresholds change."""
+        return builtin.builtin_hash() if self.path is None else weights_hash(self.path, self.header)
 
     def tensors(self) -> Mapping[str, NDArray[np.float32]]:
         """The network's tensors; ModelError if the file is damaged."""

@@ -7,6 +7,7 @@ from phototag.store.health import CheckReport, Info, ModelInfo, RunInfo, backup,
 from phototag.store.photos import KnownPhoto
 from phototag.store.query import Query, SortKey
 from phototag.store.schema import HEAD, UpgradeReport, upgrade
+from phototag.store.scored import ScoredTag
 from phototag.store.store import Store
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Query",
     "RunInfo",
     "ScoredContent",
+    "ScoredTag",
     "SortKey",
     "Store",
     "StoredTag",

@@ -43,13 +43,15 @@ def save(
     connection: Connection,
     *,
     model_id: int,
+    scores_id: int,
     tagged: Sequence[StoredTag],
     failures: Sequence[Failure],
     now: datetime,
 ) -> None:
     """Save a batch: photos, predictions and tags of `tagged`, states and errors of `failures`.
 
-    A path that comes twice counts once: the last time, and as tagged rather than failed.
+    A path that comes twice counts once: the last time, and as tagged rather than failed. `scores_id` is the model under
+    which this model's scores are stored.
     """
     done = {path_key(item.photo.path): item for item in tagged}
     failed = {path_key(item.photo.path): item for item in failures}
@@ -62,7 +64,7 @@ def save(
 
     after = _rows_of(connection, list(values))
     ids = {path: int(row.id) for path, row in after.items()}
-    _replace_predictions(connection, model_id, {ids[path]: item for path, item in done.items()}, now)
+    _replace_predictions(connection, scores_id, {ids[path]: item for path, item in done.items()}, now)
 
     outdated = [ids[path] for path, item in failed.items() if path in before and _content_changed(item, before[path])]
     _drop_model_tags(connection, [*outdated, *(ids[path] for path in done)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from phototag.errors import UsageError
-from phototag.records import PhotoState, Rank, Source, TaggedPhoto
+from phototag.records import NovelTier, PhotoState, Rank, Source, TaggedPhoto
 from phototag.store.photos import path_ranges
 from phototag.store.tables import models, photos, predictions, tags
 
@@ -45,10 +45,10 @@ _COLUMN_OF: dict[SortKey, ColumnElement[Any]] = {
 class Query:
     """Which photos are wanted; what is None, False or absent asks for nothing.
 
-    `subclass` may be written in full, "bird/rooster". `novel`: only tagged photos whose rank is not subclass.
-    `min_score` is compared with the score of the tag's own rank (of the best superclass where the rank is
-    none). `model` is a name, or at least 8 digits that a model's hash begins with. `since`: tagged then or
-    later. Rows without the value sorted by come last, and equal rows are sorted by path.
+    `subclass` may be written in full, "bird/rooster". `novel`: only tagged photos whose rank is not subclass,
+    or of one tier of these. `min_score` is compared with the score of the tag's own rank (of the best superclass
+    where the rank is none). `model` is a name, or at least 8 digits that a model's hash begins with. `since`:
+    tagged then or later. Rows without the value sorted by come last, and equal rows are sorted by path.
 
     Raises:
         UsageError: a number is out of range, or `since` has no time zone.
@@ -56,7 +56,7 @@ class Query:
 
     superclass: str | None = None
     subclass: str | None = None
-    novel: bool = False
+    novel: NovelTier | bool = False
     min_score: float | None = None
     under: Path | None = None
     source: Source | None = None
@@ -74,6 +74,10 @@ class Query:
             if given is not None and given not in list(choices):
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, not {given!r}")
             object.__setattr__(self, name, choices(given) if given is not None else None)
+        if isinstance(self.novel, str):
+            if self.novel not in list(NovelTier):
+                raise UsageError(f"novel must be True, False or one of {', '.join(NovelTier)}, not {self.novel!r}")
+            object.__setattr__(self, "novel", NovelTier(self.novel))
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise UsageError(f"a score lies between 0 and 1, not {self.min_score}")
         if self.limit is not None and self.limit < 0:
@@ -89,12 +93,17 @@ def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
         yield _from_row(row)
 
 
-def find_scores(connection: Connection, under: Path) -> Iterator[tuple[bytes, int, bytes]]:
-    """Path bytes, model id and packed scores behind each tag that a model gave to a photo at or under a path."""
+def find_scores(connection: Connection, under: Path, keepers: Mapping[int, int]) -> Iterator[tuple[bytes, int, bytes]]:
+    """Path bytes, model id and packed scores behind each tag that a model gave to a photo at or under a path.
+
+    `keepers` says under which model another's scores are stored.
+    """
+    elsewhere = {model: keeper for model, keeper in keepers.items() if model != keeper}
+    model = case(elsewhere, value=tags.c.model_id, else_=tags.c.model_id) if elsewhere else tags.c.model_id
     statement = (
-        select(photos.c.path_bytes, predictions.c.model_id, predictions.c.scores)
+        select(photos.c.path_bytes, tags.c.model_id, predictions.c.scores)
         .join(tags, tags.c.photo_id == photos.c.id)
-        .join(predictions, (predictions.c.photo_id == photos.c.id) & (predictions.c.model_id == tags.c.model_id))
+        .join(predictions, (predictions.c.photo_id == photos.c.id) & (predictions.c.model_id == model))
         .where(*_conditions(Query(under=under)))
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
@@ -150,7 +159,11 @@ def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
         if slash:
             yield tags.c.superclass == parent
         yield tags.c.subclass == (name if slash else subclass)
-    if query.novel:
+    if query.novel is NovelTier.SUPERCLASS:
+        yield tags.c.rank == Rank.NONE.value
+    elif query.novel is NovelTier.SUBCLASS:
+        yield tags.c.rank == Rank.SUPERCLASS.value
+    elif query.novel:
         yield tags.c.rank != Rank.SUBCLASS.value
     if query.min_score is not None:
         score = case((tags.c.rank == Rank.SUBCLASS.value, tags.c.subclass_score), else_=tags.c.superclass_score)

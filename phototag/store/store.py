@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from phototag._version import __version__
 from phototag.errors import StoreError, UsageError
 from phototag.records import Failure, Photo, Rank, Source, Tag, TaggedPhoto
-from phototag.store import batch, health, notes
+from phototag.store import batch, health, notes, registration
 from phototag.store import photos as photo_rows
 from phototag.store import query as queries
 from phototag.store.batch import StoredTag
@@ -35,7 +35,8 @@ from phototag.store.photos import KnownPhoto, clean_text
 from phototag.store.query import Query
 from phototag.store.schema import create as create_tables
 from phototag.store.schema import migrate, missing, require_current, revision
-from phototag.store.tables import models, photos, runs, tags
+from phototag.store.scored import ScoredTag, scored_page
+from phototag.store.tables import photos, runs, tags
 from phototag.taxonomy import Taxonomy, check_name
 
 
@@ -56,6 +57,7 @@ class Store:
         self._writer: Connection | None = None
         self._pid = os.getpid()
         self._closed = False
+        self._keepers: dict[int, int] = {}
 
     # ---- opening and closing
 
@@ -268,7 +270,7 @@ class Store:
             StoreError: the database cannot be read.
         """
         with self._read() as connection:
-            return batch.predictions_for(connection, model_id, content_hashes)
+            return batch.predictions_for(connection, self._keeper(connection, model_id), content_hashes)
 
     def scored_content(self, model_id: int, content_hash: bytes) -> batch.ScoredContent | None:
         """What the model said of that content before, under whatever name.
@@ -277,7 +279,7 @@ class Store:
             StoreError: the database cannot be read.
         """
         with self._read() as connection:
-            return batch.scored_content(connection, model_id, content_hash)
+            return batch.scored_content(connection, self._keeper(connection, model_id), content_hash)
 
     def scored_hashes(self, model_id: int) -> Iterator[bytes]:
         """The hashes of all contents that the model scored, streamed.
@@ -286,7 +288,7 @@ class Store:
             StoreError: the database cannot be read.
         """
         with self._read() as connection:
-            yield from batch.scored_hashes(connection, model_id)
+            yield from batch.scored_hashes(connection, self._keeper(connection, model_id))
 
     def query(self, query: Query) -> Iterator[TaggedPhoto]:
         """The photos that `query` asks for, streamed.
@@ -310,7 +312,42 @@ class Store:
             StoreError: the database cannot be read.
         """
         with self._read() as connection:
-            return list(queries.find_scores(connection, under))
+            return list(queries.find_scores(connection, under, registration.score_keepers(connection)))
+
+    def scored_tags(self, model_id: int | None, *, under: Path | None = None) -> Iterator[list[ScoredTag]]:
+        """Pages of all tags that a model gave, each with what the model `model_id` said of that content, if stored.
+
+        In the order of photo ids, each page read in a transaction of its own. With None there are no scores.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        after = -1
+        while True:
+            with self._read() as connection:
+                keeper = None if model_id is None else self._keeper(connection, model_id)
+                page = scored_page(connection, keeper=keeper, after=after, under=under)
+            if page:
+                yield page
+            if len(page) < photo_rows.PAGE_ROWS:
+                return
+            after = page[-1].photo_id
+
+    def find_model(self, *, hash: str, weights_hash: str | None = None) -> int | None:  # noqa: A002
+        """The id of the model with that file, else of one with the same weights, None if neither is registered.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return registration.find(connection, file_hash=hash, weights_hash=weights_hash)
+
+    def _keeper(self, connection: Connection, model_id: int) -> int:
+        """The model under which that model's scores are stored; asked for with every batch, so looked up once."""
+        if model_id not in self._keepers:
+            with untrusted_rows(self._location):
+                self._keepers = registration.score_keepers(connection)
+        return self._keepers.get(model_id, model_id)
 
     def count(self, query: Query) -> int:
         """How many photos `query` asks for, whatever its limit.
@@ -340,22 +377,24 @@ class Store:
         backbone: str,
         taxonomy: Taxonomy,
         metrics: Mapping[str, Any],
+        weights_hash: str | None = None,
     ) -> int:
-        """The id of the model whose file has this SHA-256 (hex); made if new, given the new name if known."""
-        with self._write() as connection:
-            known = connection.execute(select(models.c.id).where(models.c.hash == hash)).scalar_one_or_none()
-            if known is not None:
-                connection.execute(update(models).where(models.c.id == known).values(name=clean_text(name)))
-                return int(known)
-            values = {
-                "hash": hash,
-                "name": clean_text(name),
-                "backbone": backbone,
-                "taxonomy": taxonomy.to_json(),
-                "metrics": dict(metrics),
-                "created_at": _now(),
-            }
-            return _inserted_id(connection, models, values)
+        """The id of the model whose file has this SHA-256 (hex); made if new, given the new name if known.
+
+        Models of the same `weights_hash` share their stored scores: in what scores depend on their files are alike.
+        """
+        with self._write() as connection, untrusted_rows(self._location):
+            self._keepers = {}
+            return registration.register(
+                connection,
+                file_hash=hash,
+                weights_hash=weights_hash,
+                name=name,
+                backbone=backbone,
+                taxonomy=taxonomy,
+                metrics=metrics,
+                now=_now(),
+            )
 
     def begin_run(self, kind: str, *, model_id: int | None, device: str | None, runtime: str | None) -> int:
         """Note that a run starts; returns its id for `finish_run`."""
@@ -368,7 +407,7 @@ class Store:
             "version": __version__,
         }
         with self._write() as connection:
-            return _inserted_id(connection, runs, values)
+            return registration.inserted_id(connection, runs, values)
 
     def finish_run(self, run_id: int, counts: Mapping[str, int], error: str | None = None) -> None:
         """Note that a run is over, what it counted, and what stopped it early."""
@@ -388,7 +427,8 @@ class Store:
         its model tag goes only then.
         """
         with self._write() as connection:
-            batch.save(connection, model_id=model_id, tagged=tagged, failures=failures, now=_now())
+            scores_id = self._keeper(connection, model_id)
+            batch.save(connection, model_id=model_id, scores_id=scores_id, tagged=tagged, failures=failures, now=_now())
 
     def save_tags(self, *, model_id: int, tags: Sequence[tuple[int, Tag]]) -> None:
         """Set tags that were decided anew from stored scores, by photo id, in one transaction.
@@ -457,13 +497,6 @@ def _human_values(superclass: str | None, subclass: str | None) -> dict[str, Any
         "model_id": None,
         "tagged_at": _now(),
     }
-
-
-def _inserted_id(connection: Connection, table: Any, values: Mapping[str, Any]) -> int:
-    key = connection.execute(insert(table).values(values)).inserted_primary_key
-    if key is None:
-        raise StoreError(f"the database gave no id to a new row of {table.name}")
-    return int(key[0])
 
 
 def _now() -> datetime:

@@ -108,7 +108,10 @@ class ModelRow(Base):
 
 
 class PredictionRow(Base):
-    """What one model said of one photo's content. Only `phototag.decision` packs and reads `scores`."""
+    """What one model said of one photo's content. Only `phototag.decision` packs and reads `scores`.
+
+    `model_id` is the oldest of all models with the same weights: files that differ only in thresholds share scores.
+    """
 
     __tablename__ = "predictions"
     __table_args__ = (Index(None, "model_id", "content_hash"),)

@@ -1,0 +1,177 @@
+"""`phototag retag`."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phototag.cli.options import db_option, model_option
+from phototag.cli.tag import terminated_as_interrupted
+from phototag.text import pad, printable
+
+if TYPE_CHECKING:
+    from phototag.decision import Thresholds
+    from phototag.inference.retag import Example, RetagReport
+
+_MOST_SUPERCLASSES = 20
+
+
+@click.command()
+@model_option
+@click.option(
+    "--superclass-threshold",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Least score of a superclass, 0 to 1. [default: the model's]",
+)
+@click.option(
+    "--subclass-threshold",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Least score of a subclass, 0 to 1. [default: the model's]",
+)
+@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option("--dry-run", is_flag=True, help="Write nothing; say what would change.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@db_option
+@click.pass_context
+def retag(
+    ctx: click.Context,
+    model_name: str | None,
+    superclass_threshold: float | None,
+    subclass_threshold: float | None,
+    under: Path | None,
+    dry_run: bool,
+    form: str,
+    db: str | None,
+) -> None:
+    """Decide photos again from their stored scores, with other thresholds or another model's scores.
+
+    Takes every photo that a model tagged and that MODEL has scored before: no file is read and no network runs. Tags
+    that a human gave stay. Thresholds given here hold for this run only; photos that come later get the model's own.
+    """
+    from phototag.inference.retag import retag as run
+    from phototag.learning.registry import open_model
+    from phototag.store import Store
+
+    model = open_model(model_name)
+    thresholds = model.header.thresholds
+    if superclass_threshold is not None:
+        thresholds = replace(thresholds, superclass=superclass_threshold)
+    if subclass_threshold is not None:
+        thresholds = replace(thresholds, subclass=subclass_threshold)
+    root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
+    with Store.open(db, create=False) as store, terminated_as_interrupted():
+        report = run(store, model, thresholds, under=root, dry_run=dry_run)
+    if form == "json":
+        click.echo(json.dumps(_as_json(report, model.name, thresholds, dry_run=dry_run), indent=2))
+    elif report.decided:
+        click.echo("\n".join(_table(report)))
+    _summarise(report, model.name, thresholds, dry_run=dry_run)
+    if report.interrupted:
+        ctx.exit(1)
+    if report.without_scores and not report.decided:
+        ctx.exit(2)
+
+
+def _as_json(report: RetagReport, model: str, thresholds: Thresholds, *, dry_run: bool) -> dict[str, Any]:
+    """The report as plain values; paths as in the rows of a query."""
+    return {
+        "model": model,
+        "thresholds": thresholds.to_json(),
+        "dry_run": dry_run,
+        "decided": report.decided,
+        "changed": report.changed,
+        "saved": report.saved,
+        "transitions": dict(report.transitions.most_common()),
+        "superclasses": [
+            {"superclass": name, "before": flow.before, "after": flow.after, "changed": flow.changed}
+            for name, flow in sorted(report.superclasses.items(), key=lambda item: (item[0] is None, item[0]))
+        ],
+        "examples": [
+            {
+                "path": os.fspath(example.path),
+                "transition": name,
+                "before": {"superclass": example.superclass, "subclass": example.subclass, "rank": example.rank},
+                "after": {
+                    "superclass": example.tag.superclass,
+                    "subclass": example.tag.subclass,
+                    "rank": example.tag.rank,
+                },
+                "superclass_score": round(example.tag.superclass_score, 6),
+                "subclass_score": round(example.tag.subclass_score, 6),
+            }
+            for name, examples in report.examples.items()
+            for example in examples
+        ],
+        "without_scores": dict(report.without_scores.most_common()),
+        "human": report.human,
+        "interrupted": report.interrupted,
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _table(report: RetagReport) -> list[str]:
+    """Lines for people: by transition, by superclass, and examples."""
+    counts = [("", "photos"), *((name, f"{number:,}") for name, number in report.transitions.most_common())]
+    width = max(len(name) for name, _ in counts)
+    lines = [f"{pad(name, width)}  {pad(text, 9, right=True)}" for name, text in counts]
+    moved = sorted(
+        ((name, flow) for name, flow in report.superclasses.items() if flow.changed),
+        key=lambda item: -item[1].changed,
+    )
+    if moved:
+        rows = [("superclass", "before", "after", "changed")]
+        rows += [
+            (printable(name or "(none)"), f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
+            for name, flow in moved[:_MOST_SUPERCLASSES]
+        ]
+        width = max(len(row[0]) for row in rows)
+        lines.append("")
+        lines += [pad(row[0], width) + "".join(pad(text, 11, right=True) for text in row[1:]) for row in rows]
+        if len(moved) > _MOST_SUPERCLASSES:
+            lines.append(f"and {len(moved) - _MOST_SUPERCLASSES} more; --format json has all")
+    for name, examples in report.examples.items():
+        lines += ["", f"{name}, for example"]
+        lines += [f"  {_example(example)}" for example in examples]
+    return lines
+
+
+def _example(example: Example) -> str:
+    tag = example.tag
+    scores = f"{100 * tag.superclass_score:.0f} %, {100 * tag.subclass_score:.0f} %"
+    before, after = _label(example.superclass, example.subclass), _label(tag.superclass, tag.subclass)
+    return f"{printable(os.fspath(example.path))}: {before} -> {after} ({scores})"
+
+
+def _label(superclass: str | None, subclass: str | None) -> str:
+    if superclass is None:
+        return "none"
+    return printable(superclass if subclass is None else f"{superclass}/{subclass}")
+
+
+def _summarise(report: RetagReport, model: str, thresholds: Thresholds, *, dry_run: bool) -> None:
+    """The summary on stderr: what was done, what was left alone and why."""
+    if not report.decided and not report.without_scores:
+        click.echo("No photos that a model tagged there.", err=True)
+        return
+    parts = [f"{report.decided:,} decided again", f"{report.changed:,} changed"]
+    if report.human:
+        parts.append(f"{report.human:,} tagged by a human left alone")
+    limits = f"superclass {thresholds.superclass:.4g}, subclass {thresholds.subclass:.4g}"
+    click.echo(f"{', '.join(parts)}; model {model}, {limits}, {report.seconds:.1f} s.", err=True)
+    if report.without_scores:
+        by = ", ".join(f"{printable(name)} {number:,}" for name, number in report.without_scores.most_common())
+        click.echo(
+            f"No scores of this model: {report.without_scores.total():,} photos, tagged by {by}; run: phototag tag",
+            err=True,
+        )
+    if report.interrupted:
+        click.echo("Interrupted; what was saved stays. Run it again to go on.", err=True)
+    elif dry_run:
+        click.echo("Dry run: nothing was stored.", err=True)
