@@ -6,10 +6,14 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
 
 from phototag.audit.metrics import SCALARS, ClassScores, Confusion, Metrics
 from phototag.errors import UsageError
 from phototag.text import pad, printable, shorten
+
+if TYPE_CHECKING:
+    from phototag.learning.guarantee import ValidationScores
 
 COUNTS = frozenset({"photos", "novel_photos"})
 LOWER_IS_BETTER = frozenset(
@@ -46,6 +50,28 @@ def table(metrics: Metrics, *, color: bool = False) -> str:
     for heading, *rows in filter(None, blocks):
         text.append("\n".join([f"{_BOLD}{heading}{_PLAIN}" if color else heading, *rows]))
     return "\n\n".join(text)
+
+
+def coverage_table(scores: ValidationScores) -> str:
+    """How large a share of the pictures can keep its label at given precisions, as the seen pictures have it."""
+    levels = scores.coverages()
+    names = [f"{float(name) * 100:g} %" for name in levels["superclass"]]
+    rows = [f"{'Coverage at a precision of':<30}" + "".join(f"{name:>10}" for name in names)]
+    for level, shares in levels.items():
+        rows.append(f"  {level:<28}" + "".join(f"{_percent(share):>10}" for share in shares.values()))
+    return "\n".join(rows)
+
+
+def calibration_line(record: Mapping[str, Any]) -> str:
+    """What calibration did, of the entry `calibration` in a model's training record."""
+    changed = set(record["temperatures"].values()) != {1.0}
+    parts = []
+    for level in ("superclass", "subclass"):
+        before, after = record[level]["ece_before"], record[level]["ece_after"]
+        if before is not None and after is not None:
+            parts.append(f"{level} " + (f"{before * 100:.1f} -> " if changed else "") + f"{after * 100:.1f} %")
+    how = "Calibrated" if changed else "Not calibrated, as honest already or on too few pictures"
+    return f"{how}: ECE {', '.join(parts) or 'unknown'}."
 
 
 def parse_gates(texts: Iterable[str]) -> dict[str, float]:

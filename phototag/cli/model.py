@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import click
 
-from phototag.text import pad
+from phototag.learning.config import HIGHEST_TARGET, LEAST_TARGET
+from phototag.text import pad, printable
 
 
 @click.group()
@@ -67,7 +72,10 @@ def show(name: str | None, form: str) -> None:
     header = found.header
     if form == "json":
         path = str(found.path) if found.path is not None else None
-        click.echo(json.dumps({"name": found.name, "path": path, "hash": found.hash, **header.to_json()}, indent=2))
+        described = header.to_json()
+        # Thousands of numbers for `model tune` alone.
+        described["record"].pop("validation_scores", None)
+        click.echo(json.dumps({"name": found.name, "path": path, "hash": found.hash, **described}, indent=2))
         return
     taxonomy = header.taxonomy
     lines = [
@@ -76,7 +84,8 @@ def show(name: str | None, form: str) -> None:
         ("hash", found.hash),
         ("backbone", header.backbone),
         ("input", f"{header.preprocessing.size} px, the middle {header.preprocessing.crop:.1%} of the shorter side"),
-        ("thresholds", f"superclass {header.thresholds.superclass:.2f}, subclass {header.thresholds.subclass:.2f}"),
+        ("thresholds", f"superclass {header.thresholds.superclass:.4g}, subclass {header.thresholds.subclass:.4g}"),
+        *_precisions(header.record, header.metrics),
         ("trained", header.created_at),
     ]
     for key in ("source", "weights", "tune", "training_pictures", "validation_pictures", "seconds", "data_digest"):
@@ -89,11 +98,67 @@ def show(name: str | None, form: str) -> None:
             lines.append((key.replace("_", " "), f"{100 * share:.1f} %"))
     for label, value in lines:
         if value:
-            click.echo(f"{pad(label, 22)}{value}")
+            click.echo(f"{pad(label, 22)}{printable(value)}")
     for superclass, children in zip(taxonomy.superclasses, taxonomy.children, strict=True):
         names = ", ".join(taxonomy.subclasses[index] for index in children[:8])
         more = f" and {len(children) - 8} more" if len(children) > 8 else ""
         click.echo(f"{pad(superclass, 22)}{len(children)}: {names}{more}")
+
+
+def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    """What is promised of stored labels, and what the validation pictures say of them."""
+    lines = []
+    promise = record.get("promise")
+    # The file may come from a stranger.
+    if isinstance(promise, dict) and isinstance(promise.get("target_precision"), float):
+        target, pictures = promise["target_precision"], promise.get("pictures")
+        lines.append(("target precision", f"{target:.4g}, by {pictures} validation pictures"))
+        lines += [("nothing stored", str(warning)) for warning in promise.get("kept_back") or ()]
+    for level in ("superclass", "subclass"):
+        precision, coverage = metrics.get(f"{level}_precision_given"), metrics.get(f"{level}_coverage")
+        if precision is not None and coverage is not None:
+            lines.append((f"{level} stored", f"{precision:.1%} right, for {coverage:.1%} of the validation pictures"))
+    return lines
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+@click.option(
+    "--target-precision",
+    type=click.FloatRange(LEAST_TARGET, HIGHEST_TARGET),
+    metavar="X",
+    required=True,
+    help="The share of stored labels that is to be right.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Labelled pictures that the model did not learn from, like the photos to tag. [default: the validation "
+    "scores in the model file]",
+)
+@click.option(
+    "--output", metavar="MODEL", help="A name, or a .safetensors file. [default: the name with the target appended]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing model.")
+def tune(name: str, target_precision: float, data: Path | None, output: str | None, overwrite: bool) -> None:
+    """Write a copy of MODEL with thresholds by which a share X of the stored labels is right.
+
+    What falls below backs off: to the superclass, or to no label. The promise holds for photos like the judged ones,
+    with 90 % certainty at each level.
+    """
+    from phototag.audit.report import coverage_table
+    from phototag.learning.tuning import tune as run
+
+    result = run(name, target_precision=target_precision, data=data, output=output, overwrite=overwrite)
+    header = result.model.header
+    thresholds = header.thresholds
+    click.echo(coverage_table(result.scores))
+    click.echo(f"\nthresholds: superclass {thresholds.superclass:.4f}, subclass {thresholds.subclass:.4f}")
+    for label, value in _precisions(header.record, header.metrics):
+        if label.endswith("stored"):
+            click.echo(f"{label}: {value}")
+    click.echo(f"Model {result.model.name}: {result.model.path}", err=True)
+    click.echo("Make it the active one: phototag model use " + shlex.quote(result.model.name), err=True)
 
 
 @model.command()

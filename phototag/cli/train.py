@@ -8,7 +8,7 @@ import click
 
 from phototag.cli.options import EnumChoice, device_option
 from phototag.inference.names import DEFAULT_BATCH_SIZE, Device
-from phototag.learning.config import Balance, TrainingConfig, Tune
+from phototag.learning.config import HIGHEST_TARGET, LEAST_TARGET, Balance, TrainingConfig, Tune
 
 _DEFAULTS = TrainingConfig()
 
@@ -72,6 +72,13 @@ _DEFAULTS = TrainingConfig()
     show_default=True,
     help="Against unequal classes: draw them equally often, or weigh them equally.",
 )
+@click.option(
+    "--target-precision",
+    type=click.FloatRange(LEAST_TARGET, HIGHEST_TARGET),
+    metavar="X",
+    help="Choose thresholds by which this share of the stored labels is right, as far as the validation pictures can "
+    "prove it; the rest backs off. [default: thresholds that lose hardly any right label]",
+)
 @device_option
 @click.option("--amp/--no-amp", default=None, help="Mixed precision. [default: on CUDA only]")
 @click.option("--workers", type=click.IntRange(min=0, max=256), help="Processes or threads that decode.")
@@ -94,6 +101,7 @@ def train(
     val: Path | None,
     val_fraction: float | None,
     balance: Balance,
+    target_precision: float | None,
     device: Device,
     amp: bool | None,
     workers: int | None,
@@ -119,20 +127,26 @@ def train(
         tune=tune,
         val_fraction=val_fraction or _DEFAULTS.val_fraction,
         balance=balance,
+        target_precision=target_precision,
         device=device,
         amp=amp,
         workers=workers,
         seed=seed,
     )
-    from phototag.audit.report import table
+    from phototag.audit.report import calibration_line, coverage_table, table
     from phototag.learning.train import train as run
+    from phototag.learning.tuning import validation_scores
 
     result = run(data, config=config, output=output, val=val, resume=resume, overwrite=overwrite)
     click.echo(table(result.metrics))
+    scores = validation_scores(result.model)
+    if scores is not None:
+        click.echo(f"\n{coverage_table(scores)}")
     judged = f"{result.metrics.photos} validation pictures, by heads or weights that had not learned from them"
     click.echo(f"\nThe figures are of {judged}.", err=True)
+    click.echo(calibration_line(result.model.header.record["calibration"]), err=True)
     if result.model.header.record.get("refitted_on_all"):
-        click.echo("The model itself was then fitted once more, on all pictures.", err=True)
+        click.echo("The model itself was then fitted once more, on all pictures, and calibrated alike.", err=True)
     click.echo(f"Model {result.model.name}: {result.model.path}, {result.seconds:.0f} s. It is active now.", err=True)
     if result.interrupted:
         ctx.exit(1)

@@ -10,6 +10,9 @@ from typing import Any
 from phototag.errors import UsageError
 from phototag.inference.names import Device
 
+LEAST_TARGET, HIGHEST_TARGET = 0.5, 0.999
+"""What can be asked of a precision. Below, a label says little; above, it takes thousands of pictures without fault."""
+
 
 class Tune(StrEnum):
     """How much of the network learns."""
@@ -59,6 +62,8 @@ class TrainingConfig:
         clip_norm: The most the gradient's norm may be.
         warmup_share: Share of all steps in which the learning rate rises.
         patience: Epochs without improvement after which training stops.
+        target_precision: The share of stored labels that is promised to be right, 0.5 to 0.999; None chooses
+            thresholds that lose hardly any right label.
     """
 
     backbone: str = "efficientnet_lite0"
@@ -86,6 +91,7 @@ class TrainingConfig:
     clip_norm: float = 1.0
     warmup_share: float = 0.1
     patience: int = 5
+    target_precision: float | None = None
 
     def __post_init__(self) -> None:
         # From Python it is natural to write tune="heads".
@@ -102,6 +108,10 @@ class TrainingConfig:
             (self.lr is None or 0 < self.lr <= 1, "the learning rate must lie between 0 and 1"),
             (0 < self.val_fraction < 1, "the validation fraction must lie between 0 and 1"),
             (self.workers is None or self.workers >= 0, "workers must not be negative"),
+            (
+                self.target_precision is None or LEAST_TARGET <= self.target_precision <= HIGHEST_TARGET,
+                f"the target precision must lie between {LEAST_TARGET} and {HIGHEST_TARGET}",
+            ),
             (0 <= self.label_smoothing < 1, "label smoothing must lie between 0 and 1"),
         )
         for fine, problem in checks:

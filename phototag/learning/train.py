@@ -8,37 +8,32 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from phototag._version import __version__
 from phototag.audit.evaluate import judge_scores
 from phototag.audit.metrics import Metrics
-from phototag.errors import DataError, UsageError
-from phototag.imaging.preprocessing import Preprocessing
-from phototag.inference.names import Device, RuntimeName
-from phototag.inference.runtime import choose_target, machine
-from phototag.learning import backbones
-from phototag.learning.calibration import choose_thresholds, label_indexes
+from phototag.decision import Thresholds
+from phototag.errors import UsageError
+from phototag.learning.calibration import calibrate, choose_thresholds, label_indexes
 from phototag.learning.checkpoint import ModelHeader, write_tensors
 from phototag.learning.config import Balance, TrainingConfig, Tune
-from phototag.learning.dataset import LabelledData, LabelledPicture, check_labels, load_data, split, training_taxonomy
-from phototag.learning.features import Content, FeatureExtractor, Features, data_digest, read_content
+from phototag.learning.features import Content, Features, data_digest, read_content
+from phototag.learning.guarantee import ValidationScores
 from phototag.learning.registry import Model, open_model, set_active, state_path
 from phototag.learning.runs import choose_output, restore_state, save_state
+from phototag.learning.session import Outcome, Pictures, Session, readable_parts, report_unreadable
+from phototag.learning.tuning import promise
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    import torch
-
     from phototag.learning.network import DualHead
     from phototag.learning.trainer import Trainer
 
@@ -90,9 +85,9 @@ def train(
     """
     started = time.monotonic()
     config = config or TrainingConfig()
-    pictures = _Pictures.load(Path(data), Path(val) if val is not None else None, config)
+    pictures = Pictures.load(Path(data), Path(val) if val is not None else None, config)
     path = choose_output(output, Path(data), config, resume=resume, overwrite=overwrite)
-    session = _Session.open(pictures, config)
+    session = Session.open(pictures, config)
     log.info(
         "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
         len(pictures.training) + len(pictures.validation),
@@ -105,7 +100,7 @@ def train(
     if session.tune is Tune.HEADS:
         _check_heads_options(config, path, resume=resume)
     outcome = _fit_heads_only(session) if session.tune is Tune.HEADS else _fit_gradient(session, path, resume=resume)
-    thresholds = choose_thresholds(outcome.validation, outcome.scores, pictures.taxonomy)
+    outcome, thresholds = _calibrated(outcome, pictures.taxonomy, config)
     metrics = judge_scores(outcome.validation, outcome.scores, pictures.taxonomy, thresholds)
     seconds = time.monotonic() - started
     header = ModelHeader(
@@ -126,6 +121,24 @@ def train(
     return TrainingResult(model, metrics, seconds, outcome.interrupted)
 
 
+def _calibrated(outcome: Outcome, taxonomy: Taxonomy, config: TrainingConfig) -> tuple[Outcome, Thresholds]:
+    """The outcome with temperatures folded into its heads, and the thresholds to go with it.
+
+    Heads that were fitted once more on all pictures take the temperatures of those that were judged: nothing is left
+    to fit their own on, and a fifth more pictures changes them little.
+    """
+    calibration = calibrate(outcome.validation, outcome.scores, taxonomy)
+    scores = calibration.temperatures.scaled(outcome.scores)
+    tables = ValidationScores.of(outcome.validation, scores, taxonomy)
+    details = {**outcome.details, "calibration": calibration.to_json(), "validation_scores": tables.to_json()}
+    if config.target_precision is None:
+        thresholds = choose_thresholds(outcome.validation, scores, taxonomy)
+    else:
+        thresholds, details["promise"] = promise(tables, config.target_precision)
+    tensors = calibration.temperatures.folded(outcome.tensors)
+    return replace(outcome, tensors=tensors, scores=scores, details=details), thresholds
+
+
 def _check_heads_options(config: TrainingConfig, path: Path, *, resume: bool) -> None:
     """Say what has no effect on fitted heads, and keep a run by gradient from being replaced by them.
 
@@ -144,146 +157,6 @@ def _check_heads_options(config: TrainingConfig, path: Path, *, resume: bool) ->
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """Training and validation pictures, by path only. `kept_apart`: validation was split off the training data."""
-
-    taxonomy: Taxonomy
-    training: Sequence[LabelledPicture]
-    validation: Sequence[LabelledPicture]
-    kept_apart: bool
-
-    @classmethod
-    def load(cls, data: Path, val: Path | None, config: TrainingConfig) -> _Pictures:
-        labelled = _load(data)
-        taxonomy = training_taxonomy(labelled)
-        if val is None:
-            training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
-            return cls(taxonomy, training, validation, kept_apart=True)
-        other = _load(val)
-        check_labels(other, taxonomy)
-        return cls(taxonomy, labelled.pictures, other.pictures, kept_apart=False)
-
-
-def _load(source: Path) -> LabelledData:
-    data = load_data(source)
-    if data.ignored:
-        log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, data.ignored)
-    return data
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What a way of training comes to: tensors of the whole network, and its scores of the validation pictures."""
-
-    tensors: Mapping[str, NDArray[np.float32]]
-    validation: Sequence[LabelledPicture]
-    scores: Scores
-    digest: str
-    details: Mapping[str, Any]
-    interrupted: bool = False
-
-
-@dataclass
-class _Session:
-    """One training run: the pictures, the configuration, and the backbone with its starting weights."""
-
-    pictures: _Pictures
-    config: TrainingConfig
-    backbone_name: str
-    backbone: torch.nn.Module
-    weights_origin: str
-    preprocessing: Preprocessing
-    device: Device
-    tune: Tune
-
-    @classmethod
-    def open(cls, pictures: _Pictures, config: TrainingConfig) -> _Session:
-        import torch
-
-        name = backbones.resolve_backbone(config.backbone)
-        device = choose_target(config.device, RuntimeName.TORCH).device
-        torch.manual_seed(config.seed)
-        backbone = backbones.create_backbone(name)
-        origin = "random"
-        if config.pretrained:
-            weights = backbones.load_weights(name, config.weights)
-            backbones.load_into(backbone, weights)
-            origin = weights.origin
-        tune = config.tune
-        if tune is Tune.AUTO:
-            # Random features are worth no heads; a CPU takes long for gradients.
-            tune = Tune.HEADS if device is Device.CPU and config.pretrained else Tune.FULL
-        preprocessing = backbones.default_preprocessing(backbone, config.img_size)
-        if config.img_size is not None:
-            backbones.check_size(backbone, config.img_size)
-        return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune)
-
-    def features(self, pictures: Sequence[LabelledPicture]) -> Features:
-        """Frozen features through the fastest runtime, from the cache where it has them."""
-        features = FeatureExtractor(
-            lambda: self.backbone,
-            self.preprocessing,
-            weights_digest=_digest_of(self.backbone),
-            target=choose_target(self.device),
-            workers=self.config.workers,
-        )(pictures)
-        _report_unreadable(features)
-        return features
-
-    def record(self, outcome: _Outcome, seconds: float) -> dict[str, Any]:
-        """The training record of the model file."""
-        import timm
-        import torch
-
-        return {
-            "configuration": self.config.to_json(),
-            "tune": str(self.tune),
-            "weights": self.weights_origin,
-            "data_digest": outcome.digest,
-            "training_pictures": len(self.pictures.training),
-            "validation_pictures": len(outcome.validation),
-            "seconds": round(seconds, 1),
-            "interrupted": outcome.interrupted,
-            "device": str(self.device),
-            "machine": machine(),
-            "versions": {
-                "phototag": __version__,
-                "torch": torch.__version__,
-                "timm": timm.__version__,
-                "numpy": np.__version__,
-            },
-            **outcome.details,
-        }
-
-
-def _digest_of(network: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _report_unreadable(content: Content) -> None:
-    for line in content.unreadable[:10]:
-        log.warning("skipped: %s", line)
-    if content.unreadable:
-        log.warning("%d pictures cannot be read and were skipped", len(content.unreadable))
-
-
-Read = TypeVar("Read", bound=Content)
-
-
-def _parts(content: Read, pictures: _Pictures) -> tuple[Read, Read]:
-    """What could be read of the training and of the validation pictures; both are read at once, and judged as one."""
-    training, validation = content.cut(len(pictures.training))
-    for part, what in ((training, "training"), (validation, "validation")):
-        if not part.pictures:
-            raise DataError(f"none of the {what} pictures can be read")
-    return training, validation
-
-
-@dataclass(frozen=True)
 class _FittedHeads:
     """A network with heads fitted on the training part, and what its features say of both parts."""
 
@@ -294,12 +167,12 @@ class _FittedHeads:
     penalties: tuple[float, float]
 
 
-def _fit_heads(session: _Session) -> _FittedHeads:
+def _fit_heads(session: Session) -> _FittedHeads:
     from phototag.learning.heads import choose_head
     from phototag.learning.network import DualHead
 
     pictures, taxonomy = session.pictures, session.pictures.taxonomy
-    training, validation = _parts(session.features((*pictures.training, *pictures.validation)), pictures)
+    training, validation = readable_parts(session.features((*pictures.training, *pictures.validation)), pictures)
     classes = (len(taxonomy.superclasses), len(taxonomy.subclasses))
     heads = []
     for labels, unseen, count in zip(
@@ -323,7 +196,7 @@ def _fit_heads(session: _Session) -> _FittedHeads:
     return _FittedHeads(network, training, validation, scores, (superclass.penalty, subclass.penalty))
 
 
-def _fit_heads_only(session: _Session) -> _Outcome:
+def _fit_heads_only(session: Session) -> Outcome:
     """Heads on frozen features.
 
     Judged on the validation pictures, then, where those were split off the training data, fitted once more on all of
@@ -354,7 +227,7 @@ def _fit_heads_only(session: _Session) -> _Outcome:
             )
         )
         fitted.network.set_heads(superclass.weight, superclass.bias, subclass.weight, subclass.bias)
-    return _Outcome(
+    return Outcome(
         tensors=to_numpy(fitted.network),
         validation=fitted.validation.pictures,
         scores=fitted.scores,
@@ -363,7 +236,7 @@ def _fit_heads_only(session: _Session) -> _Outcome:
     )
 
 
-def _fit_gradient(session: _Session, path: Path, *, resume: bool) -> _Outcome:
+def _fit_gradient(session: Session, path: Path, *, resume: bool) -> Outcome:
     """Gradient training from fitted heads, or from random ones where the backbone is random too."""
     from phototag.learning.network import DualHead, to_numpy
     from phototag.learning.trainer import Trainer
@@ -380,8 +253,8 @@ def _fit_gradient(session: _Session, path: Path, *, resume: bool) -> _Outcome:
         )
         everything = (*pictures.training, *pictures.validation)
         both = read_content(everything, session.preprocessing, workers=session.config.workers)
-        _report_unreadable(both)
-        training, validation = _parts(both, pictures)
+        report_unreadable(both)
+        training, validation = readable_parts(both, pictures)
     trainer = Trainer(
         network,
         taxonomy,
@@ -409,7 +282,7 @@ def _fit_gradient(session: _Session, path: Path, *, resume: bool) -> _Outcome:
         log.warning("interrupted: keeping the best model so far; go on with --resume")
     best = trainer.best_network()
     judged, scores = trainer.scores(best)
-    return _Outcome(
+    return Outcome(
         tensors=to_numpy(best),
         validation=judged,
         scores=scores,
@@ -446,10 +319,10 @@ def _digest(training: Content, validation: Content) -> str:
     return data_digest((*training.pictures, *validation.pictures), (*training.hashes, *validation.hashes))
 
 
-def _fingerprint(session: _Session, training: Content, validation: Content) -> str:
+def _fingerprint(session: Session, training: Content, validation: Content) -> str:
     """What has to be the same for a run to go on: data in the same order and parts, classes and configuration."""
     configuration = session.config.to_json()
-    for irrelevant in ("workers", "device"):
+    for irrelevant in ("workers", "device", "target_precision"):
         configuration.pop(irrelevant)
     data = [
         [(picture.subclass, content.hex()) for picture, content in zip(part.pictures, part.hashes, strict=True)]

@@ -1,0 +1,273 @@
+"""Thresholds that keep a promise: a target precision, certified on validation pictures.
+
+For each level on its own: with probability at least 1 - delta over the draw of the validation pictures, the chosen
+threshold is one at which, of all labels given to pictures like them (exchangeable: the same kinds, in the same shares),
+at least the target share is right. A label given to a picture that has no true label at that level counts as wrong.
+
+The hypotheses "the precision at this threshold is below the target" are tested one after the other from the highest
+threshold downwards, each by the exact binomial test (Clopper and Pearson 1934); what is rejected before the first
+failure is certified, with no price for the number of tests (fixed-sequence testing: Bauer, "Multiple testing in
+clinical trials", Statistics in Medicine 1991; for thresholds of classifiers: Angelopoulos et al., "Learn then test",
+2021). Since a single early mistake would end the sequence, the error level is shared among up to three starting points,
+and each one that is reached without a failure adds its share to what is carried along (the fallback procedure: Wiens
+and Dmitrienko, Journal of Biopharmaceutical Statistics 2005). Starting points are numbers of pictures, not scores; for
+those the argument also needs that a higher threshold never is the less precise one.
+
+The stored subclass's threshold is never below the superclass's. As p(s, c) <= p(s), a picture that passes the first
+then passes the second, and what was certified for the subclass alone holds for what is stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.decision import Thresholds
+from phototag.errors import ModelError
+from phototag.learning.calibration import best_scores, label_indexes
+from phototag.learning.dataset import LabelledPicture
+from phototag.records import Scores
+from phototag.taxonomy import Taxonomy
+
+DELTA = 0.1
+"""How often, over the draw of the validation pictures, a promise may fail."""
+
+PRECISIONS = (0.8, 0.9, 0.95, 0.98, 0.99)
+"""The precisions whose coverage is reported."""
+
+_UNIT = 10_000
+_MOST_ROWS = 2_000
+_MOST_PICTURES = 10_000_000
+
+_Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The scores of one level over validation pictures, as far as thresholds need them.
+
+    Row by row, from the highest score down: `scores` in ten-thousandths, rounded down, `pictures` how many have it and
+    `right` how many of those got the right label. Row k stands for the threshold scores[k] / 10,000, which keeps
+    exactly the pictures of the rows up to k.
+    """
+
+    scores: tuple[int, ...]
+    pictures: tuple[int, ...]
+    right: tuple[int, ...]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], right: NDArray[np.bool_]) -> ScoreTable:
+        """The table of N pictures' scores [N] in [0, 1], and whether their label is right [N]; at most 2,000 rows.
+
+        Where there are more different scores, neighbours share a row: fewer thresholds to choose from, no less exact.
+        """
+        steps = np.floor(values * _UNIT).astype(np.int64)
+        # The product may round up to the next step, and a threshold there would lose the picture.
+        steps -= steps / _UNIT > values
+        scores, rows = np.unique(-steps, return_inverse=True)
+        if len(scores) > _MOST_ROWS:
+            groups = np.arange(len(scores)) * _MOST_ROWS // len(scores)
+            # Of each group the lowest score, so that its threshold keeps all of it.
+            scores, rows = scores[np.flatnonzero(np.diff(groups, append=_MOST_ROWS))], groups[rows]
+        return cls(
+            scores=tuple((-scores).tolist()),
+            pictures=tuple(np.bincount(rows, minlength=len(scores)).tolist()),
+            right=tuple(np.bincount(rows[right], minlength=len(scores)).tolist()),
+        )
+
+    @property
+    def total(self) -> int:
+        """The number of pictures."""
+        return sum(self.pictures)
+
+    def kept(self) -> tuple[_Counts, _Counts]:
+        """How many pictures each row's threshold keeps, and how many of them are right."""
+        return np.cumsum(self.pictures, dtype=np.int64), np.cumsum(self.right, dtype=np.int64)
+
+    def at(self, threshold: float) -> tuple[float | None, float | None]:
+        """Precision and coverage of a threshold; None without pictures to take it over."""
+        rows = sum(score / _UNIT >= threshold for score in self.scores)
+        kept, right = sum(self.pictures[:rows]), sum(self.right[:rows])
+        return right / kept if kept else None, kept / self.total if self.total else None
+
+    def coverage_at(self, precision: float) -> float:
+        """The largest share of the pictures that can keep its label with this precision among what is kept."""
+        kept, right = self.kept()
+        fine = kept[right >= precision * kept - 1e-9]
+        return float(fine[-1] / self.total) if len(fine) else 0.0
+
+    def to_json(self) -> dict[str, list[int]]:
+        """As plain values for JSON."""
+        return {"scores": list(self.scores), "pictures": list(self.pictures), "right": list(self.right)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> ScoreTable:
+        """The inverse of `to_json`; ModelError if the value is no such table. It may come from a stranger."""
+        try:
+            columns = [tuple(value[name]) for name in ("scores", "pictures", "right")]
+            if len({len(column) for column in columns}) > 1 or len(columns[0]) > _UNIT + 1:
+                raise ValueError("columns of unequal or excessive length")
+            if not all(type(number) is int and 0 <= number < _MOST_PICTURES for part in columns for number in part):
+                raise ValueError("not counts")
+            scores, pictures, right = columns
+            if sum(pictures) > _MOST_PICTURES:
+                raise ValueError("more pictures than can be")
+            if any(one <= other for one, other in pairwise(scores)) or max(scores, default=0) > _UNIT:
+                raise ValueError("scores out of order or range")
+            if any(some > all_ for some, all_ in zip(right, pictures, strict=True)):
+                raise ValueError("more right than there are")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"not a table of validation scores: {error}") from error
+        return cls(scores, pictures, right)
+
+
+@dataclass(frozen=True)
+class ValidationScores:
+    """The tables of both levels over the same pictures."""
+
+    superclass: ScoreTable
+    subclass: ScoreTable
+
+    @classmethod
+    def of(cls, pictures: Sequence[LabelledPicture], scores: Scores, taxonomy: Taxonomy) -> ValidationScores:
+        """The tables of labelled pictures and their scores."""
+        pairs = zip(best_scores(scores, taxonomy), label_indexes(pictures, taxonomy), strict=True)
+        return cls(*(ScoreTable.of(values, chosen == truth) for (chosen, values), truth in pairs))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {"superclass": self.superclass.to_json(), "subclass": self.subclass.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Any) -> ValidationScores:
+        """The inverse of `to_json`; ModelError if the value is no such pair."""
+        try:
+            superclass, subclass = value["superclass"], value["subclass"]
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"not a pair of tables of validation scores: {error}") from error
+        return cls(ScoreTable.from_json(superclass), ScoreTable.from_json(subclass))
+
+    def coverages(self) -> dict[str, dict[str, float]]:
+        """The coverage at each of `PRECISIONS`, by level."""
+        return {
+            level: {f"{precision:g}": table.coverage_at(precision) for precision in PRECISIONS}
+            for level, table in (("superclass", self.superclass), ("subclass", self.subclass))
+        }
+
+
+def promised_thresholds(
+    scores: ValidationScores, target: float, *, delta: float = DELTA
+) -> tuple[Thresholds, list[str]]:
+    """Thresholds at which stored labels have the target precision at both levels, and a warning for each level where
+    none could be certified: its threshold is 1, which keeps nothing. The module's docstring says what is promised.
+    """
+    warnings = []
+    chosen = []
+    for level, table in (("superclass", scores.superclass), ("subclass", scores.subclass)):
+        threshold = certified_threshold(table, target, delta=delta)
+        if threshold is None:
+            warnings.append(_why_none(level, table, target, delta))
+        chosen.append(1.0 if threshold is None else threshold)
+    superclass, subclass = chosen
+    return Thresholds(superclass, max(superclass, subclass)), warnings
+
+
+def certified_threshold(table: ScoreTable, target: float, *, delta: float = DELTA) -> float | None:
+    """The lowest threshold whose precision is certified to be at least `target`; None if there is none."""
+    starts = _starts(target, delta, table.total)
+    if not starts:
+        return None
+    kept, right = table.kept()
+    chances = binomial_tail(right, kept, target)
+    budget, lowest = 0.0, None
+    for score, number, chance in zip(table.scores, kept.tolist(), chances.tolist(), strict=True):
+        while starts and number >= starts[0][0]:
+            budget += starts.pop(0)[1]
+        if chance > budget:
+            budget = 0.0
+        elif budget:
+            lowest = score / _UNIT
+    return lowest
+
+
+def fewest_pictures(target: float, delta: float = DELTA) -> int:
+    """The least number of pictures, all of them right, that certifies the target precision."""
+    return math.ceil(math.log(delta) / math.log(target) - 1e-9)
+
+
+def _starts(target: float, delta: float, total: int) -> list[tuple[int, float]]:
+    """Numbers of kept pictures at which a sequence of tests starts, with what each adds to the error level.
+
+    The first is the fewest that could pass, without a mistake; a quarter and a half of all allow for some mistakes
+    among the best-scored. In simulations with one wrong label in a hundred, 1,000 pictures and a target of 0.95, a
+    third of the searches with the first start alone ended with nothing, and none with all three. Without wrong labels
+    they cost no coverage.
+    """
+    places = ((fewest_pictures(target, delta / 5), delta / 5), (total // 4, delta * 2 / 5), (total // 2, delta * 2 / 5))
+    if places[0][0] < total // 4:
+        return list(places)
+    need = fewest_pictures(target, delta)
+    return [(need, delta)] if need <= total else []
+
+
+def _why_none(level: str, table: ScoreTable, target: float, delta: float) -> str:
+    need = fewest_pictures(target, delta)
+    if table.total < need:
+        reason = f"{table.total} validation pictures are too few, it takes {need} or more"
+    else:
+        kept, right = table.kept()
+        best = max((part / whole for whole, part in zip(kept, right, strict=True) if whole >= need), default=0.0)
+        reason = (
+            f"among the best-scored {need} or more of {table.total} validation pictures at most {best:.1%} are right; "
+            "more of them, a lower target or a better model may help"
+        )
+    return f"no {level} can be promised a precision of {target:.4g}, and none will be stored: {reason}"
+
+
+def binomial_tail(right: _Counts, total: _Counts, share: float) -> NDArray[np.float64]:
+    """P(X >= right) for X binomial with `total` trials of chance `share`, elementwise over counts [K].
+
+    It is the regularised incomplete beta function I_share(right, total - right + 1) (NIST Digital Library of
+    Mathematical Functions, 8.17.5), here by its continued fraction 8.17.22.
+    """
+    a, b = right.astype(np.float64), (total - right + 1).astype(np.float64)
+    inner = right > 0
+    a = np.where(inner, a, 1.0)
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, int(total.max(initial=1)) + 1)))])
+    whole, before, wrong = (np.where(inner, count, 1) for count in (total, right, total - right + 1))
+    front = logs[whole] - logs[before - 1] - logs[wrong - 1] + a * math.log(share) + b * math.log1p(-share)
+    # The fraction converges fast below the mean; above it, the other tail is computed.
+    low = share < (a + 1) / (a + b + 2)
+    fraction = _beta_fraction(np.where(low, a, b), np.where(low, b, a), np.where(low, share, 1 - share))
+    part = np.exp(front) * fraction / np.where(low, a, b)
+    return np.where(inner, np.where(low, part, 1 - part).clip(0, 1), 1.0)
+
+
+def _beta_fraction(a: NDArray[np.float64], b: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The continued fraction of the incomplete beta function, by Lentz's method (Thompson and Barnett 1986)."""
+    tiny = 1e-300
+    c = np.ones_like(x)
+    d = 1 - (a + b) * x / (a + 1)
+    d = 1 / np.where(np.abs(d) < tiny, tiny, d)
+    value = d.copy()
+    # About the square root of the larger count in steps.
+    for m in range(1, 10_000):
+        before = value
+        for term in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 + term * d
+            d = 1 / np.where(np.abs(d) < tiny, tiny, d)
+            c = 1 + term / c
+            c = np.where(np.abs(c) < tiny, tiny, c)
+            value = value * c * d
+        if np.all(np.abs(value - before) <= 1e-13 * np.abs(value)):
+            break
+    return value

@@ -1,0 +1,182 @@
+"""One training run: its pictures, its configuration and starting weights, and what comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag._version import __version__
+from phototag.errors import DataError
+from phototag.imaging.preprocessing import Preprocessing
+from phototag.inference.names import Device, RuntimeName
+from phototag.inference.runtime import choose_target, machine
+from phototag.learning import backbones
+from phototag.learning.config import TrainingConfig, Tune
+from phototag.learning.dataset import LabelledData, LabelledPicture, check_labels, load_data, split, training_taxonomy
+from phototag.learning.features import Content, FeatureExtractor, Features
+from phototag.records import Scores
+from phototag.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Training and validation pictures, by path only. `kept_apart`: validation was split off the training data."""
+
+    taxonomy: Taxonomy
+    training: Sequence[LabelledPicture]
+    validation: Sequence[LabelledPicture]
+    kept_apart: bool
+
+    @classmethod
+    def load(cls, data: Path, val: Path | None, config: TrainingConfig) -> Pictures:
+        """The pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
+        labelled = _load(data)
+        taxonomy = training_taxonomy(labelled)
+        if val is None:
+            training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
+            return cls(taxonomy, training, validation, kept_apart=True)
+        other = _load(val)
+        check_labels(other, taxonomy)
+        return cls(taxonomy, labelled.pictures, other.pictures, kept_apart=False)
+
+
+def _load(source: Path) -> LabelledData:
+    data = load_data(source)
+    if data.ignored:
+        log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, data.ignored)
+    return data
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a way of training comes to: tensors of the whole network, and its scores of the validation pictures."""
+
+    tensors: Mapping[str, NDArray[np.float32]]
+    validation: Sequence[LabelledPicture]
+    scores: Scores
+    digest: str
+    details: Mapping[str, Any]
+    interrupted: bool = False
+
+
+@dataclass
+class Session:
+    """One training run: the pictures, the configuration, and the backbone with its starting weights."""
+
+    pictures: Pictures
+    config: TrainingConfig
+    backbone_name: str
+    backbone: torch.nn.Module
+    weights_origin: str
+    preprocessing: Preprocessing
+    device: Device
+    tune: Tune
+
+    @classmethod
+    def open(cls, pictures: Pictures, config: TrainingConfig) -> Session:
+        """Choose the device and make the backbone with its starting weights.
+
+        Raises:
+            ModelError: the weights cannot be had.
+            UsageError: there is no such backbone, or it cannot take that size.
+        """
+        import torch
+
+        name = backbones.resolve_backbone(config.backbone)
+        device = choose_target(config.device, RuntimeName.TORCH).device
+        torch.manual_seed(config.seed)
+        backbone = backbones.create_backbone(name)
+        origin = "random"
+        if config.pretrained:
+            weights = backbones.load_weights(name, config.weights)
+            backbones.load_into(backbone, weights)
+            origin = weights.origin
+        tune = config.tune
+        if tune is Tune.AUTO:
+            # Random features are worth no heads; a CPU takes long for gradients.
+            tune = Tune.HEADS if device is Device.CPU and config.pretrained else Tune.FULL
+        preprocessing = backbones.default_preprocessing(backbone, config.img_size)
+        if config.img_size is not None:
+            backbones.check_size(backbone, config.img_size)
+        return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune)
+
+    def features(self, pictures: Sequence[LabelledPicture]) -> Features:
+        """Frozen features through the fastest runtime, from the cache where it has them."""
+        features = FeatureExtractor(
+            lambda: self.backbone,
+            self.preprocessing,
+            weights_digest=_digest_of(self.backbone),
+            target=choose_target(self.device),
+            workers=self.config.workers,
+        )(pictures)
+        report_unreadable(features)
+        return features
+
+    def record(self, outcome: Outcome, seconds: float) -> dict[str, Any]:
+        """The training record of the model file."""
+        import timm
+        import torch
+
+        return {
+            "configuration": self.config.to_json(),
+            "tune": str(self.tune),
+            "weights": self.weights_origin,
+            "data_digest": outcome.digest,
+            "training_pictures": len(self.pictures.training),
+            "validation_pictures": len(outcome.validation),
+            "seconds": round(seconds, 1),
+            "interrupted": outcome.interrupted,
+            "device": str(self.device),
+            "machine": machine(),
+            "versions": {
+                "phototag": __version__,
+                "torch": torch.__version__,
+                "timm": timm.__version__,
+                "numpy": np.__version__,
+            },
+            **outcome.details,
+        }
+
+
+def _digest_of(network: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def report_unreadable(content: Content) -> None:
+    """Say which pictures cannot be read, and how many."""
+    for line in content.unreadable[:10]:
+        log.warning("skipped: %s", line)
+    if content.unreadable:
+        log.warning("%d pictures cannot be read and were skipped", len(content.unreadable))
+
+
+Read = TypeVar("Read", bound=Content)
+
+
+def readable_parts(content: Read, pictures: Pictures) -> tuple[Read, Read]:
+    """What could be read of the training and of the validation pictures; both are read at once, and judged as one.
+
+    Raises:
+        DataError: nothing could be read of one of them.
+    """
+    training, validation = content.cut(len(pictures.training))
+    for part, what in ((training, "training"), (validation, "validation")):
+        if not part.pictures:
+            raise DataError(f"none of the {what} pictures can be read")
+    return training, validation
