@@ -327,7 +327,7 @@ class TestModels:
 
     def test_show_tells_what_it_is(self, run_phototag: RunCommand, installed: Path) -> None:
         text = run_phototag("model", "show", "zoo").stdout
-        for words in ("test_efficientnet", "32 px", "superclass 0.40", "90.0 %", "bird", "2: hawk, rooster"):
+        for words in ("test_efficientnet", "32 px", "superclass 0.4,", "90.0 %", "bird", "2: hawk, rooster"):
             assert words in text
         value = json.loads(run_phototag("model", "show", "zoo", "--format", "json").stdout)
         assert value["taxonomy"]["subclasses"] == ["hawk", "rooster", "beagle", "boxer", "gecko"]
