@@ -163,7 +163,7 @@ def test_unknown_label_is_refused_by_name_before_any_work(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("the model was loaded although the labels are wrong")
 
-    monkeypatch.setattr("phototag.audit.evaluate.Runtime", never)
+    monkeypatch.setattr("phototag.learning.scoring.Runtime", never)
     draw(folder / "bird" / "crow" / "0.png", (0, 0, 0), seed=1)
     with pytest.raises(DataError, match="'crow'") as caught:
         evaluate(folder, model=tiny_model)

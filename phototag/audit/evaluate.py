@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from phototag.audit.candidates import read_candidates
 from phototag.audit.metrics import Judged, Metrics, measure
 from phototag.decision import Evidence, Thresholds, decide, gather
 from phototag.inference.names import DEFAULT_BATCH_SIZE, Device, RuntimeName
-from phototag.inference.runtime import Runtime, choose_target
-from phototag.learning.dataset import LabelledPicture, check_labels, load_data
-from phototag.learning.features import data_digest, read_content
+from phototag.learning.dataset import LabelledPicture
 from phototag.learning.registry import Model, open_model
+from phototag.learning.scoring import score_labelled
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
-
-log = logging.getLogger(__name__)
 
 # Metrics that only make sense of tags as they are stored, after backing off.
 _OF_TAGS = (
@@ -97,35 +90,13 @@ def evaluate(
         ModelError: there is no such model.
     """
     opened = model if isinstance(model, Model) else open_model(model)
-    taxonomy = opened.header.taxonomy
-    labelled = load_data(Path(data))
-    if labelled.ignored:
-        log.warning("%d pictures lie in no superclass/subclass folder and are left out", labelled.ignored)
-    check_labels(labelled, taxonomy)
-    target = choose_target(Device(device), RuntimeName(runtime))
-    run = Runtime(opened, target=target, batch_size=batch_size)
-    waiting: list[NDArray[np.uint8]] = []
-    parts: list[Scores] = []
-
-    def compute() -> None:
-        parts.append(run(np.stack(waiting).transpose(0, 3, 1, 2)))
-        waiting.clear()
-
-    def take(_: bytes, pixels: NDArray[np.uint8]) -> None:
-        waiting.append(pixels)
-        if len(waiting) == run.batch_size:
-            compute()
-
-    content = read_content(
-        labelled.pictures, opened.header.preprocessing, workers=workers, take=take, what="evaluating"
+    header = opened.header
+    scored = score_labelled(
+        Path(data),
+        opened,
+        device=Device(device),
+        runtime=RuntimeName(runtime),
+        batch_size=batch_size,
+        workers=workers,
     )
-    if waiting:
-        compute()
-    if data_digest(content.pictures, content.hashes) == opened.header.record.get("data_digest"):
-        log.warning("the model learned from these very pictures: the figures flatter it")
-    for line in content.unreadable:
-        log.warning("left out: %s", line)
-    scores = Scores(
-        np.concatenate([part.superclass for part in parts]), np.concatenate([part.subclass for part in parts])
-    )
-    return judge_scores(content.pictures, scores, taxonomy, opened.header.thresholds)
+    return judge_scores(scored.content.pictures, scored.scores, header.taxonomy, header.thresholds)
