@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phototag.decision import Thresholds, decide, unpack
+from phototag.inference.registration import register
 from phototag.learning.registry import Model
 from phototag.records import Rank, Source, Tag
 from phototag.store import Query, ScoredTag, Store
@@ -112,15 +113,7 @@ def retag(
         return _Retagging(store, model, thresholds, known, writes=False).run(under)
     # Also the only tagger: a watcher with other thresholds would decide everything back.
     with store.tagging(_COMMAND), store.writing(_COMMAND):
-        header = model.header
-        model_id = store.register_model(
-            hash=model.hash,
-            name=model.name,
-            backbone=header.backbone,
-            taxonomy=header.taxonomy,
-            metrics=header.metrics,
-            weights_hash=model.weights_hash,
-        )
+        model_id = register(store, model)
         run_id = store.begin_run("retag", model_id=model_id, device=None, runtime=None)
         report = _Retagging(store, model, thresholds, model_id, writes=True).run(under)
         counts = {"decided": report.decided, "changed": report.changed, "saved": report.saved}

@@ -20,6 +20,7 @@ from phototag.inference.names import DecodeOn, Device, Precision, RuntimeName
 from phototag.inference.passes import Pass, never
 from phototag.inference.pipeline import Batch, Decode, process
 from phototag.inference.precision import LEAST_PHOTOS, SAMPLE_PHOTOS, PrecisionChooser
+from phototag.inference.registration import register
 from phototag.inference.report import TagReport
 from phototag.inference.runtime import Runtime, choose_target
 from phototag.inference.threads import bounded_map, decode_threads
@@ -216,14 +217,7 @@ class Tagger:
 
     def register(self, store: Store) -> int:
         """The model's id in a database that is open for writing."""
-        return store.register_model(
-            hash=self.model.hash,
-            name=self.model.name,
-            backbone=self.header.backbone,
-            taxonomy=self.header.taxonomy,
-            metrics=self.header.metrics,
-            weights_hash=self.model.weights_hash,
-        )
+        return register(store, self.model)
 
     def begin_run(self, store: Store, kind: str, model_id: int) -> int:
         """Note in the database that a run starts; the id of its record."""
