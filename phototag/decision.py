@@ -10,10 +10,14 @@ section 2.2):
 
 So p is one distribution over consistent pairs, p(s) is the sum of its p(s, c), and where the heads agree p equals
 them. The superclass is decided first, the subclass among its children: backing off never changes the superclass.
+
+Where the model has novelty scores (`phototag.novelty`), a photo that is too strange backs off as well: to the
+superclass when only the subclass looks unknown, to none when the superclass does.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,19 +27,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.errors import ModelError, StoreError
+from phototag.novelty import NoveltyModel, Tier
 from phototag.records import Rank, Scores, Tag
 from phototag.taxonomy import Taxonomy
 
 Floats = NDArray[np.float32]
 
-_PACK_VERSION = 1
-_PACK_HEADER = struct.Struct("<BHB")
+# Scores of models without an embedding, and of those with one: its width stands in the header too.
+_PLAIN_VERSION, _PLAIN_HEADER = 1, struct.Struct("<BHB")
+_PACK_VERSION, _PACK_HEADER = 2, struct.Struct("<BHBH")
 _TOP = 10
+_HALF_MOST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """The least probability a tag needs at each level; below, it backs off to the level above, then to none.
+
+    `novel_superclass` and `novel_subclass` are the most that the probability of being novel at that level may be;
+    above, it backs off as well.
 
     Raises:
         ModelError: a threshold is not between 0 and 1; they may come from an untrusted model file.
@@ -43,9 +53,11 @@ class Thresholds:
 
     superclass: float
     subclass: float
+    novel_superclass: float = 1.0
+    novel_subclass: float = 1.0
 
     def __post_init__(self) -> None:
-        for value in (self.superclass, self.subclass):
+        for value in asdict(self).values():
             if not 0.0 <= value <= 1.0:
                 raise ModelError(f"thresholds must lie between 0 and 1: {self}")
 
@@ -57,8 +69,14 @@ class Thresholds:
     def from_json(cls, value: Any) -> Thresholds:
         """The inverse of `to_json`; ModelError if the value is not a pair of thresholds."""
         try:
-            return cls(superclass=float(value["superclass"]), subclass=float(value["subclass"]))
-        except (TypeError, KeyError, ValueError) as error:
+            return cls(
+                superclass=float(value["superclass"]),
+                subclass=float(value["subclass"]),
+                # Models without novelty scores say nothing of these.
+                novel_superclass=float(value.get("novel_superclass", 1.0)),
+                novel_subclass=float(value.get("novel_subclass", 1.0)),
+            )
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ModelError(f"not a pair of thresholds: {error}") from error
 
 
@@ -68,7 +86,9 @@ class Evidence:
 
     `superclass` [B, S] are the superclass head's logits, `pooled` [B, S] the log-sum-exp of the subclass logits under
     each superclass, `best` [B, S] the position of the best subclass under each and `best_logit` [B, S] its logit.
-    `top` [B, K] and `top_logit` [B, K] are the K best subclasses of all, best first.
+    `top` [B, K] and `top_logit` [B, K] are the K best subclasses of all, best first. `novelty` [B, 2] are the
+    probabilities that the superclass and the subclass are unknown, NaN where the model does not tell, and `embedding`
+    [B, E] describes what the photo shows; E is 0 where the model has none.
     """
 
     superclass: Floats
@@ -77,6 +97,8 @@ class Evidence:
     best_logit: Floats
     top: NDArray[np.uint16]
     top_logit: Floats
+    novelty: Floats
+    embedding: NDArray[np.float16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +135,8 @@ def pooled_logits(subclass: Floats, taxonomy: Taxonomy) -> Floats:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def gather(scores: Scores, taxonomy: Taxonomy) -> Evidence:
-    """Reduce raw scores to what decisions need.
+def gather(scores: Scores, taxonomy: Taxonomy, novelty: NoveltyModel | None = None) -> Evidence:
+    """Reduce raw scores to what decisions need; `novelty` is the model's, if it has one.
 
     Raises:
         ModelError: the scores do not have the taxonomy's shape, or hold values that are not finite.
@@ -128,6 +150,11 @@ def gather(scores: Scores, taxonomy: Taxonomy) -> Evidence:
     best = np.empty(wanted[0], dtype=np.uint16)
     for position, children in enumerate(taxonomy.children):
         best[:, position] = np.asarray(children)[scores.subclass[:, children].argmax(axis=1)]
+    if novelty is None or scores.embedding is None:
+        strange, embedding = np.full((photos, len(Tier)), np.nan, dtype=np.float32), np.zeros((photos, 0), np.float16)
+    else:
+        strange = novelty.probabilities(scores)
+        embedding = scores.embedding.clip(-_HALF_MOST, _HALF_MOST).astype(np.float16)
     keep = min(_TOP, len(taxonomy.subclasses))
     top = np.argsort(-scores.subclass, axis=1, kind="stable")[:, :keep].astype(np.uint16)
     return Evidence(
@@ -137,6 +164,8 @@ def gather(scores: Scores, taxonomy: Taxonomy) -> Evidence:
         best_logit=np.take_along_axis(scores.subclass, best.astype(np.intp), axis=1).astype(np.float32),
         top=top,
         top_logit=np.take_along_axis(scores.subclass, top.astype(np.intp), axis=1).astype(np.float32),
+        novelty=strange,
+        embedding=embedding,
     )
 
 
@@ -155,17 +184,22 @@ def join(evidence: Evidence) -> Joint:
 def decide(evidence: Evidence, taxonomy: Taxonomy, thresholds: Thresholds) -> list[Tag]:
     """Decide the tags of a batch. A tag's subclass always lies under its superclass.
 
-    Novelty is one less the best subclass's probability, the maximum softmax probability baseline of Hendrycks and
-    Gimpel (ICLR 2017), here on the joint distribution.
+    Novelty is the probability that the subclass is unknown. Where the model does not tell, it is one less the best
+    subclass's probability, the maximum softmax probability baseline of Hendrycks and Gimpel (ICLR 2017), here on the
+    joint distribution.
     """
     joint = join(evidence)
     tags = []
     for row, (superclass, subclass) in enumerate(zip(joint.chosen, joint.child, strict=True)):
         superclass_score = float(joint.superclass[row, superclass])
         subclass_score = float(joint.child_score[row])
+        strange_superclass, strange_subclass = evidence.novelty[row].tolist()
+        # Comparisons with NaN are false: no back-off where nothing is known.
         rank = Rank.NONE
-        if superclass_score >= thresholds.superclass:
-            rank = Rank.SUBCLASS if subclass_score >= thresholds.subclass else Rank.SUPERCLASS
+        if superclass_score >= thresholds.superclass and not strange_superclass > thresholds.novel_superclass:
+            rank = Rank.SUPERCLASS
+            if subclass_score >= thresholds.subclass and not strange_subclass > thresholds.novel_subclass:
+                rank = Rank.SUBCLASS
         tags.append(
             Tag(
                 superclass=None if rank is Rank.NONE else taxonomy.superclasses[superclass],
@@ -173,7 +207,7 @@ def decide(evidence: Evidence, taxonomy: Taxonomy, thresholds: Thresholds) -> li
                 rank=rank,
                 superclass_score=superclass_score,
                 subclass_score=subclass_score,
-                novelty=1.0 - subclass_score,
+                novelty=1.0 - subclass_score if math.isnan(strange_subclass) else strange_subclass,
             )
         )
     return tags
@@ -182,42 +216,52 @@ def decide(evidence: Evidence, taxonomy: Taxonomy, thresholds: Thresholds) -> li
 def pack(evidence: Evidence) -> list[bytes]:
     """One compact blob a photo, from which `unpack` restores the evidence exactly."""
     photos, superclasses = evidence.superclass.shape
-    header = _PACK_HEADER.pack(_PACK_VERSION, superclasses, evidence.top.shape[1])
+    keep, width = evidence.top.shape[1], evidence.embedding.shape[1]
+    if width:
+        header = _PACK_HEADER.pack(_PACK_VERSION, superclasses, keep, width)
+    else:
+        header = _PLAIN_HEADER.pack(_PLAIN_VERSION, superclasses, keep)
     parts = [
-        np.ascontiguousarray(evidence.superclass, dtype="<f4"),
-        np.ascontiguousarray(evidence.pooled, dtype="<f4"),
-        np.ascontiguousarray(evidence.best, dtype="<u2"),
-        np.ascontiguousarray(evidence.best_logit, dtype="<f4"),
-        np.ascontiguousarray(evidence.top, dtype="<u2"),
-        np.ascontiguousarray(evidence.top_logit, dtype="<f4"),
+        np.ascontiguousarray(getattr(evidence, name), dtype=kind)
+        for name, kind, _ in _layout(superclasses, keep, width)
     ]
     return [header + b"".join(part[row].tobytes() for part in parts) for row in range(photos)]
 
 
+def _layout(superclasses: int, keep: int, width: int) -> list[tuple[str, str, int]]:
+    """What a blob holds behind its header: fields of `Evidence`, their type and their number."""
+    fields = [
+        ("superclass", "<f4", superclasses),
+        ("pooled", "<f4", superclasses),
+        ("best", "<u2", superclasses),
+        ("best_logit", "<f4", superclasses),
+        ("top", "<u2", keep),
+        ("top_logit", "<f4", keep),
+    ]
+    return [*fields, ("novelty", "<f4", len(Tier)), ("embedding", "<f2", width)] if width else fields
+
+
 def unpack(blobs: Sequence[bytes], taxonomy: Taxonomy) -> Evidence:
-    """The evidence of the blobs that `pack` made, in order.
+    """The evidence of the blobs that `pack` made of scores by one model, in order.
 
     Raises:
         StoreError: a blob is damaged or belongs to another taxonomy.
     """
     superclasses, keep = len(taxonomy.superclasses), min(_TOP, len(taxonomy.subclasses))
-    header = _PACK_HEADER.pack(_PACK_VERSION, superclasses, keep)
-    layout = np.dtype(
-        [
-            ("header", "u1", _PACK_HEADER.size),
-            ("superclass", "<f4", superclasses),
-            ("pooled", "<f4", superclasses),
-            ("best", "<u2", superclasses),
-            ("best_logit", "<f4", superclasses),
-            ("top", "<u2", keep),
-            ("top_logit", "<f4", keep),
-        ]
-    )
+    header, width = _PLAIN_HEADER.pack(_PLAIN_VERSION, superclasses, keep), 0
+    if blobs and blobs[0][:1] == bytes([_PACK_VERSION]) and len(blobs[0]) >= _PACK_HEADER.size:
+        width = _PACK_HEADER.unpack_from(blobs[0])[3]
+        header = _PACK_HEADER.pack(_PACK_VERSION, superclasses, keep, width)
+    fields = _layout(superclasses, keep, width)
+    layout = np.dtype([("header", "u1", len(header)), *fields])
     if any(len(blob) != layout.itemsize or not blob.startswith(header) for blob in blobs):
         raise StoreError("stored scores are damaged or of another model; run: phototag tag --force")
     rows = np.frombuffer(b"".join(blobs), dtype=layout)
     # A field of length 1 comes back without its axis.
-    fields = {name: rows[name].reshape(len(blobs), -1) for name in layout.names or () if name != "header"}
-    if len(rows) and max(fields["best"].max(), fields["top"].max()) >= len(taxonomy.subclasses):
+    found = {name: rows[name].reshape(len(blobs), -1) for name, _, _ in fields}
+    if len(rows) and max(found["best"].max(), found["top"].max()) >= len(taxonomy.subclasses):
         raise StoreError("stored scores are damaged or of another model; run: phototag tag --force")
-    return Evidence(**fields)
+    if not width:
+        found["novelty"] = np.full((len(blobs), len(Tier)), np.nan, dtype=np.float32)
+        found["embedding"] = np.zeros((len(blobs), 0), dtype=np.float16)
+    return Evidence(**found)

@@ -98,11 +98,13 @@ class Failure:
 class Scores:
     """What a network says of a batch of B photos: raw logits of both heads, float32.
 
-    `superclass` is [B, S] and `subclass` is [B, C], in the taxonomy's order.
+    `superclass` is [B, S] and `subclass` is [B, C], in the taxonomy's order. `embedding` [B, E] is a short description
+    of what the photos show, for novelty; None where the model has none.
     """
 
     superclass: NDArray[np.float32]
     subclass: NDArray[np.float32]
+    embedding: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom, binomtest  # type: ignore[import-untyped]
 
-from phototag.decision import gather, join
+from phototag.decision import Thresholds, decide, gather, join
 from phototag.errors import ModelError
 from phototag.learning.calibration import (
     FEWEST_PICTURES,
     Temperatures,
+    best_scores,
     calibrate,
     choose_thresholds,
     fit_temperatures,
     label_indexes,
+    novelty_limits,
 )
 from phototag.learning.dataset import LabelledPicture
 from phototag.learning.guarantee import (
@@ -32,6 +34,7 @@ from phototag.learning.guarantee import (
     fewest_pictures,
     promised_thresholds,
 )
+from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
@@ -414,3 +417,96 @@ def test_promise_counts_pictures_of_no_known_class_as_wrong() -> None:
     assert mixed.subclass.total == known.subclass.total == 1000
     assert promised_thresholds(mixed, 0.8)[0].subclass == 1.0
     assert promised_thresholds(known, 0.8)[0].subclass < 1.0
+
+
+# -- the promise beside limits on novelty
+
+# Its weights are of scores made up here: the embedding is the strangeness itself, as the background of one axis.
+STRANGENESS = NoveltyModel(
+    Space(np.zeros((12, 1), np.float32), np.ones(1, np.float32)),
+    Standard(np.zeros(len(SIGNALS)), np.ones(len(SIGNALS))),
+    np.array([[0.0, 0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0, 2.0]]),
+    np.array([-5.0, -3.0]),
+)
+
+
+def doubtful(count: int, *, seed: int) -> tuple[list[LabelledPicture], Scores]:
+    """Pictures that are wrong the more often the stranger they are; one in eight is of no known subclass."""
+    random = np.random.default_rng(seed)
+    pictures, scores = honest(count, seed=seed, spread=5.0)
+    unknown = random.random(count) < 0.125
+    strangeness = random.gamma(1.5 + 3.0 * unknown, 1.0)
+    labelled = [picture(one.superclass, None) if new else one for one, new in zip(pictures, unknown, strict=True)]
+    return labelled, Scores(scores.superclass, scores.subclass, strangeness[:, None].astype(np.float32))
+
+
+def promised(
+    pictures: list[LabelledPicture], scores: Scores, *, target: float, keep_known: float
+) -> tuple[Thresholds, ValidationScores]:
+    limits = novelty_limits(pictures, scores, TAXONOMY, STRANGENESS, keep_known=keep_known)
+    familiar = STRANGENESS.probabilities(scores) <= np.array(limits, np.float32)
+    tables = ValidationScores.of(pictures, scores, TAXONOMY, familiar=[familiar[:, 0], familiar[:, 0] & familiar[:, 1]])
+    plain, _ = promised_thresholds(tables, target)
+    return Thresholds(plain.superclass, plain.subclass, *limits), tables
+
+
+def stored(pictures: list[LabelledPicture], scores: Scores, thresholds: Thresholds) -> tuple[float | None, float]:
+    """Precision and coverage of the subclasses that would be stored."""
+    tags = decide(gather(scores, TAXONOMY, STRANGENESS), TAXONOMY, thresholds)
+    right = [tag.subclass == one.subclass for tag, one in zip(tags, pictures, strict=True) if tag.subclass is not None]
+    return (sum(right) / len(right) if right else None), len(right) / len(tags)
+
+
+@pytest.mark.parametrize(("keep_known", "target"), [(0.9, 0.85), (0.99, 0.75)])
+def test_promise_holds_for_what_is_stored_behind_limits_on_novelty(keep_known: float, target: float) -> None:
+    pictures, scores = doubtful(20_000, seed=1)
+    embedding, strange = scores.embedding, STRANGENESS.probabilities(scores)
+    assert embedding is not None
+    truth = label_indexes(pictures, TAXONOMY)[1]
+    (_, tops), (chosen, values) = best_scores(scores, TAXONOMY)
+    random, broken, found, draws = np.random.default_rng(2), 0, 0, 150
+    for _ in range(draws):
+        rows = random.integers(0, len(pictures), 400)
+        part = Scores(scores.superclass[rows], scores.subclass[rows], embedding[rows])
+        limits, _ = promised([pictures[row] for row in rows], part, target=target, keep_known=keep_known)
+        kept = (tops >= limits.superclass) & (strange[:, 0] <= limits.novel_superclass)
+        kept &= (values >= limits.subclass) & (strange[:, 1] <= limits.novel_subclass)
+        if limits.subclass < 1:
+            found += 1
+            broken += (chosen == truth)[kept].mean() < target
+    assert found >= 0.8 * draws
+    assert broken <= draws * DELTA + 3 * math.sqrt(draws * DELTA * (1 - DELTA))
+
+
+def test_tables_behind_limits_tell_the_precision_and_coverage_of_what_is_stored() -> None:
+    pictures, scores = doubtful(2000, seed=3)
+    thresholds, tables = promised(pictures, scores, target=0.85, keep_known=0.9)
+    assert 0 < thresholds.subclass < 1
+    assert tables.subclass.total == 2000
+    assert tables.subclass.at(thresholds.subclass) == pytest.approx(stored(pictures, scores, thresholds), abs=1e-9)
+
+
+def test_limits_keep_the_share_of_right_subclasses_that_was_asked_for() -> None:
+    pictures, scores = doubtful(4000, seed=4)
+    right = [
+        (tag.subclass == one.subclass, one.superclass == tag.superclass)
+        for tag, one in zip(decide(gather(scores, TAXONOMY), TAXONOMY, Thresholds(0, 0)), pictures, strict=True)
+    ]
+    before: tuple[float, float] = (0.0, 0.0)
+    for keep in (0.5, 0.8, 0.95, 0.99, 1.0):
+        limits = novelty_limits(pictures, scores, TAXONOMY, STRANGENESS, keep_known=keep)
+        tags = decide(gather(scores, TAXONOMY, STRANGENESS), TAXONOMY, Thresholds(0, 0, *limits))
+        kept = [tag.subclass is not None for tag, (fine, _) in zip(tags, right, strict=True) if fine]
+        assert np.mean(kept) >= keep - 0.1 * (1 - keep) - 1e-3  # the other tier may take a tenth of what is lost
+        superclasses = [tag.superclass is not None for tag, (_, fine) in zip(tags, right, strict=True) if fine]
+        assert np.mean(superclasses) >= 1 - 0.1 * (1 - keep) - 1e-3
+        assert limits[0] >= before[0]
+        assert limits[1] >= before[1]
+        before = limits
+
+
+def test_without_a_right_label_nothing_is_limited() -> None:
+    pictures, scores = doubtful(20, seed=5)
+    nobody = [picture(None, None)] * 20
+    assert novelty_limits(nobody, scores, TAXONOMY, STRANGENESS, keep_known=0.9) == (1.0, 1.0)
+    assert len(pictures) == 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from phototag.learning.checkpoint import (
 )
 from phototag.learning.network import build
 from phototag.learning.registry import open_model
+from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard
 from phototag.taxonomy import Taxonomy
 
 HEADER = ModelHeader(
@@ -43,7 +46,7 @@ HEADER = ModelHeader(
     record={"configuration": {"epochs": 3}, "curves": [{"epoch": 1.0, "loss": 2.5}], "data_digest": "ab" * 32},
     created_at="2026-01-01T00:00:00+00:00",
 )
-TENSORS = {
+TENSORS: dict[str, Any] = {
     "subclass_head.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
     "subclass_head.bias": np.array([0.5, -1, 3], dtype=np.float32),
     "counter": np.array(7, dtype=np.int64),
@@ -388,3 +391,126 @@ def test_pickles_run_no_code_as_model_or_weights(tmp_path: Path) -> None:
         assert not marker.exists()
     torch.load(made[1], weights_only=False)
     assert marker.exists()  # the bait is real
+
+
+# -- features of several stages, embeddings, examples
+
+
+FORMAT_1: dict[str, Any] = {
+    "format_version": 1,
+    "backbone": "test_efficientnet",
+    "taxonomy": HEADER.taxonomy.to_json(),
+    "preprocessing": {**HEADER.preprocessing.to_json(), "std": [1.0, 2.0, 3.0]},
+    "thresholds": {"superclass": 0.25, "subclass": 0.5},
+    "superclass_head": True,
+    "metrics": {},
+    "record": {},
+    "created_at": "2026-01-01T00:00:00+00:00",
+}
+
+
+def test_model_of_format_1_is_read_and_has_no_novelty(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "m.safetensors", TENSORS, FORMAT_1)
+    model = open_model(tmp_path / "m.safetensors")
+    assert (model.header.stages, model.header.embedding, model.header.novelty) == ((), 0, None)
+    assert (model.header.thresholds.novel_superclass, model.header.thresholds.novel_subclass) == (1.0, 1.0)
+    assert model.novelty is None
+
+
+def test_weights_hash_of_format_1_is_the_one_that_databases_know(tmp_path: Path) -> None:
+    """Computed here as the first version did it: other code would score whole libraries again."""
+    path = tmp_path / "m.safetensors"
+    write_tensors(path, TENSORS, FORMAT_1)
+    parts = {key: FORMAT_1[key] for key in ("backbone", "taxonomy", "preprocessing", "superclass_head")}
+    wanted = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    names = {"float32": "F32", "int64": "I64"}
+    for name in sorted(TENSORS):
+        tensor = TENSORS[name]
+        wanted.update(json.dumps([name, names[str(tensor.dtype)], list(tensor.shape)]).encode())
+        wanted.update(tensor.tobytes())
+    assert open_model(path).weights_hash == wanted.hexdigest()
+
+
+def test_weights_hash_tells_of_novelty_and_stages_and_not_of_examples(tmp_path: Path) -> None:
+    def hash_of(header: ModelHeader, **more: Any) -> str:
+        path = tmp_path / "m.safetensors"
+        write_tensors(
+            path, {**TENSORS, **{f"examples.{name}": value for name, value in more.items()}}, header.to_json()
+        )
+        return open_model(path).weights_hash
+
+    plain = replace(HEADER, stages=(2, 3, 4), embedding=2, novelty={"biases": [0.0, 0.0]})
+    assert hash_of(plain) == hash_of(plain, labels=np.zeros(3, np.int32))
+    changed = (
+        HEADER,
+        replace(plain, stages=(2, 3)),
+        replace(plain, novelty={"biases": [0.0, 1.0]}),
+        replace(plain, thresholds=Thresholds(0.1, 0.2)),
+    )
+    assert [hash_of(each) == hash_of(plain) for each in changed] == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "stages", [[1, 1], [3, 2], [0] * 1_000_000, [-1], [5000], [1.0], [True], ["1"], [None], "12", 3, {"a": 1}], ids=repr
+)
+def test_stages_that_cannot_be_are_refused(tmp_path: Path, stages: Any) -> None:
+    with pytest.raises(ModelError, match="header is damaged"):
+        read_header(with_header(tmp_path / "m.safetensors", stages=stages))
+
+
+@pytest.mark.parametrize("width", [-1, 1 << 20, 2.0, "3", None, True])
+def test_width_that_an_embedding_cannot_have_is_refused(tmp_path: Path, width: Any) -> None:
+    with pytest.raises(ModelError, match="header is damaged"):
+        read_header(with_header(tmp_path / "m.safetensors", embedding=width))
+
+
+def test_stages_that_the_backbone_does_not_have_are_refused(tmp_path: Path) -> None:
+    header = read_header(with_header(tmp_path / "m.safetensors", stages=[2, 900]))
+    with pytest.raises(ModelError, match=r"stages \[2, 900\] are not those of its backbone"):
+        build(header, {})
+
+
+def test_embedding_of_another_width_than_its_tensors_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+    header = replace(read_header(tiny_model), embedding=7)
+    tensors = read_tensors(tiny_model)
+    width = tensors["subclass_head.weight"].shape[1]
+    tensors |= {"embedding.weight": np.zeros((8, width), np.float32), "embedding.bias": np.zeros(8, np.float32)}
+    with pytest.raises(ModelError, match="do not fit its backbone"):
+        build(header, tensors)
+    assert build(replace(header, embedding=8), tensors).embedding is not None
+
+
+def test_numbers_of_a_kind_that_numpy_lacks_are_a_model_error(tmp_path: Path) -> None:
+    for kind, size in (("BF16", 2), ("F8_E4M3", 1), ("C64", 8)):
+        table = {"x": {"dtype": kind, "shape": [2], "data_offsets": [0, 2 * size]}}
+        path = raw(tmp_path / "m.safetensors", json.dumps(table).encode(), bytes(2 * size))
+        with suppress(ModelError):
+            build(HEADER, read_tensors(path))
+
+
+def test_examples_are_read_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    write_tensors(path, {**TENSORS, "examples.labels": np.zeros(3, np.int32)}, HEADER.to_json())
+    assert read_tensors(path).keys() == TENSORS.keys()
+    assert open_model(path).tensors().keys() == TENSORS.keys()
+    assert list(read_tensors(path, under="examples.")) == ["examples.labels"]
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3, 5), (0, 4)])
+def test_novelty_scores_of_other_classes_or_another_embedding_are_refused(
+    tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    def model_of(classes: int, width: int) -> NoveltyModel:
+        space = Space(np.zeros((classes, width), np.float32), np.ones(width, np.float32))
+        count = len(SIGNALS)
+        return NoveltyModel(space, Standard(np.zeros(count), np.ones(count)), np.ones((2, count)), np.zeros(2))
+
+    path = tmp_path / "m.safetensors"
+    for found in (model_of(3, 4), model_of(*shape)):
+        header = replace(HEADER, embedding=4, novelty=found.to_json())
+        write_tensors(path, {**TENSORS, **found.tensors()}, header.to_json())
+        if found.space.means.shape == (3, 4):
+            assert open_model(path).novelty is not None
+        else:
+            with pytest.raises(ModelError, match="novelty scores are damaged"):
+                _ = open_model(path).novelty

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+import struct
+from dataclasses import astuple, replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from phototag.decision import Thresholds, decide, gather, join, pack, pooled_logits, unpack
+from phototag.decision import Evidence, Thresholds, decide, gather, join, pack, pooled_logits, unpack
 from phototag.errors import ModelError, StoreError
+from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard
 from phototag.records import Rank, Scores
 from phototag.taxonomy import Taxonomy
 
@@ -48,6 +50,21 @@ def scored(draw: st.DrawFn, *, most: float = 80.0) -> tuple[Taxonomy, Scores]:
 
 thresholds = st.builds(Thresholds, superclass=st.floats(0, 1), subclass=st.floats(0, 1))
 NO_THRESHOLDS = Thresholds(0.0, 0.0)
+novel_thresholds = st.builds(Thresholds, *[st.floats(0, 1)] * 4)
+RANKS = (Rank.NONE, Rank.SUPERCLASS, Rank.SUBCLASS)
+
+
+@st.composite
+def gathered(draw: st.DrawFn, *, most: float = 80.0) -> tuple[Taxonomy, Evidence]:
+    """Evidence of a few photos by a model with novelty scores and an embedding, or by one without."""
+    taxonomy, scores = draw(scored(most=most))
+    evidence = gather(scores, taxonomy)
+    if draw(st.booleans()):
+        return taxonomy, evidence
+    photos, width = len(scores.subclass), draw(st.integers(1, 6))
+    novelty = draw(arrays.arrays(np.float32, (photos, 2), elements=st.floats(0, 1, width=32)))
+    embedding = draw(arrays.arrays(np.float16, (photos, width), elements=st.floats(-1e3, 1e3, width=16)))
+    return taxonomy, replace(evidence, novelty=np.sort(novelty, axis=1), embedding=embedding)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -123,6 +140,98 @@ class TestTags:
         evidence = gather(nothing, taxonomy)
         assert decide(evidence, taxonomy, NO_THRESHOLDS) == []
         assert pack(evidence) == []
+
+
+class TestNovelty:
+    @given(gathered(most=1e4), novel_thresholds)
+    def test_a_tag_is_consistent_whatever_the_limits(self, case: tuple[Taxonomy, Evidence], limits: Thresholds) -> None:
+        taxonomy, evidence = case
+        for tag in decide(evidence, taxonomy, limits):
+            assert (tag.superclass is None) == (tag.rank is Rank.NONE)
+            assert (tag.subclass is not None) == (tag.rank is Rank.SUBCLASS)
+            if tag.subclass is not None:
+                assert taxonomy.parent(tag.subclass) == tag.superclass
+            assert 0 <= tag.subclass_score <= tag.superclass_score <= 1 + 1e-9
+            assert 0 <= tag.novelty <= 1
+
+    @given(gathered(), novel_thresholds, st.data())
+    def test_stricter_limits_never_deepen_a_rank(
+        self, case: tuple[Taxonomy, Evidence], limits: Thresholds, data: st.DataObject
+    ) -> None:
+        taxonomy, evidence = case
+        stricter = Thresholds(
+            data.draw(st.floats(limits.superclass, 1)),
+            data.draw(st.floats(limits.subclass, 1)),
+            data.draw(st.floats(0, limits.novel_superclass)),
+            data.draw(st.floats(0, limits.novel_subclass)),
+        )
+        for loose, strict in zip(decide(evidence, taxonomy, limits), decide(evidence, taxonomy, stricter), strict=True):
+            assert RANKS.index(strict.rank) <= RANKS.index(loose.rank)
+            assert strict.superclass in (loose.superclass, None)
+            assert strict.subclass in (loose.subclass, None)
+            assert strict.novelty == loose.novelty
+
+    @given(gathered(), novel_thresholds)
+    def test_a_label_is_given_only_to_what_is_familiar_enough(
+        self, case: tuple[Taxonomy, Evidence], limits: Thresholds
+    ) -> None:
+        taxonomy, evidence = case
+        plain = decide(evidence, taxonomy, Thresholds(limits.superclass, limits.subclass))
+        strange = np.nan_to_num(evidence.novelty, nan=0.0).astype(float) > [
+            limits.novel_superclass,
+            limits.novel_subclass,
+        ]
+        for before, tag, (superclass, subclass) in zip(
+            plain, decide(evidence, taxonomy, limits), strange.tolist(), strict=True
+        ):
+            assert (tag.superclass is not None) == (before.superclass is not None and not superclass)
+            assert (tag.subclass is not None) == (before.subclass is not None and not superclass and not subclass)
+
+    @given(scored(), novel_thresholds)
+    def test_where_a_model_tells_no_novelty_its_limits_mean_nothing(
+        self, case: tuple[Taxonomy, Scores], limits: Thresholds
+    ) -> None:
+        taxonomy, scores = case
+        evidence = gather(scores, taxonomy)
+        assert np.isnan(evidence.novelty).all()
+        tags = decide(evidence, taxonomy, limits)
+        assert tags == decide(evidence, taxonomy, Thresholds(limits.superclass, limits.subclass))
+        assert all(tag.novelty == 1 - tag.subclass_score for tag in tags)
+
+    @pytest.mark.parametrize(
+        ("novelty", "rank"),
+        [
+            ((0.1, 0.2), Rank.SUBCLASS),
+            ((0.1, 0.9), Rank.SUPERCLASS),
+            ((0.8, 0.9), Rank.NONE),
+            ((0.5, 0.5), Rank.SUBCLASS),
+        ],
+    )
+    def test_unknown_subclass_backs_off_by_one_level_and_unknown_superclass_by_two(
+        self, novelty: tuple[float, float], rank: Rank
+    ) -> None:
+        taxonomy = flat_taxonomy([2, 1])
+        sure = Scores(np.array([[9.0, 0.0]], np.float32), np.array([[9.0, 0.0, 0.0]], np.float32))
+        evidence = replace(gather(sure, taxonomy), novelty=np.array([novelty], np.float32))
+        (tag,) = decide(evidence, taxonomy, Thresholds(0.5, 0.5, 0.5, 0.5))
+        assert tag.rank is rank
+        assert tag.novelty == pytest.approx(novelty[1])
+
+    def test_novelty_and_embedding_come_from_the_models_scores(self) -> None:
+        taxonomy = flat_taxonomy([2, 1])
+        model = NoveltyModel(
+            Space(np.zeros((3, 2), np.float32), np.ones(2, np.float32)),
+            Standard(np.zeros(len(SIGNALS)), np.ones(len(SIGNALS))),
+            np.ones((2, len(SIGNALS))),
+            np.zeros(2),
+        )
+        embedding = np.array([[1e6, -2.5]], np.float32)
+        scores = Scores(np.zeros((1, 2), np.float32), np.zeros((1, 3), np.float32), embedding)
+        evidence = gather(scores, taxonomy, model)
+        np.testing.assert_array_equal(evidence.novelty, model.probabilities(scores))
+        # As far as half precision goes.
+        np.testing.assert_array_equal(evidence.embedding, np.array([[65504, -2.5]], np.float16))
+        assert gather(scores, taxonomy).embedding.shape == (1, 0)
 
 
 class TestProbabilities:
@@ -202,6 +311,52 @@ class TestEvidence:
             assert before.tobytes() == np.ascontiguousarray(after).astype(before.dtype).tobytes()
         assert decide(back, taxonomy, NO_THRESHOLDS) == decide(evidence, taxonomy, NO_THRESHOLDS)
 
+    @given(gathered(most=1e4))
+    def test_novelty_and_embedding_are_packed_too(self, case: tuple[Taxonomy, Evidence]) -> None:
+        taxonomy, evidence = case
+        blobs = pack(evidence)
+        assert {blob[0] for blob in blobs} == {2 if evidence.embedding.shape[1] else 1}
+        back = unpack(blobs, taxonomy)
+        for before, after in zip(astuple(evidence), astuple(back), strict=True):
+            assert before.shape == after.shape
+            assert before.tobytes() == np.ascontiguousarray(after).astype(before.dtype).tobytes()
+        assert pack(back) == blobs
+
+    def test_scores_stored_before_there_were_embeddings_are_still_read(self) -> None:
+        """Byte by byte as earlier versions wrote them: version 1, two numbers, then the arrays."""
+        taxonomy = flat_taxonomy([2, 1])
+        blob = (
+            struct.pack("<BHB", 1, 2, 3)
+            + np.array([2.0, -1.0, 3.5, 0.5], "<f4").tobytes()  # superclass logits, pooled ones
+            + np.array([1, 2], "<u2").tobytes()
+            + np.array([3.25, 0.5], "<f4").tobytes()
+            + np.array([1, 0, 2], "<u2").tobytes()
+            + np.array([3.25, 2.0, 0.5], "<f4").tobytes()
+        )
+        evidence = unpack([blob, blob], taxonomy)
+        assert evidence.superclass.tolist() == [[2.0, -1.0]] * 2
+        assert evidence.pooled.tolist() == [[3.5, 0.5]] * 2
+        assert evidence.best.tolist() == [[1, 2]] * 2
+        assert evidence.top.tolist() == [[1, 0, 2]] * 2
+        assert evidence.top_logit.tolist() == [[3.25, 2.0, 0.5]] * 2
+        assert np.isnan(evidence.novelty).all()
+        assert evidence.embedding.shape == (2, 0)
+        (tag, _) = decide(evidence, taxonomy, Thresholds(0.1, 0.1, 0.0, 0.0))
+        assert (tag.superclass, tag.subclass) == ("s0", "c1")
+        assert pack(evidence) == [blob, blob]
+
+    @given(gathered(), st.integers(0, 60), st.data())
+    def test_blob_of_either_version_is_refused_when_cut_or_mixed(
+        self, case: tuple[Taxonomy, Evidence], cut: int, data: st.DataObject
+    ) -> None:
+        taxonomy, evidence = case
+        blob = pack(evidence)[0]
+        with pytest.raises(StoreError, match="damaged"):
+            unpack([blob[: min(cut, len(blob) - 1)]], taxonomy)
+        other = pack(replace(evidence, embedding=np.zeros((len(evidence.top), 7), np.float16)))[0]
+        with pytest.raises(StoreError, match="damaged"):
+            unpack(data.draw(st.permutations([blob, other])), taxonomy)
+
     @given(scored())
     def test_photos_are_unpacked_in_any_order_and_number(self, case: tuple[Taxonomy, Scores]) -> None:
         taxonomy, scores = case
@@ -266,9 +421,18 @@ class TestThresholds:
         with pytest.raises(ModelError, match="between 0 and 1"):
             Thresholds.from_json({"superclass": 0.5, "subclass": value})
 
-    @given(thresholds)
+    @given(novel_thresholds)
     def test_they_survive_a_file(self, limits: Thresholds) -> None:
         assert Thresholds.from_json(limits.to_json()) == limits
+
+    def test_files_from_before_novelty_have_no_limits_on_it(self) -> None:
+        assert Thresholds.from_json({"superclass": 0.3, "subclass": 0.4}) == Thresholds(0.3, 0.4, 1.0, 1.0)
+
+    @pytest.mark.parametrize("level", ["novel_superclass", "novel_subclass"])
+    @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), None, "x"])
+    def test_a_limit_on_novelty_is_checked_like_a_threshold(self, level: str, value: object) -> None:
+        with pytest.raises(ModelError, match="thresholds"):
+            Thresholds.from_json({"superclass": 0.3, "subclass": 0.4, level: value})
 
     @pytest.mark.parametrize("value", [None, 3, [], {}, {"superclass": 0.5}, {"superclass": "x", "subclass": 0}])
     def test_anything_else_is_refused(self, value: object) -> None:

@@ -427,7 +427,8 @@ class TestCommand:
             "retag", "--model", tiny_model, "--superclass-threshold", "0.9", "--format", "json", "--under", "/library/0"
         )
         found = json.loads(result.stdout)
-        assert found["thresholds"] == {"superclass": 0.9, "subclass": 0.25}
+        limits = {"superclass": 0.9, "subclass": 0.25, "novel_superclass": 1.0, "novel_subclass": 1.0}
+        assert found["thresholds"] == limits
         assert (found["model"], found["dry_run"], found["decided"]) == ("tiny", False, 150)
         assert sum(found["transitions"].values()) == 150
         assert found["saved"] == found["changed"] == 150 - found["transitions"]["unchanged"]

@@ -26,12 +26,14 @@ from phototag import settings
 from phototag.audit.evaluate import evaluate
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.learning import trainer as trainer_module
+from phototag.learning.balance import effective_weights
 from phototag.learning.checkpoint import read_header, read_tensors, write_tensors
 from phototag.learning.config import Balance, TrainingConfig, Tune
 from phototag.learning.dataset import load_data, split, training_taxonomy
 from phototag.learning.guarantee import ValidationScores
 from phototag.learning.heads import class_weights
 from phototag.learning.network import DualHead
+from phototag.learning.optimisation import set_rates
 from phototag.learning.registry import Model, active_reference, open_model
 from phototag.learning.train import TrainingResult, train
 from phototag.learning.trainer import Trainer
@@ -135,7 +137,9 @@ def test_full_changes_the_first_stage_too_but_not_the_pretrained_statistics(
     data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trainer, "_judge", judge_last_epoch_best(Trainer._judge))
-    tensors = tensors_of(train(data, config=tiny_config(weights=weights, tune=Tune.FULL, epochs=1, lr=1e-2)))
+    tensors = tensors_of(
+        train(data, config=tiny_config(weights=weights, tune=Tune.FULL, epochs=1, lr=1e-2, frozen_stages=0))
+    )
     start = torch.load(weights, weights_only=True)
     assert not np.array_equal(tensors["backbone.conv_stem.weight"], start["conv_stem.weight"].numpy())
     for name, value in start.items():
@@ -312,16 +316,17 @@ def test_sampler_draws_rare_classes_as_often_as_common_ones(trainer: Callable[..
 
 
 def test_loss_weights_rare_classes_more(trainer: Callable[..., Trainer]) -> None:
-    made = trainer(balance=Balance.LOSS, label_smoothing=0.0)
+    made = trainer(balance=Balance.LOSS, label_smoothing=0.0, superclass_weight=0.0)
     assert drawn(made)["red"] > 5 * drawn(made)["green"]  # what is drawn stays as it is
     outputs = (torch.zeros(1, 2), torch.zeros(1, 4))
     counts = Counter(picture.subclass for picture in made.training)
     losses = {
         name: float(made._loss(outputs, torch.eye(4)[[index]])) for index, name in enumerate(made.taxonomy.subclasses)
     }
-    for name in UNEVEN:
-        assert losses[name] * counts[name] == pytest.approx(losses["red"] * counts["red"], rel=1e-5)
-    assert losses["green"] > 5 * losses["red"]
+    weights = effective_weights(np.array([counts[name] for name in made.taxonomy.subclasses]))
+    for name, weight in zip(made.taxonomy.subclasses, weights, strict=True):
+        assert losses[name] == pytest.approx(weight * np.log(4), rel=1e-5)
+    assert losses["green"] > 3 * losses["red"]
 
 
 def test_heads_are_balanced_too(data: Path, weights: Path, tmp_path: Path) -> None:
@@ -393,7 +398,7 @@ def test_backbone_and_heads_have_learning_rates_of_their_own_that_warm_up_and_fa
     steps = 10 * made._batches
     rates = []
     for step in range(steps):
-        made._set_rate(step)
+        set_rates(made._optimizer, step, steps, made.config)
         rates.append(sorted({group["lr"] for group in made._optimizer.param_groups}))
     slow, fast = np.array(rates).T
     np.testing.assert_allclose(fast, 3 * slow)
@@ -891,7 +896,8 @@ def test_scores_are_calibrated_and_the_record_tells_by_how_much(doubtful: Path, 
     assert record["temperatures"]["subclass"] != 1.0
     for level in ("superclass", "subclass"):
         assert record[level]["ece_after"] == pytest.approx(getattr(result.metrics, f"{level}_ece"), abs=1e-6)
-        assert record[level]["ece_after"] <= record[level]["ece_before"] + 0.02
+        # The fit is by likelihood, and over 72 pictures the error itself is uncertain by as much.
+        assert record[level]["ece_after"] <= record[level]["ece_before"] + 0.05
         assert sum(entry["count"] for entry in record[level]["bins"]) == result.metrics.photos
 
 
@@ -1035,3 +1041,17 @@ def test_commands_tell_calibration_coverage_and_promise(
     assert "validation_scores" not in described["record"]
     assert run_phototag("model", "tune", "m", "--target-precision", "0.2").exit_code == 2
     assert run_phototag("model", "tune", "m", "--target-precision", "0.95").exit_code == 2
+
+
+def test_tuned_model_keeps_its_limits_on_novelty_and_can_be_extended(plenty: Path, weights: Path) -> None:
+    config = tiny_config(weights=weights, val_fraction=0.3)
+    trained = train(plenty, config=config, output="trained").model
+    kept = trained.header.record["novelty"]["limits_with_target"]
+    for data in (None, plenty):
+        tuned = tune("trained", target_precision=0.9, data=data, output="tuned", overwrite=True).model
+        limits = tuned.header.thresholds
+        assert 0 < limits.novel_superclass < 1
+        assert [limits.novel_superclass, limits.novel_subclass] == tuned.header.record["novelty"]["limits_with_target"]
+        if data is None:
+            assert [limits.novel_superclass, limits.novel_subclass] == kept
+        assert train(plenty, extend=tuned, config=TrainingConfig(workers=0), activate=False).extension is not None

@@ -13,6 +13,7 @@ from phototag.inference.names import DEFAULT_BATCH_SIZE, Device, RuntimeName
 from phototag.learning.dataset import LabelledPicture
 from phototag.learning.registry import Model, open_model
 from phototag.learning.scoring import score_labelled
+from phototag.novelty import NoveltyModel
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
@@ -32,14 +33,15 @@ def judge_scores(
     scores: Scores,
     taxonomy: Taxonomy,
     thresholds: Thresholds,
+    novelty: NoveltyModel | None = None,
 ) -> Metrics:
-    """Metrics of a model's scores for labelled pictures.
+    """Metrics of a model's scores for labelled pictures; `novelty` is the model's, if it has one.
 
     Accuracies and distances are those of the decoded pair, the best superclass and the best subclass under it, so that
     models with different thresholds compare. Coverage, precision where a label was given and rejection are those of the
     tags that would be stored, after backing off.
     """
-    evidence = gather(scores, taxonomy)
+    evidence = gather(scores, taxonomy, novelty)
     # With thresholds of zero nothing backs off: the tag is the decoded pair.
     pairs = measure(_judged(pictures, evidence, taxonomy, Thresholds(0.0, 0.0)), taxonomy=taxonomy)
     tags = measure(_judged(pictures, evidence, taxonomy, thresholds), taxonomy=taxonomy)
@@ -99,4 +101,4 @@ def evaluate(
         batch_size=batch_size,
         workers=workers,
     )
-    return judge_scores(scored.content.pictures, scored.scores, header.taxonomy, header.thresholds)
+    return judge_scores(scored.content.pictures, scored.scores, header.taxonomy, header.thresholds, opened.novelty)

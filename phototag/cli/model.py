@@ -6,12 +6,16 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from phototag.cli.model_diff import diff
 from phototag.learning.config import HIGHEST_TARGET, LEAST_TARGET
 from phototag.text import pad, printable
+
+if TYPE_CHECKING:
+    from phototag.learning.checkpoint import ModelHeader
 
 
 @click.group()
@@ -85,12 +89,14 @@ def show(name: str | None, form: str) -> None:
         ("backbone", header.backbone),
         ("input", f"{header.preprocessing.size} px, the middle {header.preprocessing.crop:.1%} of the shorter side"),
         ("thresholds", f"superclass {header.thresholds.superclass:.4g}, subclass {header.thresholds.subclass:.4g}"),
+        ("novel above", _novel_above(header)),
         *_precisions(header.record, header.metrics),
         ("trained", header.created_at),
     ]
     for key in ("source", "weights", "tune", "training_pictures", "validation_pictures", "seconds", "data_digest"):
         if key in header.record:
             lines.append((key.replace("_", " "), str(header.record[key])))
+    lines += _lineage(header.record)
     shown = ("superclass_accuracy", "subclass_accuracy", "hierarchical_f1", "subclass_macro_f1")
     for key in shown:
         share = header.metrics.get(key)
@@ -118,6 +124,32 @@ def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) 
         precision, coverage = metrics.get(f"{level}_precision_given"), metrics.get(f"{level}_coverage")
         if precision is not None and coverage is not None:
             lines.append((f"{level} stored", f"{precision:.1%} right, for {coverage:.1%} of the validation pictures"))
+    return lines
+
+
+def _novel_above(header: ModelHeader) -> str:
+    if header.novelty is None:
+        return ""
+    limits = header.thresholds
+    return f"superclass {limits.novel_superclass:.4g}, subclass {limits.novel_subclass:.4g}"
+
+
+def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The models that this one was made from, the oldest first; the file may come from a stranger."""
+    lines = []
+    generations = record.get("lineage")
+    for ancestor in generations if isinstance(generations, list) else []:
+        if isinstance(ancestor, dict):
+            added = ancestor.get("then_added")
+            names = (
+                ", ".join(map(str, added)) if isinstance(added, list) and added else "more pictures of known classes"
+            )
+            lines.append(
+                ("extended from", f"{ancestor.get('name')} ({ancestor.get('subclasses')} subclasses), adding {names}")
+            )
+    tuned = record.get("tuned_from")
+    if isinstance(tuned, dict):
+        lines.append(("thresholds tuned of", str(tuned.get("name"))))
     return lines
 
 
@@ -185,3 +217,6 @@ def remove(name: str, yes: bool) -> None:
     if not yes and path.parent == models_folder() and path.exists():
         click.confirm(f"Delete {path}?", abort=True, err=True)
     click.echo(f"Deleted {remove_model(name)}", err=True)
+
+
+model.add_command(diff)

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from phototag.cli.options import EnumChoice, device_option
 from phototag.inference.names import DEFAULT_BATCH_SIZE, Device
-from phototag.learning.config import HIGHEST_TARGET, LEAST_TARGET, Balance, TrainingConfig, Tune
+from phototag.learning.config import (
+    HIGHEST_TARGET,
+    KEEP_KNOWN,
+    KEEP_KNOWN_WITH_TARGET,
+    LEAST_KEPT,
+    LEAST_TARGET,
+    Balance,
+    TrainingConfig,
+    Tune,
+)
+
+if TYPE_CHECKING:
+    from phototag.learning.extend import Accuracies, Extension
+    from phototag.learning.train import TrainingResult
 
 _DEFAULTS = TrainingConfig()
+_FROM_SCRATCH = TrainingConfig(pretrained=False)
 
 
 @click.command()
@@ -29,9 +45,9 @@ _DEFAULTS = TrainingConfig()
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
-    default=_DEFAULTS.epochs,
-    show_default=True,
-    help="Passes over the data by gradient.",
+    metavar="N",
+    help=f"Passes over the data by gradient. [default: {_DEFAULTS.epochs}; {_FROM_SCRATCH.epochs} with "
+    "--no-pretrained]",
 )
 @click.option(
     "--img-size",
@@ -44,12 +60,22 @@ _DEFAULTS = TrainingConfig()
     type=click.IntRange(min=2),
     default=DEFAULT_BATCH_SIZE,
     show_default=True,
-    help="Pictures in a step.",
+    help="Pictures in a step, over all processes and parts.",
 )
+@click.option(
+    "--accumulate",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.accumulate,
+    show_default=True,
+    metavar="N",
+    help="Parts that a step is computed in, one after the other: for large batches in little memory.",
+)
+@click.option("--compile", "compiled", is_flag=True, help="Let torch.compile make the gradient steps faster.")
 @click.option(
     "--lr",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Peak learning rate of the backbone. [default: 1e-4; 1e-3 with --no-pretrained]",
+    metavar="X",
+    help=f"Peak learning rate of the backbone. [default: {_DEFAULTS.lr:g}; {_FROM_SCRATCH.lr:g} with --no-pretrained]",
 )
 @click.option(
     "--tune",
@@ -68,9 +94,10 @@ _DEFAULTS = TrainingConfig()
 @click.option(
     "--balance",
     type=EnumChoice(list(Balance)),
-    default=Balance.NONE.value,
+    default=_DEFAULTS.balance.value,
     show_default=True,
-    help="Against unequal classes: draw them equally often, or weigh them equally.",
+    help="Against unequal classes. sampler: draw all equally often. loss: weigh rare ones more. logits: adjust scores "
+    "by how frequent classes are. mix: add mixed pictures of rare ones. auto: what does best on validation pictures.",
 )
 @click.option(
     "--target-precision",
@@ -78,6 +105,18 @@ _DEFAULTS = TrainingConfig()
     metavar="X",
     help="Choose thresholds by which this share of the stored labels is right, as far as the validation pictures can "
     "prove it; the rest backs off. [default: thresholds that lose hardly any right label]",
+)
+@click.option(
+    "--keep-known",
+    type=click.FloatRange(LEAST_KEPT, 1),
+    metavar="X",
+    help="Share of right subclasses that is to be left when strange photos back off as novel. "
+    f"[default: {KEEP_KNOWN:g}; {KEEP_KNOWN_WITH_TARGET:g} with --target-precision]",
+)
+@click.option(
+    "--extend",
+    metavar="MODEL",
+    help="Add the classes of DATA to a trained model, in seconds: its backbone stays, and so do the old classes.",
 )
 @device_option
 @click.option("--amp/--no-amp", default=None, help="Mixed precision. [default: on CUDA only]")
@@ -93,15 +132,19 @@ def train(
     weights: Path | None,
     no_pretrained: bool,
     output: str | None,
-    epochs: int,
+    epochs: int | None,
     img_size: int | None,
     batch_size: int,
+    accumulate: int,
+    compiled: bool,
     lr: float | None,
     tune: Tune,
     val: Path | None,
     val_fraction: float | None,
     balance: Balance,
     target_precision: float | None,
+    keep_known: float | None,
+    extend: str | None,
     device: Device,
     amp: bool | None,
     workers: int | None,
@@ -116,14 +159,16 @@ def train(
     """
     if val is not None and val_fraction is not None:
         raise click.UsageError("--val and --val-fraction exclude each other")
+    chosen: dict[str, Any] = {name: value for name, value in (("epochs", epochs), ("lr", lr)) if value is not None}
     config = TrainingConfig(
         backbone=backbone,
         weights=weights,
         pretrained=not no_pretrained,
-        epochs=epochs,
         img_size=img_size,
         batch_size=batch_size,
-        lr=lr,
+        accumulate=accumulate,
+        compiled=compiled,
+        keep_known=keep_known,
         tune=tune,
         val_fraction=val_fraction or _DEFAULTS.val_fraction,
         balance=balance,
@@ -132,12 +177,26 @@ def train(
         amp=amp,
         workers=workers,
         seed=seed,
+        **chosen,
     )
-    from phototag.audit.report import calibration_line, coverage_table, table
+    if extend is not None:
+        _refuse_with_extend(ctx)
+    from phototag.learning.distributed import current
     from phototag.learning.train import train as run
+
+    with current() as world:
+        result = run(data, config=config, output=output, val=val, extend=extend, resume=resume, overwrite=overwrite)
+        # Of several processes that torchrun started, one speaks.
+        if world.is_writer:
+            _echo(result)
+    # Only here: it raises, and the other processes would take that for a failure.
+    ctx.exit(1 if result.interrupted else 0)
+
+
+def _echo(result: TrainingResult) -> None:
+    from phototag.audit.report import calibration_line, coverage_table, table
     from phototag.learning.tuning import validation_scores
 
-    result = run(data, config=config, output=output, val=val, resume=resume, overwrite=overwrite)
     click.echo(table(result.metrics))
     scores = validation_scores(result.model)
     if scores is not None:
@@ -145,8 +204,64 @@ def train(
     judged = f"{result.metrics.photos} validation pictures, by heads or weights that had not learned from them"
     click.echo(f"\nThe figures are of {judged}.", err=True)
     click.echo(calibration_line(result.model.header.record["calibration"]), err=True)
+    if result.extension is not None:
+        _echo_extension(result.extension)
     if result.model.header.record.get("refitted_on_all"):
         click.echo("The model itself was then fitted once more, on all pictures, and calibrated alike.", err=True)
     click.echo(f"Model {result.model.name}: {result.model.path}, {result.seconds:.0f} s. It is active now.", err=True)
-    if result.interrupted:
-        ctx.exit(1)
+
+
+# What decides how a backbone is trained means nothing to a model whose backbone stays.
+_OF_BACKBONES = (
+    "backbone",
+    "weights",
+    "no_pretrained",
+    "epochs",
+    "img_size",
+    "batch_size",
+    "accumulate",
+    "compiled",
+    "lr",
+    "tune",
+    "balance",
+    "amp",
+    "val",
+    "resume",
+)
+
+
+def _refuse_with_extend(ctx: click.Context) -> None:
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in _OF_BACKBONES
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        names = ", ".join(given).replace("--compiled", "--compile")
+        raise click.UsageError(f"--extend leaves the backbone as it is: {names} cannot be given with it")
+
+
+def _echo_extension(extension: Extension) -> None:
+    added = (
+        f"{len(extension.added)} subclasses added" if extension.added else "No subclass added, more examples learned"
+    )
+    click.echo(f"{added}: {', '.join(extension.added)}" if extension.added else added, err=True)
+    before, after, new = extension.before, extension.after, extension.new
+    click.echo(f"Old classes, {before.pictures} pictures: {_change(before, after)}.", err=True)
+    if new.subclass is not None and new.superclass is not None:
+        click.echo(
+            f"Pictures of DATA, {new.pictures}: superclass {new.superclass:.1%}, subclass {new.subclass:.1%} right.",
+            err=True,
+        )
+
+
+def _change(before: Accuracies, after: Accuracies) -> str:
+    parts = [
+        f"{level} {old:.1%} right before, {now:.1%} after"
+        for level, old, now in (
+            ("superclass", before.superclass, after.superclass),
+            ("subclass", before.subclass, after.subclass),
+        )
+        if old is not None and now is not None
+    ]
+    return "; ".join(parts) or "none kept to judge by"

@@ -147,7 +147,7 @@ class _Batches:
         header = self._runtime.model.header
         done: dict[bytes, Decided] = {}
         if scores is not None:
-            evidence = gather(scores.result(), header.taxonomy)
+            evidence = gather(scores.result(), header.taxonomy, self._runtime.model.novelty)
             tags = decide(evidence, header.taxonomy, header.thresholds)
             for outcome, packed, tag in zip(fresh, pack(evidence), tags, strict=True):
                 done[outcome.content_hash] = Decided(packed, tag)

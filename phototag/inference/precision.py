@@ -239,7 +239,7 @@ def _tags(runtime: Runtime, pictures: Sequence[NDArray[np.uint8]]) -> tuple[list
         started = time.perf_counter()
         scores = runtime.start(pictures[first : first + runtime.batch_size]).result()
         seconds += time.perf_counter() - started
-        evidence = gather(scores, header.taxonomy)
+        evidence = gather(scores, header.taxonomy, runtime.model.novelty)
         bests = zip(evidence.top[:, 0].tolist(), evidence.superclass.argmax(axis=1).tolist(), strict=True)
         found += zip(bests, decide(evidence, header.taxonomy, header.thresholds), strict=True)
     return found, seconds

@@ -185,8 +185,8 @@ class PendingScores:
         return self._scores(self._pending.result())
 
     def _scores(self, outputs: Outputs) -> Scores:
-        if len(outputs) == 2:
-            return Scores(superclass=outputs[0], subclass=outputs[1])
+        if len(outputs) > 1:
+            return Scores(outputs[0], outputs[1], embedding=outputs[2] if len(outputs) > 2 else None)
         subclass = outputs[0]
         return Scores(superclass=pooled_logits(subclass, self._model.header.taxonomy), subclass=subclass)
 

@@ -1,10 +1,11 @@
-"""Training pictures for gradient steps: decoded, cropped and changed by chance, and collated to batches.
+"""Training pictures for gradient steps: decoded, cropped, changed and spoiled by chance, and collated to batches.
 
 What is drawn for a picture depends on (seed, epoch, picture) alone, not on what came before or which process does it.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import random
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -27,6 +29,14 @@ log = logging.getLogger(__name__)
 
 # Crops keep at least this much of a picture's side more than the input, so that enlarging stays rare.
 _CROP_MARGIN = 1.5
+
+# What training pictures went through and photos did not, or the other way round: each happens to this share of them,
+# independently, so that six in ten pictures stay as they are.
+_SPOILED_SHARE = 0.12
+_LEAST_SIZE_SHARE = 0.4
+_BLUR_PIXELS = (0.3, 1.2)
+_SHARPENING_PERCENT = (50, 200)
+_JPEG_QUALITY = (20, 85)
 
 Batch = tuple[Tensor, Tensor]
 
@@ -84,6 +94,12 @@ def collate(items: Sequence[tuple[Tensor, int] | None]) -> Batch | None:
     return torch.stack([pixels for pixels, _ in read]), torch.tensor([label for _, label in read])
 
 
+def collate_pairs(items: Sequence[tuple[Tensor, int] | None]) -> Batch | None:
+    """As `collate`, but of pairs, items 0 and 1, 2 and 3: one with an unreadable picture is left out as a whole."""
+    pairs = zip(items[::2], items[1::2], strict=False)
+    return collate([item for pair in pairs if None not in pair for item in pair])
+
+
 def start_worker(_: int) -> None:
     """Set up a process that decodes: one thread of its own, and deaf to Ctrl-C."""
     torch.set_num_threads(1)
@@ -91,7 +107,7 @@ def start_worker(_: int) -> None:
 
 
 def augmentation(preprocessing: Preprocessing, config: TrainingConfig) -> Callable[[Any], Any]:
-    """Random crop, flip and RandAugment, from an upright image to one of the input size."""
+    """Random crop, flip, RandAugment and `spoil`, from an upright image to one of the input size."""
     from timm.data.auto_augment import rand_augment_transform
     from timm.data.transforms import RandomResizedCropAndInterpolation
     from torchvision.transforms import Compose, RandomHorizontalFlip
@@ -107,5 +123,27 @@ def augmentation(preprocessing: Preprocessing, config: TrainingConfig) -> Callab
         steps.append(
             rand_augment_transform(config.augment, {"translate_const": preprocessing.size // 4, "img_mean": fill})
         )
+        steps.append(spoil)
     composed: Callable[[Any], Any] = Compose(steps)
     return composed
+
+
+def spoil(image: Image.Image) -> Image.Image:
+    """Lower an RGB image's resolution, blur, sharpen or compress it, each now and then and by chance.
+
+    So that a network does not tell classes by how soft or compressed their training pictures are.
+    """
+    if random.random() < _SPOILED_SHARE:
+        share = random.uniform(_LEAST_SIZE_SHARE, 1.0)
+        small = (max(1, round(share * image.width)), max(1, round(share * image.height)))
+        how = random.choice((Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX))
+        image = image.resize(small, how).resize(image.size, Image.Resampling.BILINEAR)
+    if random.random() < _SPOILED_SHARE:
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(*_BLUR_PIXELS)))
+    if random.random() < _SPOILED_SHARE:
+        image = image.filter(ImageFilter.UnsharpMask(radius=1.0, percent=random.randint(*_SHARPENING_PERCENT)))
+    if random.random() < _SPOILED_SHARE:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=random.randint(*_JPEG_QUALITY))
+        image = Image.open(buffer, formats=["JPEG"]).convert("RGB")
+    return image

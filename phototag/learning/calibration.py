@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from phototag.audit.metrics import expected_calibration_error
 from phototag.decision import Thresholds, gather, join
 from phototag.learning.dataset import LabelledPicture
+from phototag.novelty import NoveltyModel, Tier
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # A score below a half never keeps more than it loses; above, backing off is a matter of taste.
 _HIGHEST = 0.5
 _LOST_SHARE = 0.0025
+_LOST_SUPERCLASSES = 0.1
+_FEWEST_RIGHT = 20
 
 FEWEST_PICTURES = 50
 """With fewer labelled validation pictures a level keeps the temperature 1: the fit would follow chance."""
@@ -44,7 +47,11 @@ class Temperatures:
 
     def scaled(self, scores: Scores) -> Scores:
         """The scores that a network has after `folded`."""
-        return Scores(scores.superclass / np.float32(self.superclass), scores.subclass / np.float32(self.subclass))
+        return Scores(
+            scores.superclass / np.float32(self.superclass),
+            scores.subclass / np.float32(self.subclass),
+            scores.embedding,
+        )
 
     def folded(self, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """The tensors of a `DualHead` whose logits are calibrated: the heads' weights and biases are divided.
@@ -219,7 +226,7 @@ def choose_thresholds(
 ) -> Thresholds:
     """The highest thresholds, up to a half, that back off from at most `lost_share` of the right labels.
 
-    Judged on these pictures, which the model should not have learned from.
+    Judged on these pictures, which the model should not have learned from. They say nothing of novelty.
     """
     return Thresholds(
         *(
@@ -233,3 +240,34 @@ def choose_thresholds(
 
 def _low_quantile(scores: NDArray[np.float64], share: float) -> float:
     return min(_HIGHEST, float(np.quantile(scores, share, method="lower"))) if len(scores) else _HIGHEST
+
+
+def novelty_limits(
+    pictures: Sequence[LabelledPicture],
+    scores: Scores,
+    taxonomy: Taxonomy,
+    novelty: NoveltyModel,
+    *,
+    keep_known: float,
+) -> tuple[float, float]:
+    """The most that the probability of an unknown superclass, and of an unknown subclass, may be in a tag.
+
+    So that of the pictures whose subclass is right the share `keep_known` keeps it, as far as novelty goes. Of those
+    whose superclass is right nearly all keep it: an unknown superclass stands out far more than an unknown subclass.
+    Judged on these pictures, which the model should not have learned from. With fewer than 20 right ones at a level
+    nothing backs off that is not stranger than all of them, and more likely novel than not: a handful says little of
+    the strangest to come.
+    """
+    strange = novelty.probabilities(scores).astype(np.float64)
+    lost = (_LOST_SUPERCLASSES * (1 - keep_known), 1 - keep_known)
+    limits = []
+    for tier, (chosen, _), truth in zip(
+        Tier, best_scores(scores, taxonomy), label_indexes(pictures, taxonomy), strict=True
+    ):
+        values = strange[(truth >= 0) & (chosen == truth), tier]
+        if len(values) >= _FEWEST_RIGHT:
+            limit = float(np.quantile(values, 1 - lost[tier], method="higher"))
+        else:
+            limit = max([0.5, *values.tolist()])
+        limits.append(min(1.0, float(np.nextafter(np.float32(limit), np.float32(2)))))
+    return limits[0], limits[1]

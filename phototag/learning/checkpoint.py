@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SUFFIX = ".safetensors"
 _HEADER_KEY = "phototag"
+EXAMPLES = "examples."
 _MAX_HEADER_BYTES = 64 << 20
+_MOST_STAGES = 1000
+_WIDEST_EMBEDDING = 4096
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class ModelHeader:
 
     `backbone` is timm's name. Without `superclass_head` the superclass scores are sums over the subclasses. `record` is
     the training record: configuration, data digest, curves, versions, seconds. `metrics` are those of the validation.
+    `stages` are the backbone's stages whose averages join its features. `novelty` is what `NoveltyModel.to_json` gives;
+    None for a model without embedding, whose width is `embedding`.
     """
 
     backbone: str
@@ -44,6 +49,9 @@ class ModelHeader:
     preprocessing: Preprocessing
     thresholds: Thresholds
     superclass_head: bool = True
+    stages: tuple[int, ...] = ()
+    embedding: int = 0
+    novelty: Mapping[str, Any] | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
     created_at: str = ""
@@ -57,6 +65,9 @@ class ModelHeader:
             "preprocessing": self.preprocessing.to_json(),
             "thresholds": self.thresholds.to_json(),
             "superclass_head": self.superclass_head,
+            "stages": list(self.stages),
+            "embedding": self.embedding,
+            "novelty": dict(self.novelty) if self.novelty is not None else None,
             "metrics": dict(self.metrics),
             "record": dict(self.record),
             "created_at": self.created_at,
@@ -81,12 +92,31 @@ class ModelHeader:
                 preprocessing=Preprocessing.from_json(value["preprocessing"]),
                 thresholds=Thresholds.from_json(value["thresholds"]),
                 superclass_head=bool(value["superclass_head"]),
+                stages=_stages(value.get("stages", [])),
+                embedding=_width(value.get("embedding", 0)),
+                novelty=dict(value["novelty"]) if value.get("novelty") is not None else None,
                 metrics=_numbers(value["metrics"]),
                 record=dict(value["record"]),
                 created_at=str(value["created_at"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError, TaxonomyError, ModelError) as error:
             raise ModelError(f"{where}: the model's header is damaged: {error}") from error
+
+
+def _stages(values: Any) -> tuple[int, ...]:
+    stages = tuple(values)
+    if not all(type(stage) is int and 0 <= stage < _MOST_STAGES for stage in stages):
+        raise ValueError("stages must be small whole numbers")
+    # Repeated ones would make features of any width, and heads that fill the memory.
+    if list(stages) != sorted(set(stages)):
+        raise ValueError("stages must be in order, each once")
+    return stages
+
+
+def _width(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _WIDEST_EMBEDDING:
+        raise ValueError("the embedding's width must be a whole number")
+    return value
 
 
 def _numbers(values: Any) -> dict[str, float | None]:
@@ -153,18 +183,24 @@ def read_json_header(path: Path) -> Any:
         raise ModelError(f"{path}: a safetensors file, but not a phototag model") from error
 
 
-def read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
-    """All tensors of the file.
+def read_tensors(path: Path, *, under: str | None = None) -> dict[str, NDArray[np.float32]]:
+    """The tensors of the file whose names begin with `under`; with None all but the examples kept for `--extend`.
 
     Raises:
         ModelError: the file is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        with safe_open(path, framework="numpy") as file:
+            names = [
+                name
+                for name in file.keys()  # noqa: SIM118  # it is no mapping
+                if (name.startswith(under) if under is not None else not name.startswith(EXAMPLES))
+            ]
+            return {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        # The last two are of types of numbers that numpy does not have.
         raise ModelError(f"{path}: the model file is damaged: {error}") from error
 
 
@@ -196,6 +232,8 @@ def weights_hash(path: Path, header: ModelHeader) -> str:
     """
     described = header.to_json()
     parts = {key: described[key] for key in ("backbone", "taxonomy", "preprocessing", "superclass_head")}
+    if header.embedding or header.stages:
+        parts |= {key: described[key] for key in ("stages", "embedding", "novelty")}
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     read_json_header(path)  # proves that the lengths below are sound
     try:
@@ -203,6 +241,8 @@ def weights_hash(path: Path, header: ModelHeader) -> str:
             length = struct.unpack("<Q", file.read(8))[0]
             table = json.loads(file.read(length))
             for name in sorted(table.keys() - {"__metadata__"}):
+                if name.startswith(EXAMPLES):
+                    continue
                 start, end = table[name]["data_offsets"]
                 digest.update(json.dumps([name, table[name]["dtype"], table[name]["shape"]]).encode())
                 file.seek(8 + length + start)

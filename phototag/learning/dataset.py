@@ -175,6 +175,19 @@ def training_taxonomy(data: LabelledData) -> Taxonomy:
     Raises:
         DataError: a picture lacks a label, a class has one picture only, or there is only one subclass.
     """
+    check_complete(data)
+    pairs = {(picture.superclass or "", picture.subclass or "") for picture in data.pictures}
+    if len(pairs) < 2:
+        raise DataError(f"{data.source}: only one class, {'/'.join(next(iter(pairs)))}; training needs two or more")
+    return Taxonomy.from_pairs(pairs)
+
+
+def check_complete(data: LabelledData) -> None:
+    """Check that every picture has both labels, and every class two pictures.
+
+    Raises:
+        DataError: one has not; the text names file and line.
+    """
     _raise_listed(
         [
             f"{picture.origin}: {picture.path.name} has no "
@@ -192,9 +205,6 @@ def training_taxonomy(data: LabelledData) -> Taxonomy:
             if pairs[picture.superclass or "", picture.subclass or ""] == 1
         ]
     )
-    if len(pairs) < 2:
-        raise DataError(f"{data.source}: only one class, {'/'.join(next(iter(pairs)))}; training needs two or more")
-    return Taxonomy.from_pairs(pairs)
 
 
 def check_labels(data: LabelledData, taxonomy: Taxonomy) -> None:

@@ -42,6 +42,7 @@ PRECISIONS = (0.8, 0.9, 0.95, 0.98, 0.99)
 """The precisions whose coverage is reported."""
 
 _UNIT = 10_000
+_HALF = 0.5
 _MOST_ROWS = 2_000
 _MOST_PICTURES = 10_000_000
 
@@ -135,10 +136,28 @@ class ValidationScores:
     subclass: ScoreTable
 
     @classmethod
-    def of(cls, pictures: Sequence[LabelledPicture], scores: Scores, taxonomy: Taxonomy) -> ValidationScores:
-        """The tables of labelled pictures and their scores."""
-        pairs = zip(best_scores(scores, taxonomy), label_indexes(pictures, taxonomy), strict=True)
-        return cls(*(ScoreTable.of(values, chosen == truth) for (chosen, values), truth in pairs))
+    def of(
+        cls,
+        pictures: Sequence[LabelledPicture],
+        scores: Scores,
+        taxonomy: Taxonomy,
+        *,
+        familiar: Sequence[NDArray[np.bool_]] | None = None,
+    ) -> ValidationScores:
+        """The tables of labelled pictures and their scores.
+
+        `familiar` tells, for each level, which pictures do not look novel there; the others get no label whatever their
+        scores. So they count as wrong ones of score 0: against the coverage of every threshold, and the precision of
+        none above that.
+        """
+        everyone = np.ones(len(pictures), dtype=np.bool_)
+        pairs = zip(
+            best_scores(scores, taxonomy),
+            label_indexes(pictures, taxonomy),
+            familiar or (everyone, everyone),
+            strict=True,
+        )
+        return cls(*(ScoreTable.of(values * kept, (chosen == truth) & kept) for (chosen, values), truth, kept in pairs))
 
     def to_json(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -179,12 +198,17 @@ def promised_thresholds(
 
 
 def certified_threshold(table: ScoreTable, target: float, *, delta: float = DELTA) -> float | None:
-    """The lowest threshold whose precision is certified to be at least `target`; None if there is none."""
+    """The lowest threshold whose precision is certified to be at least `target`; None if there is none.
+
+    Where the test at the lowest score of all passes, it certifies labels whatever their score: the threshold is then
+    not above a half, so that a lower score than any on these pictures, all of them fine, does not cost a label.
+    """
     starts = _starts(target, delta, table.total)
     if not starts:
         return None
     kept, right = table.kept()
     chances = binomial_tail(right, kept, target)
+    last = min((score for score in table.scores if score > 0), default=0)
     budget, lowest = 0.0, None
     for score, number, chance in zip(table.scores, kept.tolist(), chances.tolist(), strict=True):
         while starts and number >= starts[0][0]:
@@ -192,7 +216,7 @@ def certified_threshold(table: ScoreTable, target: float, *, delta: float = DELT
         if chance > budget:
             budget = 0.0
         elif budget:
-            lowest = score / _UNIT
+            lowest = min(score / _UNIT, _HALF) if score == last else score / _UNIT
     return lowest
 
 

@@ -14,6 +14,7 @@ from phototag import settings
 from phototag.errors import ModelError, UsageError
 from phototag.learning import builtin
 from phototag.learning.checkpoint import SUFFIX, ModelHeader, file_hash, read_header, read_tensors, weights_hash
+from phototag.novelty import NOVELTY, NoveltyModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,16 @@ class Model:
     def weights_hash(self) -> str:
         """SHA-256 of all that its scores depend on, in hex: unlike `hash` it stays when only thresholds change."""
         return builtin.builtin_hash() if self.path is None else weights_hash(self.path, self.header)
+
+    @cached_property
+    def novelty(self) -> NoveltyModel | None:
+        """How strange a photo is to it; None where the model does not tell. ModelError if the file is damaged."""
+        if self.path is None or self.header.novelty is None:
+            return None
+        found = NoveltyModel.from_json(self.header.novelty, read_tensors(self.path, under=NOVELTY))
+        if found.space.means.shape != (len(self.header.taxonomy.subclasses), self.header.embedding):
+            raise ModelError(f"{self.path}: the model's novelty scores are damaged: not of its classes and embedding")
+        return found
 
     def tensors(self) -> Mapping[str, NDArray[np.float32]]:
         """The network's tensors; ModelError if the file is damaged."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phototag import settings
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.learning.checkpoint import SUFFIX, read_json_header, read_tensors, write_tensors
 from phototag.learning.config import TrainingConfig
-from phototag.learning.registry import model_path, state_path
+from phototag.learning.registry import Model, model_path, state_path
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from phototag.learning.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,26 @@ def choose_output(
     return path
 
 
+def extended_output(output: str | Path | None, parent: Model, *, overwrite: bool) -> Path:
+    """The file that a model extended from `parent` goes to.
+
+    Raises:
+        UsageError: it exists and `overwrite` was not said, or it is the parent's own.
+    """
+    if output is None:
+        _check_folder(settings.models_folder())
+        return _free_name(f"{parent.name[:_LONGEST_STEM]}-extended", resume=False)
+    path = model_path(output)
+    _check_folder(path.parent)
+    if path.suffix != SUFFIX:
+        raise UsageError(f"{path}: a model file ends in {SUFFIX}")
+    if path == parent.path:
+        raise UsageError(f"{path}: the model that is to be extended; choose another --output")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path}: exists already; use --overwrite, or another --output")
+    return path
+
+
 def _check_folder(folder: Path) -> None:
     """Find out before the training, not after it, that a model cannot be written."""
     try:
@@ -92,8 +114,8 @@ def save_state(trainer: Trainer, path: Path, fingerprint: str) -> None:
     write_tensors(path, arrays, {"run": fingerprint, **values})
 
 
-def restore_state(trainer: Trainer, path: Path, fingerprint: str) -> None:
-    """Go on with a saved run.
+def read_state(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state of a saved run, as `Trainer.restore` takes it.
 
     Raises:
         ModelError: the file is damaged.
@@ -110,5 +132,4 @@ def restore_state(trainer: Trainer, path: Path, fingerprint: str) -> None:
         raise DataError(
             f"{path}: an interrupted run with other data or options; use the same ones, or start anew with --overwrite"
         )
-    trainer.restore({name: torch.from_numpy(array) for name, array in arrays.items()}, values)
-    log.info("resumed after epoch %d of %d", trainer.progress.epoch, trainer.config.epochs)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}, values

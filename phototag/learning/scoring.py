@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,13 @@ def score_labelled(
         log.warning("the model learned from these very pictures: the figures flatter it")
     for line in content.unreadable:
         log.warning("left out: %s", line)
-    scores = Scores(
-        np.concatenate([part.superclass for part in parts]), np.concatenate([part.subclass for part in parts])
+    return Scored(content, _joined(parts), digest)
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    embeddings = [part.embedding for part in parts if part.embedding is not None]
+    return Scores(
+        np.concatenate([part.superclass for part in parts]),
+        np.concatenate([part.subclass for part in parts]),
+        np.concatenate(embeddings) if embeddings else None,
     )
-    return Scored(content, scores, digest)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from phototag._version import __version__
 from phototag.errors import DataError
@@ -20,12 +20,14 @@ from phototag.inference.runtime import choose_target, machine
 from phototag.learning import backbones
 from phototag.learning.config import TrainingConfig, Tune
 from phototag.learning.dataset import LabelledData, LabelledPicture, check_labels, load_data, split, training_taxonomy
+from phototag.learning.distributed import current
 from phototag.learning.features import Content, FeatureExtractor, Features
-from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     import torch
+
+    from phototag.learning.finishing import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -42,33 +44,22 @@ class Pictures:
     @classmethod
     def load(cls, data: Path, val: Path | None, config: TrainingConfig) -> Pictures:
         """The pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
-        labelled = _load(data)
+        labelled = load_counted(data)
         taxonomy = training_taxonomy(labelled)
         if val is None:
             training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
             return cls(taxonomy, training, validation, kept_apart=True)
-        other = _load(val)
+        other = load_counted(val)
         check_labels(other, taxonomy)
         return cls(taxonomy, labelled.pictures, other.pictures, kept_apart=False)
 
 
-def _load(source: Path) -> LabelledData:
+def load_counted(source: Path) -> LabelledData:
+    """Labelled pictures, with a warning of those that are left out; DataError if they are not usable."""
     data = load_data(source)
     if data.ignored:
         log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, data.ignored)
     return data
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a way of training comes to: tensors of the whole network, and its scores of the validation pictures."""
-
-    tensors: Mapping[str, NDArray[np.float32]]
-    validation: Sequence[LabelledPicture]
-    scores: Scores
-    digest: str
-    details: Mapping[str, Any]
-    interrupted: bool = False
 
 
 @dataclass
@@ -83,6 +74,7 @@ class Session:
     preprocessing: Preprocessing
     device: Device
     tune: Tune
+    stages: tuple[int, ...]
 
     @classmethod
     def open(cls, pictures: Pictures, config: TrainingConfig) -> Session:
@@ -94,15 +86,22 @@ class Session:
         """
         import torch
 
+        from phototag.learning.network import pooled_stages
+
         name = backbones.resolve_backbone(config.backbone)
         device = choose_target(config.device, RuntimeName.TORCH).device
         torch.manual_seed(config.seed)
         backbone = backbones.create_backbone(name)
         origin = "random"
         if config.pretrained:
-            weights = backbones.load_weights(name, config.weights)
-            backbones.load_into(backbone, weights)
-            origin = weights.origin
+
+            def load() -> str:
+                weights = backbones.load_weights(name, config.weights)
+                backbones.load_into(backbone, weights)
+                return weights.origin
+
+            # Of several processes only the first one needs them: training gives all the same tensors.
+            origin = current().first(load)
         tune = config.tune
         if tune is Tune.AUTO:
             # Random features are worth no heads; a CPU takes long for gradients.
@@ -110,44 +109,87 @@ class Session:
         preprocessing = backbones.default_preprocessing(backbone, config.img_size)
         if config.img_size is not None:
             backbones.check_size(backbone, config.img_size)
-        return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune)
+        stages = pooled_stages(backbone)
+        return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune, stages)
 
-    def features(self, pictures: Sequence[LabelledPicture]) -> Features:
-        """Frozen features through the fastest runtime, from the cache where it has them."""
-        features = FeatureExtractor(
-            lambda: self.backbone,
+    def features(self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None) -> Features:
+        """Features of the starting weights, or of another `backbone`."""
+        return features_of(
+            pictures,
+            backbone or self.backbone,
+            self.stages,
             self.preprocessing,
-            weights_digest=_digest_of(self.backbone),
-            target=choose_target(self.device),
+            device=self.device,
             workers=self.config.workers,
-        )(pictures)
-        report_unreadable(features)
-        return features
+        )
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Widths of the parts of the features."""
+        from phototag.learning.network import feature_blocks
+
+        return feature_blocks(self.backbone, self.stages)
 
     def record(self, outcome: Outcome, seconds: float) -> dict[str, Any]:
         """The training record of the model file."""
-        import timm
-        import torch
-
         return {
             "configuration": self.config.to_json(),
             "tune": str(self.tune),
             "weights": self.weights_origin,
-            "data_digest": outcome.digest,
             "training_pictures": len(self.pictures.training),
-            "validation_pictures": len(outcome.validation),
-            "seconds": round(seconds, 1),
-            "interrupted": outcome.interrupted,
-            "device": str(self.device),
-            "machine": machine(),
-            "versions": {
-                "phototag": __version__,
-                "torch": torch.__version__,
-                "timm": timm.__version__,
-                "numpy": np.__version__,
-            },
-            **outcome.details,
+            "class_pictures": class_pictures((*self.pictures.training, *self.pictures.validation)),
+            **circumstances(outcome, seconds, self.device),
         }
+
+
+def class_pictures(pictures: Sequence[LabelledPicture]) -> dict[str, int]:
+    """How many pictures each subclass has, by its name in full: what a library's mix of classes is compared with."""
+    counts = Counter(f"{picture.superclass}/{picture.subclass}" for picture in pictures if picture.subclass)
+    return dict(sorted(counts.items()))
+
+
+def circumstances(outcome: Outcome, seconds: float, device: Device) -> dict[str, Any]:
+    """What every training record says of a run: its data, its machine, how long it took."""
+    import timm
+    import torch
+
+    return {
+        "data_digest": outcome.digest,
+        "validation_pictures": len(outcome.validation),
+        "seconds": round(seconds, 1),
+        "interrupted": outcome.interrupted,
+        "device": str(device),
+        "machine": machine(),
+        "versions": {
+            "phototag": __version__,
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def features_of(
+    pictures: Sequence[LabelledPicture],
+    backbone: torch.nn.Module,
+    stages: Sequence[int],
+    preprocessing: Preprocessing,
+    *,
+    device: Device,
+    workers: int | None,
+) -> Features:
+    """Features of a backbone through the fastest runtime, from the cache where it has them."""
+    from phototag.learning.network import PooledFeatures
+
+    features = FeatureExtractor(
+        lambda: PooledFeatures(backbone, stages).eval(),
+        preprocessing,
+        weights_digest=f"{_digest_of(backbone)}:{list(stages)}",
+        target=choose_target(device),
+        workers=workers,
+    )(pictures)
+    report_unreadable(features)
+    return features
 
 
 def _digest_of(network: torch.nn.Module) -> str:

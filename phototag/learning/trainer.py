@@ -1,45 +1,51 @@
 """Training by gradient: one network, both heads, from where the fitted heads left off.
 
 Everything random is seeded by (seed, epoch, picture) or (seed, epoch, step), never by what ran before: an interrupted
-run that goes on from its last whole epoch ends where an uninterrupted one does.
+run that goes on from its last whole epoch ends where an uninterrupted one does. Nor does it matter how many processes
+share a step, or in how many parts it is computed: every picture counts the same. The one exception are networks with
+batch norm that start from random weights: there, its statistics are those of a process's part.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import math
-import os
-import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from phototag.decision import gather, join
 from phototag.errors import UsageError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.names import Device
-from phototag.learning.augment import Batch, TrainingPictures, augmentation, collate, seed_all, start_worker
-from phototag.learning.calibration import label_indexes
-from phototag.learning.config import Balance, TrainingConfig, Tune
+from phototag.learning.augment import Batch, TrainingPictures, augmentation, collate_pairs, seed_all
+from phototag.learning.batches import cut, epoch_batches, own_share, steps_an_epoch
+from phototag.learning.config import TrainingConfig
 from phototag.learning.dataset import LabelledPicture
-from phototag.learning.heads import class_weights
+from phototag.learning.distributed import current
+from phototag.learning.judging import Judge, Precision, accuracies
+from phototag.learning.mixing import Mix, Mixing
 from phototag.learning.network import DualHead, FromUint8
+from phototag.learning.objective import Anchor, Compiled, Features, Learner, Objective
+from phototag.learning.optimisation import create_optimizer, freeze, set_rates
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
 
-_MIN_LR_SHARE = 0.01
+# Standard deviations of features are known to 5 % from so many pictures.
+_ANCHOR_PICTURES = 256
 
 
 @dataclass
@@ -53,11 +59,35 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+@dataclass
+class Tally:
+    """What some pictures came to: their number, the sum of their losses, and how many were right at each level."""
+
+    pictures: float = 0.0
+    loss: float = 0.0
+    superclass: float = 0.0
+    subclass: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        """Count the other's pictures too."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def __str__(self) -> str:
+        count = max(self.pictures, 1.0)
+        accuracies = f"superclass {self.superclass / count:.1%}, subclass {self.subclass / count:.1%}"
+        return f"loss {self.loss / count:.3f}, {accuracies}"
+
+
 class Trainer:
     """Trains a network by gradient, epoch by epoch; `network` is changed in place.
 
-    `best` holds the tensors of the best epoch so far, averaged over steps (EMA), by the mean of both accuracies on the
-    validation pictures. Once `stopping` is set, from whatever thread or signal, the next step raises KeyboardInterrupt.
+    `start` holds the network's tensors before the first step, `best` those of the best epoch so far, averaged over
+    steps (EMA), by the mean of both accuracies on the validation pictures. Once `stopping` is set, from whatever thread
+    or signal and in whichever process, the run ends with KeyboardInterrupt after the step it is in.
+
+    Where several processes train (see `distributed.World`), each makes a trainer with the same arguments and calls the
+    same methods; all come to the same result.
     """
 
     def __init__(
@@ -78,108 +108,67 @@ class Trainer:
         self.device = torch.device(device)
         self.progress = Progress()
         self.stopping = False
-        self._labels = [taxonomy.subclass_index[picture.subclass or ""] for picture in training]
-        self._batches = max(1, len(training) // config.batch_size)
+        self._world = current()
+        self._world.check_device(device)
+        self._precision = Precision(device, wanted=config.amp)
+        self._passes = Judge(preprocessing, config, device, self._precision, self._world)
+        self._labels = np.array(
+            [taxonomy.subclass_index[picture.subclass or ""] for picture in training], dtype=np.intp
+        )
+        self._batches = steps_an_epoch(len(training), config.batch_size)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self._input = FromUint8(self.network, preprocessing).to(self.device)
-        parameters = self._trainable()
-        self._optimizer = self._create_optimizer(parameters)
+        freeze(network, network.backbone, config)
+        self._shared, self._forward = self._learner()
+        self.start = self.best = _tensors(self.network)
+        self._optimizer = create_optimizer(network, network.backbone, config)
         # The average looks back over about half an epoch.
         self._ema = ModelEmaV3(self.network, decay=1 - 1 / max(10.0, self._batches / 2))
-        self.best = _tensors(self._ema.module)
-        amp = config.amp if config.amp is not None else device is Device.CUDA
-        self._amp_dtype = torch.bfloat16 if not _needs_fp16(device) else torch.float16
-        self._amp = amp
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=amp and self._amp_dtype is torch.float16)
-        self._parents = F.one_hot(torch.tensor(taxonomy.parents), len(taxonomy.superclasses)).float().to(self.device)
-        self._class_weights = self._loss_weights()
-        self._mixup = self._create_mixup()
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision.scaled)
+        self._objective = Objective(taxonomy, self._labels, config, self.device)
+        self._mixing = Mixing(config, self._objective.rare(self._labels, len(taxonomy.subclasses)))
+        self._anchor = self._create_anchor() if config.distillation and config.pretrained else None
 
-    # -- what learns, and how fast
+    def _learner(self) -> tuple[DistributedDataParallel | None, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]:
+        """What gives gradients: the network, shared between processes and compiled as wanted."""
+        learner = Learner(self.network)
+        shared = None
+        if self._world.size > 1:
+            self.network.load_state_dict(self._world.broadcast_object(_tensors(self.network)))
+            # Newer releases of torch call it otherwise, and warn of the old name.
+            known = inspect.signature(DistributedDataParallel).parameters
+            name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+            apart: dict[str, Any] = {name: False}
+            shared = DistributedDataParallel(
+                learner,
+                device_ids=[self._world.local_rank] if self.device.type == "cuda" else None,
+                gradient_as_bucket_view=True,
+                **apart,
+            )
+        return shared, Compiled(shared or learner) if self.config.compiled else (shared or learner)
 
-    def _trainable(self) -> dict[str, nn.Parameter]:
-        named = dict(self.network.named_parameters())
-        if self.config.tune is Tune.LAST:
-            learning = {f"backbone.{name}" for name in _last_groups(self.network.backbone)}
-            for name, parameter in named.items():
-                parameter.requires_grad = not name.startswith("backbone.") or name in learning
-        return {name: parameter for name, parameter in named.items() if parameter.requires_grad}
-
-    def _create_optimizer(self, parameters: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
-        config = self.config
-        rate = config.lr or (1e-4 if config.pretrained else 1e-3)
-        factor = config.head_lr_factor or (3.0 if config.pretrained else 1.0)
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for name, parameter in parameters.items():
-            key = (name.startswith("backbone."), parameter.ndim > 1)
-            groups.setdefault(key, []).append(parameter)
-        return torch.optim.AdamW(
-            [
-                {
-                    "params": members,
-                    "peak": rate if in_backbone else rate * factor,
-                    "weight_decay": config.weight_decay if decays else 0.0,
-                }
-                for (in_backbone, decays), members in groups.items()
-            ],
-            lr=rate,
-        )
-
-    def _set_rate(self, step: int) -> None:
-        total = self.config.epochs * self._batches
-        warmup = max(1, round(self.config.warmup_share * total))
-        if step < warmup:
-            share = (step + 1) / warmup
-        else:
-            done = (step - warmup) / max(1, total - warmup)
-            share = _MIN_LR_SHARE + (1 - _MIN_LR_SHARE) * (1 + math.cos(math.pi * done)) / 2
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * share
-
-    # -- losses
-
-    def _loss_weights(self) -> Tensor | None:
-        if self.config.balance is not Balance.LOSS:
-            return None
-        weights = class_weights(np.array(self._labels), len(self.taxonomy.subclasses))
-        return torch.from_numpy(weights).to(self.device)
-
-    def _create_mixup(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-        from timm.data.mixup import Mixup
-
-        config = self.config
-        if not config.mixup and not config.cutmix:
-            return None
-        mixup: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = Mixup(
-            config.mixup, config.cutmix, prob=0.5, label_smoothing=0.0, num_classes=len(self.taxonomy.subclasses)
-        )
-        return mixup
-
-    def _loss(self, outputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
-        """Weighted sum of both heads' cross-entropies against soft subclass targets [B, C].
-
-        The superclass targets are the sums of their children's, so a mix of two dogs is wholly a dog.
-        """
-        superclass, subclass = (output.float() for output in outputs)
-        smoothing = self.config.label_smoothing
-        weights = targets @ self._class_weights if self._class_weights is not None else None
-        total = torch.zeros((), device=targets.device)
-        for logits, wanted, share in (
-            (subclass, targets, 1.0),
-            (superclass, targets @ self._parents, self.config.superclass_weight),
-        ):
-            each = F.cross_entropy(logits, wanted, label_smoothing=smoothing, reduction="none")
-            total = total + share * (each.mean() if weights is None else (weights * each).mean())
-        return total
+    def _create_anchor(self) -> Anchor:
+        """Keeps features near those of the network as it is now; a resumed run starts from the same network."""
+        teacher = Features(copy.deepcopy(self.network).eval().requires_grad_(False))
+        step = max(1, len(self.training) // _ANCHOR_PICTURES)
+        some = self.training[::step][:_ANCHOR_PICTURES]
+        _, (features,) = self._passes.outputs(teacher, some, "starting features", stopping=lambda: self.stopping)
+        return Anchor(teacher, features, self.config.distillation, self.device)
 
     # -- epochs
 
     def fit(self, after_epoch: Callable[[Trainer], None]) -> None:
-        """Run the epochs that are left; `after_epoch` is called after each, to save the state."""
+        """Run the epochs that are left; `after_epoch` is called after each in the writing process, to save the state.
+
+        Raises:
+            KeyboardInterrupt: some process was told to stop.
+            RuntimeUnavailableError: another process has gone, or the network cannot be compiled.
+            UsageError: the loss is no longer finite, or there are too few pictures for so many processes.
+        """
         if not self.progress.history and self.config.pretrained:
             # The fitted heads are the first candidate: fine-tuning has to beat them.
             self._judge(self.network, epoch=0, loss=math.nan)
-            after_epoch(self)
+            self._world.first(lambda: after_epoch(self))
         for epoch in range(self.progress.epoch, self.config.epochs):
             if epoch - self.progress.best_epoch >= self.config.patience:
                 log.info("no better for %d epochs: stopped early", self.config.patience)
@@ -190,7 +179,7 @@ class Trainer:
             self.progress.epoch = epoch + 1
             self.progress.seconds += time.monotonic() - started
             self._report(loss)
-            after_epoch(self)
+            self._world.first(lambda: after_epoch(self))
 
     def _report(self, loss: float) -> None:
         progress, last = self.progress, self.progress.history[-1]
@@ -206,138 +195,150 @@ class Trainer:
         )
 
     def _run_epoch(self, epoch: int) -> float:
+        self._set_training()
+        loader = self._training_loader(epoch)
+        tally = Tally()
+        with tqdm(
+            loader, desc=f"epoch {epoch + 1}/{self.config.epochs}", disable=self._passes.quiet, leave=False
+        ) as bar:
+            for index, batch in enumerate(bar):
+                step = epoch * self._batches + index
+                seed_all(self.config.seed, epoch, "step", index)
+                set_rates(self._optimizer, step, self.config.epochs * self._batches, self.config)
+                tally.add(self._step(batch, step))
+                bar.set_postfix_str(str(tally))
+                self._stop_if_asked()
+        if not self.config.pretrained:
+            self._average_statistics()
+        return tally.loss / max(tally.pictures, 1)
+
+    def _set_training(self) -> None:
         self.network.train()
         if self.config.pretrained:
             # Statistics of the pretraining hold for more photos than a small data set shows.
             for module in self.network.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-        loader = self._training_loader(epoch)
-        losses, seen, right = 0.0, 0, np.zeros(2)
-        with tqdm(loader, desc=f"epoch {epoch + 1}/{self.config.epochs}", disable=None, leave=False) as bar:
-            for index, batch in enumerate(bar):
-                self._stop_if_asked()
-                if batch is None or len(batch[1]) < 2:
-                    continue
-                step = epoch * self._batches + index
-                seed_all(self.config.seed, epoch, "step", index)
-                self._set_rate(step)
-                loss, correct = self._step(batch, step)
-                losses, seen, right = losses + loss * len(batch[1]), seen + len(batch[1]), right + correct
-                bar.set_postfix_str(
-                    f"loss {losses / seen:.3f}, superclass {right[0] / seen:.1%}, subclass {right[1] / seen:.1%}"
-                )
-        return losses / max(seen, 1)
+
+    def _average_statistics(self) -> None:
+        """Make the batch-norm statistics of all processes one: each has seen its own share of the pictures."""
+        for network in (self.network, self._ema.module):
+            self._world.average([buffer for buffer in network.buffers() if buffer.is_floating_point()])
 
     def _stop_if_asked(self) -> None:
-        if self.stopping:
+        if self._world.sum([float(self.stopping)])[0]:
             raise KeyboardInterrupt
 
-    def _step(self, batch: Batch, step: int) -> tuple[float, np.ndarray[Any, Any]]:
-        pixels, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
-        if len(labels) % 2:  # mixup pairs pictures
-            pixels, labels = pixels[:-1], labels[:-1]
-        images = self._input.normalised(pixels).contiguous(memory_format=torch.channels_last)
-        targets = F.one_hot(labels, len(self.taxonomy.subclasses)).float()
-        if self._mixup is not None:
-            images, targets = self._mixup(images, labels)
-        with torch.autocast(self.device.type, dtype=self._amp_dtype, enabled=self._amp):
-            outputs = self.network(images)
-        loss = self._loss(outputs, targets.float())
-        if not torch.isfinite(loss):
-            raise UsageError("the training loss is no longer finite; try a smaller --lr or --no-amp")
+    # -- steps
+
+    def _step(self, batch: Batch | None, step: int) -> Tally:
+        """One step of the optimiser on this process's share of a batch, None if it is empty; what the batch came to."""
+        pixels, labels = self._nothing() if batch is None else batch
+        counted = 0 if batch is None else len(labels)
+        (pictures,) = self._world.sum([counted])
+        if not pictures:
+            return Tally()
+        mix = self._mixing.draw()
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        totals = torch.zeros(3, device=self.device)
+        parts = [part for part in cut(len(labels), self.config.accumulate) if part.start < part.stop]
+        for number, part in enumerate(parts, 1):
+            share = min(counted, part.stop - part.start) / pictures
+            with self._apart(number < len(parts)):
+                sums = self._backward(pixels[part], labels[part], mix, share)
+            totals += sums * share * pictures
+        tally = Tally(pictures, *self._world.sum(totals.tolist()))
+        if not math.isfinite(tally.loss):
+            raise UsageError("the training loss is no longer finite; try a smaller --lr or --no-amp")
         self._scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._ema.update(self.network, step=step)
-        wanted = targets.argmax(1)
-        right = [
-            (outputs[0].argmax(1) == (targets @ self._parents).argmax(1)).sum().item(),
-            (outputs[1].argmax(1) == wanted).sum().item(),
-        ]
-        return float(loss.item()), np.array(right)
+        return tally
+
+    def _nothing(self) -> Batch:
+        """A pair that counts nothing: a process with no readable picture in a step has to take part all the same."""
+        size = self.preprocessing.size
+        return torch.zeros(2, size, size, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
+
+    def _apart(self, more_to_come: bool) -> AbstractContextManager[None]:
+        """Keeps gradients to this process until the last part of a step."""
+        result: AbstractContextManager[None] = nullcontext()
+        if self._shared is not None and more_to_come:
+            result = self._shared.no_sync()
+        return result
+
+    def _backward(self, pixels: Tensor, labels: Tensor, mix: Mix | None, share: float) -> Tensor:
+        """Add the gradients of one part of a step, which is `share` of its pictures; the part's means.
+
+        Returns:
+            [3]: the loss, and the shares of right superclasses and subclasses.
+        """
+        pixels, labels = pixels.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        images = self._input.normalised(pixels)
+        targets = F.one_hot(labels, len(self.taxonomy.subclasses)).float()
+        if mix is not None:
+            images, targets = self._mixing.apply(mix, images, targets)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with self._precision.autocast():
+            superclass, subclass, features = self._forward(images)
+            distance = self._anchor(images, features) if self._anchor is not None else 0.0
+        loss = self._loss((superclass, subclass), targets) + distance
+        # Gradients come as means over the processes.
+        self._connected_backward(self._scaler.scale(loss * (share * self._world.size)))
+        parents = (targets @ self._objective.parents).argmax(1)
+        right = ((superclass.argmax(1) == parents), (subclass.argmax(1) == targets.argmax(1)))
+        return torch.stack([loss.detach(), *(each.float().mean() for each in right)])
+
+    def _connected_backward(self, loss: Tensor) -> None:
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            # A kind of its own is all that torch's messages between processes lack.
+            if self._world.size > 1 and not isinstance(error, torch.OutOfMemoryError):
+                raise self._world.lost("sharing gradients", error) from error
+            raise
+
+    def _loss(self, outputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
+        """The heads' loss of logits (superclass [B, S], subclass [B, C]) against soft subclass targets [B, C]."""
+        superclass, subclass = outputs
+        return self._objective(superclass, subclass, targets)
+
+    # -- pictures
 
     def _training_loader(self, epoch: int) -> DataLoader[Any]:
-        config = self.config
-        order = random.Random(f"{config.seed}:{epoch}:order")
-        indexes = list(range(len(self.training)))
-        if config.balance is Balance.SAMPLER:
-            weights = class_weights(np.array(self._labels), len(self.taxonomy.subclasses))[self._labels]
-            indexes = order.choices(indexes, weights=weights.tolist(), k=len(indexes))
-        else:
-            order.shuffle(indexes)
-        if len(indexes) >= config.batch_size:
-            indexes = indexes[: self._batches * config.batch_size]
+        batches = epoch_batches(len(self.training), self.config, epoch, self._objective.balancing.drawing)
         pictures = TrainingPictures(
             self.training,
-            self._labels,
+            self._labels.tolist(),
             self.preprocessing,
-            augment=augmentation(self.preprocessing, config),
-            seed=(config.seed, epoch, "picture"),
+            augment=augmentation(self.preprocessing, self.config),
+            seed=(self.config.seed, epoch, "picture"),
         )
-        return self._loader(pictures, sampler=indexes)
-
-    def _loader(self, pictures: TrainingPictures, sampler: Sequence[int] | None = None) -> DataLoader[Any]:
-        workers = self.config.workers
-        if workers is None:
-            cores = os.cpu_count() or 1
-            # On a CPU the network needs the cores itself; decoding beside it takes one.
-            workers = min(cores, 8) if self.device.type != "cpu" else (1 if cores > 1 else 0)
-        return DataLoader(
-            pictures,
-            batch_size=self.config.batch_size,
-            sampler=sampler,
-            collate_fn=collate,
-            num_workers=workers,
-            worker_init_fn=start_worker,
-            pin_memory=self.device.type == "cuda",
-        )
+        share = own_share(batches, rank=self._world.rank, size=self._world.size)
+        return self._passes.loader(pictures, share, collate_pairs)
 
     # -- judging
 
     def scores(self, network: nn.Module) -> tuple[list[LabelledPicture], Scores]:
         """The readable validation pictures and a network's scores of them."""
-        indexes = list(range(len(self.validation)))
-        pictures = TrainingPictures(self.validation, indexes, self.preprocessing, augment=None, seed=())
-        network.eval()
-        wrapped = FromUint8(network, self.preprocessing).to(self.device)
-        read: list[int] = []
-        superclass, subclass = [], []
-        with torch.inference_mode():
-            for batch in tqdm(self._loader(pictures), desc="validation", disable=None, leave=False):
-                self._stop_if_asked()
-                if batch is None:
-                    continue
-                with torch.autocast(self.device.type, dtype=self._amp_dtype, enabled=self._amp):
-                    outputs = wrapped(batch[0].to(self.device))
-                superclass.append(outputs[0].float().cpu().numpy())
-                subclass.append(outputs[1].float().cpu().numpy())
-                read += batch[1].tolist()
-        return [self.validation[index] for index in read], Scores(np.concatenate(superclass), np.concatenate(subclass))
+        read, outputs = self._passes.outputs(network, self.validation, "validation", stopping=lambda: self.stopping)
+        return [self.validation[index] for index in read], Scores(*outputs)
 
     def _judge(self, network: nn.Module, *, epoch: int, loss: float) -> None:
         pictures, scores = self.scores(network)
-        joint = join(gather(scores, self.taxonomy))
-        superclasses, subclasses = label_indexes(pictures, self.taxonomy)
-        superclass_accuracy = _accuracy(joint.chosen, superclasses)
-        subclass_accuracy = _accuracy(joint.child, subclasses)
-        entry = {
-            "epoch": float(epoch),
-            "superclass_accuracy": superclass_accuracy,
-            "subclass_accuracy": subclass_accuracy,
-        }
+        superclass, subclass = accuracies(pictures, scores, self.taxonomy)
+        entry = {"epoch": float(epoch), "superclass_accuracy": superclass, "subclass_accuracy": subclass}
         if math.isfinite(loss):
             entry["loss"] = loss
         self.progress.history.append(entry)
-        score = (superclass_accuracy + subclass_accuracy) / 2
+        score = (superclass + subclass) / 2
         if score > self.progress.best_score:
             self.progress.best_score, self.progress.best_epoch = score, epoch
             self.best = _tensors(network)
 
-    def best_network(self) -> nn.Module:
+    def best_network(self) -> DualHead:
         """A copy of the network with the best tensors."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.best)
@@ -352,11 +353,11 @@ class Trainer:
         tensors |= {f"ema.{name}": value for name, value in _tensors(self._ema.module).items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         for index, values in optimizer["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value.detach().cpu() for name, value in values.items()}
-        return tensors, {"progress": vars(self.progress), "scaler": self._scaler.state_dict()}
+            tensors |= {f"optimizer.{index}.{name}": value.detach().cpu().clone() for name, value in values.items()}
+        return tensors, {"progress": asdict(self.progress), "scaler": self._scaler.state_dict()}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state, the same in all processes."""
 
         def under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -375,29 +376,6 @@ class Trainer:
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-
-
-def _accuracy(found: NDArray[np.intp], truth: NDArray[np.intp]) -> float:
-    """Share of right ones among those that have a label; the label of none is -1."""
-    known = truth >= 0
-    return float((found[known] == truth[known]).mean()) if known.any() else 0.0
-
-
-def _needs_fp16(device: Device) -> bool:
-    if device is Device.CUDA:
-        return not torch.cuda.is_bf16_supported()
-    return device is Device.MPS
-
-
-def _last_groups(backbone: nn.Module) -> set[str]:
-    """Names of the parameters of the last two stages, by timm's own grouping of layers."""
-    from timm.models import group_parameters
-
-    matcher = getattr(backbone, "group_matcher", None)
-    if matcher is None:
-        raise UsageError("this backbone does not name its stages; use --tune heads or --tune full")
-    groups = group_parameters(backbone, matcher(coarse=True))
-    return {name for key in sorted(groups)[-2:] for name in groups[key]}
 
 
 def _duration(seconds: float) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from phototag.audit.evaluate import judge_scores
 from phototag.decision import Thresholds
 from phototag.errors import ModelError, UsageError
-from phototag.learning.checkpoint import SUFFIX, ModelHeader, write_tensors
-from phototag.learning.config import HIGHEST_TARGET, LEAST_TARGET
+from phototag.learning.calibration import novelty_limits
+from phototag.learning.checkpoint import SUFFIX, ModelHeader, read_tensors, write_tensors
+from phototag.learning.config import HIGHEST_TARGET, KEEP_KNOWN_WITH_TARGET, LEAST_TARGET
 from phototag.learning.guarantee import DELTA, ValidationScores, promised_thresholds
 from phototag.learning.registry import Model, model_path, open_model
+from phototag.novelty import Tier
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +88,13 @@ def tune(
         header, scores = _by_validation(model, target_precision)
     else:
         header, scores = _by_data(model, Path(data), target_precision)
-    write_tensors(path, model.tensors(), replace(header, created_at=_now()).to_json())
+    write_tensors(path, _all_tensors(model), replace(header, created_at=_now()).to_json())
     return TuningResult(open_model(path), scores)
+
+
+def _all_tensors(model: Model) -> Mapping[str, NDArray[Any]]:
+    """Those of the network, and the examples that `train --extend` learns from."""
+    return model.tensors() if model.path is None else read_tensors(model.path, under="")
 
 
 def validation_scores(model: Model) -> ValidationScores | None:
@@ -100,7 +111,9 @@ def _by_validation(model: Model, target: float) -> tuple[ModelHeader, Validation
     scores = validation_scores(model)
     if scores is None:
         raise ModelError(f"{model.name}: keeps no validation scores; give labelled pictures with --data")
-    thresholds, record = promise(scores, target, source=str(_promise_of(model).get("source", "validation")))
+    plain, record = promise(scores, target, source=str(_promise_of(model).get("source", "validation")))
+    limits = _limits_of(model)
+    thresholds = Thresholds(plain.superclass, plain.subclass, *limits)
     metrics: dict[str, float | None] = dict(model.header.metrics)
     for level, table, threshold in (
         ("superclass", scores.superclass, thresholds.superclass),
@@ -113,14 +126,35 @@ def _by_validation(model: Model, target: float) -> tuple[ModelHeader, Validation
     return _renewed(model, thresholds, metrics, record, scores), scores
 
 
+def _limits_of(model: Model) -> tuple[float, float]:
+    """The limits on novelty that the validation scores in the model file stand behind."""
+    if model.header.novelty is None:
+        return 1.0, 1.0
+    try:
+        superclass, subclass = (float(value) for value in model.header.record["novelty"]["limits_with_target"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{model.name}: does not tell what its validation scores stand behind ({error}); give labelled pictures "
+            "with --data"
+        ) from error
+    return superclass, subclass
+
+
 def _by_data(model: Model, data: Path, target: float) -> tuple[ModelHeader, ValidationScores]:
     from phototag.learning.scoring import score_labelled
 
     taxonomy = model.header.taxonomy
     scored = score_labelled(data, model, what="tuning")
-    scores = ValidationScores.of(scored.content.pictures, scored.scores, taxonomy)
-    thresholds, record = promise(scores, target, source=scored.digest)
-    metrics = judge_scores(scored.content.pictures, scored.scores, taxonomy, thresholds).scalars()
+    pictures, novelty = scored.content.pictures, model.novelty
+    limits, familiar = (1.0, 1.0), None
+    if novelty is not None:
+        limits = novelty_limits(pictures, scored.scores, taxonomy, novelty, keep_known=KEEP_KNOWN_WITH_TARGET)
+        kept = novelty.probabilities(scored.scores) <= np.array(limits, dtype=np.float32)
+        familiar = [kept[:, Tier.SUPERCLASS], np.logical_and.reduce(kept, axis=1)]
+    scores = ValidationScores.of(pictures, scored.scores, taxonomy, familiar=familiar)
+    plain, record = promise(scores, target, source=scored.digest)
+    thresholds = Thresholds(plain.superclass, plain.subclass, *limits)
+    metrics = judge_scores(pictures, scored.scores, taxonomy, thresholds, novelty).scalars()
     return _renewed(model, thresholds, metrics, record, scores), scores
 
 
@@ -142,4 +176,8 @@ def _renewed(
         "validation_scores": scores.to_json(),
         "tuned_from": {"name": model.name, "hash": model.hash},
     }
+    limits = [thresholds.novel_superclass, thresholds.novel_subclass]
+    if model.header.novelty is not None:
+        told = kept.get("novelty")
+        kept["novelty"] = {**(told if isinstance(told, dict) else {}), "limits_with_target": limits}
     return replace(model.header, thresholds=thresholds, metrics=metrics, record=kept)

@@ -1,0 +1,179 @@
+"""How much a photo is like nothing that a model was taught, from what one forward pass gives. Pure: numpy only.
+
+Novelty has two tiers: a photo may be of an unknown superclass, or of a known superclass and an unknown subclass. Each
+has a probability of its own, by logistic regression on a few signals:
+
+- the free energy of each head, -log sum exp(logits) (Liu et al., "Energy-based out-of-distribution detection", NeurIPS
+  2020, equation 4), which is low for photos that some class claims;
+- the relative Mahalanobis distance of the embedding: to the nearest class, less that to all classes as one (Ren et al.,
+  "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021, equation 3);
+- how much nearer the nearest class is than the second one, and how far from everything the photo lies.
+
+The embedding is a linear map of the features in which the classes of the training have unit variance about their means
+(linear discriminant analysis), so Mahalanobis distances are Euclidean ones there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.errors import ModelError
+from phototag.records import Scores
+
+Floats = NDArray[np.float64]
+
+SIGNALS = ("energy", "superclass_energy", "relative", "margin", "background")
+NOVELTY = "novelty."
+_LARGEST_WEIGHT = 1e6
+_MEANS, _SPREAD = f"{NOVELTY}means", f"{NOVELTY}spread"
+
+
+class Tier(IntEnum):
+    """What may be unknown of a photo, in the order of the probabilities."""
+
+    SUPERCLASS = 0
+    SUBCLASS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where the known classes lie among the embeddings.
+
+    `means` [C, E] are those of the subclasses, about the mean of all pictures; `spread` [E] is the variance of all
+    pictures along each axis, that within the classes being 1.
+    """
+
+    means: NDArray[np.float32]
+    spread: NDArray[np.float32]
+
+    def squared_distances(self, embedding: NDArray[np.floating[Any]]) -> Floats:
+        """Of embeddings [B, E] to the mean of every class: [B, C]."""
+        points, means = embedding.astype(np.float64), self.means.astype(np.float64)
+        squares = (points**2).sum(1)[:, None] + (means**2).sum(1)[None]
+        result: Floats = np.maximum(squares - 2 * points @ means.T, 0.0)
+        return result
+
+    def signals(self, scores: Scores) -> Floats:
+        """The signals [B, F] of scores with an embedding, higher where a photo is stranger; see `SIGNALS`.
+
+        Raises:
+            ModelError: the scores have no embedding, or one of another width or with values that are not finite.
+        """
+        embedding = scores.embedding
+        if embedding is None or embedding.shape[1:] != self.spread.shape:
+            raise ModelError("the scores hold no embedding that fits the model's; the model file is damaged")
+        if not np.isfinite(embedding).all():
+            raise ModelError("the network gave an embedding that is not finite; the model is broken or overflows")
+        distances = self.squared_distances(embedding)
+        nearest = np.partition(distances, 1, axis=1)[:, :2] if distances.shape[1] > 1 else distances.repeat(2, axis=1)
+        background = (embedding.astype(np.float64) ** 2 / self.spread).sum(1)
+        return np.stack(
+            [
+                _energy(scores.subclass),
+                _energy(scores.superclass),
+                nearest[:, 0] - background,
+                nearest[:, 0] - nearest[:, 1],
+                np.sqrt(background),
+            ],
+            axis=1,
+        )
+
+
+def _energy(logits: NDArray[np.float32]) -> Floats:
+    values = logits.astype(np.float64)
+    top = values.max(axis=1)
+    result: Floats = -(top + np.log(np.exp(values - top[:, None]).sum(axis=1)))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """What signals are measured in: the means [F] and deviations [F] of those of known photos."""
+
+    mean: Floats
+    deviation: Floats
+
+    @classmethod
+    def of(cls, signals: Floats) -> Self:
+        """That of the signals [N, F] of known photos."""
+        return cls(signals.mean(0), np.maximum(signals.std(0), 1e-6))
+
+    def __call__(self, signals: Floats) -> Floats:
+        """The signals [B, F] in deviations from the mean, held within bounds so that nothing absurd gets far."""
+        result: Floats = np.clip((signals - self.mean) / self.deviation, -20.0, 20.0)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class NoveltyModel:
+    """The probabilities of both tiers, given signals: sigmoid of `weights` [2, F] @ signals + `biases` [2]."""
+
+    space: Space
+    standard: Standard
+    weights: Floats
+    biases: Floats
+
+    def probabilities(self, scores: Scores) -> NDArray[np.float32]:
+        """That the superclass, and that the subclass, of each photo is unknown: [B, 2]; see `Tier`.
+
+        The second one is at least the first one: a photo of an unknown superclass is of an unknown subclass.
+        """
+        logits = self.standard(self.space.signals(scores)) @ self.weights.T + self.biases
+        each = 1 / (1 + np.exp(-logits.clip(-500, 500)))
+        # In this form rounding never takes it below the first one.
+        each[:, Tier.SUBCLASS] = each[:, Tier.SUPERCLASS] + each[:, Tier.SUBCLASS] * (1 - each[:, Tier.SUPERCLASS])
+        result: NDArray[np.float32] = each.astype(np.float32)
+        return result
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the space, as plain values for JSON."""
+        return {
+            "signals": list(SIGNALS),
+            "mean": self.standard.mean.tolist(),
+            "deviation": self.standard.deviation.tolist(),
+            "weights": self.weights.tolist(),
+            "biases": self.biases.tolist(),
+        }
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The space, as tensors of a model file."""
+        return {_MEANS: self.space.means, _SPREAD: self.space.spread}
+
+    @classmethod
+    def from_json(cls, value: Any, tensors: Mapping[str, NDArray[np.float32]]) -> Self:
+        """The inverse of `to_json` and `tensors`; both may come from a stranger.
+
+        Raises:
+            ModelError: they are not such a model, or of another phototag.
+        """
+        try:
+            if tuple(value["signals"]) != SIGNALS:
+                raise ModelError("the model's novelty scores are of another phototag; train it again")
+            mean, deviation, weights, biases = (
+                np.asarray(value[name], dtype=np.float64) for name in ("mean", "deviation", "weights", "biases")
+            )
+            space = Space(tensors[_MEANS], tensors[_SPREAD])
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
+            raise ModelError(f"the model's novelty scores are damaged: {error}") from error
+        count = len(SIGNALS)
+        shapes = (mean.shape, deviation.shape, weights.shape, biases.shape)
+        fits = shapes == ((count,), (count,), (len(Tier), count), (len(Tier),))
+        arrays = (mean, deviation, weights, biases, space.means, space.spread)
+        if (
+            not fits
+            or space.means.ndim != 2
+            or not len(space.means)
+            or space.means.shape[1:] != space.spread.shape
+            or not all(np.issubdtype(array.dtype, np.floating) for array in (space.means, space.spread))
+            or not all(np.isfinite(array).all() for array in arrays)
+            or not ((deviation > 0).all() and (space.spread > 0).all())
+            or max(np.abs(weights).max(), np.abs(biases).max()) > _LARGEST_WEIGHT
+        ):
+            raise ModelError("the model's novelty scores are damaged: shapes or values that cannot be")
+        return cls(space, Standard(mean, deviation), weights, biases)
