@@ -1,0 +1,333 @@
+"""`phototag novel`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phototag.cli.options import EnumChoice, db_option, model_option
+from phototag.records import NovelTier
+from phototag.text import display_width, pad, printable, shorten
+
+if TYPE_CHECKING:
+    from phototag.novel.finding import Found
+    from phototag.novel.groups import Group
+    from phototag.novel.naming import Naming
+
+TABLE_LIMIT = 20
+# The library's own default, named here so that the help needs no numpy; a test compares them.
+MIN_SIZE = 5
+_EXAMPLES = 5
+_EXAMPLE_WIDTH = 60
+_SHEETS = "novel-sheets"
+_LABELS = "novel-labels.csv"
+
+
+@click.group(invoke_without_command=True)
+@model_option
+@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option(
+    "--min-size",
+    type=click.IntRange(min=2),
+    default=MIN_SIZE,
+    show_default=True,
+    metavar="N",
+    help="The fewest photos of a group.",
+)
+@click.option(
+    "--tier",
+    type=EnumChoice(list(NovelTier)),
+    default=NovelTier.ANY.value,
+    show_default=True,
+    help="superclass: photos without a superclass; subclass: with a superclass, but no subclass.",
+)
+@click.option(
+    "--novel-only", is_flag=True, help="Leave out photos tagged with a known subclass, even if they fit a group better."
+)
+@click.option(
+    "--sheets",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where to write contact sheets. [default: in the data folder]",
+)
+@click.option("--no-sheets", is_flag=True, help="Write no contact sheets.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), metavar="N", help=f"Show at most N groups. [default: {TABLE_LIMIT}]"
+)
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@db_option
+@click.pass_context
+def novel(
+    ctx: click.Context,
+    model_name: str | None,
+    under: Path | None,
+    min_size: int,
+    tier: NovelTier,
+    novel_only: bool,
+    sheets: Path | None,
+    no_sheets: bool,
+    limit: int | None,
+    form: str,
+    db: str | None,
+) -> None:
+    """Group photos of kinds that the model never learned, so that you can name them and teach it.
+
+    \b
+    phototag novel                            group them, and write a contact sheet of each group
+    phototag novel show 3                     all photos of group 3
+    phototag novel name 3 bird/kea --except 7,12
+                                              label them, but for numbers 7 and 12 of the sheet
+
+    Takes the photos that MODEL found no subclass for, by the scores stored with them: no network runs. Groups also take
+    in photos that were tagged with a known subclass but clearly fit the group better; on contact sheets a star marks
+    these. Photos that a human tagged are left out, and so are those that fit no group clearly. A group's number holds
+    until the next grouping.
+    """
+    if ctx.invoked_subcommand is not None:
+        # What --db names is meant for the subcommand too.
+        ctx.obj = db
+        return
+    from phototag.learning.registry import open_model
+    from phototag.novel.finding import find_groups
+    from phototag.novel.groups import keep
+    from phototag.settings import data_folder
+    from phototag.store import Store
+
+    if sheets is not None and no_sheets:
+        raise click.UsageError("--sheets and --no-sheets exclude each other")
+    model = open_model(model_name)
+    root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
+    with Store.open(db, create=False) as store:
+        found = find_groups(store, model, under=root, tier=tier, min_size=min_size, novel_only=novel_only)
+        keep(store, found.groups)
+    limit = TABLE_LIMIT if limit is None and form == "table" else limit
+    shown = found.groups.groups[:limit]
+    folder = (sheets or data_folder() / _SHEETS).expanduser().absolute()
+    written = {} if no_sheets else _write_sheets(folder, shown, afresh=sheets is None)
+    if form == "json":
+        click.echo(json.dumps(_as_json(found, shown, written), indent=2))
+    elif shown:
+        click.echo("\n".join(_table(shown)))
+    _summarise(found, model.name, len(shown), folder if written else None, min_size=min_size)
+    if not found.groups.groups and (found.without_scores or found.without_embedding):
+        ctx.exit(2)
+
+
+def _write_sheets(folder: Path, groups: tuple[Group, ...], *, afresh: bool) -> dict[int, Path]:
+    """The contact sheet of each group by its number, but for groups none of whose pictures can be read.
+
+    `afresh`: sheets of an earlier grouping go, since they show other groups under the same numbers.
+    """
+    from phototag.novel.sheet import chosen_numbers, write_sheet
+
+    if afresh:
+        for path in folder.glob("novel-group-*.jpg"):
+            path.unlink(missing_ok=True)
+    written = {}
+    for group in groups:
+        path = folder / f"novel-group-{group.id:02}.jpg"
+        marked = {number for number, member in enumerate(group.members, start=1) if member.tagged_as is not None}
+        numbers = chosen_numbers(len(group.members), marked=marked)
+        if write_sheet(path, [(number, group.members[number - 1].path) for number in numbers], marked=marked):
+            written[group.id] = path
+    return written
+
+
+def _as_json(found: Found, shown: tuple[Group, ...], written: dict[int, Path]) -> dict[str, Any]:
+    return {
+        "model": found.groups.model,
+        "photos": found.photos,
+        "grouped": found.grouped,
+        "tagged": found.taken,
+        "without_scores": dict(found.without_scores.most_common()),
+        "without_embedding": found.without_embedding,
+        "groups": [
+            {
+                "group": group.id,
+                "count": len(group.members),
+                "tagged": group.taken,
+                "superclass": group.superclass,
+                "closest": group.closest,
+                "spread": round(group.spread, 3),
+                "sheet": os.fspath(written[group.id]) if group.id in written else None,
+                "examples": [os.fspath(member.path) for member in group.members[:_EXAMPLES]],
+            }
+            for group in shown
+        ],
+    }
+
+
+def _table(groups: tuple[Group, ...]) -> list[str]:
+    head = ("group", "photos", "of them tagged", "superclass", "closest known", "spread", "most typical")
+    cells = [
+        (
+            str(group.id),
+            f"{len(group.members):,}",
+            f"{group.taken:,}",
+            printable(group.superclass or "-"),
+            printable(group.closest or "-"),
+            f"{group.spread:.2f}",
+            shorten(printable(os.fspath(group.members[0].path)), _EXAMPLE_WIDTH),
+        )
+        for group in groups
+    ]
+    widths = [max(display_width(row[column]) for row in (head, *cells)) for column in range(len(head))]
+    right = {0, 1, 2, 5}
+    return [
+        "  ".join(pad(text, widths[column], right=column in right) for column, text in enumerate(row)).rstrip()
+        for row in (head, *cells)
+    ]
+
+
+def _summarise(found: Found, model: str, shown: int, folder: Path | None, *, min_size: int) -> None:
+    """The words on stderr: what was grouped, what was not and why, and what comes next."""
+    count = len(found.groups.groups)
+    left = found.without_scores.total() + found.without_embedding
+    if found.without_scores:
+        by = ", ".join(f"{printable(name)} {number:,}" for name, number in found.without_scores.most_common())
+        click.echo(
+            f"No scores of model {model}: {found.without_scores.total():,} photos, tagged by {by}; run: phototag tag, "
+            "or choose that model with --model",
+            err=True,
+        )
+    if found.without_embedding:
+        click.echo(
+            f"No embeddings: {found.without_embedding:,} photos, scored by an older phototag; run: phototag tag "
+            "--force",
+            err=True,
+        )
+    if not found.photos:
+        click.echo("No novel photos there.", err=True)
+    elif not count and found.photos > left:
+        click.echo(
+            f"{found.photos - left:,} novel photos, but no {min_size} of them are alike; try a smaller --min-size.",
+            err=True,
+        )
+    if not count:
+        return
+    alone = found.photos - left - found.grouped
+    more = f", and {found.taken:,} that were tagged with a known subclass" if found.taken else ""
+    click.echo(
+        f"{count:,} groups with {found.grouped:,} novel photos{more}; {alone:,} novel ones are like no others, or not "
+        "clearly.",
+        err=True,
+    )
+    if shown < count:
+        click.echo(f"The first {shown} of {count:,}; --limit shows more.", err=True)
+    if folder is not None:
+        click.echo(f"Contact sheets: {printable(os.fspath(folder))}", err=True)
+    click.echo(
+        "Look at a group and name it: phototag novel name GROUP superclass/subclass [--except NUMBERS]", err=True
+    )
+
+
+@novel.command()
+@click.argument("group", type=click.IntRange(min=1), metavar="GROUP")
+@click.option("--format", "form", type=click.Choice(["paths", "json"]), default="paths", show_default=True)
+@click.option("--print0", is_flag=True, help="Paths, each ended by a NUL byte, for xargs -0.")
+@db_option
+@click.pass_obj
+def show(above: str | None, group: int, form: str, print0: bool, db: str | None) -> None:
+    """Show all photos of a group, the most typical first."""
+    from phototag.novel.groups import kept
+    from phototag.store import Store
+
+    with Store.open(db or above, create=False) as store:
+        found = kept(store).find(group)
+    if print0 or form == "paths":
+        end = b"\0" if print0 else b"\n"
+        out = sys.stdout.buffer
+        out.writelines(os.fsencode(member.path) + end for member in found.members)
+        out.flush()
+        return
+    described = {
+        "group": found.id,
+        "count": len(found.members),
+        "tagged": found.taken,
+        "superclass": found.superclass,
+        "closest": found.closest,
+        "spread": round(found.spread, 3),
+        "named": found.named,
+        "photos": [
+            {
+                "number": number,
+                "path": os.fspath(member.path),
+                "distance": round(member.distance, 3),
+                "tagged": member.tagged_as,
+            }
+            for number, member in enumerate(found.members, start=1)
+        ],
+    }
+    click.echo(json.dumps(described, indent=2))
+
+
+@novel.command()
+@click.argument("group", type=click.IntRange(min=1), metavar="GROUP")
+@click.argument("label", metavar="SUPERCLASS/SUBCLASS")
+@click.option("--except", "without", metavar="NUMBERS", help="All but these, as numbered on the sheet: 3,7-9.")
+@click.option("--only", metavar="NUMBERS", help="Only these.")
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.csv",
+    help="The file to add to. [default: novel-labels.csv in the data folder]",
+)
+@click.option("--tag", is_flag=True, help="Also tag the photos with it, as if you had looked at each.")
+@db_option
+@click.pass_obj
+def name(
+    above: str | None,
+    group: int,
+    label: str,
+    without: str | None,
+    only: str | None,
+    labels: Path | None,
+    tag: bool,
+    db: str | None,
+) -> None:
+    """Label the photos of a group, for training: adds rows filepath,superclass,subclass to a CSV file.
+
+    The class may be new, or one that the model knows already. A photo that stands in the file gets the new label.
+    """
+    from phototag.novel.groups import kept
+    from phototag.novel.naming import name_group, parse_label, select
+    from phototag.settings import data_folder
+    from phototag.store import Store
+
+    superclass, subclass = parse_label(label)
+    file = (labels or data_folder() / _LABELS).expanduser().absolute()
+    with Store.open(db or above, create=False) as store:
+        groups = kept(store)
+        chosen = groups.find(group)
+        members = select(chosen, only=only, without=without)
+        naming = name_group(
+            store, groups, chosen, members, superclass=superclass, subclass=subclass, labels=file, tag=tag
+        )
+    taxonomy = groups.taxonomy
+    if subclass in taxonomy.subclass_index:
+        click.echo(f"The model knows {label} already: these are more examples of it.", err=True)
+    elif superclass not in taxonomy.superclass_index:
+        click.echo(f"{superclass} is a new superclass.", err=True)
+    _report(naming, label, file, groups.model, tagged=tag)
+
+
+def _report(naming: Naming, label: str, file: Path, model: str, *, tagged: bool) -> None:
+    written = naming.written
+    same = len(naming.photos) - written.new - written.changed
+    parts = [f"{written.new:,} new"]
+    parts += [f"{written.changed:,} had another label"] if written.changed else []
+    parts += [f"{same:,} had it already"] if same else []
+    shown = printable(os.fspath(file))
+    click.echo(f"{len(naming.photos):,} photos are {label} in {shown} ({', '.join(parts)}).", err=True)
+    for reason, count in naming.left_out.most_common():
+        click.echo(f"Left out: {count:,} {reason}.", err=True)
+    if tagged:
+        click.echo("They are tagged with it as well.", err=True)
+    command = f"phototag train --extend {shlex.quote(model)} {shlex.quote(os.fspath(file))}"
+    click.echo(f"When all is named, teach it: {printable(command)}", err=True)
