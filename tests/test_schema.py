@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from phototag.errors import LockedError, SchemaError, StoreError
 from phototag.records import PhotoState, Source
-from phototag.store import HEAD, Query, Store, backup, check, info, schema, upgrade
+from phototag.store import HEAD, Query, Review, ReviewFilter, Store, Verdict, backup, check, info, schema, upgrade
 from phototag.store.engine import make_engine, translate
 from phototag.store.location import parse
 from phototag.store.tables import Base
@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[1]
 SAMPLES = Path(__file__).parent / "data" / "schema"
 SECRET = "s3cret-w0rd"
 
-SECOND = '''
-"""The second schema, for tests only."""
+ONE_MORE = '''
+"""One more schema, for tests only."""
 
 import os
 import signal
@@ -36,8 +36,8 @@ import signal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -61,8 +61,20 @@ def upgrade() -> None:
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
+    """A copy of the sample database of the current schema."""
+    return Path(shutil.copy(SAMPLES / f"{HEAD}.db", tmp_path / "photos.db"))
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
     """A copy of the sample database of the first schema."""
     return Path(shutil.copy(SAMPLES / "0001.db", tmp_path / "photos.db"))
+
+
+@pytest.fixture(params=schema.REVISIONS)
+def any_sample(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of the sample database of each schema ever released."""
+    return Path(shutil.copy(SAMPLES / f"{request.param}.db", tmp_path / "photos.db"))
 
 
 @pytest.fixture
@@ -70,7 +82,7 @@ def scripts(tmp_path: Path) -> Path:
     """phototag's migrations and one more, in a folder whose name a config parser would choke on."""
     folder = tmp_path / "50%(off) migrations"
     shutil.copytree(ROOT / "migrations", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_second.py").write_text(SECOND)
+    (folder / "versions" / "0003_third.py").write_text(ONE_MORE)
     return folder
 
 
@@ -148,7 +160,8 @@ def test_every_released_schema_has_a_sample() -> None:
     assert sorted(path.stem for path in SAMPLES.glob("*.db")) == sorted(schema.REVISIONS)
 
 
-def test_sample_of_the_first_schema_can_be_used(sample: Path) -> None:
+def test_sample_of_every_schema_can_be_used(any_sample: Path) -> None:
+    sample = any_sample
     upgrade(sample)
     assert check(sample).problems == ()
     with Store.open(sample) as store:
@@ -163,7 +176,38 @@ def test_sample_of_the_first_schema_can_be_used(sample: Path) -> None:
         assert known.inode == 2**64 - 2
         with store.writing("tag"):
             store.mark_seen([known.id])
+            store.undo_review(store.save_review(Review(photo_id=known.id, superclass="bird")))
     assert info(sample).journal_mode == "wal"
+
+
+def test_upgrade_from_the_first_schema_changes_no_row_of_it(first: Path) -> None:
+    before = dump(first)
+    report = upgrade(first)
+    assert (report.before, report.after) == ("0001", HEAD)
+    assert report.backup is not None
+    assert dump(report.backup) == before
+    version = "alembic_version"
+    kept = [line for line in before if version not in line]
+    assert [line for line in dump(first) if line in kept] == kept
+    with Store.open(first) as store:
+        assert (list(store.reviews()), store.samples()) == ([], [])
+
+
+def test_reviews_of_the_second_schema_are_there(tmp_path: Path) -> None:
+    path = Path(shutil.copy(SAMPLES / "0002.db", tmp_path / "photos.db"))
+    upgrade(path)
+    with Store.open(path) as store:
+        (sample,) = store.samples()
+        assert (sample.name, sample.size, sample.reviewed, sample.skipped) == ("first look", 2, 1, 1)
+        assert sample.parameters == {"under": "/photos/2025"}
+        items = store.sample_items(sample.id)
+        assert [item.tag.subclass for item in items] == ["rooster", None]
+        (review,) = store.reviews()
+        assert items[0].review == review
+        assert (review.subclass, review.verdict, review.token) == ("hawk", Verdict.SUBCLASS_WRONG, "one")
+        (undone,) = (item for item in store.reviews(ReviewFilter(current=False)) if not item.current)
+        assert (undone.verdict, undone.path.name) == (Verdict.LABEL, "teapot.jpg")
+        assert next(iter(store.query(Query(under=undone.path)))).source is Source.MODEL
 
 
 # ---- older and newer schemas
@@ -175,12 +219,10 @@ def mark(path: Path, revision: str) -> None:
         connection.commit()
 
 
-def test_older_schema_is_refused_with_the_way_out(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
-    monkeypatch.setattr(schema, "HEAD", "0002")
+def test_older_schema_is_refused_with_the_way_out(first: Path) -> None:
     with pytest.raises(SchemaError) as caught:
-        Store.open(sample)
-    assert str(caught.value) == f"{sample}: schema 0001, this phototag needs 0002; run: phototag db upgrade"
+        Store.open(first)
+    assert str(caught.value) == f"{first}: schema 0001, this phototag needs {HEAD}; run: phototag db upgrade"
 
 
 @pytest.mark.parametrize("use", [Store.open, upgrade, info], ids=["open", "upgrade", "info"])
@@ -203,12 +245,13 @@ def test_upgrade_of_a_current_database_does_nothing(sample: Path) -> None:
     assert list(sample.parent.glob("*.bak.db")) == []
 
 
-def test_upgrade_keeps_every_row_and_makes_a_backup(sample: Path, scripts: Path) -> None:
-    before = dump(sample)
+def test_upgrade_keeps_every_row_and_makes_a_backup(any_sample: Path, scripts: Path) -> None:
+    sample, before = any_sample, dump(any_sample)
     report = upgrade(sample, scripts=scripts)
-    assert (report.before, report.after) == ("0001", "0002")
+    assert report.before in schema.REVISIONS
+    assert report.after == "0003"
     assert report.backup is not None
-    assert report.backup.name.startswith("photos.db.0001.")
+    assert report.backup.name.startswith(f"photos.db.{report.before}.")
     assert dump(report.backup) == before
     with closing(sqlite3.connect(sample)) as connection:
         # A table made anew takes its rows' children along if foreign keys are on.
@@ -244,7 +287,7 @@ def test_failing_upgrade_changes_nothing_and_a_retry_works(
     with Store.open(sample) as store:
         assert store.count(Query()) == 6
     monkeypatch.delenv("TEST_DISASTER")
-    assert upgrade(sample, scripts=scripts).after == "0002"
+    assert upgrade(sample, scripts=scripts).after == "0003"
 
 
 def test_killed_upgrade_changes_nothing_and_a_retry_works(sample: Path, scripts: Path) -> None:
@@ -259,7 +302,7 @@ upgrade(Path(sys.argv[1]), scripts=Path(sys.argv[2]))
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert dump(sample) == before
-    assert upgrade(sample, scripts=scripts).after == "0002"
+    assert upgrade(sample, scripts=scripts).after == "0003"
 
 
 def test_upgrade_waits_for_no_writer(sample: Path, scripts: Path) -> None:
@@ -470,7 +513,7 @@ def test_unusable_url_is_a_clear_error_without_the_password(
     monkeypatch.setenv("PHOTOTAG_HOME", str(tmp_path))
     for use in (Store.open, upgrade, info, check, backup):
         with pytest.raises(StoreError) as caught:
-            use(url)  # type: ignore[operator]
+            use(url)
         assert SECRET not in str(caught.value)
 
 

@@ -64,7 +64,7 @@ def save(
 
     after = _rows_of(connection, list(values))
     ids = {path: int(row.id) for path, row in after.items()}
-    _replace_predictions(connection, scores_id, {ids[path]: item for path, item in done.items()}, now)
+    replace_predictions(connection, scores_id, {ids[path]: item for path, item in done.items()}, now)
 
     outdated = [ids[path] for path, item in failed.items() if path in before and _content_changed(item, before[path])]
     _drop_model_tags(connection, [*outdated, *(ids[path] for path in done)])
@@ -93,16 +93,6 @@ def save_tags(connection: Connection, *, model_id: int, tagged: Mapping[int, Tag
     ]
     if rows:
         connection.execute(insert(tags), rows)
-
-
-def update_stats(connection: Connection, rows: Sequence[tuple[int, Photo]], now: datetime) -> None:
-    """Save new stat values of photos whose content is as before."""
-    if rows:
-        connection.execute(
-            update(photos).where(photos.c.id == bindparam("row_id")),
-            [{"row_id": photo_id, **stat_values(photo)} for photo_id, photo in rows],
-        )
-        mark_seen(connection, [photo_id for photo_id, _ in rows], now)
 
 
 def mark_seen(connection: Connection, ids: Sequence[int], at: datetime) -> None:
@@ -236,7 +226,8 @@ def _write_photos(
         connection.execute(update(photos).where(photos.c.id == bindparam("row_id")), changed)
 
 
-def _replace_predictions(connection: Connection, model_id: int, items: Mapping[int, StoredTag], now: datetime) -> None:
+def replace_predictions(connection: Connection, model_id: int, items: Mapping[int, StoredTag], now: datetime) -> None:
+    """Save a model's scores of photos, by photo id, in place of what it said of them before."""
     for chunk in chunked(list(items)):
         connection.execute(
             delete(predictions).where(predictions.c.model_id == model_id, predictions.c.photo_id.in_(chunk))

@@ -8,11 +8,13 @@ from typing import Any, cast
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     DateTime,
     Dialect,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -167,9 +170,125 @@ class RunRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
 
 
+class SampleRow(Base):
+    """Photos drawn to be reviewed. `parameters` say what they were drawn from; `seed` and they draw the same again."""
+
+    __tablename__ = "samples"
+    __table_args__ = (
+        CheckConstraint("design IN ('simple', 'stratified', 'focus')", name="design"),
+        CheckConstraint("size >= 0 AND size <= population", name="size"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    design: Mapped[str] = mapped_column(String(16))
+    strata_by: Mapped[str | None] = mapped_column(Text)
+    size: Mapped[int] = mapped_column(Integer)
+    population: Mapped[int] = mapped_column(Integer)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    for_estimation: Mapped[bool] = mapped_column(Boolean)
+    model_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("models.id"))
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class SampleStratumRow(Base):
+    """A part of what a sample was drawn from: photos in it, and photos drawn from it."""
+
+    __tablename__ = "sample_strata"
+    __table_args__ = (CheckConstraint("drawn >= 0 AND drawn <= population", name="drawn"),)
+
+    sample_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("samples.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    stratum: Mapped[str] = mapped_column(Text, primary_key=True)
+    population: Mapped[int] = mapped_column(Integer)
+    drawn: Mapped[int] = mapped_column(Integer)
+
+
+class SampleItemRow(Base):
+    """One drawn photo, with the content and the tag it had when it was drawn. `position` is the order of review.
+
+    `inclusion_probability` is null where photos were chosen and not drawn by chance.
+    """
+
+    __tablename__ = "sample_items"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["sample_id", "stratum"], ["sample_strata.sample_id", "sample_strata.stratum"], ondelete="CASCADE"
+        ),
+        UniqueConstraint("sample_id", "photo_id"),
+        CheckConstraint("position >= 1", name="position"),
+        CheckConstraint("inclusion_probability > 0 AND inclusion_probability <= 1", name="inclusion_probability"),
+        CheckConstraint("rank IN ('subclass', 'superclass', 'none')", name="rank"),
+        CheckConstraint("(superclass IS NULL) = (rank = 'none')", name="superclass"),
+        CheckConstraint("(subclass IS NOT NULL) = (rank = 'subclass')", name="subclass"),
+    )
+
+    sample_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("samples.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    photo_id: Mapped[int] = mapped_column(BigId, ForeignKey("photos.id", ondelete="CASCADE"), index=True)
+    stratum: Mapped[str] = mapped_column(Text)
+    inclusion_probability: Mapped[float | None] = mapped_column(Double)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    superclass: Mapped[str | None] = mapped_column(Text)
+    subclass: Mapped[str | None] = mapped_column(Text)
+    rank: Mapped[str] = mapped_column(String(16))
+    superclass_score: Mapped[float] = mapped_column(Double)
+    subclass_score: Mapped[float] = mapped_column(Double)
+    novelty: Mapped[float] = mapped_column(Double)
+    model_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("models.id"))
+    skipped_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class ReviewRow(Base):
+    """What a human said of one photo's content, and the tag that was judged.
+
+    The newest of a photo that was not undone counts. `previous_tag` is the tag that it replaced, null if there was
+    none; `token` is what a client calls the review, so that sending it twice saves it once.
+    """
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        CheckConstraint("rank IN ('subclass', 'superclass', 'none')", name="rank"),
+        CheckConstraint("(superclass IS NULL) = (rank = 'none')", name="superclass"),
+        CheckConstraint("(subclass IS NOT NULL) = (rank = 'subclass')", name="subclass"),
+        CheckConstraint("verdict IN ('right', 'superclass_wrong', 'subclass_wrong', 'none', 'label')", name="verdict"),
+        CheckConstraint("origin IN ('review', 'import', 'named')", name="origin"),
+        Index(None, "photo_id", "id"),
+        Index(None, "sample_id", "photo_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    photo_id: Mapped[int] = mapped_column(BigId, ForeignKey("photos.id", ondelete="CASCADE"))
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    superclass: Mapped[str | None] = mapped_column(Text)
+    subclass: Mapped[str | None] = mapped_column(Text)
+    rank: Mapped[str] = mapped_column(String(16))
+    verdict: Mapped[str] = mapped_column(String(16))
+    origin: Mapped[str] = mapped_column(String(16))
+    sample_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("samples.id", ondelete="SET NULL"))
+    shown_superclass: Mapped[str | None] = mapped_column(Text)
+    shown_subclass: Mapped[str | None] = mapped_column(Text)
+    shown_rank: Mapped[str | None] = mapped_column(String(16))
+    shown_superclass_score: Mapped[float | None] = mapped_column(Double)
+    shown_subclass_score: Mapped[float | None] = mapped_column(Double)
+    shown_model_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("models.id"))
+    previous_tag: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    token: Mapped[str | None] = mapped_column(Text, unique=True)
+    reviewed_at: Mapped[datetime] = mapped_column(UtcTime)
+    undone_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
 # The store works on tables in bulk and never builds objects of the classes above.
 photos = cast(Table, PhotoRow.__table__)
 models = cast(Table, ModelRow.__table__)
 predictions = cast(Table, PredictionRow.__table__)
 tags = cast(Table, TagRow.__table__)
 runs = cast(Table, RunRow.__table__)
+samples = cast(Table, SampleRow.__table__)
+sample_strata = cast(Table, SampleStratumRow.__table__)
+sample_items = cast(Table, SampleItemRow.__table__)
+reviews = cast(Table, ReviewRow.__table__)

@@ -2,7 +2,7 @@
 
 One is kept for every released schema and never changed afterwards: upgrades are tested on the real thing. It
 holds a file name that is not UTF-8, a human's tag, a back-off to the superclass, a novel photo, an unreadable and
-a missing one.
+a missing one, a sample that is half reviewed, and a review that was undone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 from phototag.records import Failure, FailureKind, Photo, Rank, Tag
-from phototag.store import HEAD, Store, StoredTag
+from phototag.store import HEAD, Design, DrawnPhoto, NewSample, Review, Store, StoredTag, Stratum
 from phototag.taxonomy import Taxonomy
 
 FOLDER = "/photos/2025"
@@ -39,6 +39,38 @@ def stored(name: bytes, number: int, tag: Tag) -> StoredTag:
         scores=bytes([number] * 8),
         tag=tag,
     )
+
+
+def review(store: Store, tagged: list[StoredTag], model_id: int) -> None:
+    """Draw two photos and review one of them, skip the other; review a third and undo that."""
+    ids = [known.id for item in tagged if (known := store.find(item.photo.path)) is not None]
+    drawn = [
+        DrawnPhoto(
+            photo_id=ids[number],
+            stratum="bird",
+            inclusion_probability=1.0,
+            content_hash=tagged[number].content_hash,
+            tag=tagged[number].tag,
+            model_id=model_id,
+        )
+        for number in (0, 2)
+    ]
+    sample_id = store.save_sample(
+        NewSample(
+            name="first look",
+            design=Design.STRATIFIED,
+            strata_by="superclass",
+            seed=1,
+            for_estimation=True,
+            model_id=model_id,
+            parameters={"under": FOLDER},
+            items=drawn,
+            strata=[Stratum("bird", 2, 2)],
+        )
+    )
+    store.save_review(Review(photo_id=ids[0], superclass="bird", subclass="hawk", sample_id=sample_id, token="one"))
+    store.skip(sample_id, 2)
+    store.undo_review(store.save_review(Review(photo_id=ids[3], superclass="dog")))
 
 
 def make(path: Path) -> None:
@@ -65,6 +97,7 @@ def make(path: Path) -> None:
         store.set_human_tag(tagged[1].photo.path, superclass="dog", subclass="boxer")
         gone = store.find(tagged[4].photo.path)
         store.mark_missing([gone.id] if gone else [])
+        review(store, tagged, model_id)
     with closing(sqlite3.connect(path)) as connection:
         # One file, without a journal beside it, as small as can be.
         connection.execute("PRAGMA journal_mode=DELETE")

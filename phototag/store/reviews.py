@@ -1,0 +1,311 @@
+"""Saving, undoing and finding reviews: what a human says of a photo's content, beside the tag that was judged.
+
+A review becomes the photo's tag at once, and undoing it brings back the tag that it replaced. It is of a content: once
+the file holds something else it is no longer valid, while the tag stays until a human says otherwise. The caller holds
+the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, or_, select, update
+
+from phototag.errors import UsageError
+from phototag.records import PhotoState, Rank, Source
+from phototag.store.photos import PAGE_ROWS, chunked, path_ranges
+from phototag.store.review_records import (
+    Review,
+    ReviewFilter,
+    ReviewOrigin,
+    SavedReview,
+    ShownTag,
+    Verdict,
+    rank_of,
+    verdict_of,
+)
+from phototag.store.tables import photos, reviews, sample_items, tags
+
+_TAG_COLUMNS = tuple(column.name for column in tags.c if column.name != "photo_id")
+
+
+def human_tag(superclass: str | None, subclass: str | None, now: datetime) -> dict[str, Any]:
+    """The tag that a human's word becomes: a level that is named has the score 1, one that is not 0."""
+    return {
+        "superclass": superclass,
+        "subclass": subclass,
+        "rank": rank_of(superclass, subclass).value,
+        "superclass_score": float(superclass is not None),
+        "subclass_score": float(subclass is not None),
+        "novelty": float(subclass is None),
+        "source": Source.HUMAN.value,
+        "model_id": None,
+        "tagged_at": now,
+    }
+
+
+def set_tags(connection: Connection, values: Mapping[int, Mapping[str, Any] | None]) -> None:
+    """Give photos these tags in place of those they have, by photo id; None leaves a photo without."""
+    for chunk in chunked(list(values)):
+        connection.execute(delete(tags).where(tags.c.photo_id.in_(chunk)))
+    rows = [{"photo_id": photo_id, **tag} for photo_id, tag in values.items() if tag is not None]
+    if rows:
+        connection.execute(insert(tags), rows)
+
+
+# ---- saving
+
+
+def save(connection: Connection, given: Sequence[Review], *, now: datetime) -> list[int]:
+    """Save reviews of different photos, and set the tags; the ids, in order. A known token's review is not saved again.
+
+    Raises:
+        UsageError: a photo comes twice, its content is not known or another now, it is not in the sample, or a token
+            belongs to another review.
+    """
+    known = _known_tokens(connection, given)
+    fresh = [review for review in given if review.token is None or review.token not in known]
+    if len({review.photo_id for review in fresh}) < len(fresh):
+        raise UsageError("reviews that are saved together must be of different photos; save them one after another")
+    before = _photos_and_tags(connection, [review.photo_id for review in fresh])
+    rows = [_row_of(review, before.get(review.photo_id), now) for review in fresh]
+    _note_in_samples(connection, fresh)
+    ids: list[int] = []
+    if rows:
+        statement = insert(reviews).returning(reviews.c.id, sort_by_parameter_order=True)
+        ids = [int(number) for number in connection.execute(statement, rows).scalars()]
+        set_tags(connection, {review.photo_id: human_tag(review.superclass, review.subclass, now) for review in fresh})
+    new = iter(ids)
+    return [known[review.token] if review.token in known else next(new) for review in given]
+
+
+def _known_tokens(connection: Connection, given: Sequence[Review]) -> dict[str | None, int]:
+    by_token = {review.token: review for review in given if review.token is not None}
+    known: dict[str | None, int] = {}
+    for chunk in chunked(list(by_token)):
+        for row in connection.execute(select(reviews).where(reviews.c.token.in_(chunk))):
+            review = by_token[row.token]
+            if (row.photo_id, row.superclass, row.subclass) != (review.photo_id, review.superclass, review.subclass):
+                raise UsageError(f"token {row.token!r} belongs to review {row.id}, which says something else")
+            known[row.token] = int(row.id)
+    return known
+
+
+def _photos_and_tags(connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
+    found: dict[int, Row[Any]] = {}
+    columns = (photos.c.id, photos.c.path_text, photos.c.content_hash, *(tags.c[name] for name in _TAG_COLUMNS))
+    for chunk in chunked(ids):
+        statement = (
+            select(*columns).outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id).where(photos.c.id.in_(chunk))
+        )
+        found.update((int(row.id), row) for row in connection.execute(statement))
+    return found
+
+
+def _row_of(review: Review, photo: Row[Any] | None, now: datetime) -> dict[str, Any]:
+    if photo is None:
+        raise UsageError(f"photo {review.photo_id}: not in the database; run: phototag tag FOLDER")
+    if photo.content_hash is None:
+        raise UsageError(f"{photo.path_text}: was never read, so it cannot be reviewed; run: phototag tag FOLDER")
+    content_hash = bytes(photo.content_hash)
+    if review.content_hash not in (None, content_hash):
+        raise UsageError(f"{photo.path_text}: changed since it was shown; look at it again")
+    shown = review.shown or _shown_now(photo)
+    return {
+        "photo_id": review.photo_id,
+        "content_hash": content_hash,
+        "superclass": review.superclass,
+        "subclass": review.subclass,
+        "rank": rank_of(review.superclass, review.subclass).value,
+        "verdict": verdict_of(shown, review.superclass, review.subclass).value,
+        "origin": review.origin.value,
+        "sample_id": review.sample_id,
+        "shown_superclass": shown.superclass if shown else None,
+        "shown_subclass": shown.subclass if shown else None,
+        "shown_rank": shown.rank.value if shown else None,
+        "shown_superclass_score": shown.superclass_score if shown else None,
+        "shown_subclass_score": shown.subclass_score if shown else None,
+        "shown_model_id": shown.model_id if shown else None,
+        "previous_tag": _tag_to_json(photo),
+        "token": review.token,
+        "reviewed_at": now,
+    }
+
+
+def _shown_now(photo: Row[Any]) -> ShownTag | None:
+    if photo.rank is None:
+        return None
+    return ShownTag(
+        superclass=photo.superclass,
+        subclass=photo.subclass,
+        rank=Rank(photo.rank),
+        superclass_score=photo.superclass_score,
+        subclass_score=photo.subclass_score,
+        model_id=photo.model_id,
+    )
+
+
+def _tag_to_json(photo: Row[Any]) -> dict[str, Any] | None:
+    if photo.rank is None:
+        return None
+    return {**{name: getattr(photo, name) for name in _TAG_COLUMNS}, "tagged_at": photo.tagged_at.isoformat()}
+
+
+def _note_in_samples(connection: Connection, given: Iterable[Review]) -> None:
+    """Check that reviewed photos belong to the samples they were reviewed for; one that was skipped no longer is."""
+    for review in given:
+        if review.sample_id is None:
+            continue
+        of_photo = (sample_items.c.sample_id == review.sample_id) & (sample_items.c.photo_id == review.photo_id)
+        if connection.execute(update(sample_items).where(of_photo).values(skipped_at=None)).rowcount == 0:
+            raise UsageError(f"photo {review.photo_id} is not in sample {review.sample_id}")
+
+
+# ---- undoing
+
+
+def undo(connection: Connection, review_id: int, *, now: datetime) -> None:
+    """Take a review back, and bring back the tag that it replaced.
+
+    A file that changed since gets no old tag of a model, but none: the next `phototag tag` gives it one. A copy that
+    took the human's tag over when it was found follows.
+
+    Raises:
+        UsageError: there is no such review, it was undone already, a newer one took its place, or the photo was tagged
+            by a human in another way since.
+    """
+    statement = (
+        select(reviews, photos.c.path_text, tags.c.source, tags.c.tagged_at)
+        .join_from(reviews, photos, photos.c.id == reviews.c.photo_id)
+        .outerjoin(tags, tags.c.photo_id == reviews.c.photo_id)
+        .where(reviews.c.id == review_id)
+    )
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise UsageError(f"review {review_id}: there is none")
+    of = f"review {review_id} of {row.path_text}"
+    if row.undone_at is not None:
+        raise UsageError(f"{of}: was undone already, at {row.undone_at:%Y-%m-%d %H:%M:%S} UTC")
+    newer = connection.execute(select(reviews.c.id).where(_is_newer(row.photo_id, review_id)).limit(1)).scalar()
+    if newer is not None:
+        raise UsageError(f"{of}: review {newer} took its place; undo that one first")
+    if row.source != Source.HUMAN.value or row.tagged_at != row.reviewed_at:
+        raise UsageError(f"{of}: the photo was tagged in another way since, so there is nothing to bring back")
+    connection.execute(update(reviews).where(reviews.c.id == review_id).values(undone_at=now))
+    previous = _tag_from_json(row.previous_tag)
+    by_model = previous is not None and previous["source"] == Source.MODEL.value
+    holders = connection.execute(_holders(row)).all()
+    set_tags(
+        connection,
+        {
+            int(holder.id): None if by_model and holder.content_hash != row.content_hash else previous
+            for holder in holders
+        },
+    )
+
+
+def _is_newer(photo_id: int, review_id: int) -> ColumnElement[bool]:
+    return (reviews.c.photo_id == photo_id) & (reviews.c.id > review_id) & reviews.c.undone_at.is_(None)
+
+
+def _holders(row: Row[Any]) -> Any:
+    """The photos whose tag is that of a review: its own, and copies without a review of their own."""
+    own = exists().where(reviews.c.photo_id == photos.c.id, reviews.c.undone_at.is_(None))
+    return (
+        select(photos.c.id, photos.c.content_hash)
+        .join_from(photos, tags, tags.c.photo_id == photos.c.id)
+        .where(
+            tags.c.source == Source.HUMAN.value,
+            tags.c.tagged_at == row.reviewed_at,
+            or_(photos.c.id == row.photo_id, (photos.c.content_hash == row.content_hash) & ~own),
+        )
+    )
+
+
+def _tag_from_json(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    return {name: value[name] for name in _TAG_COLUMNS} | {"tagged_at": datetime.fromisoformat(value["tagged_at"])}
+
+
+# ---- reading
+
+
+def find_page(connection: Connection, wanted: ReviewFilter, *, after: int) -> list[SavedReview]:
+    """The first wanted reviews with ids above `after`, at most a page, in the order of ids."""
+    conditions = [reviews.c.id > after]
+    if wanted.current:
+        conditions.append(_current())
+    if wanted.valid:
+        conditions.append(_VALID)
+    if wanted.sample_id is not None:
+        conditions.append(reviews.c.sample_id == wanted.sample_id)
+    if wanted.photo_id is not None:
+        conditions.append(reviews.c.photo_id == wanted.photo_id)
+    if wanted.origins is not None:
+        conditions.append(reviews.c.origin.in_([origin.value for origin in wanted.origins]))
+    if wanted.under is not None:
+        key = photos.c.path_bytes
+        conditions.append(or_(*((key >= start) & (key < end) for start, end in path_ranges(wanted.under))))
+    statement = _select().where(*conditions).order_by(reviews.c.id).limit(PAGE_ROWS)
+    return [_from_row(row) for row in connection.execute(statement)]
+
+
+def find(connection: Connection, ids: Sequence[int]) -> dict[int, SavedReview]:
+    """The reviews with these ids, by id."""
+    found: dict[int, SavedReview] = {}
+    for chunk in chunked(ids):
+        rows = connection.execute(_select().where(reviews.c.id.in_(chunk)))
+        found.update((int(row.id), _from_row(row)) for row in rows)
+    return found
+
+
+_VALID = photos.c.content_hash == reviews.c.content_hash
+
+
+def _current() -> ColumnElement[bool]:
+    other = reviews.alias()
+    newer = exists().where(
+        other.c.photo_id == reviews.c.photo_id, other.c.id > reviews.c.id, other.c.undone_at.is_(None)
+    )
+    return reviews.c.undone_at.is_(None) & ~newer
+
+
+def _select() -> Any:
+    return select(
+        reviews, photos.c.path_bytes, photos.c.state, _current().label("current"), _VALID.label("valid")
+    ).join_from(reviews, photos, photos.c.id == reviews.c.photo_id)
+
+
+def _from_row(row: Row[Any]) -> SavedReview:
+    shown = None
+    if row.shown_rank is not None:
+        shown = ShownTag(
+            superclass=row.shown_superclass,
+            subclass=row.shown_subclass,
+            rank=Rank(row.shown_rank),
+            superclass_score=float(row.shown_superclass_score),
+            subclass_score=float(row.shown_subclass_score),
+            model_id=row.shown_model_id,
+        )
+    return SavedReview(
+        id=int(row.id),
+        photo_id=int(row.photo_id),
+        path_bytes=bytes(row.path_bytes),
+        state=PhotoState(row.state),
+        content_hash=bytes(row.content_hash),
+        superclass=row.superclass,
+        subclass=row.subclass,
+        rank=Rank(row.rank),
+        verdict=Verdict(row.verdict),
+        origin=ReviewOrigin(row.origin),
+        sample_id=row.sample_id,
+        shown=shown,
+        token=row.token,
+        reviewed_at=row.reviewed_at,
+        undone_at=row.undone_at,
+        current=bool(row.current),
+        valid=bool(row.valid),
+    )

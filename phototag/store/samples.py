@@ -1,0 +1,269 @@
+"""Saving and finding samples: photos drawn to be reviewed. The caller holds the transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select, update
+
+from phototag.errors import UsageError
+from phototag.records import PhotoState, Rank, Tag
+from phototag.store import reviews as review_rows
+from phototag.store.registration import inserted_id
+from phototag.store.review_records import SavedReview
+from phototag.store.sample_records import Design, DrawnPhoto, NewSample, Sample, SampleItem, Stratum, check_items
+from phototag.store.tables import photos, reviews, sample_items, sample_strata, samples
+
+
+def save(connection: Connection, sample: NewSample, *, now: datetime) -> int:
+    """Save a sample; its id.
+
+    Raises:
+        UsageError: there is one of that name.
+    """
+    if connection.execute(select(samples.c.id).where(samples.c.name == sample.name)).first() is not None:
+        raise UsageError(f"there is a sample {sample.name!r} already; choose another name")
+    values = {
+        "name": sample.name,
+        "created_at": now,
+        "design": sample.design.value,
+        "strata_by": sample.strata_by,
+        "size": len(sample.items),
+        "population": sample.population,
+        "seed": sample.seed,
+        "for_estimation": sample.for_estimation,
+        "model_id": sample.model_id,
+        "parameters": dict(sample.parameters),
+    }
+    sample_id = inserted_id(connection, samples, values)
+    _insert_strata(connection, sample_id, sample.strata)
+    _insert_items(connection, sample_id, sample.items, after=0)
+    return sample_id
+
+
+def extend(connection: Connection, sample_id: int, items: Sequence[DrawnPhoto], strata: Sequence[Stratum]) -> None:
+    """Add photos behind those that a sample has; `strata` count all of them.
+
+    Where photos were drawn by chance, all those of a stratum then have the inclusion probability drawn / population.
+
+    Raises:
+        UsageError: there is no such sample, a photo is in it already, or strata and items do not agree.
+    """
+    row = connection.execute(select(samples).where(samples.c.id == sample_id)).one_or_none()
+    if row is None:
+        raise UsageError(f"sample {sample_id}: there is none")
+    known = connection.execute(
+        select(sample_items.c.photo_id, sample_items.c.stratum).where(sample_items.c.sample_id == sample_id)
+    ).all()
+    if {item.photo_id for item in items} & {int(item.photo_id) for item in known}:
+        raise UsageError(f"sample {row.name!r}: a photo that is in it already cannot be added")
+    check_items(items, strata, Counter(item.stratum for item in known), by_chance=bool(row.for_estimation))
+    names = {stratum.name for stratum in strata}
+    old = set(connection.execute(select(sample_strata.c.stratum).where(_of(sample_strata, sample_id))).scalars())
+    if not old <= names:
+        raise UsageError(f"sample {row.name!r}: has strata that are not given: {', '.join(sorted(old - names))}")
+    for stratum in strata:
+        if stratum.name in old:
+            of_stratum = _of(sample_strata, sample_id) & (sample_strata.c.stratum == stratum.name)
+            connection.execute(
+                update(sample_strata).where(of_stratum).values(population=stratum.population, drawn=stratum.drawn)
+            )
+    _insert_strata(connection, sample_id, [stratum for stratum in strata if stratum.name not in old])
+    _insert_items(connection, sample_id, items, after=_last_position(connection, sample_id))
+    for stratum in strata:
+        by_chance = (sample_items.c.stratum == stratum.name) & sample_items.c.inclusion_probability.is_not(None)
+        if stratum.drawn:
+            connection.execute(
+                update(sample_items)
+                .where(_of(sample_items, sample_id), by_chance)
+                .values(inclusion_probability=stratum.drawn / stratum.population)
+            )
+    population = sum(stratum.population for stratum in strata)
+    values = {"size": len(known) + len(items), "population": population}
+    connection.execute(update(samples).where(samples.c.id == sample_id).values(values))
+
+
+def _last_position(connection: Connection, sample_id: int) -> int:
+    statement = select(func.max(sample_items.c.position)).where(_of(sample_items, sample_id))
+    return int(connection.execute(statement).scalar() or 0)
+
+
+def _of(table: Any, sample_id: int) -> ColumnElement[bool]:
+    condition: ColumnElement[bool] = table.c.sample_id == sample_id
+    return condition
+
+
+def _insert_strata(connection: Connection, sample_id: int, strata: Sequence[Stratum]) -> None:
+    rows = [
+        {"sample_id": sample_id, "stratum": stratum.name, "population": stratum.population, "drawn": stratum.drawn}
+        for stratum in strata
+    ]
+    if rows:
+        connection.execute(insert(sample_strata), rows)
+
+
+def _insert_items(connection: Connection, sample_id: int, items: Sequence[DrawnPhoto], *, after: int) -> None:
+    rows = [
+        {
+            "sample_id": sample_id,
+            "position": position,
+            "photo_id": item.photo_id,
+            "stratum": item.stratum,
+            "inclusion_probability": item.inclusion_probability,
+            "content_hash": item.content_hash,
+            "superclass": item.tag.superclass,
+            "subclass": item.tag.subclass,
+            "rank": item.tag.rank.value,
+            "superclass_score": float(item.tag.superclass_score),
+            "subclass_score": float(item.tag.subclass_score),
+            "novelty": float(item.tag.novelty),
+            "model_id": item.model_id,
+        }
+        for position, item in enumerate(items, start=after + 1)
+    ]
+    if rows:
+        connection.execute(insert(sample_items), rows)
+
+
+def skip(connection: Connection, sample_id: int, position: int, *, skipped: bool, now: datetime) -> None:
+    """Note that a photo of a sample was skipped, or no longer is.
+
+    Raises:
+        UsageError: the sample has no such photo.
+    """
+    at = _of(sample_items, sample_id) & (sample_items.c.position == position)
+    values = {"skipped_at": now if skipped else None}
+    if connection.execute(update(sample_items).where(at).values(values)).rowcount == 0:
+        raise UsageError(f"sample {sample_id}: has no photo at position {position}")
+
+
+# ---- reading
+
+# Other content than was drawn, or none that could be read.
+_CHANGED = photos.c.content_hash.is_distinct_from(sample_items.c.content_hash)
+
+
+def _reviewed() -> ColumnElement[bool]:
+    """Whether somebody reviewed the photo for this sample. A later review for another purpose does not undo that."""
+    return exists().where(
+        reviews.c.photo_id == sample_items.c.photo_id,
+        reviews.c.sample_id == sample_items.c.sample_id,
+        reviews.c.content_hash == sample_items.c.content_hash,
+        reviews.c.undone_at.is_(None),
+    )
+
+
+def find_all(connection: Connection) -> list[Sample]:
+    """All samples, oldest first."""
+    strata: dict[int, list[Stratum]] = {}
+    for row in connection.execute(select(sample_strata).order_by(sample_strata.c.sample_id, sample_strata.c.stratum)):
+        strata.setdefault(int(row.sample_id), []).append(Stratum(row.stratum, int(row.population), int(row.drawn)))
+    progress = _progress(connection)
+    return [
+        Sample(
+            id=int(row.id),
+            name=row.name,
+            created_at=row.created_at,
+            design=Design(row.design),
+            strata_by=row.strata_by,
+            strata=tuple(strata.get(int(row.id), ())),
+            size=int(row.size),
+            population=int(row.population),
+            seed=int(row.seed),
+            for_estimation=bool(row.for_estimation),
+            model_id=row.model_id,
+            parameters=dict(row.parameters),
+            **progress.get(int(row.id), {"reviewed": 0, "skipped": 0, "changed": 0}),
+        )
+        for row in connection.execute(select(samples).order_by(samples.c.id))
+    ]
+
+
+def _progress(connection: Connection) -> dict[int, dict[str, int]]:
+    reviewed, skipped = _reviewed(), sample_items.c.skipped_at.is_not(None)
+    counts = {
+        "changed": func.count().filter(_CHANGED),
+        "reviewed": func.count().filter(~_CHANGED, reviewed),
+        "skipped": func.count().filter(~_CHANGED, ~reviewed, skipped),
+    }
+    statement = (
+        select(sample_items.c.sample_id, *(count.label(name) for name, count in counts.items()))
+        .join_from(sample_items, photos, photos.c.id == sample_items.c.photo_id)
+        .group_by(sample_items.c.sample_id)
+    )
+    return {
+        int(row.sample_id): {name: int(getattr(row, name)) for name in counts} for row in connection.execute(statement)
+    }
+
+
+def find_items(
+    connection: Connection, sample_id: int, *, pending_only: bool, limit: int | None = None
+) -> list[SampleItem]:
+    """The photos of a sample, in the order of review."""
+    newest = (
+        select(func.max(reviews.c.id))
+        .where(
+            reviews.c.photo_id == sample_items.c.photo_id,
+            reviews.c.content_hash == sample_items.c.content_hash,
+            reviews.c.undone_at.is_(None),
+        )
+        .scalar_subquery()
+    )
+    reviewed = _reviewed()
+    statement = (
+        select(
+            sample_items,
+            photos.c.path_bytes,
+            photos.c.state,
+            _CHANGED.label("changed"),
+            reviewed.label("reviewed"),
+            newest.label("review_id"),
+        )
+        .join_from(sample_items, photos, photos.c.id == sample_items.c.photo_id)
+        .where(_of(sample_items, sample_id))
+        .order_by(sample_items.c.position)
+        .limit(limit)
+    )
+    if pending_only:
+        statement = statement.where(~_CHANGED, ~reviewed, sample_items.c.skipped_at.is_(None))
+    rows = connection.execute(statement).all()
+    found = review_rows.find(connection, [int(row.review_id) for row in rows if row.reviewed and not row.changed])
+    return [_item(row, found.get(row.review_id) if row.reviewed else None) for row in rows]
+
+
+def _item(row: Row[Any], review: SavedReview | None) -> SampleItem:
+    return SampleItem(
+        sample_id=int(row.sample_id),
+        position=int(row.position),
+        photo_id=int(row.photo_id),
+        path_bytes=bytes(row.path_bytes),
+        state=PhotoState(row.state),
+        stratum=row.stratum,
+        inclusion_probability=row.inclusion_probability,
+        content_hash=bytes(row.content_hash),
+        tag=Tag(
+            superclass=row.superclass,
+            subclass=row.subclass,
+            rank=Rank(row.rank),
+            superclass_score=float(row.superclass_score),
+            subclass_score=float(row.subclass_score),
+            novelty=float(row.novelty),
+        ),
+        model_id=row.model_id,
+        skipped_at=row.skipped_at,
+        changed=bool(row.changed),
+        review=review,
+    )
+
+
+def contents_for_estimation(connection: Connection) -> set[bytes]:
+    """The hashes of all contents that were drawn into samples for estimation, by SHA-256."""
+    statement = (
+        select(sample_items.c.content_hash)
+        .join_from(sample_items, samples, samples.c.id == sample_items.c.sample_id)
+        .where(samples.c.for_estimation)
+    )
+    return {bytes(content) for content in connection.execute(statement).scalars()}
