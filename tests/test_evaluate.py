@@ -12,6 +12,8 @@ import pytest
 from small_data import draw
 
 from phototag.audit.evaluate import evaluate, judge_scores
+from phototag.audit.evaluation import evaluation_page, examine
+from phototag.audit.page import render
 from phototag.decision import Thresholds, gather, join
 from phototag.errors import DataError, ModelError
 from phototag.imaging.decode import decode_file
@@ -206,6 +208,59 @@ def test_command_gives_the_metrics_as_json(folder: Path, tiny_model: Path, run_p
         if name in told:
             assert told[name] == pytest.approx(value)
     assert told["subclass_accuracy"] == pytest.approx(metrics.subclass_accuracy)
+
+
+def test_coverage_at_precisions_is_told_in_table_and_json(
+    folder: Path, tiny_model: Path, run_phototag: Callable[..., Any]
+) -> None:
+    words = ("evaluate", folder, "--model", tiny_model, "--runtime", "torch", "--device", "cpu")
+    told = json.loads(run_phototag(*words, "--format", "json").stdout)["risk_coverage"]
+    assert set(told) == {"superclass", "subclass"}
+    for shares in told.values():
+        assert list(shares) == ["0.8", "0.9", "0.95", "0.98", "0.99"]
+        values = list(shares.values())
+        assert values == sorted(values, reverse=True)  # the higher the precision, the fewer keep their label
+        assert all(0 <= value <= 1 for value in values)
+    assert "Coverage at a precision of" in run_phototag(*words).stdout
+
+
+def test_report_is_a_page_with_everything_and_json_beside_it(
+    folder: Path, tiny_model: Path, tmp_path: Path, run_phototag: Callable[..., Any]
+) -> None:
+    csv = folder / "x<i>&.csv"
+    rows = [f"{path.relative_to(folder)},{path.parts[-3]},{path.parts[-2]}" for path in sorted(folder.rglob("*.png"))]
+    csv.write_text("\n".join(["filepath,superclass,subclass", *rows[1:], f"{rows[0].split(',')[0]},bird,"]))
+    report = tmp_path / "out" / "report.html"
+    words = ("--model", tiny_model, "--runtime", "torch", "--device", "cpu", "--format", "json", "--report", report)
+    done = run_phototag("evaluate", csv, *words)
+    assert done.exit_code == 0
+    assert json.loads(report.with_suffix(".json").read_text()) == json.loads(done.stdout)
+    text = report.read_text(encoding="utf-8")
+    for part in ("Result", "Calibration", "Risk and coverage", "Classes", "Confusions", "The model", "bird/rooster"):
+        assert part in text
+    assert "x&lt;i&gt;&amp;.csv" in text and "<i>" not in text
+    assert text.count("<svg") >= 6
+
+
+def test_a_report_of_perfect_and_of_hopeless_models_can_be_drawn(tmp_path: Path, tiny_model: Path) -> None:
+    for number, label in enumerate([("bird", "hawk"), ("dog", "boxer")]):
+        draw(tmp_path / "one" / label[0] / label[1] / "0.png", (200, 40, 40), seed=number)
+        found = examine(tmp_path / "one", model=tiny_model, device=Device.CPU, runtime=RuntimeName.TORCH)
+        assert "95 % interval" in render(evaluation_page(found))
+
+
+def test_only_novel_pictures_give_a_page_without_accuracies(folder: Path, tiny_model: Path) -> None:
+    csv = folder / "labels.csv"
+    csv.write_text("filepath,superclass,subclass\nbird/hawk/0.png,,\nbird/hawk/1.png,,\n")
+    found = examine(csv, model=tiny_model, device=Device.CPU, runtime=RuntimeName.TORCH)
+    assert found.metrics.subclass_accuracy is None
+    assert "0 pictures of known subclasses, and 2 of no known subclass" in render(evaluation_page(found))
+
+
+def test_a_report_that_is_no_page_is_refused_before_any_work(folder: Path, run_phototag: Callable[..., Any]) -> None:
+    done = run_phototag("evaluate", folder, "--model", "never-trained", "--report", "report.json")
+    assert done.exit_code == 2
+    assert ".html" in done.stderr
 
 
 # -- the whole of it

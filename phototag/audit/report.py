@@ -30,9 +30,15 @@ _ROUNDING = 1e-12  # a mean of ones may come out a hair below 1
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
-def json_text(metrics: Metrics) -> str:
-    """The metrics as one line of JSON; unknown values are null, and all characters are ASCII."""
-    return json.dumps(metrics.to_json(), allow_nan=False)
+def json_text(metrics: Metrics, *, coverages: Mapping[str, Mapping[str, float]] | None = None) -> str:
+    """The metrics as one line of JSON; unknown values are null, and all characters are ASCII.
+
+    `coverages`, by level and precision, join them as `risk_coverage`.
+    """
+    described = metrics.to_json()
+    if coverages is not None:
+        described["risk_coverage"] = {level: dict(shares) for level, shares in coverages.items()}
+    return json.dumps(described, allow_nan=False)
 
 
 def table(metrics: Metrics, *, color: bool = False) -> str:

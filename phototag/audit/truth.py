@@ -16,12 +16,15 @@ from phototag.decision import unpack
 from phototag.errors import DataError, StoreError
 from phototag.learning.dataset import LabelledPicture, load_data
 from phototag.records import Source, TaggedPhoto
-from phototag.store import Query, Store
+from phototag.store import Query, Review, ReviewFilter, ReviewOrigin, Store
 from phototag.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
 
 _LISTED = 10
+_SAVED_AT_ONCE = 500
+_COMMAND = "phototag audit truth"
+_WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,74 @@ def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
         by=by,
         unknown=_unknown_labels(taxonomies, list(truth.values())),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What became of labels that were to be stored as reviews.
+
+    `saved` are new; `known` say what is stored already. `kept` say something else than somebody who reviewed the photo
+    itself, whose word stays. `unknown` photos were never read by `phototag tag`.
+    """
+
+    saved: int = 0
+    known: int = 0
+    kept: int = 0
+    unknown: int = 0
+
+
+def import_truth(store: Store, labels: str | Path) -> ImportReport:
+    """Store labels as reviews, which makes them the photos' tags. The same labels again store nothing new.
+
+    They take the place of labels that were imported before, and of no review that somebody made of a photo itself.
+
+    Raises:
+        DataError: the labels are not usable.
+        LockedError: another process writes to the database for long.
+        StoreError: the database cannot be read or written.
+    """
+    pictures = {os.path.abspath(picture.path): picture for picture in load_data(Path(labels)).pictures}  # noqa: PTH100
+    ids = {
+        os.fsdecode(photo.path_bytes): photo.id
+        for photo in store.known_at([Path(path) for path in pictures])
+        if photo.content_hash is not None
+    }
+    current, imported = _reviews_of(store, set(ids.values()), Path(os.path.commonpath(pictures)))
+    new: list[Review] = []
+    known = kept = 0
+    for path, photo_id in ids.items():
+        label = (pictures[path].superclass, pictures[path].subclass)
+        said = current.get(photo_id)
+        if (photo_id, label) in imported or (said is not None and said[0] == label):
+            known += 1
+        elif said is not None and said[1] is not ReviewOrigin.IMPORT:
+            kept += 1
+        else:
+            new.append(Review(photo_id=photo_id, superclass=label[0], subclass=label[1], origin=ReviewOrigin.IMPORT))
+    for start in range(0, len(new), _SAVED_AT_ONCE):
+        with store.writing(_COMMAND, wait_seconds=_WAIT_SECONDS):
+            store.save_reviews(new[start : start + _SAVED_AT_ONCE])
+    return ImportReport(saved=len(new), known=known, kept=kept, unknown=len(pictures) - len(ids))
+
+
+_Labels = tuple[str | None, str | None]
+
+
+def _reviews_of(
+    store: Store, photos: set[int], under: Path
+) -> tuple[dict[int, tuple[_Labels, ReviewOrigin]], set[tuple[int, _Labels]]]:
+    """What counts for each photo now, and all that was imported for it and not undone."""
+    current: dict[int, tuple[_Labels, ReviewOrigin]] = {}
+    imported: set[tuple[int, _Labels]] = set()
+    for review in store.reviews(ReviewFilter(under=under, current=False)):
+        if review.photo_id not in photos or review.undone_at is not None:
+            continue
+        label = (review.superclass, review.subclass)
+        if review.current:
+            current[review.photo_id] = (label, review.origin)
+        if review.origin is ReviewOrigin.IMPORT:
+            imported.add((review.photo_id, label))
+    return current, imported
 
 
 def _candidates(store: Store, under: Path, taxonomies: Mapping[int, Taxonomy]) -> dict[bytes, Candidates]:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from phototag.cli.audit_report import report as report_command
+from phototag.cli.audit_review import review as review_command
+from phototag.cli.audit_sample import sample as sample_command
 from phototag.cli.options import db_option, gates_option
+
+if TYPE_CHECKING:
+    from phototag.audit.truth import ImportReport
 
 
 @click.group()
@@ -18,9 +25,15 @@ def audit() -> None:
 @click.argument("labels", type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @gates_option
+@click.option(
+    "--import",
+    "imports",
+    is_flag=True,
+    help="After judging, store the labels as reviews: they become the photos' tags.",
+)
 @db_option
 @click.pass_context
-def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], db: str | None) -> None:
+def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], imports: bool, db: str | None) -> None:
     """Compare the stored tags with known labels.
 
     LABELS is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. In a CSV an
@@ -28,12 +41,13 @@ def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], d
     counts as wrong.
     """
     from phototag.audit import report
-    from phototag.audit.truth import compare_with_truth
+    from phototag.audit.truth import compare_with_truth, import_truth
     from phototag.store import Store
 
     wanted = report.parse_gates(gates)
     with Store.open(db, create=False) as store:
         result = compare_with_truth(store, labels)
+        stored = import_truth(store, labels) if imports else None
     click.echo(result.json_text() if form == "json" else report.table(result.metrics))
     by = ", ".join(f"{count:,} by {name}" for name, count in sorted(result.by.items()))
     click.echo(f"\nTags judged: {by}", err=True)
@@ -41,8 +55,26 @@ def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], d
         click.echo(f"{result.untagged} of {result.labelled} labelled photos have no tag: {result.example}", err=True)
     if result.unknown:
         click.echo(f"Labels that no model here knows: {', '.join(result.unknown)}", err=True)
+    if stored is not None:
+        click.echo(_imported(stored), err=True)
     failed = report.failed_gates(result.metrics, wanted)
     for line in failed:
         click.echo(f"Gate missed: {line}", err=True)
     if failed:
         ctx.exit(1)
+
+
+def _imported(stored: ImportReport) -> str:
+    parts = [f"Stored as reviews: {stored.saved:,}"]
+    if stored.known:
+        parts.append(f"{stored.known:,} were known")
+    if stored.kept:
+        parts.append(f"{stored.kept:,} left as somebody reviewed them otherwise")
+    if stored.unknown:
+        parts.append(f"{stored.unknown:,} were never read (run: phototag tag)")
+    return ", ".join(parts)
+
+
+audit.add_command(sample_command)
+audit.add_command(review_command)
+audit.add_command(report_command)

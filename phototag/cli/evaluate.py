@@ -14,6 +14,12 @@ from phototag.inference.names import Device, RuntimeName
 @click.argument("data", type=click.Path(path_type=Path))
 @model_option
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write an HTML page with charts, and JSON beside it.",
+)
 @device_option
 @runtime_option
 @batch_size_option
@@ -22,6 +28,7 @@ def evaluate(
     data: Path,
     model_name: str | None,
     form: str,
+    report: Path | None,
     device: Device,
     runtime: RuntimeName,
     batch_size: int | None,
@@ -32,8 +39,21 @@ def evaluate(
     DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. In a CSV an
     empty subclass or superclass says that the picture is of none of the model's classes at that level.
     """
-    from phototag.audit import report
-    from phototag.audit.evaluate import evaluate as run
+    if report is not None and report.suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"--report {report}: name a file that ends in .html")
+    from phototag.audit.evaluation import evaluation_page, examine
+    from phototag.audit.report import coverage_table, json_text, table
 
-    metrics = run(data, model=model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
-    click.echo(report.json_text(metrics) if form == "json" else report.table(metrics))
+    found = examine(data, model=model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
+    described = json_text(found.metrics, coverages=found.coverages)
+    if report is not None:
+        from phototag.audit.page import write_page, write_text
+
+        write_page(evaluation_page(found), report)
+        write_text(report.with_suffix(".json"), described)
+    if form == "json":
+        click.echo(described)
+    else:
+        click.echo(f"{table(found.metrics)}\n\n{coverage_table(found.validation)}")
+    if report is not None:
+        click.echo(f"Report: {report.absolute()}, figures: {report.with_suffix('.json').absolute()}", err=True)

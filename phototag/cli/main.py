@@ -13,10 +13,13 @@ import click
 
 from phototag._version import __version__
 from phototag.cli.audit import audit
+from phototag.cli.compare import compare
 from phototag.cli.database import db
 from phototag.cli.doctor import doctor
 from phototag.cli.evaluate import evaluate
+from phototag.cli.export import export
 from phototag.cli.model import model
+from phototag.cli.novel import novel
 from phototag.cli.query import query
 from phototag.cli.retag import retag
 from phototag.cli.tag import tag
@@ -35,6 +38,15 @@ class _Failed(click.ClickException):
     exit_code = EXIT_USAGE
 
 
+def _is_told_elsewhere(error: PhotoTagError) -> bool:
+    """Whether this is one of several processes of torchrun, and the first one tells of the error."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ and "RANK" not in os.environ:
+        return False
+    from phototag.learning.distributed import is_echo
+
+    return is_echo(error)
+
+
 class _Group(click.Group):
     """Turns every error that phototag raises on purpose into one message and exit code 2; a closed pipe is none."""
 
@@ -49,6 +61,8 @@ class _Group(click.Group):
             # Commands that have something to keep catch this themselves.
             raise _Failed("interrupted before anything was done") from error
         except PhotoTagError as error:
+            if _is_told_elsewhere(error):
+                ctx.exit(2)
             # File names that are not UTF-8 hold surrogates, which no terminal takes.
             text = str(error).encode("utf-8", "backslashreplace").decode()
             raise _Failed(text) from error
@@ -83,24 +97,25 @@ def _unknown_keys(command: click.Command, config: Mapping[str, Any], prefix: str
 def _defaults_of(command: click.Command, config: Mapping[str, Any]) -> dict[str, Any]:
     """Defaults of a command, or of all below a group; keys are the long names of options, with - or _ in them."""
     plain = {key.replace("_", "-"): value for key, value in config.items() if not isinstance(value, dict)}
-    if isinstance(command, click.Group):
-        tables = {key: value for key, value in config.items() if isinstance(value, dict)}
-        return {
-            name: _defaults_of(below, _shared_with(name, plain) | tables.get(name, {}))
-            for name, below in command.commands.items()
-        }
     options = [param for param in command.params if isinstance(param, click.Option)]
-    return {
+    own = {
         str(option.name): _default_of(option, plain[flag.removeprefix("--")])
         for option in options
         for flag in option.opts
         if flag.removeprefix("--") in plain
     }
+    if not isinstance(command, click.Group):
+        return own
+    tables = {key: value for key, value in config.items() if isinstance(value, dict)}
+    return own | {
+        name: _defaults_of(below, _shared_with(name, plain) | tables.get(name, {}))
+        for name, below in command.commands.items()
+    }
 
 
 def _shared_with(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The top-level keys that a command takes; to `query` a model is not what to run but what to look for."""
-    return {key: value for key, value in plain.items() if not (name == "query" and key == "model")}
+    """The top-level keys that a command takes; to some a model is not what to run but what to look for."""
+    return {key: value for key, value in plain.items() if not (name in ("query", "audit") and key == "model")}
 
 
 def _default_of(option: click.Option, value: Any) -> Any:
@@ -136,7 +151,7 @@ def cli(ctx: click.Context) -> None:
     _load_defaults(ctx)
 
 
-for _command in (train, evaluate, tag, retag, watch, status, query, audit, model, db, doctor):
+for _command in (train, evaluate, compare, tag, retag, watch, status, query, novel, audit, export, model, db, doctor):
     cli.add_command(_command)
 
 

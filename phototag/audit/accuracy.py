@@ -1,0 +1,281 @@
+"""How right a library's tags are, from the photos of samples that a person reviewed.
+
+What counts as what is as in `metrics`: a review without a subclass, or without any class, is a statement, and a tag
+that names one is wrong there. `reviewed` says which photos and samples count; each sample counts as many photos as it
+reviewed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.audit import sampling
+from phototag.audit.estimation import NOTHING, Estimate, SamplingDesign, Sums, joined_strata, ratio
+from phototag.audit.intervals import Floats
+from phototag.audit.metrics import Label
+from phototag.audit.reviewed import Cell, Drawn, Judged
+from phototag.errors import UsageError
+
+_Mask: TypeAlias = NDArray[np.bool_]
+
+LEVELS = ("superclass", "subclass")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A part of the library: a class, a stratum or a folder; `population` is None where it is not known.
+
+    `superclass` and `subclass` say how many of its tags are right at each level, `recall`, of a class, how many of the
+    photos that are of it have it for a tag.
+    """
+
+    name: str
+    population: int | None
+    superclass: Estimate
+    subclass: Estimate
+    recall: Estimate | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {
+            "name": self.name,
+            "population": self.population,
+            "superclass": self.superclass.to_json(),
+            "subclass": self.subclass.to_json(),
+            "recall": None if self.recall is None else self.recall.to_json(),
+        }
+
+
+class Accuracy:
+    """Estimates from one or several samples of one library."""
+
+    def __init__(self, drawn: Sequence[Drawn], *, under: Path | None = None, predictions: bool = False) -> None:
+        """Estimates from samples, the newest first.
+
+        Args:
+            drawn: The samples.
+            under: Judge only photos at or under this path. How many there are in all is then not known.
+            predictions: Use scores as predictions where they are known of all photos.
+
+        Raises:
+            UsageError: nothing was reviewed.
+        """
+        self._samples = [sample for sample in drawn if sample.reviewed]
+        if not self._samples:
+            raise UsageError(f"no photo of sample {', '.join(sample.name for sample in drawn)} has been reviewed yet")
+        self._under = under
+        self._predictions = predictions and under is None
+        self._judged = [photo for sample in self._samples for photo in sample.reviewed]
+        self._design, self._strata = _design(self._samples, [sample.reviewed for sample in self._samples])
+        inside = [_is_under(photo.path, under) for photo in self._judged]
+        self._photos = _Columns(self._judged, np.array(inside, dtype=np.bool_))
+
+    @property
+    def reviewed(self) -> int:
+        """Reviewed photos that count."""
+        return int(self._photos.inside.sum())
+
+    def metrics(self) -> dict[str, Estimate]:
+        """The estimates for the whole, by the names that `metrics.Metrics` gives them; shares of novel photos too."""
+        photos = self._photos
+        return {
+            **{f"{level}_precision_given": self._right(place) for place, level in enumerate(LEVELS)},
+            **{
+                f"{level}_accuracy": self._share(photos.right[place], ~photos.unknown[place])
+                for place, level in enumerate(LEVELS)
+            },
+            "hierarchical_precision": self._ratio(photos.shared, photos.given),
+            "hierarchical_recall": self._ratio(photos.shared, photos.true),
+            "hierarchical_f1": self._ratio(2 * photos.shared, photos.given + photos.true),
+            "novel_share": self._share(photos.unknown[1], photos.everyone),
+            "novel_handled": self._share(photos.same, photos.unknown[1]),
+            "novel_superclass_rejected": self._share(photos.no_tag[0], photos.unknown[0]),
+            "novel_subclass_rejected": self._share(photos.no_tag[1], photos.unknown[1] & ~photos.unknown[0]),
+        }
+
+    def population(self) -> dict[str, int] | None:
+        """All photos of the newest sample's scope, and how many of them have a tag at each level.
+
+        None where only a folder is judged, or the sample does not tell.
+        """
+        cells = self._samples[0].cells
+        if self._under is not None or not cells:
+            return None
+        return {
+            "photos": self._samples[0].population,
+            "superclass": sum(cell.photos for cell in cells if cell.superclass is not None),
+            "subclass": sum(cell.photos for cell in cells if cell.subclass is not None),
+        }
+
+    def classes(self, level: str) -> list[Row]:
+        """A row for each class of a level that photos are tagged with, or are of, by name."""
+        place = LEVELS.index(level)
+        names = {_class_of(cell.superclass, cell.subclass, place) for cell in self._samples[0].cells}
+        names |= {*self._photos.tag_names[place].tolist(), *self._photos.true_names[place].tolist()}
+        return [self._class_row(name, place) for name in sorted(names - {""})]
+
+    def _class_row(self, name: str, place: int) -> Row:
+        photos = self._photos
+        tagged = photos.tag_names[place] == name
+        number = self._count(lambda cell: _class_of(cell.superclass, cell.subclass, place) == name)
+        of = [cell for cell in self._all_cells() if _class_of(cell[0].superclass, cell[0].subclass, place) == name]
+        true = photos.true_names[place] == name
+        return Row(
+            name,
+            number,
+            self._right(0, tagged, of),
+            self._right(1, tagged, of),
+            self._share(true & tagged, true),
+        )
+
+    def strata(self) -> list[Row]:
+        """A row for each stratum of the newest sample."""
+        return [
+            self._part(name, population, np.array([photo.stratum == name for photo in self._judged]), stratum=name)
+            for name, population in self._samples[0].strata
+        ]
+
+    def folders(self) -> list[Row]:
+        """A row for each folder below the one that all reviewed photos share."""
+        paths = [photo.path for photo in self._judged]
+        root = os.fsencode(self._under) if self._under is not None else sampling.shared_folder(paths)
+        names = np.array(sampling.folder_names(paths, root))
+        return [self._part(name, None, names == name) for name in np.unique(names[self._photos.inside]).tolist()]
+
+    def bounds(self, level: str) -> tuple[float, float] | None:
+        """The least and the most that the interval of right tags can reach, whatever the skipped photos are.
+
+        The ends of the intervals that come out when the tags of all skipped photos are wrong, and when all are right;
+        None when none was skipped.
+        """
+        place = LEVELS.index(level)
+        everything = [sample.judged for sample in self._samples]
+        if all(photo.truth is not None for judged in everything for photo in judged):
+            return None
+        design, strata = _design(self._samples, everything)
+        judged = [photo for part in everything for photo in part]
+        columns = _Columns(judged, np.array([_is_under(photo.path, self._under) for photo in judged], dtype=np.bool_))
+        skipped = np.array([photo.truth is None for photo in judged], dtype=np.bool_)
+        members = (columns.inside & ~columns.no_tag[place]).astype(np.float64)
+        ends = []
+        for all_right in (False, True):
+            right = np.where(skipped, all_right, columns.right[place]) * members
+            ends.append(ratio(design, Sums.of(strata, len(design.weights), right, members)).one())
+        low, high = ends[0].low, ends[1].high
+        return None if low is None or high is None else (low, high)
+
+    def _part(self, name: str, population: int | None, mask: _Mask, stratum: str | None = None) -> Row:
+        of = [] if stratum is None else [cell for cell in self._all_cells() if cell[0].stratum == stratum]
+        number = population if self._under is None else None
+        return Row(name, number, self._right(0, mask, of), self._right(1, mask, of))
+
+    def _right(
+        self, place: int, among: _Mask | None = None, of: Sequence[tuple[Cell, float]] | None = None
+    ) -> Estimate:
+        """How many tags are right at a level, of those with a label there; `of` are the cells `among` them."""
+        members = ~self._photos.no_tag[place] if among is None else among & ~self._photos.no_tag[place]
+        cells = self._all_cells() if of is None else of
+        known = self._known(cells, place) if self._predictions else None
+        scores = self._photos.scores[place] if known is not None else None
+        return self._ratio((self._photos.right[place] & members).astype(np.float64), members, scores, known)
+
+    def _share(self, part: _Mask, whole: _Mask) -> Estimate:
+        return self._ratio((part & whole).astype(np.float64), whole)
+
+    def _ratio(
+        self,
+        part: Floats,
+        whole: Floats | _Mask,
+        predicted: Floats | None = None,
+        known: float | None = None,
+    ) -> Estimate:
+        inside = self._photos.inside.astype(np.float64)
+        sums = Sums.of(self._strata, len(self._design.weights), part * inside, whole * inside, predicted)
+        return ratio(self._design, sums, known=known).one() if sums.members.any() else NOTHING
+
+    def _all_cells(self) -> list[tuple[Cell, float]]:
+        """The cells of all samples with what a photo of each counts."""
+        return [
+            (cell, len(sample.reviewed) / max(sample.population, 1))
+            for sample in self._samples
+            for cell in sample.cells
+        ]
+
+    def _known(self, cells: Sequence[tuple[Cell, float]], place: int) -> float | None:
+        """The mean score at a level of all photos of these cells that have a label there."""
+        of = [(cell, weight) for cell, weight in cells if (cell.superclass, cell.subclass)[place] is not None]
+        photos = sum(weight * cell.photos for cell, weight in of)
+        return sum(weight * cell.scores[place] for cell, weight in of) / photos if photos else None
+
+    def _count(self, wanted: Any) -> int | None:
+        if self._under is not None or not self._samples[0].cells:
+            return None
+        return sum(cell.photos for cell in self._samples[0].cells if wanted(cell))
+
+
+class _Columns:
+    """Facts of N judged photos, [N] each; pairs are of both levels, superclass first. Skipped ones have no truth."""
+
+    def __init__(self, judged: Sequence[Judged], inside: _Mask) -> None:
+        tags = [(photo.tag.superclass, photo.tag.subclass) for photo in judged]
+        truths: list[Label] = [photo.truth or (None, None) for photo in judged]
+        self.inside = inside
+        self.everyone = np.ones(len(judged), dtype=np.bool_)
+        self.tag_names = tuple(np.array([_class_of(*tag, place) for tag in tags], dtype=object) for place in (0, 1))
+        self.true_names = tuple(
+            np.array([_class_of(*truth, place) for truth in truths], dtype=object) for place in (0, 1)
+        )
+        self.no_tag: tuple[_Mask, ...] = tuple(names == "" for names in self.tag_names)
+        self.unknown: tuple[_Mask, ...] = tuple(names == "" for names in self.true_names)
+        self.right: tuple[_Mask, ...] = tuple(
+            (mine == true) & (mine != "") for mine, true in zip(self.tag_names, self.true_names, strict=True)
+        )
+        self.same = (self.tag_names[0] == self.true_names[0]) & (self.tag_names[1] == self.true_names[1])
+        self.scores = tuple(
+            np.array([getattr(photo.tag, f"{level}_score") for photo in judged], dtype=np.float64) for level in LEVELS
+        )
+        self.shared = _number(self.right)
+        self.given = 2 - _number(self.no_tag)
+        self.true = 2 - _number(self.unknown)
+
+
+def _number(masks: Sequence[_Mask]) -> Floats:
+    """Of how many of the masks each photo is, [N]."""
+    total: Floats = np.sum(masks, axis=0, dtype=np.float64)
+    return total
+
+
+def _class_of(superclass: str | None, subclass: str | None, place: int) -> str:
+    """The class at a level, subclasses in full; "" for none."""
+    if place == 0 or superclass is None:
+        return (superclass or "") if place == 0 else ""
+    return f"{superclass}/{subclass}" if subclass is not None else ""
+
+
+def _design(samples: Sequence[Drawn], judged: Sequence[Sequence[Judged]]) -> tuple[SamplingDesign, NDArray[np.intp]]:
+    """The design of samples side by side, and the stratum of each photo; ones with too few photos are joined."""
+    designs, strata, before = [], [], 0
+    for sample, photos in zip(samples, judged, strict=True):
+        position = {name: place for place, (name, _) in enumerate(sample.strata)}
+        places = np.array([position[photo.stratum] for photo in photos], dtype=np.intp)
+        population = np.array([number for _, number in sample.strata], dtype=np.int64)
+        groups = joined_strata(population, np.bincount(places, minlength=len(population)))
+        places, size = groups[places], int(groups.max()) + 1
+        whole = np.bincount(groups, weights=population, minlength=size).astype(np.int64)
+        designs.append(SamplingDesign.of(whole, np.bincount(places, minlength=size)))
+        strata.append(places + before)
+        before += size
+    if len(designs) == 1:
+        return designs[0], strata[0]
+    return SamplingDesign.combined(designs), np.concatenate(strata)
+
+
+def _is_under(path: bytes, under: Path | None) -> bool:
+    return under is None or Path(os.fsdecode(path)).is_relative_to(under)

@@ -1,0 +1,275 @@
+"""What reviewed samples say of a library: estimates with their intervals, what more reviews would bring, and drift."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from phototag.audit.accuracy import LEVELS, Accuracy, Row
+from phototag.audit.estimation import Estimate
+from phototag.audit.library_drift import LibraryDrift, library_drift
+from phototag.audit.planning import Plan, plan
+from phototag.audit.report import parse_gates
+from phototag.audit.reviewed import Drawn, read_drawn, usable_samples
+from phototag.audit.sampling import Scope, read_frame
+from phototag.errors import UsageError
+from phototag.store import Sample, Store
+
+ESTIMATED = (
+    "superclass_precision_given",
+    "subclass_precision_given",
+    "superclass_accuracy",
+    "subclass_accuracy",
+    "hierarchical_precision",
+    "hierarchical_recall",
+    "hierarchical_f1",
+    "novel_superclass_rejected",
+    "novel_subclass_rejected",
+)
+"""The metrics that can be gates of a report from samples."""
+
+_ROUNDING = 1e-12
+
+
+class By(StrEnum):
+    """What the rows of a report are."""
+
+    SUPERCLASS = "superclass"
+    SUBCLASS = "subclass"
+    STRATUM = "stratum"
+    FOLDER = "folder"
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What samples say of a library.
+
+    `samples` were used, the newest first; of the photos `drawn` some were `reviewed` or `skipped`, have `changed` since
+    or are `pending`. `population` counts the photos drawn from, and those with a label at each level; None where only
+    a folder is judged. `promised` are the mean scores of all these labels, `bounds` what the skipped photos could make
+    of the intervals.
+    """
+
+    samples: tuple[Sample, ...]
+    drawn: int
+    reviewed: int
+    skipped: int
+    changed: int
+    pending: int
+    population: Mapping[str, int] | None
+    metrics: Mapping[str, Estimate]
+    promised: Mapping[str, float | None]
+    bounds: Mapping[str, tuple[float, float] | None]
+    by: By
+    rows: tuple[Row, ...]
+    predictions: bool
+    plan: Plan | None
+    drift: LibraryDrift | None
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {
+            "samples": [sample.name for sample in self.samples],
+            "drawn": self.drawn,
+            "reviewed": self.reviewed,
+            "skipped": self.skipped,
+            "changed": self.changed,
+            "pending": self.pending,
+            "population": None if self.population is None else dict(self.population),
+            "predictions": self.predictions,
+            **{name: estimate.to_json() for name, estimate in self.metrics.items()},
+            "promised": dict(self.promised),
+            "bounds": {level: None if ends is None else list(ends) for level, ends in self.bounds.items()},
+            "by": self.by.value,
+            "rows": [row.to_json() for row in self.rows],
+            "plan": None if self.plan is None else self.plan.to_json(),
+            "drift": None if self.drift is None else self.drift.to_json(),
+            "notes": list(self.notes),
+        }
+
+    def json_text(self) -> str:
+        """As one line of JSON, all of it ASCII."""
+        return json.dumps(self.to_json(), allow_nan=False)
+
+
+def make_report(
+    store: Store,
+    *,
+    sample: str | None = None,
+    under: Path | None = None,
+    by: By = By.SUPERCLASS,
+    predictions: bool = False,
+    half_width: float | None = None,
+) -> AuditReport:
+    """Report on a library from its reviewed samples.
+
+    Args:
+        store: The database.
+        sample: The sample to use; None takes the newest, and those that may be taken together with it.
+        under: Judge only photos at or under this path.
+        by: What the rows are.
+        predictions: Let the scores of all photos make the intervals narrower (prediction-powered inference).
+        half_width: Plan for this half-width; None plans nothing.
+
+    Raises:
+        UsageError: no sample fits, or nothing was reviewed.
+        StoreError: the database cannot be read.
+    """
+    used, notes = usable_samples(store, sample)
+    drawn = [read_drawn(store, each) for each in used]
+    accuracy = Accuracy(drawn, under=under, predictions=predictions)
+    metrics = accuracy.metrics()
+    rows = _rows(accuracy, by)
+    population = accuracy.population()
+    newest = used[0]
+    described = newest.parameters.get("scope")
+    scope = Scope() if described is None else Scope.from_json(described)
+    frame = read_frame(store, Scope(under or scope.under, scope.model, scope.superclass))
+    drift = library_drift(store, frame)
+    promised = {level: None if under is not None else _promised(drawn[0], place) for place, level in enumerate(LEVELS)}
+    notes += _notes(drawn, newest, drift, predictions=predictions, under=under)
+    notes += _broken_promises(metrics, promised)
+    return AuditReport(
+        samples=tuple(used),
+        drawn=sum(each.size for each in used),
+        reviewed=accuracy.reviewed,
+        skipped=sum(photo.truth is None for each in drawn for photo in each.judged),
+        changed=sum(each.changed for each in drawn),
+        pending=sum(each.pending for each in drawn),
+        population=population,
+        metrics=metrics,
+        promised=promised,
+        bounds={level: accuracy.bounds(level) for level in LEVELS},
+        by=by,
+        rows=tuple(rows),
+        predictions=predictions,
+        plan=None if half_width is None else _plan(metrics, rows, half_width, used, population, by),
+        drift=drift,
+        notes=tuple(notes),
+    )
+
+
+def _plan(
+    metrics: Mapping[str, Estimate],
+    rows: Sequence[Row],
+    half_width: float,
+    used: Sequence[Sample],
+    population: Mapping[str, int] | None,
+    by: By,
+) -> Plan:
+    reviewed, pending = (sum(getattr(each, name) for each in used) for name in ("reviewed", "pending"))
+    return plan(
+        metrics,
+        rows,
+        half_width,
+        sample=used[0],
+        done=(reviewed, pending),
+        population=population,
+        levels=(by.value,) if by in (By.SUPERCLASS, By.SUBCLASS) else LEVELS,
+    )
+
+
+def _broken_promises(metrics: Mapping[str, Estimate], promised: Mapping[str, float | None]) -> list[str]:
+    """Where the reviews show that the scores are too sure of themselves."""
+    lines = []
+    for level, value in promised.items():
+        found = metrics.get(f"{level}_precision_given")
+        if value is not None and found is not None and found.high is not None and value > found.high:
+            lines.append(
+                f"The scores promise {value:.1%} of the {level} tags to be right, and by the reviews it is at most "
+                f"{found.high:.1%}: do not rely on scores in this library. Train with pictures of it (phototag export "
+                "labels), or name what is new in it (phototag novel)."
+            )
+    return lines
+
+
+def _rows(accuracy: Accuracy, by: By) -> list[Row]:
+    if by is By.STRATUM:
+        return accuracy.strata()
+    return accuracy.folders() if by is By.FOLDER else accuracy.classes(by.value)
+
+
+def _promised(drawn: Drawn, place: int) -> float | None:
+    cells = [cell for cell in drawn.cells if (cell.superclass, cell.subclass)[place] is not None]
+    photos = sum(cell.photos for cell in cells)
+    return round(sum(cell.scores[place] for cell in cells) / photos, 6) if photos else None
+
+
+def _notes(
+    drawn: Sequence[Drawn], newest: Sample, drift: LibraryDrift | None, *, predictions: bool, under: Path | None
+) -> list[str]:
+    notes = []
+    if len(drawn) > 1:
+        notes.append(f"Samples taken together: {', '.join(each.name for each in drawn)}.")
+    skipped = sum(photo.truth is None for each in drawn for photo in each.judged)
+    if skipped:
+        notes.append(
+            f"{skipped:,} photos were skipped; estimates take them to be like the others of their stratum. The bounds "
+            "say how far intervals could reach if all of them were wrong, or right."
+        )
+    if changed := sum(each.changed for each in drawn):
+        notes.append(f"{changed:,} drawn photos have changed since, and are left out.")
+    if pending := sum(each.pending for each in drawn):
+        notes.append(f"{pending:,} drawn photos wait for a review: phototag audit review {newest.name}")
+    if predictions:
+        how = (
+            "are not used, as they are not known for all photos below a folder alone"
+            if under is not None
+            else ("serve as predictions (prediction-powered inference); estimates stay right even where scores are not")
+        )
+        notes.append(f"Scores {how}.")
+    if drift is not None and newest.model_id is not None and drift.photos:
+        notes += _other_model(newest, drift)
+    return notes
+
+
+def _other_model(newest: Sample, drift: LibraryDrift) -> list[str]:
+    judged = newest.parameters.get("model")
+    if judged is None or judged == drift.model:
+        return []
+    return [f"The sample judged tags of model {judged}; most photos now have tags of {drift.model}: draw a new one."]
+
+
+# ---- gates
+
+
+def read_gates(texts: Sequence[str]) -> dict[str, float]:
+    """Gates by metric, as `report.parse_gates` reads them.
+
+    Raises:
+        UsageError: a gate cannot be read, or its metric cannot be estimated from samples.
+    """
+    gates = parse_gates(texts)
+    for name in gates:
+        if name not in ESTIMATED:
+            raise UsageError(f"{name} is not estimated from samples; these can be gates: {', '.join(ESTIMATED)}")
+    return gates
+
+
+def missed_gates(report: AuditReport, gates: Mapping[str, float]) -> list[str]:
+    """One sentence for each gate that is missed: where the lower end of the interval is below it.
+
+    So a gate that is met was shown to be met, but for one time in 40; an estimate alone would meet a gate by luck every
+    other time.
+    """
+    lines = []
+    for name, gate in gates.items():
+        estimate, wanted = report.metrics[name], f"the gate of {100 * gate:.10g} %"
+        if estimate.value is None or estimate.low is None or estimate.high is None:
+            lines.append(f"{name} cannot be known, as no reviewed photo tells, so {wanted} is missed")
+        elif estimate.low < gate - _ROUNDING:
+            reach = " More reviews may show that it is met." if estimate.value >= gate else ""
+            lines.append(
+                f"{name} is {_percent(estimate.value)}, but may be as low as {_percent(estimate.low)}, below {wanted}."
+                f"{reach}"
+            )
+    return lines
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

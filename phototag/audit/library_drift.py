@@ -1,0 +1,246 @@
+"""A library's tags and scores held against those of its model's training, and its newest photos against the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from phototag.audit.drift import LabelShift, ScoreShift, Shift, label_shift, recent_shift, score_shift
+from phototag.audit.sampling import NONE, Frame, class_name
+from phototag.errors import ModelError, UsageError
+from phototag.learning.checkpoint import ModelHeader
+from phototag.learning.guarantee import ValidationScores
+from phototag.learning.registry import Model, list_models, open_model
+from phototag.records import Rank
+from phototag.store import ModelInfo, Store
+
+RECENT = timedelta(days=30)
+"""Photos tagged this long before the last one, or less, are recent."""
+
+_MOST_CLASSES = 100
+_NOVEL_TOO_MANY = 0.1
+_LEVELS = ("superclass", "subclass")
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryDrift:
+    """What moved, for the photos of the model that tagged most.
+
+    `training` are the scores of both levels against those of the validation; `classes` the mix of subclasses against
+    the training's, where the model file tells it. `recent_*` compare photos tagged since `since` with those tagged
+    before. `novel` is the share of photos that look like nothing the model learned, `novel_expected` that among
+    pictures of known classes. `advice` are sentences for people; `trusted` is None where nothing can be said.
+    """
+
+    model: str
+    photos: int
+    training: tuple[ScoreShift, ...]
+    classes: LabelShift
+    since: datetime
+    recent_scores: tuple[ScoreShift, ...]
+    recent_classes: LabelShift
+    novel: float | None
+    novel_expected: float | None
+    advice: tuple[str, ...]
+
+    @property
+    def trusted(self) -> bool | None:
+        """Whether what the scores promise can be trusted here."""
+        shifts = [one.shift for one in (*self.training, *self.recent_scores)]
+        if Shift.STRONG in shifts:
+            return False
+        return None if all(shift is Shift.UNKNOWN for shift in shifts) else True
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {
+            "model": self.model,
+            "photos": self.photos,
+            "trusted": self.trusted,
+            "training_scores": [one.to_json() for one in self.training],
+            "training_classes": self.classes.to_json(),
+            "recent_since": self.since.isoformat(timespec="seconds"),
+            "recent_scores": [one.to_json() for one in self.recent_scores],
+            "recent_classes": self.recent_classes.to_json(),
+            "novel": self.novel,
+            "novel_expected": self.novel_expected,
+            "advice": list(self.advice),
+        }
+
+
+def library_drift(store: Store, frame: Frame) -> LibraryDrift | None:
+    """What moved, for photos of a scope; None without photos that a model tagged.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    if not len(frame):
+        return None
+    models, counts = np.unique(frame.models, return_counts=True)
+    most = int(models[counts.argmax()])
+    info = next(model for model in store.models() if model.id == most)
+    header = model_header(info)
+    part = frame.part(np.flatnonzero(frame.models == most))
+    names = _class_names(part)
+    training, novel, expected = _against_training(part, names, header)
+    since = max(part.tagged_at) - RECENT
+    recent = np.array([moment >= since for moment in part.tagged_at], dtype=np.bool_)
+    kept = np.array([tag.rank is not Rank.NONE for tag in part.tags], dtype=np.bool_)
+    recent_scores = tuple(
+        recent_shift(level, scores[kept], [name for name, keep in zip(names, kept, strict=True) if keep], recent[kept])
+        for level, scores in zip(_LEVELS, (part.superclass_scores(), part.subclass_scores()), strict=True)
+    )
+    classes = [class_name(tag) for tag in part.tags]
+    parts = [Counter(name for name, new in zip(classes, recent, strict=True) if new is flag) for flag in (True, False)]
+    found = LibraryDrift(
+        model=info.name,
+        photos=len(part),
+        training=training,
+        classes=_classes_against_training(part, header),
+        since=since,
+        recent_scores=recent_scores,
+        recent_classes=label_shift(*parts),
+        novel=novel,
+        novel_expected=expected,
+        advice=(),
+    )
+    return _advised(found, header)
+
+
+def model_header(info: ModelInfo) -> ModelHeader | None:
+    """The header of the model's file, None if it is not on this computer any more or was replaced."""
+    candidates: list[Model] = []
+    # The name comes from the database, which may be a stranger's: it opens no file elsewhere.
+    if "/" not in info.name and "\\" not in info.name:
+        with suppress(ModelError, UsageError, OSError, ValueError):
+            candidates.append(open_model(info.name))
+    for model in [*candidates, *list_models()[0]]:
+        try:
+            if model.hash == info.hash:
+                return model.header
+        except (ModelError, OSError):
+            continue
+    return None
+
+
+def _class_names(frame: Frame) -> list[str]:
+    """Subclasses, or superclasses where there are too many to mix."""
+    names = [class_name(tag) for tag in frame.tags]
+    return names if len(set(names)) <= _MOST_CLASSES else [tag.superclass or NONE for tag in frame.tags]
+
+
+def _against_training(
+    frame: Frame, names: list[str], header: ModelHeader | None
+) -> tuple[tuple[ScoreShift, ...], float | None, float | None]:
+    """The shifts of both levels, the share of photos that look novel, and the share to be expected."""
+    unknown = tuple(ScoreShift(level, Shift.UNKNOWN, len(frame)) for level in _LEVELS)
+    if header is None or header.record.get("validation_scores") is None:
+        return unknown, None, None
+    try:
+        tables = ValidationScores.from_json(header.record["validation_scores"])
+    except ModelError:
+        return unknown, None, None
+    # The tables are of pictures that do not look novel: so must the photos be.
+    familiar = [np.ones(len(frame), dtype=np.bool_) for _ in _LEVELS]
+    novel = expected = None
+    told = _novelty_limits(header)
+    if told is not None:
+        limit, expected = told
+        novelty = np.array([tag.novelty for tag in frame.tags])
+        strange = np.array(
+            [tag.rank is Rank.NONE and tag.superclass_score >= header.thresholds.superclass for tag in frame.tags]
+        )
+        familiar = [~strange, ~strange & (novelty <= limit)]
+        novel = float((strange | (novelty > header.thresholds.novel_subclass)).mean())
+    shifts = []
+    for level, scores, table, keep in zip(
+        _LEVELS,
+        (frame.superclass_scores(), frame.subclass_scores()),
+        (tables.superclass, tables.subclass),
+        familiar,
+        strict=True,
+    ):
+        shifts.append(score_shift(level, scores[keep], [names[row] for row in np.flatnonzero(keep)], table))
+    return tuple(shifts), novel, expected
+
+
+def _novelty_limits(header: ModelHeader) -> tuple[float, float] | None:
+    """The novelty up to which pictures count as familiar, and the share of known ones above the model's own limit."""
+    record = header.record.get("novelty")
+    if header.novelty is None or not isinstance(record, Mapping):
+        return None
+    try:
+        return float(record["limits_with_target"][1]), round(1 - float(record["keep_known"]), 6)
+    except (KeyError, IndexError, TypeError, ValueError):
+        # A model file may come from a stranger.
+        return None
+
+
+def _classes_against_training(frame: Frame, header: ModelHeader | None) -> LabelShift:
+    counts = None if header is None else header.record.get("class_pictures")
+    if not isinstance(counts, Mapping) or not all(type(each) is int and each >= 0 for each in counts.values()):
+        return LabelShift(Shift.UNKNOWN, len(frame))
+    here = Counter(class_name(tag) for tag in frame.tags if tag.subclass is not None)
+    return label_shift(here, {str(name): int(number) for name, number in counts.items()}, exact=True)
+
+
+def _advised(found: LibraryDrift, header: ModelHeader | None) -> LibraryDrift:
+    lines = []
+    if header is None:
+        lines.append(
+            f"The file of model {found.model} is not here, so the library cannot be compared with its training."
+        )
+    elif all(one.shift is Shift.UNKNOWN for one in found.training):
+        lines.append("There is too little to compare the scores with those of the training.")
+    for one in found.training:
+        lines += _told(one, "those of the training's validation pictures", first=True)
+    for one in found.recent_scores:
+        lines += _told(one, f"those of photos tagged before {found.since:%Y-%m-%d}", first=False)
+    for shift, against in ((found.classes, "training"), (found.recent_classes, "older photos")):
+        if shift.shift in (Shift.SOME, Shift.STRONG):
+            moved = [f"{name} {_percent(now)} ({_percent(then)})" for name, now, then in shift.grown + shift.shrunk]
+            lines.append(
+                f"The mix of classes differs from that of the {against}: {', '.join(moved)}. That alone is no reason "
+                "to distrust the scores."
+            )
+    strange = found.novel is not None and found.novel > (found.novel_expected or 0.05) + _NOVEL_TOO_MANY
+    if found.novel is not None and strange:
+        lines.append(
+            f"{_percent(found.novel)} of the photos look like nothing the model learned; of photos of known kinds it "
+            "would be about "
+            f"{_percent(found.novel_expected or 0.05)}. See them: phototag query --novel; group them: phototag novel."
+        )
+    if found.trusted is False:
+        lines.append(
+            "Do not rely on scores and on what thresholds promise until a review has shown how right tags are: "
+            "phototag audit sample --by score. If they are not, train with pictures of this library: phototag train."
+        )
+    elif (
+        found.trusted
+        and not strange
+        and not any(one.shift is Shift.SOME for one in (*found.training, *found.recent_scores))
+    ):
+        lines.append("Nothing speaks against trusting the scores.")
+    return replace(found, advice=tuple(lines))
+
+
+def _told(one: ScoreShift, what: str, *, first: bool) -> list[str]:
+    if one.shift not in (Shift.SOME, Shift.STRONG) or one.mean is None or one.mean_reference is None:
+        return []
+    how = "lower" if one.mean < one.mean_reference else "higher"
+    whose = "" if first else " of recent photos"
+    return [
+        f"The {one.level} scores{whose} are {how} than {what} ({_percent(one.mean)} against "
+        f"{_percent(one.mean_reference)} on average), and no mix of classes explains it: a "
+        f"{'strong' if one.shift is Shift.STRONG else 'moderate'} shift of {_percent(one.proven or 0)} or more."
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,91 @@
+"""`phototag audit report`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from phototag.cli.options import db_option, gates_option
+
+# The library's own enum, named here so that the help needs neither numpy nor a database; a test compares them.
+ROWS = ("superclass", "subclass", "stratum", "folder")
+HALF_WIDTH = 0.03
+
+
+@click.command()
+@click.option(
+    "--sample", "name", metavar="NAME", help="Use this sample alone. [default: the newest, and those like it]"
+)
+@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
+@click.option("--by", type=click.Choice(ROWS), default=ROWS[0], show_default=True, help="What to list one by one.")
+@click.option("--ppi", "predictions", is_flag=True, help="Let the scores of all photos make the intervals narrower.")
+@click.option("--plan", "planned", is_flag=True, help="Say how many more reviews it takes to know it better.")
+@click.option(
+    "--half-width",
+    type=click.FloatRange(0.001, 0.5),
+    metavar="X",
+    help=f"With --plan: how far intervals may reach to either side. [default: {HALF_WIDTH}]",
+)
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write an HTML page, and JSON beside it.",
+)
+@gates_option
+@db_option
+@click.pass_context
+def report(
+    ctx: click.Context,
+    name: str | None,
+    under: Path | None,
+    by: str,
+    predictions: bool,
+    planned: bool,
+    half_width: float | None,
+    form: str,
+    page: Path | None,
+    gates: tuple[str, ...],
+    db: str | None,
+) -> None:
+    """Say how right all tags are, from the photos of samples that were reviewed.
+
+    Only samples drawn by chance count, and only photos whose file has not changed since. Each share comes with the
+    interval that holds the true one 95 times in 100. --fail-under looks at the lower end of the interval: a gate is met
+    when the reviews show it, not by luck.
+    """
+    if page is not None and page.suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"--report {page}: name a file that ends in .html")
+    if half_width is not None and not planned:
+        raise click.UsageError("--half-width needs --plan")
+    from phototag.audit.audit_report import By, make_report, missed_gates, read_gates
+    from phototag.audit.audit_table import table
+    from phototag.store import Store
+
+    wanted = read_gates(gates)
+    with Store.open(db, create=False) as store:
+        found = make_report(
+            store,
+            sample=name,
+            under=None if under is None else Path(os.path.abspath(under)),  # noqa: PTH100  # folds ".."
+            by=By(by),
+            predictions=predictions,
+            half_width=(half_width or HALF_WIDTH) if planned else None,
+        )
+    click.echo(found.json_text() if form == "json" else table(found))
+    if page is not None:
+        from phototag.audit.audit_page import audit_page
+        from phototag.audit.page import write_page, write_text
+
+        write_page(audit_page(found), page)
+        write_text(page.with_suffix(".json"), found.json_text())
+        click.echo(f"Report: {page.absolute()}, figures: {page.with_suffix('.json').absolute()}", err=True)
+    missed = missed_gates(found, wanted)
+    for line in missed:
+        click.echo(f"Gate missed: {line}", err=True)
+    if missed:
+        ctx.exit(1)

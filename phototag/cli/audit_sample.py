@@ -1,0 +1,218 @@
+"""`phototag audit sample`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phototag.cli.options import db_option
+from phototag.text import pad, printable, shorten
+
+if TYPE_CHECKING:
+    from phototag.store import Sample, Store
+
+# The library's own enums, named here so that the help needs neither numpy nor a database; a test compares them.
+STRATA = ("superclass", "subclass", "score", "rank", "folder")
+ALLOCATIONS = ("proportional", "neyman", "equal")
+FOCUSES = ("lowest", "confusable")
+SIZE = 200
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--size", type=click.IntRange(min=1), metavar="N", help=f"Photos to draw. [default: {SIZE}]")
+@click.option(
+    "--by",
+    type=click.Choice(STRATA),
+    help="Draw so many from each part of the library. score is best to know the whole, superclass and subclass to know "
+    "each class.",
+)
+@click.option(
+    "--allocation",
+    type=click.Choice(ALLOCATIONS),
+    default=ALLOCATIONS[0],
+    show_default=True,
+    help="How many each part gives: in proportion to its photos; neyman: more where scores are uncertain; equal: as "
+    "many from each.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Draw the same photos again. [default: new]"
+)
+@click.option("--focus", type=click.Choice(FOCUSES), help="Choose doubtful photos instead. Not fit for estimates.")
+@click.option("--more", type=click.IntRange(min=1), metavar="N", help="Draw N further photos into the sample NAME.")
+@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
+@click.option("--model", "model_name", metavar="MODEL", help="Only photos tagged by this model.")
+@click.option("--superclass", metavar="S", help="Only photos tagged with this superclass.")
+@click.option("--list", "listed", is_flag=True, help="List all samples, and how far their review is.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@db_option
+def sample(
+    name: str | None,
+    size: int | None,
+    by: str | None,
+    allocation: str,
+    seed: int | None,
+    focus: str | None,
+    more: int | None,
+    under: Path | None,
+    model_name: str | None,
+    superclass: str | None,
+    listed: bool,
+    form: str,
+    db: str | None,
+) -> None:
+    """Draw photos for somebody to review, so that a few of them say how right all tags are.
+
+    Photos are drawn by chance from all readable ones that a model tagged. NAME is the sample's; without it the next of
+    sample-1, sample-2 is taken. Review it with 'phototag audit review', then run 'phototag audit report'.
+    """
+    _check(name, size, by, allocation, seed, focus, more, (under, model_name, superclass), listed)
+    from phototag.audit.drawing import draw_sample, extend_sample, focus_sample
+    from phototag.audit.sampling import Allocation, Focus, Scope, StrataBy
+    from phototag.store import Store
+
+    with Store.open(db, create=False) as store:
+        if listed:
+            _list(store, form)
+            return
+        # What a person types may hold "..", which no stored path has.
+        place = None if under is None else Path(os.path.abspath(under))  # noqa: PTH100
+        scope = Scope(place, model_name, superclass)
+        if more is not None and name is not None:
+            made = extend_sample(store, name, more=more)
+        elif focus is not None:
+            made = focus_sample(store, Focus(focus), size=size or SIZE, name=name, scope=scope)
+        else:
+            made = draw_sample(
+                store,
+                size=size or SIZE,
+                name=name,
+                scope=scope,
+                by=None if by is None else StrataBy(by),
+                allocation=Allocation(allocation),
+                seed=seed,
+            )
+        click.echo(json.dumps(_described(made, store)) if form == "json" else _table(made))
+    if not made.for_estimation:
+        click.echo(
+            "Chosen, not drawn by chance: reviews of these photos correct tags, but enter no estimate.", err=True
+        )
+    click.echo(f"Review it: phototag audit review {made.name}", err=True)
+
+
+def _check(
+    name: str | None,
+    size: int | None,
+    by: str | None,
+    allocation: str,
+    seed: int | None,
+    focus: str | None,
+    more: int | None,
+    scope: tuple[Any, ...],
+    listed: bool,
+) -> None:
+    """Refuse options that contradict each other."""
+    drawing = {"--size": size, "--by": by, "--seed": seed, "--focus": focus, "--under": scope[0]}
+    drawing |= {"--model": scope[1], "--superclass": scope[2]}
+    given = [option for option, value in drawing.items() if value is not None]
+    if listed and (given or more is not None or name is not None):
+        raise click.UsageError("--list goes with no other option than --format and --db")
+    if more is not None and name is None:
+        raise click.UsageError("--more needs the NAME of the sample to draw further photos into")
+    if more is not None and allocation != ALLOCATIONS[0]:
+        given.append("--allocation")
+    if more is not None and given:
+        raise click.UsageError(f"--more keeps to what the sample was drawn from; leave out {', '.join(given)}")
+    if focus is not None and (by is not None or seed is not None):
+        raise click.UsageError("--focus draws nothing by chance; leave out --by and --seed")
+    if allocation != ALLOCATIONS[0] and by is None and more is None:
+        raise click.UsageError(f"--allocation {allocation} needs --by: it shares the photos out among the parts")
+
+
+def _list(store: Store, form: str) -> None:
+    samples = store.samples()
+    if form == "json":
+        click.echo(json.dumps([_summary(one) for one in samples]))
+        return
+    if not samples:
+        click.echo("No samples yet; draw one: phototag audit sample", err=True)
+        return
+    head = ("sample", "drawn on", "design", "photos", "of", "reviewed", "skipped", "changed")
+    rows = [
+        (
+            printable(one.name),
+            f"{one.created_at.astimezone():%Y-%m-%d}",
+            _design(one),
+            f"{one.size:,}",
+            f"{one.population:,}",
+            f"{one.reviewed:,}",
+            f"{one.skipped:,}",
+            f"{one.changed:,}",
+        )
+        for one in samples
+    ]
+    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
+    for row in (head, *rows):
+        parts = [pad(text, widths[place], right=place > 2) for place, text in enumerate(row)]
+        click.echo("  ".join(parts).rstrip())
+
+
+def _table(made: Sample) -> str:
+    lines = [f"{made.name}: {made.size:,} of {made.population:,} photos, {_design(made)}"]
+    if made.for_estimation:
+        lines[0] += f", seed {made.seed}"
+    if made.strata_by is not None:
+        lines += ["", f"{pad(made.strata_by, 42)}{'photos':>12}{'drawn':>10}{'chance':>10}"]
+        lines += [
+            f"  {pad(shorten(printable(each.name), 40), 40)}{each.population:>12,}{each.drawn:>10,}"
+            f"{100 * each.drawn / each.population:>8.2f} %"
+            for each in made.strata
+        ]
+    return "\n".join(lines)
+
+
+def _design(made: Sample) -> str:
+    if made.strata_by is not None:
+        return f"{made.design} by {made.strata_by}"
+    return f"{made.design}" if made.for_estimation else f"{made.design}: {made.parameters.get('focus')}"
+
+
+def _summary(made: Sample) -> dict[str, Any]:
+    return {
+        "name": made.name,
+        "created_at": made.created_at.isoformat(),
+        "design": made.design.value,
+        "by": made.strata_by,
+        "size": made.size,
+        "population": made.population,
+        "seed": made.seed,
+        "for_estimation": made.for_estimation,
+        "reviewed": made.reviewed,
+        "skipped": made.skipped,
+        "changed": made.changed,
+        "pending": made.pending,
+    }
+
+
+def _described(made: Sample, store: Store) -> dict[str, Any]:
+    items = store.sample_items(made.id)
+    return {
+        **_summary(made),
+        "strata": [{"name": each.name, "population": each.population, "drawn": each.drawn} for each in made.strata],
+        "items": [
+            {
+                "position": item.position,
+                "photo_id": item.photo_id,
+                "path": os.fsencode(item.path).decode("utf-8", "backslashreplace"),
+                "stratum": item.stratum,
+                "inclusion_probability": item.inclusion_probability,
+                "superclass": item.tag.superclass,
+                "subclass": item.tag.subclass,
+            }
+            for item in items
+        ],
+    }

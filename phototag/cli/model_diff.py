@@ -1,0 +1,244 @@
+"""`phototag model diff`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phototag.cli.options import db_option
+from phototag.text import pad, printable
+
+if TYPE_CHECKING:
+    from phototag.audit.model_diff import ModelDiff
+    from phototag.records import Tag
+
+# The values of `phototag.audit.scoring.Scored`; importing that would cost every command its time.
+SCORED = ("none", "reviewed", "all")
+_TABLE_LIMIT = 10
+_MOST_SUPERCLASSES = 20
+
+
+@click.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option(
+    "--score",
+    type=click.Choice(SCORED),
+    default="none",
+    show_default=True,
+    help="First run the models on photos that they have not scored: on the reviewed ones, or all. Tags stay.",
+)
+@click.option(
+    "--sampled-only", is_flag=True, help="Judge by photos that were drawn to estimate accuracy, and by no other review."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), metavar="N", help="Changes to list. [default: 10 in a table, otherwise all]"
+)
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@db_option
+@click.pass_context
+def diff(
+    ctx: click.Context,
+    first: str,
+    second: str,
+    under: Path | None,
+    score: str,
+    sampled_only: bool,
+    limit: int | None,
+    form: str,
+    db: str | None,
+) -> None:
+    """Say what model B would change of what model A says, and by the reviewed photos which is better.
+
+    Compares stored scores, each model deciding with its own thresholds: no file is read and no network runs, unless
+    with --score. No tag is changed: 'phototag tag --model B' does that.
+    """
+    from phototag.audit.model_diff import compare_models
+    from phototag.learning.registry import open_model
+    from phototag.store import Store
+
+    models = open_model(first), open_model(second)
+    root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
+    most = limit if limit is not None or form == "json" else _TABLE_LIMIT
+    with Store.open(db, create=False) as store:
+        if score != "none":
+            from phototag.audit.scoring import Scored, score_missing
+
+            for model in models:
+                done = score_missing(store, model, Scored(score), under=root)
+                if done.failed or done.changed:
+                    click.echo(f"{model.name}: {done.failed:,} unreadable, {done.changed:,} changed since.", err=True)
+        found = compare_models(store, *models, under=root, sampled_only=sampled_only, most_changes=most)
+    if form == "json":
+        click.echo(json.dumps(as_json(found), indent=2))
+    elif found.decided or found.judged:
+        click.echo("\n".join(table(found)))
+    _summarise(found)
+    if not found.decided and not found.judged:
+        ctx.exit(2)
+
+
+def as_json(found: ModelDiff) -> dict[str, Any]:
+    """The difference as plain values; paths as in the rows of a query."""
+    from phototag.audit.model_diff import LEVELS
+
+    return {
+        "models": [found.first, found.second],
+        "photos": found.photos,
+        "human": found.human,
+        "without_scores": {name: found.without[name] for name in ("first", "second", "both")},
+        "decided": found.decided,
+        "changed": found.changed,
+        "kinds": dict(found.kinds.most_common()),
+        "superclasses": [
+            {"superclass": name, "before": flow.before, "after": flow.after, "changed": flow.changed}
+            for name, flow in sorted(found.superclasses.items(), key=lambda item: (item[0] is None, item[0]))
+        ],
+        "changes": [
+            {
+                "path": os.fspath(change.path),
+                "kind": change.kind,
+                "before": _tag(change.before),
+                "after": _tag(change.after),
+            }
+            for change in found.changes
+        ],
+        "reviewed": found.reviewed,
+        "judged": found.judged,
+        "judged_of_samples": found.sampled,
+        "levels": {
+            level: {
+                "both_right": found.outcomes[level].both_right,
+                "fixed": found.outcomes[level].fixed,
+                "broken": found.outcomes[level].broken,
+                "both_wrong": found.outcomes[level].both_wrong,
+                "p": found.outcomes[level].p,
+                "p_corrected": found.corrected_p[level],
+                "verdict": found.verdict(level),
+            }
+            for level in LEVELS
+        },
+        "examples": {
+            name: [
+                {
+                    "path": os.fspath(review.path),
+                    "truth": {"superclass": review.superclass, "subclass": review.subclass},
+                    "before": _tag(before),
+                    "after": _tag(after),
+                }
+                for review, before, after in examples
+            ]
+            for name, examples in found.examples.items()
+        },
+    }
+
+
+def _tag(tag: Tag) -> dict[str, Any]:
+    return {
+        "superclass": tag.superclass,
+        "subclass": tag.subclass,
+        "rank": tag.rank,
+        "superclass_score": round(tag.superclass_score, 6),
+        "subclass_score": round(tag.subclass_score, 6),
+    }
+
+
+def table(found: ModelDiff) -> list[str]:
+    """Lines for people: what would change, by kind and superclass, and what the reviewed photos say."""
+    lines = _rows([("", "photos"), *((name, f"{number:,}") for name, number in found.kinds.most_common())])
+    moved = sorted(
+        ((name, flow) for name, flow in found.superclasses.items() if flow.changed), key=lambda item: -item[1].changed
+    )
+    if moved:
+        head = ("superclass", printable(found.first), printable(found.second), "changed")
+        rows = [
+            (printable(name or "(none)"), f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
+            for name, flow in moved[:_MOST_SUPERCLASSES]
+        ]
+        lines += ["", *_rows([head, *rows])]
+        if len(moved) > _MOST_SUPERCLASSES:
+            lines.append(f"and {len(moved) - _MOST_SUPERCLASSES} more; --format json has all")
+    if found.changes:
+        lines += ["", "would change, for example" if found.changed > len(found.changes) else "would change"]
+        lines += [f"  {_line(change.path, _label(change.before), _label(change.after))}" for change in found.changes]
+    return lines + _judged_lines(found)
+
+
+def _judged_lines(found: ModelDiff) -> list[str]:
+    if not found.judged:
+        return []
+    head = ("reviewed photos", "both right", "fixed", "broken", "both wrong", "p")
+    rows = [
+        (
+            level,
+            *(f"{number:,}" for number in (one.both_right, one.fixed, one.broken, one.both_wrong)),
+            f"{found.corrected_p[level]:.2g}",
+        )
+        for level, one in found.outcomes.items()
+    ]
+    lines = ["", *_rows([head, *rows])]
+    for name, examples in found.examples.items():
+        if examples:
+            lines += ["", f"{name}, for example"]
+            lines += [
+                f"  {_line(review.path, _label(before), _label(after))}; it is {_label(review)}"
+                for review, before, after in examples
+            ]
+    return lines
+
+
+def _rows(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [
+                pad(row[0], widths[0]),
+                *(pad(text, width, right=True) for text, width in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in rows
+    ]
+
+
+def _line(path: Path, before: str, after: str) -> str:
+    return f"{printable(os.fspath(path))}: {before} -> {after}"
+
+
+def _label(tag: Any) -> str:
+    from phototag.audit.model_diff import label_of
+
+    return printable(label_of(tag))
+
+
+def _summarise(found: ModelDiff) -> None:
+    """The summary on stderr: how many photos, which is better, and what the numbers leave out."""
+    parts = [f"{found.decided:,} photos compared", f"{found.changed:,} would change"]
+    if found.human:
+        parts.append(f"{found.human:,} tagged by a human would stay")
+    click.echo(f"{', '.join(parts)}.", err=True)
+    names = {"first": found.first, "second": found.second, "both": f"{found.first} and of {found.second}"}
+    for which, count in found.without.items():
+        click.echo(
+            f"No scores of {printable(names[which])}: {count:,} photos; --score all runs it on them, tags stay.",
+            err=True,
+        )
+    if not found.reviewed:
+        click.echo("No reviewed photos there, so nothing says which model is better.", err=True)
+        return
+    unscored = found.reviewed - found.judged
+    if unscored:
+        click.echo(f"{unscored:,} reviewed photos lack scores of a model; --score reviewed runs it on them.", err=True)
+    for level in found.outcomes:
+        click.echo(printable(found.verdict(level)), err=True)
+    others = found.judged - found.sampled
+    if others:
+        click.echo(
+            f"{others:,} of these photos were not drawn to estimate accuracy: they need not be like the others, and a "
+            "model that was trained on them (phototag export labels) looks better than it is; see --sampled-only.",
+            err=True,
+        )
