@@ -268,6 +268,6 @@ def novelty_limits(
         if len(values) >= _FEWEST_RIGHT:
             limit = float(np.quantile(values, 1 - lost[tier], method="higher"))
         else:
-            limit = max([0.5, *values.tolist()])
+            limit = max([0.5, *values.tolist()]) if len(values) else 1.0
         limits.append(min(1.0, float(np.nextafter(np.float32(limit), np.float32(2)))))
     return limits[0], limits[1]
