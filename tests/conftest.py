@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 from PIL import Image
 
 from phototag.decision import Thresholds
@@ -56,6 +59,35 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no {folder}: the shared data lie beside the project's own checkout only")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from a second thread, and lose much when the cores are busy."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def inotify_limit(name: str, value: int) -> Iterator[None]:
+    """A limit of inotify set low for a moment: all of this user's programs share it."""
+    setting = Path("/proc/sys/fs/inotify") / name
+    if not os.access(setting, os.W_OK):
+        pytest.skip("setting limits of inotify takes Linux and the rights of root")
+    # Two test runs at once would take each other's low limit for the real one, and leave it behind.
+    with FileLock(Path(tempfile.gettempdir()) / "inotify-limits-in-tests.lock"):
+        before = setting.read_text()
+        try:
+            setting.write_text(str(value))
+            yield
+        finally:
+            setting.write_text(before)
 
 
 @pytest.fixture

@@ -182,12 +182,13 @@ class TestExport:
         store.close()
         assert "which training refuses: crane" in run_phototag("export", "labels").stderr
 
-    def test_a_file_that_cannot_be_written_stays_as_it_was(
+    def test_a_file_that_cannot_be_written_is_named(
         self, store: Store, photos: list[Path], run_phototag: RunCommand, tmp_path: Path
     ) -> None:
         review(store, photos[0], "bird", "hawk")
         store.close()
-        result = run_phototag("export", "labels", "--output", tmp_path / "nowhere" / "labels.csv")
+        (tmp_path / "file").write_text("no folder")
+        result = run_phototag("export", "labels", "--output", tmp_path / "file" / "labels.csv")
         assert result.exit_code == 2
         assert "cannot be written" in result.stderr
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import RunCommand
 from PIL import Image
 from small_data import BACKBONE, colour_folder, draw, random_weights, tiny_config
@@ -31,19 +30,11 @@ from phototag.learning.registry import Model, open_model
 from phototag.learning.train import TrainingResult, train
 from phototag.records import Rank, Tag
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NO_LIMITS = Thresholds(0.0, 0.0)
 # Before the old classes in any order by name, between them, and after them.
 NEW = {("alien", "acid"): (150, 255, 10), ("cold", "cyan"): (20, 230, 230), ("zebra", "grey"): (120, 120, 120)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_store import digest, photo
 
-from phototag.audit.model_diff import UNCHANGED, ModelDiff, compare_models, kind_of
+from phototag.audit.model_diff import ModelDiff, compare_models
 from phototag.audit.scoring import Scored, score_missing
+from phototag.changes import UNCHANGED, kind_of
 from phototag.decision import Thresholds, gather, pack
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.registration import register

@@ -20,6 +20,7 @@ from test_startup import HEAVY, NETWORKS, imported_by_command
 from phototag.cli import novel as cli_novel
 from phototag.decision import gather, pack
 from phototag.errors import DataError, UsageError
+from phototag.inference.registration import register
 from phototag.learning.checkpoint import read_header, read_tensors, write_tensors
 from phototag.learning.dataset import load_data
 from phototag.learning.registry import Model, open_model
@@ -58,18 +59,6 @@ def model(tiny_model: Path, tmp_path: Path) -> Model:
     header = replace(read_header(tiny_model), novelty=novelty.to_json(), embedding=AXES)
     write_tensors(path, {**read_tensors(tiny_model), **novelty.tensors()}, header.to_json())
     return open_model(path)
-
-
-def register(store: Store, model: Model) -> int:
-    header = model.header
-    return store.register_model(
-        hash=model.hash,
-        name=model.name,
-        backbone=header.backbone,
-        taxonomy=header.taxonomy,
-        metrics=header.metrics,
-        weights_hash=model.weights_hash,
-    )
 
 
 def stored(path: Path, blob: bytes, superclass: str | None, subclass: str | None = None) -> StoredTag:

@@ -17,9 +17,11 @@ import pytest
 from conftest import TINY_TAXONOMY, MakePicture, RunCommand
 from test_startup import NETWORKS, imported_by_command
 
+from phototag.changes import UNCHANGED
 from phototag.decision import Thresholds, decide, gather, pack, unpack
 from phototag.errors import LockedError, ModelError, StoreError
-from phototag.inference.retag import UNCHANGED, RetagReport, retag
+from phototag.inference.registration import register
+from phototag.inference.retag import RetagReport, retag
 from phototag.inference.runtime import Runtime
 from phototag.inference.tagger import Tagger
 from phototag.learning.checkpoint import read_header, read_tensors, weights_hash, write_tensors
@@ -37,18 +39,6 @@ def retuned(source: Path, target: Path, thresholds: Thresholds) -> Path:
     header = replace(read_header(source), thresholds=thresholds)
     write_tensors(target, read_tensors(source), header.to_json())
     return target
-
-
-def register(store: Store, model: Model) -> int:
-    header = model.header
-    return store.register_model(
-        hash=model.hash,
-        name=model.name,
-        backbone=header.backbone,
-        taxonomy=header.taxonomy,
-        metrics=header.metrics,
-        weights_hash=model.weights_hash,
-    )
 
 
 def scores(number: int, *, seed: int = 7) -> Scores:

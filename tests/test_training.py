@@ -39,18 +39,9 @@ from phototag.learning.train import TrainingResult, train
 from phototag.learning.trainer import Trainer
 from phototag.learning.tuning import tune
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Tensors = dict[str, NDArray[np.float32]]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second thread, and lose much when the cores are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakePicture, RunCommand
-from filelock import FileLock
+from conftest import MakePicture, RunCommand, inotify_limit
 
 from phototag.errors import LockedError
 from phototag.inference import watching
@@ -605,22 +603,6 @@ class Disk:
     def unmount(self) -> None:
         # Whoever is just looking through it makes it busy; lazily it is gone at once, as a disk that is pulled out.
         subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
-
-
-@contextlib.contextmanager
-def inotify_limit(name: str, value: int) -> Iterator[None]:
-    """A limit of inotify set low for a moment: all of this user's programs share it."""
-    setting = Path("/proc/sys/fs/inotify") / name
-    if not os.access(setting, os.W_OK):
-        pytest.skip("setting limits of inotify takes Linux and the rights of root")
-    # The same lock as in other tests: two runs at once would take each other's low limit for the real one.
-    with FileLock(Path(tempfile.gettempdir()) / "inotify-limits-in-tests.lock"):
-        before = setting.read_text()
-        try:
-            setting.write_text(str(value))
-            yield
-        finally:
-            setting.write_text(before)
 
 
 class TestEventsThatAreLost:

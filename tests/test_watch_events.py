@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from conftest import inotify_limit
 
 from phototag.library.hints import Hints, Inbox
 from phototag.library.observing import is_watch_limit_reached
@@ -379,22 +378,6 @@ def test_stop_is_quick_and_can_be_repeated_when_a_root_is_gone(root: Path) -> No
     watcher.stop()
     watcher.stop()
     assert time.monotonic() - begun < PATIENCE_SECONDS / 2
-
-
-@contextlib.contextmanager
-def inotify_limit(name: str, value: int) -> Iterator[None]:
-    """A limit of inotify set low for a moment: all of this user's programs share it."""
-    setting = Path("/proc/sys/fs/inotify") / name
-    if not os.access(setting, os.W_OK):
-        pytest.skip("setting limits of inotify takes Linux and the rights of root")
-    # Two test runs at once would take each other's low limit for the real one, and leave it behind.
-    with FileLock(Path(tempfile.gettempdir()) / "inotify-limits-in-tests.lock"):
-        before = setting.read_text()
-        try:
-            setting.write_text(str(value))
-            yield
-        finally:
-            setting.write_text(before)
 
 
 @contextlib.contextmanager

@@ -7,11 +7,9 @@ import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from phototag.errors import DataError
 from phototag.learning.dataset import COLUMNS
 from phototag.store import KnownPhoto, ReviewFilter, ReviewOrigin, SavedReview, Store
 
@@ -117,23 +115,3 @@ def _torn(labels: Sequence[Label]) -> tuple[str, ...]:
     for label in labels:
         parents[label.subclass].add(label.superclass)
     return tuple(sorted(name for name, above in parents.items() if len(above) > 1))
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as target:
-            target.write(content)
-            target.flush()
-            os.fsync(target.fileno())
-        partial.replace(file)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # renamed, or never made
-            partial.unlink()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from phototag.audit.significance import LEVEL, holm, mcnemar
+from phototag.changes import UNCHANGED, Flows, kind_of
 from phototag.decision import decide, unpack
 from phototag.learning.registry import Model
 from phototag.records import PhotoState, Rank, Source, Tag
 from phototag.store import Content, ReviewFilter, SavedReview, Store
 
-UNCHANGED = "unchanged"
 LEVELS = ("superclass", "subclass")
 
 
@@ -25,15 +25,6 @@ class Change:
     kind: str
     before: Tag
     after: Tag
-
-
-@dataclass(slots=True)
-class Flow:
-    """Photos of one superclass: those that the first and the second model give it, and those among them that differ."""
-
-    before: int = 0
-    after: int = 0
-    changed: int = 0
 
 
 @dataclass(slots=True)
@@ -87,7 +78,7 @@ class ModelDiff:
     human: int = 0
     without: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
-    superclasses: dict[str | None, Flow] = field(default_factory=lambda: defaultdict(Flow))
+    superclasses: Flows = field(default_factory=Flows)
     changes: list[Change] = field(default_factory=list)
     reviewed: int = 0
     sampled: int = 0
@@ -126,15 +117,6 @@ class ModelDiff:
         better = found.fixed > found.broken
         name, other = (self.second, self.first) if better else (self.first, self.second)
         return f"{name} is better than {other} at the {level}: {counts}."
-
-
-def kind_of(before: Tag, after: Tag) -> str:
-    """What would become of a tag, in words."""
-    if None not in (before.superclass, after.superclass) and before.superclass != after.superclass:
-        return "other superclass"
-    if before.rank is not after.rank:
-        return f"{before.rank} -> {after.rank}"
-    return UNCHANGED if before.subclass == after.subclass else "other subclass"
 
 
 def compare_models(
@@ -203,13 +185,9 @@ def _count(diff: ModelDiff, content: Content, before: Tag | None, after: Tag | N
     else:
         kind = kind_of(before, after)
         diff.kinds[kind] += 1
-        diff.superclasses[before.superclass].before += 1
-        diff.superclasses[after.superclass].after += 1
-        if kind != UNCHANGED:
-            for name in {before.superclass, after.superclass}:
-                diff.superclasses[name].changed += 1
-            if most is None or len(diff.changes) < most:
-                diff.changes.append(Change(content.path, kind, before, after))
+        diff.superclasses.add(before, after)
+        if kind != UNCHANGED and (most is None or len(diff.changes) < most):
+            diff.changes.append(Change(content.path, kind, before, after))
 
 
 def _judge(diff: ModelDiff, review: SavedReview, before: Tag, after: Tag, most: int) -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -23,7 +21,7 @@ from markupsafe import Markup
 from phototag._version import __version__
 from phototag.audit.markup import Content, element, join
 from phototag.audit.plots import legend
-from phototag.errors import UsageError
+from phototag.files import write_whole
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -99,16 +97,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}; name another file") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    write_whole(path, text.encode())
 
 
 def paragraph(*parts: Content, note: bool = False) -> Block:

@@ -51,7 +51,8 @@ def labels(
     A review counts while it is the newest of its photo and the file has not changed since. Photos that were drawn to
     estimate accuracy are left out.
     """
-    from phototag.audit.labels import SAMPLED, collect, write_whole
+    from phototag.audit.labels import SAMPLED, collect
+    from phototag.files import write_whole
     from phototag.store import ReviewOrigin, Store
 
     root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."

@@ -95,10 +95,7 @@ def as_json(found: ModelDiff) -> dict[str, Any]:
         "decided": found.decided,
         "changed": found.changed,
         "kinds": dict(found.kinds.most_common()),
-        "superclasses": [
-            {"superclass": name, "before": flow.before, "after": flow.after, "changed": flow.changed}
-            for name, flow in sorted(found.superclasses.items(), key=lambda item: (item[0] is None, item[0]))
-        ],
+        "superclasses": found.superclasses.to_json(),
         "changes": [
             {
                 "path": os.fspath(change.path),

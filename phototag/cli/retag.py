@@ -89,10 +89,7 @@ def _as_json(report: RetagReport, model: str, thresholds: Thresholds, *, dry_run
         "changed": report.changed,
         "saved": report.saved,
         "transitions": dict(report.transitions.most_common()),
-        "superclasses": [
-            {"superclass": name, "before": flow.before, "after": flow.after, "changed": flow.changed}
-            for name, flow in sorted(report.superclasses.items(), key=lambda item: (item[0] is None, item[0]))
-        ],
+        "superclasses": report.superclasses.to_json(),
         "examples": [
             {
                 "path": os.fspath(example.path),

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from phototag.changes import UNCHANGED, Flows, kind_of
 from phototag.decision import Thresholds, decide, unpack
 from phototag.inference.registration import register
 from phototag.learning.registry import Model
 from phototag.records import Rank, Source, Tag
 from phototag.store import Query, ScoredTag, Store
 
-UNCHANGED = "unchanged"
 _COMMAND = "phototag retag"
 _EXAMPLES = 3
 
@@ -31,28 +31,19 @@ class Example:
 
 
 @dataclass(slots=True)
-class Flow:
-    """Photos of one superclass: how many had it and have it now, and how many of all these changed their label."""
-
-    before: int = 0
-    after: int = 0
-    changed: int = 0
-
-
-@dataclass(slots=True)
 class RetagReport:
     """What was decided again, or would be.
 
-    `decided` photos had scores; `transitions` counts them by what became of the label, "subclass -> none",
-    "other subclass" or `UNCHANGED`. `superclasses` counts them by superclass, None for none. `saved` tags were written:
-    those whose label changed, and those that another file or model gave. `without_scores` counts the photos left alone
-    by the name of the model that tagged them; `human` photos are left alone as well.
+    `decided` photos had scores; `transitions` counts them by what became of the label, see `kind_of`, and
+    `superclasses` by superclass, None for none. `saved` tags were written: those whose label changed, and those that
+    another file or model gave. `without_scores` counts the photos left alone by the name of the model that tagged them;
+    `human` photos are left alone as well.
     """
 
     decided: int = 0
     saved: int = 0
     transitions: Counter[str] = field(default_factory=Counter)
-    superclasses: dict[str | None, Flow] = field(default_factory=lambda: defaultdict(Flow))
+    superclasses: Flows = field(default_factory=Flows)
     examples: dict[str, list[Example]] = field(default_factory=lambda: defaultdict(list))
     without_scores: Counter[str] = field(default_factory=Counter)
     human: int = 0
@@ -67,25 +58,11 @@ class RetagReport:
     def add(self, before: ScoredTag, tag: Tag) -> None:
         """Count one photo."""
         self.decided += 1
-        name = transition(before, tag)
+        name = kind_of(before, tag)
         self.transitions[name] += 1
-        self.superclasses[before.superclass].before += 1
-        self.superclasses[tag.superclass].after += 1
-        if name == UNCHANGED:
-            return
-        for superclass in {before.superclass, tag.superclass}:
-            self.superclasses[superclass].changed += 1
-        if len(self.examples[name]) < _EXAMPLES:
+        self.superclasses.add(before, tag)
+        if name != UNCHANGED and len(self.examples[name]) < _EXAMPLES:
             self.examples[name].append(Example(before.path, before.superclass, before.subclass, before.rank, tag))
-
-
-def transition(before: ScoredTag, tag: Tag) -> str:
-    """What became of a photo's label, in words."""
-    if before.rank is not tag.rank:
-        return f"{before.rank} -> {tag.rank}"
-    if (before.superclass, before.subclass) == (tag.superclass, tag.subclass):
-        return UNCHANGED
-    return f"other {tag.rank}"
 
 
 def retag(
@@ -160,7 +137,7 @@ class _Retagging:
 
     def _save(self, model_id: int, pairs: Iterable[tuple[ScoredTag, Tag]]) -> None:
         changed = [
-            (row.photo_id, tag) for row, tag in pairs if row.model_id != model_id or transition(row, tag) != UNCHANGED
+            (row.photo_id, tag) for row, tag in pairs if row.model_id != model_id or kind_of(row, tag) != UNCHANGED
         ]
         if changed:
             self._store.save_tags(model_id=model_id, tags=changed)

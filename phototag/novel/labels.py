@@ -6,11 +6,11 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from phototag.errors import DataError
+from phototag.files import write_whole
 from phototag.learning.dataset import COLUMNS
 
 
@@ -102,16 +102,4 @@ def _write(file: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as target:
-            target.write(text.getvalue().encode("utf-8", "surrogateescape"))
-            target.flush()
-            os.fsync(target.fileno())
-        partial.replace(file)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # renamed, or never made
-            partial.unlink()
+    write_whole(file, text.getvalue().encode("utf-8", "surrogateescape"), error=DataError)

@@ -6,12 +6,12 @@ import io
 import os
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from phototag.errors import DecodeError, UsageError
+from phototag.errors import DecodeError
+from phototag.files import write_whole
 from phototag.imaging.decode import decode_whole, read_bytes
 
 MOST_PICTURES = 24
@@ -68,19 +68,8 @@ def write_sheet(path: Path, pictures: Sequence[tuple[int, Path]], *, marked: Col
         return []
     data = io.BytesIO()
     _grid(shown, marked).save(data, "JPEG", quality=_QUALITY)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data.getvalue())
-        partial.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"{path}: the contact sheet cannot be written: {error.strerror or error}; name another folder with "
-            "--sheets, or leave them out with --no-sheets"
-        ) from error
-    finally:
-        with suppress(OSError):  # renamed, or never made
-            partial.unlink()
+    way_out = "name another folder with --sheets, or leave contact sheets out with --no-sheets"
+    write_whole(path, data.getvalue(), way_out=way_out)
     return [number for number, _ in shown]
 
 

@@ -1,0 +1,32 @@
+"""Files that come whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from phototag.errors import PhotoTagError, UsageError
+
+
+def write_whole(
+    file: Path, content: bytes, *, error: type[PhotoTagError] = UsageError, way_out: str = "name another file"
+) -> None:
+    """Write a file as a whole or not at all, and durably; folders on the way are made.
+
+    Raises:
+        PhotoTagError: it cannot be written; of the type `error`, and names the `way_out`.
+    """
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as target:
+            target.write(content)
+            target.flush()
+            os.fsync(target.fileno())
+        partial.replace(file)
+    except OSError as problem:
+        raise error(f"{file}: cannot be written: {problem.strerror or problem}; {way_out}") from problem
+    finally:
+        with suppress(OSError):  # renamed, or never made
+            partial.unlink()
