@@ -182,8 +182,15 @@ class TestTraining:
 
         return run
 
-    def test_a_class_with_one_picture(self, train: Callable[..., Result], csv_of: WriteCsv) -> None:
-        refused(train(csv_of(*GOOD, "e.jpg,dog,boxer")), "class dog/boxer has one picture")
+    def test_one_picture_of_each_class(self, train: Callable[..., Result], csv_of: WriteCsv) -> None:
+        refused(train(csv_of(*GOOD[::2])), "leaves none to check with")
+
+    def test_a_class_with_one_picture_is_learned_and_named(
+        self, train: Callable[..., Result], csv_of: WriteCsv, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        result = train(csv_of(*GOOD, "e.jpg,dog,boxer"))
+        assert result.exit_code == 0, result.stderr
+        assert "one picture each of dog/boxer" in caplog.text
 
     def test_only_one_class(self, train: Callable[..., Result], csv_of: WriteCsv) -> None:
         refused(train(csv_of(*GOOD[:2])), "only one class, bird/hawk")

@@ -14,7 +14,14 @@ from small_data import colour_folder, draw
 
 from phototag.errors import DataError
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.learning.dataset import LabelledPicture, check_labels, load_data, split, training_taxonomy
+from phototag.learning.dataset import (
+    LabelledPicture,
+    check_labels,
+    load_data,
+    split,
+    training_taxonomy,
+    unchecked_classes,
+)
 from phototag.learning.features import read_content
 from phototag.taxonomy import Taxonomy
 
@@ -114,9 +121,12 @@ def test_subclass_under_two_superclasses_names_both_folders(tmp_path: Path) -> N
     refused(tmp_path, "'red'", "two superclasses", str(tmp_path / "warm" / "red"), str(tmp_path / "cold" / "red"))
 
 
-def test_class_with_one_picture_is_named(tmp_path: Path) -> None:
-    colour_folder(tmp_path, {"blue": 1})
-    refused(tmp_path, str(tmp_path), "cold/blue", "one picture", training=True)
+def test_the_only_picture_of_a_class_is_learned_from(tmp_path: Path) -> None:
+    data = load_data(colour_folder(tmp_path, {"blue": 1}))
+    assert unchecked_classes(data.pictures) == ["cold/blue"]
+    training, validation = split(data.pictures, fraction=0.9, seed=1)
+    assert "blue" in {picture.subclass for picture in training}
+    assert {picture.subclass for picture in validation} == {"red", "yellow", "green"}
 
 
 def test_one_class_is_not_enough(tmp_path: Path) -> None:

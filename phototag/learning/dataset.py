@@ -173,7 +173,7 @@ def training_taxonomy(data: LabelledData) -> Taxonomy:
     """The taxonomy of training data.
 
     Raises:
-        DataError: a picture lacks a label, a class has one picture only, or there is only one subclass.
+        DataError: a picture lacks a label, or there is only one subclass.
     """
     check_complete(data)
     pairs = {(picture.superclass or "", picture.subclass or "") for picture in data.pictures}
@@ -183,7 +183,7 @@ def training_taxonomy(data: LabelledData) -> Taxonomy:
 
 
 def check_complete(data: LabelledData) -> None:
-    """Check that every picture has both labels, and every class two pictures.
+    """Check that every picture has both labels.
 
     Raises:
         DataError: one has not; the text names file and line.
@@ -196,15 +196,12 @@ def check_complete(data: LabelledData) -> None:
             if picture.superclass is None or picture.subclass is None
         ]
     )
-    pairs = Counter((picture.superclass or "", picture.subclass or "") for picture in data.pictures)
-    _raise_listed(
-        [
-            f"{picture.origin}: class {picture.superclass}/{picture.subclass} has one picture; it needs two or more, "
-            "one of them to check"
-            for picture in data.pictures
-            if pairs[picture.superclass or "", picture.subclass or ""] == 1
-        ]
-    )
+
+
+def unchecked_classes(pictures: Iterable[LabelledPicture]) -> list[str]:
+    """The classes with a single picture, which `split` leaves to training: nothing says how well they are learned."""
+    counts = Counter(f"{picture.superclass}/{picture.subclass}" for picture in pictures)
+    return sorted(name for name, count in counts.items() if count == 1)
 
 
 def check_labels(data: LabelledData, taxonomy: Taxonomy) -> None:
@@ -240,8 +237,9 @@ def split(
 ) -> tuple[list[LabelledPicture], list[LabelledPicture]]:
     """Split into training and validation pictures, class by class.
 
-    Every class gives about `fraction` of its pictures to validation, at least one, and keeps at least one. The split
-    depends on the seed and the file names in each class, not on their order or on other classes.
+    Every class gives about `fraction` of its pictures to validation, at least one, and keeps at least one: that of a
+    class with a single picture is kept. The split depends on the seed and the file names in each class, not on their
+    order or on other classes.
     """
     by_class: dict[tuple[str | None, str | None], list[LabelledPicture]] = defaultdict(list)
     for picture in pictures:

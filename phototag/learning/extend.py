@@ -31,7 +31,7 @@ from phototag.learning.finishing import Outcome
 from phototag.learning.fitting import Fitted, Part, Recipe
 from phototag.learning.novelty import Rule
 from phototag.learning.registry import Model
-from phototag.learning.session import class_pictures, features_of, load_counted
+from phototag.learning.session import check_unchecked, class_pictures, features_of, load_counted
 from phototag.novelty import NoveltyModel
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
@@ -124,6 +124,7 @@ def extend(parent: Model, data: Path, config: TrainingConfig) -> Extension:
         read_tensors(parent.path, under=EXAMPLES), classes=len(header.taxonomy.subclasses), width=sum(blocks)
     )
     device = choose_target(config.device, RuntimeName.TORCH).device
+    check_unchecked(labelled)
     training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
     features = features_of(
         (*training, *validation),

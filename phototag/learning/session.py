@@ -19,7 +19,15 @@ from phototag.inference.names import Device, RuntimeName
 from phototag.inference.runtime import choose_target, machine
 from phototag.learning import backbones
 from phototag.learning.config import TrainingConfig, Tune
-from phototag.learning.dataset import LabelledData, LabelledPicture, check_labels, load_data, split, training_taxonomy
+from phototag.learning.dataset import (
+    LabelledData,
+    LabelledPicture,
+    check_labels,
+    load_data,
+    split,
+    training_taxonomy,
+    unchecked_classes,
+)
 from phototag.learning.distributed import current
 from phototag.learning.features import Content, FeatureExtractor, Features
 from phototag.taxonomy import Taxonomy
@@ -30,6 +38,8 @@ if TYPE_CHECKING:
     from phototag.learning.finishing import Outcome
 
 log = logging.getLogger(__name__)
+
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -48,10 +58,21 @@ class Pictures:
         taxonomy = training_taxonomy(labelled)
         if val is None:
             training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
+            check_unchecked(labelled)
             return cls(taxonomy, training, validation, kept_apart=True)
         other = load_counted(val)
         check_labels(other, taxonomy)
         return cls(taxonomy, labelled.pictures, other.pictures, kept_apart=False)
+
+
+def check_unchecked(data: LabelledData) -> None:
+    """Warn of classes with a single picture; DataError if there is no other class: nothing could be checked."""
+    alone = unchecked_classes(data.pictures)
+    if len(alone) == len(data.pictures):
+        raise DataError(f"{data.source}: one picture of each class leaves none to check with; add more")
+    if alone:
+        listed = ", ".join(alone[:_MOST_NAMED]) + (" and others" if len(alone) > _MOST_NAMED else "")
+        log.warning("one picture each of %s: nothing checks how well such classes are learned", listed)
 
 
 def load_counted(source: Path) -> LabelledData:
