@@ -14,12 +14,24 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from phototag.errors import UsageError
-from phototag.records import NovelTier, PhotoState, Rank, Source, TaggedPhoto
+from phototag.records import NovelTier, PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store.photos import path_ranges
 from phototag.store.tables import models, photos, predictions, tags
 
 FEWEST_HASH_DIGITS = 8
 _ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedContent:
+    """A photo whose content is known, and the tag that a model gave it."""
+
+    photo_id: int
+    path_bytes: bytes
+    content_hash: bytes
+    model_id: int
+    tag: Tag
+    tagged_at: datetime
 
 
 class SortKey(StrEnum):
@@ -91,6 +103,36 @@ def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     statement = _select(query).execution_options(yield_per=_ROWS_AT_ONCE)
     for row in connection.execute(statement):
         yield _from_row(row)
+
+
+def find_tagged(connection: Connection, query: Query) -> Iterator[TaggedContent]:
+    """The wanted photos with a model's tag whose content is known, by id: what a sample can be drawn from.
+
+    Sort key and limit are not heeded. Strata and chances are for whoever draws.
+    """
+    columns = select(
+        photos.c.id,
+        photos.c.path_bytes,
+        photos.c.content_hash,
+        tags.c.model_id,
+        tags.c.superclass,
+        tags.c.subclass,
+        tags.c.rank,
+        tags.c.superclass_score,
+        tags.c.subclass_score,
+        tags.c.novelty,
+        tags.c.tagged_at,
+    )
+    statement = (
+        _joined(columns)
+        .where(*_conditions(query), tags.c.model_id.is_not(None), photos.c.content_hash.is_not(None))
+        .order_by(photos.c.id)
+        .execution_options(yield_per=_ROWS_AT_ONCE)
+    )
+    ranks = {rank.value: rank for rank in Rank}
+    for number, path, content, model_id, superclass, subclass, rank, *scores, at in connection.execute(statement):
+        tag = Tag(superclass, subclass, ranks[rank], *(float(score or 0.0) for score in scores))
+        yield TaggedContent(int(number), bytes(path), bytes(content), int(model_id), tag, at)
 
 
 def find_scores(connection: Connection, under: Path, keepers: Mapping[int, int]) -> Iterator[tuple[bytes, int, bytes]]:

@@ -13,6 +13,7 @@ from phototag._version import __version__
 from phototag.errors import StoreError
 from phototag.records import Failure, Rank, Tag, TaggedPhoto
 from phototag.store import batch, health, registration
+from phototag.store import gallery as gallery_rows
 from phototag.store import photos as photo_rows
 from phototag.store import query as queries
 from phototag.store.audited import AuditedDatabase
@@ -20,6 +21,7 @@ from phototag.store.base import utc_now
 from phototag.store.batch import StoredTag
 from phototag.store.embeddings import RankedPhoto, ranked_page
 from phototag.store.engine import untrusted_rows
+from phototag.store.gallery import ChangeSign, GalleryRow, PhotoFacts, ScoredContentRow, StoredPrediction
 from phototag.store.photos import KnownPhoto, clean_text
 from phototag.store.query import Query
 from phototag.store.review_records import check_labels
@@ -189,6 +191,76 @@ class Store(AuditedDatabase):
         """
         with self._read() as connection:
             return health.known_models(connection)
+
+    # ---- reading, for the gallery
+
+    def gallery_rows(self, ids: Sequence[int] | None = None) -> Iterator[list[GalleryRow]]:
+        """Photos with their tags in the order of ids, some at a time, of one moment: all, or those with these ids.
+
+        Raises:
+            StoreError: the database cannot be read, or holds rows that phototag did not write.
+        """
+        with self._read() as connection:
+            yield from gallery_rows.rows(connection, ids)
+
+    def photo_facts(self, photo_id: int) -> PhotoFacts | None:
+        """What `find` does not tell of a photo, None if there is none of that id.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return gallery_rows.facts(connection, photo_id)
+
+    def predictions_of(self, photo_id: int) -> list[StoredPrediction]:
+        """What models said of a photo, now and before it changed, or of its content under another name; newest first.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return gallery_rows.predictions_of(connection, photo_id)
+
+    def samples_of(self, photo_id: int) -> list[tuple[int, str, int]]:
+        """The samples that a photo is in, oldest first: id, name, and the photo's position in the order of review.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return gallery_rows.samples_of(connection, photo_id)
+
+    def scored_photos(self, model_id: int, ids: Sequence[int] | None = None) -> Iterator[list[ScoredContentRow]]:
+        """What a model scored, some at a time: all of it, also what photos held before, or what these photos hold now.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            yield from gallery_rows.scored_photos(connection, self._keeper(connection, model_id), ids)
+
+    def score_keepers(self) -> dict[int, int]:
+        """For each model the id of the one under which its scores are stored: the oldest with the same weights.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return registration.score_keepers(connection)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the database lives in this process, so that nobody else writes to it."""
+        return self._location.in_memory
+
+    def change_sign(self) -> ChangeSign:
+        """A sign of writes by other connections, also of this store, on a connection that is kept; close it.
+
+        Raises:
+            StoreError: the database cannot be opened.
+        """
+        self._refuse_if_closed()
+        return ChangeSign(self._engine, self._location)
 
     # ---- writing; all of it raises StoreError when the lock is not held or the database cannot be written
 

@@ -1,0 +1,240 @@
+"""What the gallery reads: all photos with their tags at once, one photo in full, embeddings, and signs of change."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, String, func, select, type_coerce
+from sqlalchemy.exc import SQLAlchemyError
+
+from phototag.store.batch import predictions_for
+from phototag.store.engine import driver_connection, translate
+from phototag.store.location import Location
+from phototag.store.photos import chunked
+from phototag.store.tables import models, photos, predictions, reviews, sample_items, samples, tags
+
+# Few enough for little memory, many enough for little overhead.
+_ROWS_AT_ONCE = 16_384
+_HASH_START_BYTES = 4
+
+GalleryRow = tuple[Any, ...]
+"""id, path_bytes, modified_ns, first 4 bytes of the content's hash, width, height, state, superclass, subclass, rank,
+superclass_score, subclass_score, novelty, source, model_id, tagged_at (a text or a moment, as the database has it)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPrediction:
+    """What a model said of a photo: its packed scores, and the content they are of."""
+
+    model_id: int
+    content_hash: bytes
+    scores: bytes
+    predicted_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoFacts:
+    """The columns of a photo and of its tag that `KnownPhoto` and `Tag` do not have."""
+
+    error: str | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    model: str | None
+    tagged_at: datetime | None
+
+
+ScoredContentRow = tuple[int, bytes, bytes]
+"""photo_id, hash of the content that was scored, packed scores."""
+
+
+def rows(connection: Connection, ids: Sequence[int] | None = None) -> Iterator[list[GalleryRow]]:
+    """Photos with their tags in the order of ids, some at a time: all of them, or those with these ids."""
+    statement = _rows(connection)
+    if ids is not None:
+        for chunk in chunked(sorted(set(ids))):
+            yield [tuple(row) for row in connection.execute(statement.where(photos.c.id.in_(chunk)))]
+    elif connection.dialect.name == "sqlite":
+        # Nothing here needs SQLAlchemy to convert it, which takes as long again as reading a million rows.
+        text = str(statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
+        with closing(driver_connection(connection).execute(text)) as cursor:
+            while part := cursor.fetchmany(_ROWS_AT_ONCE):
+                yield part
+    else:
+        result = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement)
+        for rows_of in result.partitions(_ROWS_AT_ONCE):
+            yield [tuple(row) for row in rows_of]
+
+
+def _rows(connection: Connection) -> Select[Any]:
+    # Moments are only sorted by, for which their texts do.
+    at: Any = type_coerce(tags.c.tagged_at, String) if connection.dialect.name == "sqlite" else tags.c.tagged_at
+    return (
+        select(
+            photos.c.id,
+            photos.c.path_bytes,
+            photos.c.modified_ns,
+            func.substr(photos.c.content_hash, 1, _HASH_START_BYTES),
+            photos.c.width,
+            photos.c.height,
+            photos.c.state,
+            tags.c.superclass,
+            tags.c.subclass,
+            tags.c.rank,
+            tags.c.superclass_score,
+            tags.c.subclass_score,
+            tags.c.novelty,
+            tags.c.source,
+            tags.c.model_id,
+            at,
+        )
+        .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
+        .order_by(photos.c.id)
+    )
+
+
+# ---- one photo
+
+
+def facts(connection: Connection, photo_id: int) -> PhotoFacts | None:
+    """What else is known of a photo, None if there is none of that id."""
+    statement = (
+        select(
+            photos.c.error,
+            photos.c.first_seen_at,
+            photos.c.last_seen_at,
+            models.c.name.label("model"),
+            tags.c.tagged_at,
+        )
+        .select_from(photos)
+        .outerjoin(tags, tags.c.photo_id == photos.c.id)
+        .outerjoin(models, models.c.id == tags.c.model_id)
+        .where(photos.c.id == photo_id)
+    )
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else PhotoFacts(**row._mapping)
+
+
+def predictions_of(connection: Connection, photo_id: int) -> list[StoredPrediction]:
+    """What models said of a photo, or of its content under another name; newest first."""
+    content = connection.execute(select(photos.c.content_hash).where(photos.c.id == photo_id)).scalar_one_or_none()
+    columns = (
+        predictions.c.model_id,
+        predictions.c.content_hash,
+        predictions.c.scores,
+        predictions.c.predicted_at,
+    )
+    found = connection.execute(select(*columns).where(predictions.c.photo_id == photo_id)).all()
+    known = {int(row.model_id) for row in found if row.content_hash == content}
+    for model_id in connection.execute(select(models.c.id)).scalars().all() if content is not None else ():
+        if model_id in known:
+            continue
+        same = (predictions.c.model_id == model_id) & (predictions.c.content_hash == content)
+        found = [*found, *connection.execute(select(*columns).where(same).limit(1))]
+    newest = sorted(found, key=lambda row: (row.predicted_at, row.model_id), reverse=True)
+    return [_prediction(row) for row in newest]
+
+
+def _prediction(row: Any) -> StoredPrediction:
+    return StoredPrediction(
+        model_id=int(row.model_id),
+        content_hash=bytes(row.content_hash),
+        scores=bytes(row.scores),
+        predicted_at=row.predicted_at,
+    )
+
+
+def samples_of(connection: Connection, photo_id: int) -> list[tuple[int, str, int]]:
+    """The samples that a photo is in, oldest first: id, name, and the photo's position."""
+    statement = (
+        select(samples.c.id, samples.c.name, sample_items.c.position)
+        .join_from(sample_items, samples, samples.c.id == sample_items.c.sample_id)
+        .where(sample_items.c.photo_id == photo_id)
+        .order_by(samples.c.id)
+    )
+    return [(int(row.id), row.name, int(row.position)) for row in connection.execute(statement)]
+
+
+# ---- embeddings
+
+
+def scored_photos(
+    connection: Connection, keeper: int, ids: Sequence[int] | None = None
+) -> Iterator[list[ScoredContentRow]]:
+    """What a model scored, some at a time: all of it, also what photos held before, or what these photos hold now."""
+    columns = select(predictions.c.photo_id, predictions.c.content_hash, predictions.c.scores)
+    if ids is None:
+        # As a sum it keeps SQLite from the index, by which it would jump to and fro in the table.
+        every = columns.where(predictions.c.model_id + 0 == keeper)
+        result = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(every)
+        for part in result.partitions(_ROWS_AT_ONCE):
+            yield [(row[0], row[1], row[2]) for row in part]
+        return
+    now = columns.join_from(predictions, photos, photos.c.id == predictions.c.photo_id).where(
+        predictions.c.model_id == keeper, predictions.c.content_hash == photos.c.content_hash
+    )
+    for chunk in chunked(sorted(set(ids))):
+        found = [(row[0], row[1], row[2]) for row in connection.execute(now.where(photos.c.id.in_(chunk)))]
+        known = {row[0] for row in found}
+        left = select(photos.c.id, photos.c.content_hash).where(
+            photos.c.id.in_([number for number in chunk if number not in known]), photos.c.content_hash.is_not(None)
+        )
+        # A copy may have been tagged from the scores that are stored under another name.
+        copies = [(int(row.id), bytes(row.content_hash)) for row in connection.execute(left)]
+        elsewhere = predictions_for(connection, keeper, [content for _, content in copies]) if copies else {}
+        found += [(number, content, elsewhere[content]) for number, content in copies if content in elsewhere]
+        yield found
+
+
+# ---- signs of change
+
+
+class ChangeSign:
+    """A cheap value that differs once something else wrote to a database; see `Store.change_sign`."""
+
+    def __init__(self, engine: Engine, location: Location) -> None:
+        self._location = location
+        self._connection: Connection | None = None
+        if location.in_memory:
+            return  # nobody else can write to it
+        try:
+            self._connection = engine.connect()
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise translate(error, location) from error
+
+    def read(self) -> object:
+        """The value of now; may be asked for from any thread, by one at a time.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        if self._connection is None:
+            return None
+        try:
+            if self._connection.dialect.name == "sqlite":
+                # Outside of a transaction: within one, nothing ever changes.
+                raw = driver_connection(self._connection)
+                return raw.execute("PRAGMA data_version").fetchone()
+            try:
+                return tuple(tuple(row) for row in _footprint(self._connection))
+            finally:
+                self._connection.rollback()
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise translate(error, self._location) from error
+
+    def close(self) -> None:
+        """Give the connection back. Closing twice is no error."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _footprint(connection: Connection) -> Iterator[Any]:
+    """Figures that change with nearly all that phototag writes."""
+    yield from connection.execute(select(photos.c.state, func.count()).group_by(photos.c.state).order_by("state"))
+    yield from connection.execute(select(func.count(), func.max(tags.c.tagged_at)).select_from(tags))
+    yield from connection.execute(select(func.max(reviews.c.id), func.max(reviews.c.undone_at)))
