@@ -39,6 +39,7 @@ CONTRACT = {
     "db upgrade": "--db",
     "db backup": "--db",
     "db check": "--db",
+    "serve": "--db --host --port --password-file --open --cache-size",
 }
 
 

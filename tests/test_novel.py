@@ -30,7 +30,7 @@ from phototag.novel.naming import parse_label, parse_numbers
 from phototag.novel.sheet import chosen_numbers, write_sheet
 from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard, Tier
 from phototag.records import Photo, Rank, Scores, Source, Tag
-from phototag.store import Query, Store, StoredTag
+from phototag.store import Query, ReviewFilter, ReviewOrigin, Store, StoredTag
 
 AXES = 16
 KINDS = {"kea": "bird", "saola": None, "tuatara": "reptile"}
@@ -430,6 +430,19 @@ class TestNaming:
         with Store.open() as store:
             assert store.count(Query(source=Source.HUMAN, subclass="bird/kea")) == 30
         assert {row["subclass"] for row in rows_of(labels)} == {"kea"}
+
+    def test_tags_of_a_group_can_be_taken_back(self, run_phototag: RunCommand, grouped: Path) -> None:
+        with Store.open() as store:
+            before = list(store.query(Query()))
+        run_phototag("novel", "name", "1", "bird/kae", "--tag")
+        run_phototag("novel", "name", "1", "bird/kea", "--tag")
+        run_phototag("novel", "name", "1", "bird/kea", "--tag")  # said already
+        with Store.open() as store, store.writing("test"):
+            reviews = list(store.reviews(ReviewFilter(origins=(ReviewOrigin.NAMED,), current=False)))
+            assert len(reviews) == 60
+            for review in reversed(reviews):
+                store.undo_review(review.id)
+            assert list(store.query(Query())) == before
 
     def test_what_a_human_said_meanwhile_stays(self, run_phototag: RunCommand, grouped: Path, labels: Path) -> None:
         path = grouped / "kea" / "kea03.jpg"

@@ -17,7 +17,8 @@ import pytest
 from conftest import MakePicture, RunCommand
 
 from phototag.audit.names import Cancelled, Chosen, Key, Names, TypeAhead, narrow
-from phototag.audit.review_session import Meanwhile, PassedPhoto, ReviewSession, ShownPhoto, choose_sample
+from phototag.audit.review_core import Meanwhile, PassedPhoto, ShownPhoto
+from phototag.audit.review_session import ReviewSession, choose_sample
 from phototag.cli.audit_review import Reviewing, draw
 from phototag.cli.keys import Terminal
 from phototag.cli.viewer import Viewer

@@ -53,6 +53,20 @@ class Row:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedTags:
+    """The N reviewed photos that have a tag at a level: `scores` [N], whether the tag is `right` [N], `strata` [N].
+
+    `weights` [N] say for how much of the library each stands.
+    """
+
+    scores: Floats
+    right: _Mask
+    strata: NDArray[np.intp]
+    weights: Floats
+    design: SamplingDesign
+
+
 class Accuracy:
     """Estimates from one or several samples of one library."""
 
@@ -100,6 +114,31 @@ class Accuracy:
             "novel_subclass_rejected": self._share(photos.no_tag[1], photos.unknown[1] & ~photos.unknown[0]),
         }
 
+    def tags(self, level: str) -> JudgedTags:
+        """The tags of a level that were judged."""
+        place = LEVELS.index(level)
+        members = self._photos.inside & ~self._photos.no_tag[place]
+        return JudgedTags(
+            self._photos.scores[place][members],
+            self._photos.right[place][members],
+            self._strata[members],
+            self._weights()[members],
+            self._design,
+        )
+
+    def pairs(self, level: str) -> list[tuple[str, str, float]]:
+        """Of each reviewed photo the true class, the tag's class, and the share of the library it stands for."""
+        place, inside = LEVELS.index(level), self._photos.inside
+        weights = self._weights()[inside]
+        truths, tags = self._photos.true_names[place][inside], self._photos.tag_names[place][inside]
+        shares = weights / weights.sum() if len(weights) else weights
+        return list(zip(truths.tolist(), tags.tolist(), shares.tolist(), strict=True))
+
+    def _weights(self) -> Floats:
+        """For how much of the library each judged photo stands."""
+        of_strata: Floats = self._design.weights / np.maximum(self._design.reviewed, 1)
+        return of_strata[self._strata]
+
     def population(self) -> dict[str, int] | None:
         """All photos of the newest sample's scope, and how many of them have a tag at each level.
 
@@ -117,15 +156,15 @@ class Accuracy:
     def classes(self, level: str) -> list[Row]:
         """A row for each class of a level that photos are tagged with, or are of, by name."""
         place = LEVELS.index(level)
-        names = {_class_of(cell.superclass, cell.subclass, place) for cell in self._samples[0].cells}
+        names = {class_name(cell.superclass, cell.subclass, place) for cell in self._samples[0].cells}
         names |= {*self._photos.tag_names[place].tolist(), *self._photos.true_names[place].tolist()}
         return [self._class_row(name, place) for name in sorted(names - {""})]
 
     def _class_row(self, name: str, place: int) -> Row:
         photos = self._photos
         tagged = photos.tag_names[place] == name
-        number = self._count(lambda cell: _class_of(cell.superclass, cell.subclass, place) == name)
-        of = [cell for cell in self._all_cells() if _class_of(cell[0].superclass, cell[0].subclass, place) == name]
+        number = self._count(lambda cell: class_name(cell.superclass, cell.subclass, place) == name)
+        of = [cell for cell in self._all_cells() if class_name(cell[0].superclass, cell[0].subclass, place) == name]
         true = photos.true_names[place] == name
         return Row(
             name,
@@ -228,9 +267,9 @@ class _Columns:
         truths: list[Label] = [photo.truth or (None, None) for photo in judged]
         self.inside = inside
         self.everyone = np.ones(len(judged), dtype=np.bool_)
-        self.tag_names = tuple(np.array([_class_of(*tag, place) for tag in tags], dtype=object) for place in (0, 1))
+        self.tag_names = tuple(np.array([class_name(*tag, place) for tag in tags], dtype=object) for place in (0, 1))
         self.true_names = tuple(
-            np.array([_class_of(*truth, place) for truth in truths], dtype=object) for place in (0, 1)
+            np.array([class_name(*truth, place) for truth in truths], dtype=object) for place in (0, 1)
         )
         self.no_tag: tuple[_Mask, ...] = tuple(names == "" for names in self.tag_names)
         self.unknown: tuple[_Mask, ...] = tuple(names == "" for names in self.true_names)
@@ -252,8 +291,8 @@ def _number(masks: Sequence[_Mask]) -> Floats:
     return total
 
 
-def _class_of(superclass: str | None, subclass: str | None, place: int) -> str:
-    """The class at a level, subclasses in full; "" for none."""
+def class_name(superclass: str | None, subclass: str | None, place: int) -> str:
+    """The class at a level (0 superclass, 1 subclass), subclasses in full; "" for none."""
     if place == 0 or superclass is None:
         return (superclass or "") if place == 0 else ""
     return f"{superclass}/{subclass}" if subclass is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from phototag.audit import blocks
+from phototag.audit.audit_figures import CellLink, confusion_section, curves_section
 from phototag.audit.audit_report import AuditReport
 from phototag.audit.audit_table import levels_of, next_steps, sentence, told
 from phototag.audit.estimation import Estimate
@@ -28,10 +29,10 @@ from phototag.audit.plots import Estimate as Drawn
 _CHARTED = 30
 
 
-def audit_page(report: AuditReport) -> Page:
-    """The page of a report."""
+def audit_page(report: AuditReport, *, cell: CellLink | None = None) -> Page:
+    """The page of a report; `cell` gives the address of the photos behind a cell of the confusion matrix."""
     newest = report.samples[0]
-    sections = [_result(report), _parts(report)]
+    sections = [_result(report), _parts(report), confusion_section(report, cell), curves_section(report)]
     if report.plan is not None:
         sections.append(_plan(report))
     if report.drift is not None:

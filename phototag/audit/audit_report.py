@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from phototag.audit.accuracy import LEVELS, Accuracy, Row
+from phototag.audit.confusion import Confusion, confusion
 from phototag.audit.estimation import Estimate
 from phototag.audit.library_drift import LibraryDrift, library_drift
 from phototag.audit.planning import Plan, plan
 from phototag.audit.report import parse_gates
 from phototag.audit.reviewed import Drawn, read_drawn, usable_samples
+from phototag.audit.reviewed_curves import ScoreCurves, score_curves
 from phototag.audit.sampling import Scope, read_frame
 from phototag.errors import UsageError
 from phototag.store import Sample, Store
@@ -51,7 +53,7 @@ class AuditReport:
     `samples` were used, the newest first; of the photos `drawn` some were `reviewed` or `skipped`, have `changed` since
     or are `pending`. `population` counts the photos drawn from, and those with a label at each level; None where only
     a folder is judged. `promised` are the mean scores of all these labels, `bounds` what the skipped photos could make
-    of the intervals.
+    of the intervals. `curves` and `confusions` are by level.
     """
 
     samples: tuple[Sample, ...]
@@ -69,6 +71,8 @@ class AuditReport:
     predictions: bool
     plan: Plan | None
     drift: LibraryDrift | None
+    curves: Mapping[str, ScoreCurves]
+    confusions: Mapping[str, Confusion]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -89,6 +93,8 @@ class AuditReport:
             "rows": [row.to_json() for row in self.rows],
             "plan": None if self.plan is None else self.plan.to_json(),
             "drift": None if self.drift is None else self.drift.to_json(),
+            "curves": {level: curves.to_json() for level, curves in self.curves.items()},
+            "confusions": {level: found.to_json() for level, found in self.confusions.items()},
             "notes": list(self.notes),
         }
 
@@ -150,6 +156,8 @@ def make_report(
         predictions=predictions,
         plan=None if half_width is None else _plan(metrics, rows, half_width, used, population, by),
         drift=drift,
+        curves={level: score_curves(accuracy, level) for level in LEVELS},
+        confusions={level: confusion(accuracy, level) for level in LEVELS},
         notes=tuple(notes),
     )
 

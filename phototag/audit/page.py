@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -68,7 +68,7 @@ class Card:
 
 def render(page: Page) -> str:
     """The page as HTML text."""
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = _asset("page.css") + _asset("blocks.css"), _asset("page.js")
     text = _template().render(
         page=page,
         # Marked as safe: both are files of this package.
@@ -195,8 +195,17 @@ def _cell(cell: Cell | Content, place: int, kind: str | None, sortable: bool) ->
     return element("td", "–" if shown.text is None else shown.text, more, class_=kind, data_value=value)
 
 
-def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], *, caption: str) -> Block:
-    """Counts [truth, prediction] as a table; right and wrong cells are coloured by their share of their row."""
+def matrix(
+    counts: Sequence[Sequence[int]],
+    names: Sequence[str],
+    *,
+    caption: str,
+    link: Callable[[int, int], str] | None = None,
+) -> Block:
+    """Counts [truth, prediction] as a table; right and wrong cells are coloured by their share of their row.
+
+    `link` gives the address of what is behind a cell that is not 0, by its row and column.
+    """
     head = element(
         "tr", element("th", "truth \\ tag", scope="col"), *(element("th", name, scope="col") for name in names)
     )
@@ -206,7 +215,7 @@ def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], *, caption: st
         cells = (
             element(
                 "td",
-                f"{count:,}",
+                _linked(f"{count:,}", link(place, column) if link is not None and count else None),
                 element("span", f"{100 * count / total:.1f} %", class_="more"),
                 class_=f"{'right' if column == place else 'wrong'} share{_tenths(count / total)}",
             )
@@ -217,6 +226,10 @@ def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], *, caption: st
         "table", element("caption", caption), element("thead", head), element("tbody", *rows), class_="matrix"
     )
     return element("div", whole, class_="table", tabindex="0", role="region", aria_label=caption)
+
+
+def _linked(text: str, address: str | None) -> Content:
+    return text if address is None else element("a", text, href=address)
 
 
 def folded(summary: str, *blocks: Block, shown: bool = False) -> Block:

@@ -133,15 +133,15 @@ def line_chart(
     return _svg(parts, _WIDTH, _HEIGHT, title, description)
 
 
-def reliability_diagram(curves: Sequence[Calibrated], *, title: str, description: str) -> Markup:
+def reliability_diagram(curves: Sequence[Calibrated], *, title: str, description: str, columns: bool = True) -> Markup:
     """Share of right labels over the mean score, bin by bin; on the diagonal scores keep what they promise.
 
-    A curve alone also shows how many labels lie in each bin, as columns along the bottom.
+    A curve alone also shows how many labels lie in each bin, as `columns` along the bottom.
     """
     x, y = Axis("score", 0, 1, percent=True), Axis("share right", 0, 1, percent=True)
     frame = _Frame(x, y)
     parts: list[Markup] = []
-    if len(curves) == 1:
+    if len(curves) == 1 and columns:
         most = max(curves[0].counts, default=1) or 1
         for place, count in zip(curves[0].confidence, curves[0].counts, strict=True):
             # Under a quarter of the height, so that the columns stay in the background.

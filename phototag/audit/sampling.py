@@ -167,36 +167,17 @@ def read_frame(store: Store, scope: Scope | None = None) -> Frame:
         StoreError: the database cannot be read.
     """
     scope = scope or Scope()
-    under = scope.under
     wanted = Query(
-        under=under, model=scope.model, superclass=scope.superclass, source=Source.MODEL, state=PhotoState.OK
+        under=scope.under, model=scope.model, superclass=scope.superclass, source=Source.MODEL, state=PhotoState.OK
     )
-    tagged = {os.fsencode(photo.path): photo for photo in store.query(wanted)}
-    found = []
-    for known in store.known_photos([under or Path(os.path.abspath(os.sep))]):  # noqa: PTH100
-        photo = tagged.get(known.path_bytes)
-        # The two are read one after the other: what changed in between is left out.
-        if photo is None or known.tag_source is not Source.MODEL or known.content_hash is None:
-            continue
-        if photo.rank is None or known.tag_model_id is None or photo.tagged_at is None:
-            continue
-        tag = Tag(
-            photo.superclass,
-            photo.subclass,
-            photo.rank,
-            float(photo.superclass_score or 0.0),
-            float(photo.subclass_score or 0.0),
-            float(photo.novelty or 0.0),
-        )
-        found.append((known.id, known.tag_model_id, tag, known.content_hash, known.path_bytes, photo.tagged_at))
-    found.sort(key=lambda row: row[0])
+    found = list(store.tagged_contents(wanted))
     return Frame(
-        np.array([row[0] for row in found], dtype=np.int64),
-        np.array([row[1] for row in found], dtype=np.int64),
-        [row[2] for row in found],
-        [row[3] for row in found],
-        [row[4] for row in found],
-        [row[5] for row in found],
+        np.array([row.photo_id for row in found], dtype=np.int64),
+        np.array([row.model_id for row in found], dtype=np.int64),
+        [row.tag for row in found],
+        [row.content_hash for row in found],
+        [row.path_bytes for row in found],
+        [row.tagged_at for row in found],
     )
 
 

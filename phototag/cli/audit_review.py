@@ -20,7 +20,8 @@ from phototag.records import Rank
 from phototag.text import printable, shorten
 
 if TYPE_CHECKING:
-    from phototag.audit.review_session import Meanwhile, ReviewSession, ShownPhoto
+    from phototag.audit.review_core import Meanwhile, ShownPhoto
+    from phototag.audit.review_session import ReviewSession
     from phototag.store import Sample, SavedReview
 
 Say = Callable[[str], None]
@@ -98,7 +99,7 @@ class Reviewing:
             UsageError: an answer that nobody can correct makes no sense.
             StoreError: the database cannot be read or written.
         """
-        from phototag.audit.review_session import PassedPhoto
+        from phototag.audit.review_core import PassedPhoto
 
         while True:
             shown = self._session.next_photo()
@@ -195,7 +196,7 @@ class Reviewing:
         self._say(f"  {reason[0].upper()}{reason[1:]}")
 
     def _save(self, shown: ShownPhoto, labels: Labels) -> bool:
-        from phototag.audit.review_session import Meanwhile
+        from phototag.audit.review_core import Meanwhile
 
         result = self._session.save(shown, *labels)
         if isinstance(result, Meanwhile) and not result.agrees and self._takes_own(result, labels):

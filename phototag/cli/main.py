@@ -22,6 +22,7 @@ from phototag.cli.model import model
 from phototag.cli.novel import novel
 from phototag.cli.query import query
 from phototag.cli.retag import retag
+from phototag.cli.serve import serve
 from phototag.cli.tag import tag
 from phototag.cli.train import train
 from phototag.cli.watch import status, watch
@@ -142,6 +143,7 @@ def cli(ctx: click.Context) -> None:
     phototag tag ~/Pictures                   tag all photos below a folder
     phototag watch ~/Pictures                 keep their tags up to date
     phototag query --superclass reptile       find photos
+    phototag serve                            look through them, and review their tags, in a browser
     phototag train my_photos/                 learn your own classes from superclass/subclass/*.jpg
     phototag audit truth labels.csv           compare the tags with the truth
 
@@ -151,7 +153,10 @@ def cli(ctx: click.Context) -> None:
     _load_defaults(ctx)
 
 
-for _command in (train, evaluate, compare, tag, retag, watch, status, query, novel, audit, export, model, db, doctor):
+for _command in (
+    *(train, evaluate, compare, tag, retag, watch, status, query, novel, audit, export, serve),
+    *(model, db, doctor),
+):
     cli.add_command(_command)
 
 

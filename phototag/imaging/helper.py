@@ -66,10 +66,10 @@ class Limits:
 def main() -> None:
     """Serve pictures until the other side closes stdin."""
     with contextlib.suppress(BrokenPipeError):  # nobody is left to tell
-        _serve(sys.stdin.buffer, _reply_pipe())
+        _serve(sys.stdin.buffer, reply_pipe())
 
 
-def _reply_pipe() -> BinaryIO:
+def reply_pipe() -> BinaryIO:
     """Stdout, out of reach of libraries that print."""
     pipe = os.fdopen(os.dup(1), "wb", buffering=0)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -83,22 +83,23 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A thread a core would count its stack and heap against the memory limit; other helpers use the other cores.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    settings = _receive(requests)
+    settings = receive(requests)
     if settings is None:
         return
     limits = Limits.from_json(settings)
-    _confine(limits.memory_limit_bytes)
-    _send(replies, Reply.READY)
+    confine(limits.memory_limit_bytes)
+    send(replies, Reply.READY)
     with contextlib.suppress(MemoryError):
-        while (data := _receive(requests)) is not None:
-            with _alarm(limits.time_limit_seconds + _SPARE_SECONDS):
+        while (data := receive(requests)) is not None:
+            with alarm(limits.time_limit_seconds + _SPARE_SECONDS):
                 _answer(data, limits, requests, replies)
         return
     # What a library allocated and lost on the way is unknown, so this process is not used again.
-    _send(replies, Reply.MEMORY)
+    send(replies, Reply.MEMORY)
 
 
-def _confine(memory_limit_bytes: int | None) -> None:
+def confine(memory_limit_bytes: int | None) -> None:
+    """Leave this process no more memory than that, no core dump, and the first place to go where memory is short."""
     if sys.platform == "win32":
         return
     import resource
@@ -114,7 +115,7 @@ def _confine(memory_limit_bytes: int | None) -> None:
 
 
 @contextlib.contextmanager
-def _alarm(seconds: float) -> Any:
+def alarm(seconds: float) -> Any:
     """Die when this takes longer: if the keeper was killed, nobody else ends a decoder that hangs."""
     if sys.platform == "win32":
         yield
@@ -133,19 +134,19 @@ def _answer(data: bytes, limits: Limits, requests: BinaryIO, replies: BinaryIO) 
         if cost is None:
             cost = cost_of_size(*picture_size(data, picture, max_megapixels=limits.max_megapixels))
         if cost.heavy:
-            _send(replies, Reply.HEAVY)
+            send(replies, Reply.HEAVY)
             if requests.read(len(GO_ON)) != GO_ON:
                 raise BrokenPipeError
         pixels, width, height = decode_bytes(data, limits.preprocessing, picture, max_megapixels=limits.max_megapixels)
     except DecodeError as error:
         if isinstance(error.__cause__, MemoryError) or "out of memory" in error.reason.lower():
             raise MemoryError from error
-        _send(replies, Reply.FAILURE, f"{error.kind}\n{error.reason[:LONGEST_REASON]}".encode(errors="replace"))
+        send(replies, Reply.FAILURE, f"{error.kind}\n{error.reason[:LONGEST_REASON]}".encode(errors="replace"))
         return
-    _send(replies, Reply.PIXELS, SIZE.pack(width, height) + pixels.tobytes())
+    send(replies, Reply.PIXELS, SIZE.pack(width, height) + pixels.tobytes())
 
 
-def _receive(requests: BinaryIO) -> bytes | None:
+def receive(requests: BinaryIO) -> bytes | None:
     """The next frame; None when there will be none."""
     head = requests.read(REQUEST_HEAD.size)
     if len(head) < REQUEST_HEAD.size:
@@ -155,7 +156,8 @@ def _receive(requests: BinaryIO) -> bytes | None:
     return data if len(data) == length else None
 
 
-def _send(replies: BinaryIO, kind: Reply, content: bytes = b"") -> None:
+def send(replies: BinaryIO, kind: Reply, content: bytes = b"") -> None:
+    """Write one reply."""
     rest = memoryview(REPLY_HEAD.pack(kind.value, len(content)) + content)
     while rest:
         rest = rest[replies.write(rest) :]

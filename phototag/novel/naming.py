@@ -12,7 +12,7 @@ from phototag.errors import UsageError
 from phototag.novel.groups import Group, Groups, Member, keep
 from phototag.novel.labels import Written, add_labels
 from phototag.records import PhotoState, Source
-from phototag.store import Query, Store
+from phototag.store import KnownPhoto, Query, Review, ReviewOrigin, Store
 from phototag.taxonomy import Taxonomy, check_name
 
 GONE = "gone"
@@ -113,24 +113,52 @@ def name_group(
     # What this group was called before is no other human's word.
     own = {label, *([group.named] if group.tagged and group.named else [])}
     left_out: Counter[str] = Counter()
-    photos: list[Path] = []
+    named: list[Member] = []
     for member in members:
         problem = _problem(store, member, own)
         if problem is None:
-            photos.append(member.path)
+            named.append(member)
         else:
             left_out[problem] += 1
-    if not photos:
+    if not named:
         why = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
         raise UsageError(f"group {group.id}: none of these photos can be named: {why}; group anew: phototag novel")
+    photos = tuple(member.path for member in named)
     with store.writing("phototag novel name"):
         # The file first: where it cannot be written, nothing is tagged.
         written = add_labels(labels, photos, superclass=superclass, subclass=subclass)
         if tag:
-            for path in photos:
-                store.set_human_tag(path, superclass=superclass, subclass=subclass)
+            store.save_reviews(_reviews(store, named, superclass, subclass))
         keep(store, groups.with_group(replace(group, named=label, tagged=tag or group.tagged)))
-    return Naming(tuple(photos), left_out, written)
+    return Naming(photos, left_out, written)
+
+
+def _reviews(store: Store, members: Iterable[Member], superclass: str, subclass: str) -> list[Review]:
+    """What a human says of these photos, as something that can be undone."""
+    found = []
+    for member in members:
+        known = store.find(member.path)
+        # Where a human said the same before, undoing this would bring the same back.
+        if known is not None and _human_label(store, known) != f"{superclass}/{subclass}":
+            content_hash = bytes.fromhex(member.content_hash)
+            found.append(
+                Review(
+                    photo_id=known.id,
+                    superclass=superclass,
+                    subclass=subclass,
+                    content_hash=content_hash,
+                    origin=ReviewOrigin.NAMED,
+                )
+            )
+    return found
+
+
+def _human_label(store: Store, known: KnownPhoto) -> str | None:
+    """The label of a tag that a human gave, None if the tag is not a human's."""
+    if known.tag_source is not Source.HUMAN:
+        return None
+    row = next(iter(store.query(Query(under=known.path, limit=1))), None)
+    return "" if row is None else f"{row.superclass}/{row.subclass}"
 
 
 def _problem(store: Store, member: Member, own: set[str]) -> str | None:
@@ -148,8 +176,5 @@ def _problem(store: Store, member: Member, own: set[str]) -> str | None:
         known.modified_ns,
     ):
         return CHANGED
-    if known.tag_source is Source.HUMAN:
-        row = next(iter(store.query(Query(under=member.path, limit=1))), None)
-        if row is None or f"{row.superclass}/{row.subclass}" not in own:
-            return TAGGED
-    return None
+    label = _human_label(store, known)
+    return None if label is None or label in own else TAGGED

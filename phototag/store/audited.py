@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from phototag.store import contents as content_rows
+from phototag.store import query as queries
 from phototag.store import reviews as review_rows
 from phototag.store import samples as sample_rows
 from phototag.store.base import OpenDatabase, utc_now
@@ -13,7 +15,8 @@ from phototag.store.batch import StoredTag
 from phototag.store.contents import Content
 from phototag.store.engine import untrusted_rows
 from phototag.store.photos import PAGE_ROWS
-from phototag.store.review_records import Review, ReviewFilter, SavedReview
+from phototag.store.query import Query, TaggedContent
+from phototag.store.review_records import Review, ReviewFilter, ReviewOrigin, SavedReview
 from phototag.store.sample_records import DrawnPhoto, NewSample, Sample, SampleItem, Stratum
 
 
@@ -84,6 +87,15 @@ class AuditedDatabase(OpenDatabase):
         with self._read() as connection:
             return review_rows.find(connection, [review_id]).get(review_id)
 
+    def given_labels(self, origins: Sequence[ReviewOrigin]) -> set[tuple[str, str | None]]:
+        """The classes (superclass, subclass) that reviews of these origins name, but for those that were undone.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return review_rows.given_labels(connection, origins)
+
     # ---- samples
 
     def save_sample(self, sample: NewSample) -> int:
@@ -125,14 +137,34 @@ class AuditedDatabase(OpenDatabase):
         """
         return next((sample for sample in self.samples() if sample.name == name), None)
 
-    def sample_items(self, sample_id: int, *, pending_only: bool = False, limit: int | None = None) -> list[SampleItem]:
-        """The photos of a sample in the order of review, or the first of them; `pending_only`: those that wait for one.
+    def sample_items(
+        self,
+        sample_id: int,
+        *,
+        pending_only: bool = False,
+        positions: Sequence[int] | None = None,
+        limit: int | None = None,
+    ) -> list[SampleItem]:
+        """The photos of a sample in the order of review, or the first of them.
+
+        `pending_only`: those that wait for a review; `positions`: those at these places.
 
         Raises:
             StoreError: the database cannot be read.
         """
         with self._read() as connection:
-            return sample_rows.find_items(connection, sample_id, pending_only=pending_only, limit=limit)
+            return sample_rows.find_items(
+                connection, sample_id, pending_only=pending_only, positions=positions, limit=limit
+            )
+
+    def audit_version(self) -> tuple[Any, ...]:
+        """Plain values that differ once a sample, a review, a tag or a known photo does: for caches of reports.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return sample_rows.version(connection)
 
     def skip(self, sample_id: int, position: int, *, skipped: bool = True) -> None:
         """Note that a photo of a sample was skipped; with `skipped` false, that it no longer is.
@@ -154,6 +186,19 @@ class AuditedDatabase(OpenDatabase):
             return sample_rows.contents_for_estimation(connection)
 
     # ---- contents
+
+    def tagged_contents(self, query: Query) -> Iterator[TaggedContent]:
+        """The wanted photos with a model's tag whose content is known, by id, streamed: what samples are drawn from.
+
+        Raises:
+            StoreError: the database cannot be read, or holds rows that phototag did not write.
+        """
+        with self._read() as connection:
+            if self._location.in_memory:
+                # There is but one connection, which others wait for.
+                yield from list(queries.find_tagged(connection, query))
+            else:
+                yield from queries.find_tagged(connection, query)
 
     def contents(self, *, under: Path | None = None) -> Iterator[list[Content]]:
         """Pages of all photos whose content is known, in the order of ids, each read in a transaction of its own.

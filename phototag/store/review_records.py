@@ -108,13 +108,15 @@ class SavedReview:
 class ReviewFilter:
     """Which reviews are wanted; what is None asks for nothing.
 
-    `under`: of photos at or under this path. `sample_id`: made for this sample. `current` and `valid`: only such.
+    `under`: of photos at or under this path. `sample_id`: made for this sample. `token`: the one its client gave it.
+    `current` and `valid`: only such.
     """
 
     under: Path | None = None
     sample_id: int | None = None
     photo_id: int | None = None
     origins: Sequence[ReviewOrigin] | None = None
+    token: str | None = None
     current: bool = True
     valid: bool = True
 

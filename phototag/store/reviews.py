@@ -244,6 +244,8 @@ def find_page(connection: Connection, wanted: ReviewFilter, *, after: int) -> li
         conditions.append(reviews.c.sample_id == wanted.sample_id)
     if wanted.photo_id is not None:
         conditions.append(reviews.c.photo_id == wanted.photo_id)
+    if wanted.token is not None:
+        conditions.append(reviews.c.token == wanted.token)
     if wanted.origins is not None:
         conditions.append(reviews.c.origin.in_([origin.value for origin in wanted.origins]))
     if wanted.under is not None:
@@ -260,6 +262,20 @@ def find(connection: Connection, ids: Sequence[int]) -> dict[int, SavedReview]:
         rows = connection.execute(_select().where(reviews.c.id.in_(chunk)))
         found.update((int(row.id), _from_row(row)) for row in rows)
     return found
+
+
+def given_labels(connection: Connection, origins: Sequence[ReviewOrigin]) -> set[tuple[str, str | None]]:
+    """The classes that reviews of these origins name, but for those that were undone."""
+    statement = (
+        select(reviews.c.superclass, reviews.c.subclass)
+        .where(
+            reviews.c.superclass.is_not(None),
+            reviews.c.undone_at.is_(None),
+            reviews.c.origin.in_([origin.value for origin in origins]),
+        )
+        .distinct()
+    )
+    return {(row.superclass, row.subclass) for row in connection.execute(statement)}
 
 
 _VALID = photos.c.content_hash == reviews.c.content_hash

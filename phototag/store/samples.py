@@ -15,7 +15,7 @@ from phototag.store import reviews as review_rows
 from phototag.store.registration import inserted_id
 from phototag.store.review_records import SavedReview
 from phototag.store.sample_records import Design, DrawnPhoto, NewSample, Sample, SampleItem, Stratum, check_items
-from phototag.store.tables import photos, reviews, sample_items, sample_strata, samples
+from phototag.store.tables import photos, reviews, sample_items, sample_strata, samples, tags
 
 
 def save(connection: Connection, sample: NewSample, *, now: datetime) -> int:
@@ -200,9 +200,14 @@ def _progress(connection: Connection) -> dict[int, dict[str, int]]:
 
 
 def find_items(
-    connection: Connection, sample_id: int, *, pending_only: bool, limit: int | None = None
+    connection: Connection,
+    sample_id: int,
+    *,
+    pending_only: bool,
+    positions: Sequence[int] | None = None,
+    limit: int | None = None,
 ) -> list[SampleItem]:
-    """The photos of a sample, in the order of review."""
+    """The photos of a sample, or those at `positions`, in the order of review."""
     newest = (
         select(func.max(reviews.c.id))
         .where(
@@ -229,6 +234,8 @@ def find_items(
     )
     if pending_only:
         statement = statement.where(~_CHANGED, ~reviewed, sample_items.c.skipped_at.is_(None))
+    if positions is not None:
+        statement = statement.where(sample_items.c.position.in_(positions))
     rows = connection.execute(statement).all()
     found = review_rows.find(connection, [int(row.review_id) for row in rows if row.reviewed and not row.changed])
     return [_item(row, found.get(row.review_id) if row.reviewed else None) for row in rows]
@@ -257,6 +264,19 @@ def _item(row: Row[Any], review: SavedReview | None) -> SampleItem:
         changed=bool(row.changed),
         review=review,
     )
+
+
+def version(connection: Connection) -> tuple[Any, ...]:
+    """Plain values that differ once a sample, a review, a tag or a known photo does."""
+    counts = (
+        select(func.count(), func.max(samples.c.id)).select_from(samples),
+        select(func.count(), func.max(sample_items.c.skipped_at)).where(sample_items.c.skipped_at.is_not(None)),
+        select(func.count()).select_from(sample_items),
+        select(func.max(reviews.c.id), func.count(reviews.c.undone_at), func.max(reviews.c.undone_at)),
+        select(func.count(), func.max(tags.c.tagged_at)).select_from(tags),
+        select(photos.c.state, func.count()).group_by(photos.c.state).order_by(photos.c.state),
+    )
+    return tuple(tuple(map(tuple, connection.execute(each).all())) for each in counts)
 
 
 def contents_for_estimation(connection: Connection) -> set[bytes]:

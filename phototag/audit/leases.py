@@ -1,0 +1,51 @@
+"""Which photos of a sample are open where, so that two who review it at once get different ones.
+
+Only politeness: what two said of one photo is found when an answer is stored, and a lease ends by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+SECONDS = 120.0
+
+
+class Leases:
+    """Places of samples by who looks at them, in memory. Thread-safe."""
+
+    def __init__(self, *, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        """Leases that end `seconds` after they were last asked for, by that clock."""
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: dict[tuple[int, int], tuple[str, float]] = {}
+
+    def take(self, sample_id: int, holder: str, positions: Sequence[int], *, want: int) -> list[int]:
+        """The first `want` of these places that nobody else holds; they are the holder's now."""
+        now = self._clock()
+        taken: list[int] = []
+        with self._lock:
+            self._held = {place: held for place, held in self._held.items() if held[1] > now}
+            for position in positions:
+                if len(taken) == want:
+                    break
+                if self._held.get((sample_id, position), (holder,))[0] == holder:
+                    self._held[sample_id, position] = (holder, now + self._seconds)
+                    taken.append(position)
+        return taken
+
+    def keep(self, sample_id: int, holder: str, positions: Sequence[int]) -> None:
+        """Hold these places from now on, whoever else does."""
+        end = self._clock() + self._seconds
+        with self._lock:
+            for position in positions:
+                self._held[sample_id, position] = (holder, end)
+
+    def release(self, sample_id: int, holder: str) -> None:
+        """Give back all places of the holder."""
+        with self._lock:
+            self._held = {
+                place: held for place, held in self._held.items() if place[0] != sample_id or held[0] != holder
+            }

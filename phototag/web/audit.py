@@ -1,0 +1,122 @@
+"""The audit page: how right the tags are by the photos that were reviewed, and the photos behind each number."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from phototag.audit.accuracy import LEVELS
+from phototag.audit.audit_figures import named
+from phototag.audit.audit_page import audit_page
+from phototag.audit.audit_report import AuditReport, By, make_report
+from phototag.audit.confusion import photos_of_cell
+from phototag.audit.report_cache import ReportCache
+from phototag.audit.reviewed import usable_samples
+from phototag.errors import UsageError
+from phototag.store import Sample, SampleItem
+from phototag.text import printable
+from phototag.web import respond
+from phototag.web.context import Context, context_of
+
+HALF_WIDTH = 0.03
+_SHOWN = 500
+
+
+def _audit(request: Request) -> Response:
+    context = context_of(request)
+    samples = [sample for sample in reversed(context.store.samples()) if sample.for_estimation]
+    name, by = request.query_params.get("sample") or None, _by(request)
+    if name is not None and name not in [sample.name for sample in samples]:
+        raise HTTPException(404, "there is no such sample drawn by chance")
+    fit = [sample for sample in samples if sample.reviewed and name in (None, sample.name)]
+    if not fit:
+        return respond.page(request, "audit_empty.html", section="audit", samples=samples)
+    report = _report(context, name, by)
+
+    def cell(level: str, truth: str, tag: str) -> str:
+        pairs = {"level": level, "truth": truth, "tag": tag, **({} if name is None else {"sample": name})}
+        return f"/audit/cell?{urlencode(pairs)}"
+
+    return respond.page(
+        request,
+        "audit.html",
+        section="audit",
+        page=audit_page(report, cell=cell),
+        samples=[sample for sample in samples if sample.reviewed],
+        chosen=name or "",
+        by=by.value,
+        ways=[way.value for way in By],
+    )
+
+
+def _by(request: Request) -> By:
+    try:
+        return By(request.query_params.get("by") or By.SUPERCLASS)
+    except ValueError as error:
+        raise UsageError(f"a report has rows by {', '.join(By)}") from error
+
+
+def _report(context: Context, name: str | None, by: By) -> AuditReport:
+    return context.keep(ReportCache).get(
+        context.store.audit_version(),
+        (name, by),
+        lambda: make_report(context.store, sample=name, by=by, half_width=HALF_WIDTH),
+    )
+
+
+def _cell(request: Request) -> Response:
+    """The reviewed photos of one truth and one tag."""
+    context, query = context_of(request), request.query_params
+    level, truth, tag = query.get("level", ""), query.get("truth", ""), query.get("tag", "")
+    if level not in LEVELS:
+        raise UsageError(f"a level is one of {', '.join(LEVELS)}")
+    name = query.get("sample") or None
+    samples = _used(context, name)
+    items = photos_of_cell(context.store, samples, level=level, truth=truth, tag=tag)
+    return respond.page(
+        request,
+        "audit_cell.html",
+        section="audit",
+        level=level,
+        truth=named(truth),
+        tag=named(tag),
+        same=truth == tag,
+        count=len(items),
+        photos=[_shown(item) for item in items[:_SHOWN]],
+        back="/audit" if name is None else f"/audit?{urlencode({'sample': name})}",
+    )
+
+
+def _used(context: Context, name: str | None) -> list[Sample]:
+    try:
+        samples, _ = usable_samples(context.store, name)
+    except UsageError as error:
+        raise HTTPException(404, str(error)) from error
+    return samples
+
+
+def _shown(item: SampleItem) -> dict[str, object]:
+    review = item.review
+    said = (None, None) if review is None else (review.superclass, review.subclass)
+    return {
+        "id": item.photo_id,
+        "name": printable(item.path.name),
+        "version": item.content_hash.hex()[:8],
+        "tag": _labels(item.tag.superclass, item.tag.subclass),
+        "said": _labels(*said),
+        "score": item.tag.subclass_score if item.tag.subclass is not None else item.tag.superclass_score,
+    }
+
+
+def _labels(superclass: str | None, subclass: str | None) -> str:
+    return "none" if superclass is None else superclass if subclass is None else f"{superclass}/{subclass}"
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/audit", _audit, methods=["GET"]),
+    Route("/audit/cell", _cell, methods=["GET"]),
+]

@@ -1,0 +1,56 @@
+"""Values of a JSON body, each of the type that is wanted of it. All raise UsageError where it is another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phototag.errors import UsageError
+
+_LONGEST = 200
+_MOST = 10_000
+_LARGEST = 2**63 - 1
+
+
+def number(body: dict[str, Any], key: str) -> int:
+    """A whole number that is not negative."""
+    value = body.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST:
+        raise UsageError(f"{key}: a whole number is wanted")
+    return value
+
+
+def numbers(body: dict[str, Any], key: str) -> list[int]:
+    """A list of whole numbers; none where there is no such key."""
+    value = body.get(key, [])
+    if not isinstance(value, list) or len(value) > _MOST:
+        raise UsageError(f"{key}: a list of whole numbers is wanted")
+    return [number({key: each}, key) for each in value]
+
+
+def text(body: dict[str, Any], key: str) -> str:
+    """A text that is not too long."""
+    value = body.get(key)
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        raise UsageError(f"{key}: a text of at most {_LONGEST} characters is wanted")
+    return value
+
+
+def name(body: dict[str, Any], key: str) -> str | None:
+    """A text, None for null."""
+    return None if body.get(key) is None else text(body, key)
+
+
+def identity(body: dict[str, Any], key: str) -> str:
+    """What a page calls itself or an answer: letters, digits and hyphens."""
+    value = text(body, key)
+    if not 8 <= len(value) <= 80 or not value.isascii() or not value.replace("-", "").isalnum():
+        raise UsageError(f"{key}: 8 to 80 letters, digits and hyphens are wanted")
+    return value
+
+
+def flag(body: dict[str, Any], key: str) -> bool:
+    """Whether something is wanted; not where there is no such key."""
+    value = body.get(key, False)
+    if not isinstance(value, bool):
+        raise UsageError(f"{key}: true or false is wanted")
+    return value

@@ -1,0 +1,107 @@
+"""Pictures of photos, by their number: small copies, never the files themselves."""
+
+from __future__ import annotations
+
+import asyncio
+
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from phototag.errors import DecodeError
+from phototag.records import FailureKind
+from phototag.store import KnownPhoto
+from phototag.text import printable
+from phototag.web.context import context_of
+from phototag.web.thumbnails import Size
+
+_KEPT = "private, max-age=31536000, immutable"
+_CHECKED = "private, no-cache"
+_WORDS = {
+    FailureKind.GONE: "The file is gone",
+    FailureKind.PERMISSION: "No permission to read it",
+    FailureKind.BUSY: "Too busy to show it",
+}
+_CHARACTERS_A_LINE = 30
+# Colours between those of light and dark pages: a picture does not know which it is on.
+_PLACEHOLDER = Markup(
+    '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="240" viewBox="0 0 320 240" role="img">'
+    "<title>{text}</title>"
+    '<rect width="320" height="240" fill="#5b6570"/>'
+    '<g fill="none" stroke="#ffffff" stroke-width="4" stroke-linejoin="round">'
+    '<rect x="128" y="70" width="64" height="50" rx="6"/><path d="M120 126 200 64"/></g>'
+    '<text x="160" y="160" fill="#ffffff" font-family="sans-serif" font-size="16" text-anchor="middle">{lines}</text>'
+    "</svg>"
+)
+
+
+async def _thumbnail(request: Request) -> Response:
+    return await _answer(request, Size.THUMBNAIL)
+
+
+async def _picture(request: Request) -> Response:
+    return await _answer(request, Size.PICTURE)
+
+
+async def _answer(request: Request, size: Size) -> Response:
+    context = context_of(request)
+    thumbnails = context.thumbnails
+    run = asyncio.get_running_loop().run_in_executor
+    photo_id: int = request.path_params["photo_id"]
+    photo = await run(thumbnails.readers, context.store.find, photo_id)
+    if photo is None:
+        raise HTTPException(404, f"there is no photo {photo_id}")
+    if photo.content_hash is None:
+        return _placeholder("It could not be read when it was tagged")
+    headers = _caching(request, photo, size)
+    # What a browser has under that name is right whatever became of the file: the name is made of the content.
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    content = await run(thumbnails.readers, thumbnails.find, photo, size)
+    if content is None:
+        try:
+            # Shielded: others may wait for the same picture when this browser no longer does.
+            content = await asyncio.shield(asyncio.wrap_future(thumbnails.make(photo, size)))
+        except DecodeError as error:
+            return _placeholder(_words(error))
+    return Response(content, headers=headers, media_type="image/jpeg")
+
+
+def _caching(request: Request, photo: KnownPhoto, size: Size) -> dict[str, str]:
+    digest = (photo.content_hash or b"").hex()
+    version = request.query_params.get("v", "")
+    return {
+        "ETag": f'"{digest[:32]}-{size.longest}"',
+        "Cache-Control": _KEPT if version and version == digest[:8] else _CHECKED,
+    }
+
+
+def _words(error: DecodeError) -> str:
+    return _WORDS.get(FailureKind(error.kind), error.reason[:1].upper() + error.reason[1:])
+
+
+def _placeholder(text: str) -> Response:
+    """A picture that says why there is none."""
+    lines = Markup("").join(
+        Markup('<tspan x="160" dy="{}">{}</tspan>').format(20 if place else 0, line)
+        for place, line in enumerate(_lines(printable(text)))
+    )
+    content = _PLACEHOLDER.format(text=printable(text), lines=lines).encode("utf-8", "replace")
+    return Response(content, 404, media_type="image/svg+xml")
+
+
+def _lines(text: str) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) >= _CHARACTERS_A_LINE and lines[-1]:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return [line[:_CHARACTERS_A_LINE] for line in lines[:4]]
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/photos/{photo_id:id}/thumbnail", _thumbnail, name="thumbnail"),
+    Route("/photos/{photo_id:id}/picture", _picture, name="picture"),
+]

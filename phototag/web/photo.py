@@ -1,0 +1,111 @@
+"""The page of one photo: the picture, its tag and where that comes from, what it looks like, and corrections."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from phototag.gallery import Around, PhotoDetail
+from phototag.records import Source
+from phototag.store import SavedReview
+from phototag.web import respond
+from phototag.web.context import context_of
+from phototag.web.gallery import BLOCK_PHOTOS, View, query_of
+from phototag.web.photo_words import ORIGINS, VERDICTS, explain
+
+_SIMILAR = 12
+
+
+def _photo(request: Request) -> Response:
+    """The page of a photo, with the photos beside it in the result that the address describes."""
+    photo = _detail(request)
+    view = View.of(request.query_params)
+    around = context_of(request).gallery.around(
+        view.wanted, sort=view.sort, descending=view.descending, photo_id=photo.item.id
+    )
+    known = photo.known
+    return respond.page(
+        request,
+        "photo.html",
+        photo=photo,
+        item=photo.item,
+        around=around,
+        query=view.query,
+        back=_back(view, around),
+        next_picture=_picture_of(request, around.next),
+        explained=explain(photo),
+        reviews=photo.reviews,
+        undoable=next((review for review in photo.reviews if _can_be_undone(review)), None),
+        verdicts=VERDICTS,
+        origins=ORIGINS,
+        modified=datetime.fromtimestamp(known.modified_ns // 1_000_000_000, UTC).astimezone(),
+        size=_size(known.size_bytes),
+        copied=_copyable(known.path_bytes),
+        named_by_human=photo.item.source is Source.HUMAN,
+    )
+
+
+def _similar(request: Request) -> Response:
+    """The photos that look most like one; the photo page takes its list from here."""
+    photo = _detail(request)
+    similar = context_of(request).gallery.similar(photo.item.id, limit=_SIMILAR)
+    return respond.page(request, "photo_similar.html", item=photo.item, similar=similar)
+
+
+def _detail(request: Request) -> PhotoDetail:
+    """The photo of the address.
+
+    Raises:
+        HTTPException: 404, there is no such photo.
+    """
+    photo = context_of(request).gallery.photo(request.path_params["photo_id"])
+    if photo is None:
+        raise HTTPException(404, "there is no such photo in the library; perhaps it was taken out")
+    return photo
+
+
+def _back(view: View, around: Around) -> str:
+    """The gallery at this photo."""
+    if around.place is None:
+        return f"/{view.query}"
+    start = around.place // BLOCK_PHOTOS * BLOCK_PHOTOS
+    params = view.params | ({"start": str(start)} if start else {})
+    return f"/{query_of(params)}#p{around.place + 1}"
+
+
+def _picture_of(request: Request, photo_id: int | None) -> str | None:
+    """The address of a photo's picture."""
+    items = () if photo_id is None else context_of(request).gallery.items([photo_id])
+    return next((f"/photos/{item.id}/picture?v={item.version}" for item in items if item.version), None)
+
+
+def _can_be_undone(review: SavedReview) -> bool:
+    return review.current and review.undone_at is None
+
+
+def _copyable(path_bytes: bytes) -> str | None:
+    """The path as text that names the file when pasted; None where no text does."""
+    try:
+        return os.fsencode(os.fsdecode(path_bytes)).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _size(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/photos/{photo_id:id}", _photo, name="photo"),
+    Route("/photos/{photo_id:id}/similar", _similar, name="similar"),
+]

@@ -1,0 +1,327 @@
+"""Review mode: the list of samples, one photo after another, and what is said of photos anywhere on the page.
+
+A page asks for photos, shows them, and sends each answer by itself; what it sends again after a lost connection or a
+killed server is stored once.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from phototag.audit.drawing import draw_sample
+from phototag.audit.leases import Leases
+from phototag.audit.review_core import (
+    Meanwhile,
+    SampleReviews,
+    ShownPhoto,
+    Step,
+    find_by_token,
+)
+from phototag.audit.sampling import StrataBy
+from phototag.errors import PhotoTagError, UsageError
+from phototag.store import Sample, SampleItem
+from phototag.text import printable
+from phototag.web import respond, reviewing
+from phototag.web.bodies import flag, identity, name, number, numbers
+from phototag.web.context import Context, context_of
+
+SIZE = 200
+
+_AT_ONCE = 20
+
+
+class _Reviewed:
+    """What is kept of each sample between requests: no answers, only how to read them."""
+
+    def __init__(self) -> None:
+        self.leases = Leases()
+        self.by_sample: dict[int, SampleReviews] = {}
+
+
+# ---- pages
+
+
+def _samples(request: Request) -> Response:
+    return _samples_page(request)
+
+
+def _samples_page(
+    request: Request, *, status: int = 200, problem: str = "", given: dict[str, str] | None = None
+) -> Response:
+    return respond.page(
+        request,
+        "review.html",
+        status=status,
+        section="review",
+        samples=list(reversed(context_of(request).store.samples())),
+        parts=[part.value for part in StrataBy],
+        problem=problem,
+        given={"size": str(SIZE), "by": "", **(given or {})},
+    )
+
+
+def _review(request: Request) -> Response:
+    sample = _sample(request)
+    return respond.page(request, "review_sample.html", section="review", sample=sample)
+
+
+async def _draw_by_form(request: Request) -> Response:
+    form = await respond.read_form(request)
+
+    def draw() -> Response:
+        size = form.get("size", "")
+        try:
+            if not size.isascii() or not size.isdigit() or len(size) > 7:
+                raise UsageError("how many photos is a number")
+            made = _draw(context_of(request), int(size), form.get("by") or None)
+        except PhotoTagError as error:
+            given = {key: form.get(key, "") for key in ("size", "by")}
+            return _samples_page(request, status=400, problem=str(error), given=given)
+        return RedirectResponse(f"/review/{made.id}", 303)
+
+    return await respond.run_in_threadpool(draw)
+
+
+# ---- samples
+
+
+async def _draw_by_script(request: Request) -> Response:
+    body = await respond.read_json(request)
+
+    def draw() -> Response:
+        made = _draw(context_of(request), number(body, "size"), name(body, "by"))
+        return respond.json({"sample_id": made.id, "name": made.name, "size": made.size}, status=201)
+
+    return await respond.run_in_threadpool(draw)
+
+
+def _draw(context: Context, size: int, by: str | None) -> Sample:
+    if size < 1:
+        raise UsageError("a sample has at least one photo")
+    if by is not None and by not in list(StrataBy):
+        raise UsageError(f"photos cannot be drawn by {printable(by[:20])!r}")
+    with context.store.writing(reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS):
+        return draw_sample(context.store, size=size, by=None if by is None else StrataBy(by))
+
+
+def _sample(request: Request) -> Sample:
+    wanted = _sample_id(request)
+    found = next((one for one in context_of(request).store.samples() if one.id == wanted), None)
+    if found is None:
+        raise HTTPException(404, "there is no such sample")
+    return found
+
+
+def _sample_id(request: Request) -> int:
+    return int(request.path_params["sample_id"])
+
+
+def _reviews(request: Request) -> tuple[SampleReviews, Leases]:
+    kept = context_of(request).keep(_Reviewed)
+    sample_id = _sample_id(request)
+    found = kept.by_sample.get(sample_id)
+    if found is None:
+        sample = _sample(request)
+        found = SampleReviews(
+            context_of(request).store, sample.id, command=reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS
+        )
+        kept.by_sample[sample_id] = found
+    return found, kept.leases
+
+
+async def _next(request: Request) -> Response:
+    body = await respond.read_json(request)
+    return await respond.run_in_threadpool(_next_photos, request, body)
+
+
+def _next_photos(request: Request, body: dict[str, Any]) -> Response:
+    """Photos that wait, for one tab; those it `have`s stay its own, those it `passed` by are left out."""
+    reviews, leases = _reviews(request)
+    tab, have, passed = identity(body, "tab"), numbers(body, "have"), set(numbers(body, "passed"))
+    want = min(max(number(body, "want"), 1), _AT_ONCE)
+    sample_id = _sample_id(request)
+    items = reviews.items()
+    waiting = {item.position: item for item in items if item.pending and item.position not in passed}
+    leases.keep(sample_id, tab, [position for position in have if position in waiting])
+    free = [position for position in waiting if position not in have]
+    shown: list[dict[str, Any]] = []
+    away: list[dict[str, Any]] = []
+    # One more at a time: some of them cannot be looked at.
+    while len(shown) < want and free:
+        taken = free[:1] if flag(body, "any") else leases.take(sample_id, tab, free, want=1)
+        if not taken:
+            break
+        leases.keep(sample_id, tab, taken)
+        free = [position for position in free if position > taken[0]]
+        item = waiting[taken[0]]
+        reason = reviews.why_not(item)
+        if reason is not None:
+            away.append({"position": item.position, "name": _name(item), "reason": printable(reason)})
+        elif (photo := reviews.look(item)) is not None:
+            shown.append(_as_json(photo))
+    held = len(waiting) - len(shown) - len(away) - sum(position in waiting for position in have)
+    return respond.json(
+        {
+            "photos": shown,
+            "passed": away,
+            "elsewhere": 0 if len(shown) == want else max(held, 0),
+            "progress": _progress(items),
+            "now": datetime.now(UTC).isoformat(),
+        }
+    )
+
+
+def _progress(items: list[SampleItem]) -> dict[str, int]:
+    said = [(item, item.review) for item in items if item.review is not None]
+    right = sum((one.superclass, one.subclass) == (item.tag.superclass, item.tag.subclass) for item, one in said)
+    return {
+        "size": len(items),
+        "reviewed": len(said),
+        "right": right,
+        "skipped": sum(item.review is None and item.skipped_at is not None and not item.changed for item in items),
+        "changed": sum(item.changed for item in items),
+        "pending": sum(item.pending for item in items),
+    }
+
+
+def _as_json(photo: ShownPhoto) -> dict[str, Any]:
+    item, tag = photo.item, photo.item.tag
+    return {
+        "position": item.position,
+        "photo_id": item.photo_id,
+        "version": item.content_hash.hex()[:8],
+        "name": _name(item),
+        "newest": photo.newest,
+        "tag": {
+            "superclass": tag.superclass,
+            "subclass": tag.subclass,
+            "superclass_score": round(tag.superclass_score, 4),
+            "subclass_score": round(tag.subclass_score, 4),
+            "novelty": round(tag.novelty, 4),
+        },
+        "candidates": [
+            {"superclass": each.superclass, "subclass": each.subclass, "score": round(each.score, 4)}
+            for each in photo.candidates
+        ],
+    }
+
+
+def _name(item: SampleItem) -> str:
+    return printable(item.path.name)
+
+
+def _show_progress(request: Request) -> Response:
+    reviews, _ = _reviews(request)
+    return respond.json({"progress": _progress(reviews.items())})
+
+
+async def _hold(request: Request) -> Response:
+    """Note which photos are open in a tab, and no others; a page says so now and then, and when it is left."""
+    body = await respond.read_json(request)
+    leases, sample_id, tab = context_of(request).keep(_Reviewed).leases, _sample_id(request), identity(body, "tab")
+    leases.release(sample_id, tab)
+    have = numbers(body, "have")
+    leases.take(sample_id, tab, have, want=len(have))
+    return respond.json({})
+
+
+# ---- answers of a sample
+
+
+async def _answer(request: Request) -> Response:
+    body = await respond.read_json(request)
+    return await respond.run_in_threadpool(_take_answer, request, body)
+
+
+def _take_answer(request: Request, body: dict[str, Any]) -> Response:
+    reviews, _ = _reviews(request)
+    item = reviews.item(number(body, "position"))
+    if item.photo_id != number(body, "photo_id"):
+        raise UsageError("the sample has another photo at that position")
+    kind = body.get("kind", "review")
+    newest = None if body.get("newest") is None else number(body, "newest")
+    if kind == "skip":
+        other = reviews.skip(item, newest=newest)
+        return respond.json({"skipped": item.position}) if other is None else _conflict(other)
+    if kind != "review":
+        raise UsageError("an answer is a review or a skip")
+    superclass, subclass = name(body, "superclass"), name(body, "subclass")
+    context = context_of(request)
+    reviewing.check_new(context, superclass, subclass, tagged=(item.tag.superclass, item.tag.subclass))
+    token, replace = identity(body, "token"), flag(body, "replace")
+    saved = reviewing.write(
+        context,
+        item.photo_id,
+        lambda: reviews.save(item, superclass, subclass, newest=newest, replace=replace, token=token),
+    )
+    return _conflict(saved) if isinstance(saved, Meanwhile) else respond.json(reviewing.as_json(saved))
+
+
+def _conflict(other: Meanwhile) -> Response:
+    said = {"superclass": other.review.superclass, "subclass": other.review.subclass}
+    theirs = {**said, "review_id": other.review.id, "agrees": other.agrees}
+    return respond.json({"error": "somebody else reviewed this photo meanwhile", "theirs": theirs}, status=409)
+
+
+def _last(request: Request) -> Response:
+    """What was done last before this page was opened, by whomever: what a page takes back after its own answers."""
+    reviews, _ = _reviews(request)
+    try:
+        before = datetime.fromisoformat(request.query_params.get("before", ""))
+    except ValueError as error:
+        raise UsageError("before: no time") from error
+    if before.tzinfo is None:
+        raise UsageError("before: a time needs its zone")
+    without = {each for each in request.query_params.get("without", "").split(",") if each}
+    steps = [step for step in reviews.steps(before=before) if str(step.review_id) not in without]
+    step = None if not steps else {"position": steps[-1].position, "review_id": steps[-1].review_id}
+    return respond.json({"step": step})
+
+
+async def _undo_answer(request: Request) -> Response:
+    body = await respond.read_json(request)
+    return await respond.run_in_threadpool(_take_back, request, body)
+
+
+def _take_back(request: Request, body: dict[str, Any]) -> Response:
+    """Take back the review of a token or an id, else the skip at a position; the photo as it is shown again."""
+    reviews, leases = _reviews(request)
+    context = context_of(request)
+    review_id = None if body.get("review_id") is None else number(body, "review_id")
+    if "token" in body:
+        found = find_by_token(context.store, identity(body, "token"))
+        if found is None:
+            raise UsageError("that answer was never stored, so there is nothing to take back")
+        review_id = found.id
+    item = reviews.item(number(body, "position"))
+    sample_id = _sample_id(request)
+    if review_id is not None:
+        of = context.store.find_review(review_id)
+        if of is None or of.photo_id != item.photo_id or of.sample_id != sample_id:
+            raise UsageError("that review is none of this photo in this sample")
+    step = Step(item.position, review_id, own=False)
+    reviewing.write(context, item.photo_id, lambda: reviews.take_back(step))
+    leases.keep(sample_id, identity(body, "tab"), [item.position])
+    photo = reviews.look(reviews.item(item.position))
+    return respond.json({"undone": item.position, "photo": None if photo is None else _as_json(photo)})
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/review", _samples, methods=["GET"]),
+    Route("/review", _draw_by_form, methods=["POST"]),
+    Route("/review/{sample_id:id}", _review, methods=["GET"]),
+    Route("/api/samples", _draw_by_script, methods=["POST"]),
+    Route("/api/samples/{sample_id:id}/next", _next, methods=["POST"]),
+    Route("/api/samples/{sample_id:id}/progress", _show_progress, methods=["GET"]),
+    Route("/api/samples/{sample_id:id}/hold", _hold, methods=["POST"]),
+    Route("/api/samples/{sample_id:id}/answers", _answer, methods=["POST"]),
+    Route("/api/samples/{sample_id:id}/last", _last, methods=["GET"]),
+    Route("/api/samples/{sample_id:id}/undo", _undo_answer, methods=["POST"]),
+    *reviewing.ROUTES,
+]

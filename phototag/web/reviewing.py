@@ -1,0 +1,126 @@
+"""Saying what a photo shows anywhere on the page, the names to choose from, and what every answer goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from phototag.audit.names import narrow
+from phototag.audit.review_core import SampleReviews, known_names, review_photo, undo_review
+from phototag.errors import UsageError
+from phototag.store import SavedReview
+from phototag.web import respond
+from phototag.web.bodies import identity, name, text
+from phototag.web.context import Context, context_of
+
+COMMAND = "serve"
+WAIT_SECONDS = 10.0
+
+_NAMES = 50
+_SHORTEST_VERSION = 8
+
+Answer = TypeVar("Answer")
+
+
+async def _review_photo(request: Request) -> Response:
+    body = await respond.read_json(request)
+    return await respond.run_in_threadpool(_take_review, request, body)
+
+
+def _take_review(request: Request, body: dict[str, Any]) -> Response:
+    context, photo_id = context_of(request), int(request.path_params["photo_id"])
+    if context.store.find(photo_id) is None:
+        raise HTTPException(404, "there is no such photo")
+    superclass, subclass = name(body, "superclass"), name(body, "subclass")
+    version = text(body, "version")
+    if len(version) < _SHORTEST_VERSION:
+        raise UsageError("the photo was never read, so it cannot be reviewed; run: phototag tag FOLDER")
+    check_new(context, superclass, subclass, tagged=None)
+    saved = write(
+        context,
+        photo_id,
+        lambda: review_photo(
+            context.store,
+            photo_id,
+            superclass,
+            subclass,
+            version=version,
+            token=identity(body, "token"),
+            command=COMMAND,
+            wait_seconds=WAIT_SECONDS,
+        ),
+    )
+    return respond.json(as_json(saved))
+
+
+def _undo_review(request: Request) -> Response:
+    context, review_id = context_of(request), int(request.path_params["review_id"])
+    found = context.store.find_review(review_id)
+    if found is None:
+        raise HTTPException(404, "there is no such review")
+    write(
+        context,
+        found.photo_id,
+        lambda: undo_review(context.store, review_id, command=COMMAND, wait_seconds=WAIT_SECONDS),
+    )
+    return respond.json({"review_id": review_id, "photo_id": found.photo_id, "undone": True})
+
+
+def as_json(review: SavedReview) -> dict[str, Any]:
+    """A review that was stored, as it is acknowledged."""
+    return {
+        "review_id": review.id,
+        "photo_id": review.photo_id,
+        "superclass": review.superclass,
+        "subclass": review.subclass,
+        "rank": review.rank.value,
+        "verdict": review.verdict.value,
+    }
+
+
+def _names(request: Request) -> Response:
+    """Known names: all of them by superclass, or those that fit what was typed."""
+    store = context_of(request).store
+    if "sample" in request.query_params:
+        wanted = request.query_params["sample"]
+        sample = next((one for one in store.samples() if str(one.id) == wanted), None)
+        if sample is None:
+            raise HTTPException(404, "there is no such sample")
+        names = SampleReviews(store, sample.id, command=COMMAND, wait_seconds=WAIT_SECONDS).names(sample)
+    else:
+        names = known_names(store, [model.taxonomy for model in store.models()])
+    typed, superclass = request.query_params.get("typed"), request.query_params.get("superclass")
+    if typed is None:
+        listed: list[Any] = [{"superclass": one, "subclasses": names.subclasses(one)} for one in names.superclasses]
+        return respond.json({"names": listed})
+    among = [*names.superclasses, *names.qualified] if not superclass else names.subclasses(superclass)
+    return respond.json({"names": narrow(among, typed)[:_NAMES]})
+
+
+def check_new(
+    context: Context, superclass: str | None, subclass: str | None, *, tagged: tuple[str | None, str | None] | None
+) -> None:
+    """Refuse names that training would refuse."""
+    if superclass is not None and (superclass, subclass) != tagged:
+        taxonomies = [model.taxonomy for model in context.store.models()]
+        known_names(context.store, taxonomies).check_new(superclass, subclass)
+
+
+def write(context: Context, photo_id: int, write: Callable[[], Answer]) -> Answer:
+    """Write something about one photo; the gallery then shows it at once."""
+    with context.gallery.writing(COMMAND, wait_seconds=WAIT_SECONDS):
+        answer = write()
+        context.gallery.refresh([photo_id])
+    return answer
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/api/photos/{photo_id:id}/review", _review_photo, methods=["POST"]),
+    Route("/api/reviews/{review_id:id}/undo", _undo_review, methods=["POST"]),
+    Route("/api/names", _names, methods=["GET"]),
+]

@@ -1,0 +1,134 @@
+"""Small copies of photos for the web page, made once and kept on disk by what the photos show."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import Enum
+from pathlib import Path
+
+from phototag.errors import DecodeError
+from phototag.imaging.decode import read_bytes
+from phototag.records import FailureKind
+from phototag.store import KnownPhoto
+from phototag.web.disk_cache import DiskCache
+from phototag.web.reducing import Reducer
+
+DEFAULT_LIMIT_BYTES = 1 << 30
+_MOST_PROCESSES = 4
+_READERS = 4
+_MOST_FAILURES = 10_000
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+
+
+class Size(Enum):
+    """How large a copy is: the box in pixels, width and height, that it fits in."""
+
+    THUMBNAIL = (320, 480)
+    PICTURE = (2048, 2048)
+
+    @property
+    def longest(self) -> int:
+        """The name of this size in keys."""
+        return max(self.value)
+
+
+class Thumbnails:
+    """Small copies of photos. May be used from several threads; close it in the end.
+
+    Finding copies and making them have threads of their own: neither a gallery full of new photos nor a disk that does
+    not answer keeps anything else waiting.
+    """
+
+    def __init__(self, folder: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, reducer: Reducer | None = None) -> None:
+        """`folder` is where copies are kept, up to `limit_bytes`."""
+        self.cache = DiskCache(folder, suffix=".jpg", limit_bytes=limit_bytes)
+        self._reducer = reducer if reducer is not None else Reducer()
+        workers = max(1, min(_MOST_PROCESSES, os.cpu_count() or 1))
+        self.readers = ThreadPoolExecutor(_READERS, "thumbnail reader")
+        self._makers = ThreadPoolExecutor(workers, "thumbnail maker")
+        self._lock = threading.Lock()
+        self._under_way: dict[str, Future[bytes]] = {}
+        self._failures: OrderedDict[str, DecodeError] = OrderedDict()
+
+    def close(self) -> None:
+        """Stop making copies, and end the helper processes."""
+        self.cache.close()
+        self.readers.shutdown(wait=False, cancel_futures=True)
+        self._makers.shutdown(wait=False, cancel_futures=True)
+        self._reducer.close()
+
+    def find(self, photo: KnownPhoto, size: Size) -> bytes | None:
+        """The JPEG file of that size if it is kept."""
+        key = _key(photo, size)
+        content = self.cache.read(key)
+        if content is not None and not (content.startswith(_JPEG_START) and content.endswith(_JPEG_END)):
+            self.cache.remove(key)  # a power cut may leave a file without its content
+            return None
+        return content
+
+    def make(self, photo: KnownPhoto, size: Size) -> Future[bytes]:
+        """The JPEG file of that size, to be made or being made; fails with a DecodeError if it cannot be."""
+        key = _key(photo, size)
+        with self._lock:
+            if key in self._under_way:
+                return self._under_way[key]
+            future = self._makers.submit(self._make, photo, size)
+            self._under_way[key] = future
+        future.add_done_callback(lambda _: self._done(key))
+        return future
+
+    def _done(self, key: str) -> None:
+        with self._lock:
+            self._under_way.pop(key, None)
+
+    def _make(self, photo: KnownPhoto, size: Size) -> bytes:
+        kept = self.find(photo, size)
+        if kept is not None:
+            return kept
+        data = _photo_bytes(photo)
+        failed = self._failures.get(_key(photo, size))
+        if failed is not None:
+            raise failed
+        try:
+            content = self._reducer(data, size.value, photo.path)
+        except DecodeError as error:
+            self._note_failure(_key(photo, size), error)
+            raise
+        self.cache.write(_key(photo, size), content)
+        return content
+
+    def _note_failure(self, key: str, error: DecodeError) -> None:
+        """Remember what cannot be decoded: the same bytes will not be either, and may take a minute to say so."""
+        if error.kind != FailureKind.BUSY:
+            with self._lock:
+                self._failures[key] = error
+                while len(self._failures) > _MOST_FAILURES:
+                    self._failures.popitem(last=False)
+
+
+def _key(photo: KnownPhoto, size: Size) -> str:
+    return f"{(photo.content_hash or b'').hex()}-{size.longest}"
+
+
+def _photo_bytes(photo: KnownPhoto) -> bytes:
+    """The bytes that the tag of a photo speaks of.
+
+    Raises:
+        DecodeError: the file is gone, cannot be read, or has other bytes by now.
+    """
+    path = photo.path
+    try:
+        # Opening what is no file, as a pipe, may wait for ever.
+        is_file = path.is_file()
+    except (OSError, ValueError) as error:
+        raise DecodeError(path, FailureKind.CORRUPT, f"cannot be looked at: {error}") from error
+    if not is_file:
+        raise DecodeError(path, FailureKind.GONE, "the file is gone")
+    data = read_bytes(path)
+    if hashlib.sha256(data).digest() != photo.content_hash:
+        raise DecodeError(path, FailureKind.CORRUPT, "the file has changed since it was tagged")
+    return data

@@ -1,0 +1,700 @@
+"""Review mode of the local page: answers over HTTP, and a browser that reviews, is killed, and loses nothing."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+import uvicorn
+from conftest import MakePicture
+from sampled import Sampled
+from starlette.testclient import TestClient
+from web import ServerProcess, application, browser, context_in, logged_in  # noqa: F401  # browser is a fixture
+
+from phototag.audit.leases import Leases
+from phototag.store import Review, ReviewFilter, Store
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+Answer = dict[str, Any]
+
+
+@pytest.fixture
+def library(tmp_path: Path, make_picture: MakePicture) -> Sampled:
+    return Sampled(tmp_path / "photos", make_picture)
+
+
+@pytest.fixture
+def client(library: Sampled) -> Iterator[TestClient]:
+    with application(library.database) as app:
+        yield logged_in(app)
+
+
+class Tab:
+    """What the page of one tab sends, without a browser."""
+
+    def __init__(self, client: TestClient, library: Sampled, name: str = "") -> None:
+        self.client = client
+        self.api = f"/api/samples/{library.sample_id}"
+        self.name = name or uuid4().hex
+
+    def post(self, path: str, **body: Any) -> Any:
+        return self.client.post(f"{self.api}/{path}", json={"tab": self.name, **body})
+
+    def next(self, want: int = 1, **more: Any) -> list[Answer]:
+        answer = self.post("next", want=want, **more)
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["photos"])
+
+    def say(self, photo: Answer, superclass: str | None, subclass: str | None = None, **more: Any) -> Any:
+        body = {key: photo[key] for key in ("position", "photo_id", "newest")}
+        return self.post(
+            "answers", **{"token": uuid4().hex, **body, "superclass": superclass, "subclass": subclass, **more}
+        )
+
+    def skip(self, photo: Answer) -> Any:
+        return self.say(photo, None, kind="skip")
+
+
+class TestAnswers:
+    def test_photos_come_with_tag_scores_and_candidates(self, client: TestClient, library: Sampled) -> None:
+        (photo,) = Tab(client, library).next()
+        assert (photo["position"], photo["name"], photo["newest"]) == (1, "photo001.jpg", None)
+        assert (photo["tag"]["superclass"], photo["tag"]["subclass"]) == ("bird", "hawk")
+        assert 0 < photo["tag"]["subclass_score"] <= photo["tag"]["superclass_score"] <= 1
+        assert {"superclass": "bird", "subclass": "hawk"} not in [
+            {key: each[key] for key in ("superclass", "subclass")} for each in photo["candidates"]
+        ]
+        assert client.get(f"/photos/{photo['photo_id']}/picture", params={"v": photo["version"]}).status_code == 200
+
+    def test_an_answer_is_stored_before_it_is_acknowledged(self, client: TestClient, library: Sampled) -> None:
+        tab = Tab(client, library)
+        first, second, third = tab.next(3)
+        saved = tab.say(first, "bird", "hawk").json()
+        assert saved["verdict"] == "right"
+        assert library.said() == {1: ("bird", "hawk")}
+        assert tab.say(second, None).json()["rank"] == "none"
+        assert tab.skip(third).status_code == 200
+        assert library.said() == {1: ("bird", "hawk"), 2: (None, None)}
+        assert library.skipped() == [3]
+
+    def test_an_answer_that_comes_twice_is_stored_once(self, client: TestClient, library: Sampled) -> None:
+        tab = Tab(client, library)
+        (photo,) = tab.next()
+        answers = [tab.say(photo, "bird", "rooster", token="once-and-again") for _ in range(3)]
+        assert len({answer.json()["review_id"] for answer in answers}) == 1
+        with Store.open(library.database) as store:
+            assert len(list(store.reviews(ReviewFilter(current=False)))) == 1
+
+    def test_an_answer_that_comes_again_after_it_was_taken_back_stays_taken_back(
+        self, client: TestClient, library: Sampled
+    ) -> None:
+        tab = Tab(client, library)
+        (photo,) = tab.next()
+        tab.say(photo, "dog", "boxer", token="late-copy")
+        tab.post("undo", token="late-copy", position=1)
+        assert tab.say(photo, "dog", "boxer", token="late-copy").status_code == 200
+        assert library.said() == {}
+
+    def test_a_token_of_another_answer_is_refused(self, client: TestClient, library: Sampled) -> None:
+        tab = Tab(client, library)
+        (photo,) = tab.next()
+        tab.say(photo, "bird", "rooster", token="mine-alone")
+        assert tab.say(photo, "dog", "boxer", token="mine-alone").status_code == 400
+        assert library.said() == {1: ("bird", "rooster")}
+
+    def test_a_photo_that_changed_is_not_stored(
+        self, client: TestClient, library: Sampled, make_picture: MakePicture
+    ) -> None:
+        from phototag.records import Scores
+
+        tab = Tab(client, library)
+        (photo,) = tab.next()
+        import numpy as np
+        from sampled import stored
+
+        path = make_picture(library.folder / "photo001.jpg", seed=99)
+        scores = Scores(np.zeros((1, 3), dtype=np.float32), np.zeros((1, 5), dtype=np.float32))
+        with Store.open(library.database) as store, store.writing("test"):
+            store.save_batch(model_id=1, tagged=[stored(path, scores)])
+        answer = tab.say(photo, "bird", "hawk")
+        assert answer.status_code == 400
+        assert "changed since it was shown" in answer.json()["error"]
+
+    def test_missing_photos_are_passed_by_with_the_reason(self, client: TestClient, library: Sampled) -> None:
+        (library.folder / "photo001.jpg").unlink()
+        answer = Tab(client, library).post("next", want=2).json()
+        assert [photo["position"] for photo in answer["photos"]] == [2, 3]
+        assert answer["passed"][0]["position"] == 1
+        assert "is missing" in answer["passed"][0]["reason"]
+        again = Tab(client, library).post("next", want=2, passed=[1]).json()
+        assert again["passed"] == []
+
+    def test_names_that_training_would_refuse_are_refused(self, client: TestClient, library: Sampled) -> None:
+        tab = Tab(client, library)
+        (photo,) = tab.next()
+        for superclass, subclass in (("dog", "hawk"), ("dog", "a/b"), ("", None), (None, "boxer"), ("x\n", None)):
+            answer = tab.say(photo, superclass, subclass)
+            assert answer.status_code == 400, (superclass, subclass)
+        assert library.said() == {}
+        assert tab.say(photo, "dog", "poodle").status_code == 200
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {},
+            {"position": "1"},
+            {"position": 1, "photo_id": True},
+            {"position": 99, "photo_id": 1, "token": "12345678"},
+            {"position": 1, "photo_id": 2, "token": "12345678", "superclass": "dog"},
+            {"position": 1, "photo_id": 1, "token": "x", "superclass": "dog"},
+            {"position": 1, "photo_id": 1, "token": "a\nb-34567", "superclass": "dog"},
+            {"position": 1, "photo_id": 1, "token": "12345678", "superclass": ["dog"]},
+            {"position": 1, "photo_id": 1, "token": "12345678", "superclass": "d" * 999},
+            {"position": 1, "photo_id": 1, "token": "12345678", "kind": "drop"},
+            {"position": 2**70, "photo_id": 1, "token": "12345678"},
+        ],
+    )
+    def test_rubbish_is_refused_with_words(self, client: TestClient, library: Sampled, body: Answer) -> None:
+        answer = client.post(f"/api/samples/{library.sample_id}/answers", json=body)
+        assert answer.status_code == 400
+        assert answer.json()["error"]
+        assert library.said() == {}
+
+    def test_an_unknown_sample_is_not_found(self, client: TestClient, library: Sampled) -> None:
+        assert client.get("/review/99").status_code == 404
+        assert client.post("/api/samples/99/next", json={"tab": "12345678", "want": 1}).status_code == 404
+        assert client.get("/api/names?sample=99").status_code == 404
+
+    def test_a_busy_database_says_so_and_keeps_nothing(
+        self, client: TestClient, library: Sampled, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("phototag.web.reviewing.WAIT_SECONDS", 0.1)
+        tab = Tab(client, library)
+        (photo,) = tab.next()
+        with Store.open(library.database) as other, other.writing("tag"):
+            assert tab.say(photo, "bird", "hawk", token="patient1").status_code == 503
+        assert tab.say(photo, "bird", "hawk", token="patient1").status_code == 200
+
+
+class TestTogether:
+    def test_two_tabs_get_different_photos(self, client: TestClient, library: Sampled) -> None:
+        one, two = Tab(client, library), Tab(client, library)
+        assert [photo["position"] for photo in one.next(2)] == [1, 2]
+        assert [photo["position"] for photo in two.next(3)] == [3, 4, 5]
+        assert [photo["position"] for photo in one.next(9, have=[1, 2])] == [6]
+        answer = two.post("next", want=3, have=[3, 4, 5]).json()
+        assert (answer["photos"], answer["elsewhere"]) == ([], 3)
+        assert [photo["position"] for photo in two.next(1, have=[3, 4, 5], any=True)] == [1]
+
+    def test_a_closed_tab_gives_its_photos_back(self, client: TestClient, library: Sampled) -> None:
+        one, two = Tab(client, library), Tab(client, library)
+        one.next(6)
+        assert two.next(1) == []
+        assert one.post("hold", have=[]).status_code == 200
+        assert len(two.next(6)) == 6
+
+    def test_the_slower_one_is_told_and_decides(self, client: TestClient, library: Sampled) -> None:
+        one, two = Tab(client, library), Tab(client, library)
+        (first,) = one.next(1)
+        (second,) = two.next(1, any=True)
+        assert first["photo_id"] == second["photo_id"]
+        one.say(first, "bird", "rooster")
+        refused = two.say(second, "dog", "boxer")
+        assert refused.status_code == 409
+        theirs = refused.json()["theirs"]
+        assert (theirs["superclass"], theirs["subclass"], theirs["agrees"]) == ("bird", "rooster", False)
+        assert two.skip(second).status_code == 409
+        assert library.said() == {1: ("bird", "rooster")}
+        assert two.say(second, "dog", "boxer", token="take-mine", replace=True).status_code == 200
+        assert library.said() == {1: ("dog", "boxer")}
+        two.post("undo", token="take-mine", position=1)
+        assert library.said() == {1: ("bird", "rooster")}, "theirs counts again"
+
+    def test_many_at_once_store_each_photo_once(self, tmp_path: Path, make_picture: MakePicture) -> None:
+        library = Sampled(tmp_path / "many", make_picture, 24)
+        acknowledged: list[int] = []
+        with application(library.database) as app:
+
+            def work() -> None:
+                tab = Tab(logged_in(app), library)
+                while photos := tab.next(1, any=True):
+                    if tab.say(photos[0], "dog", "boxer").status_code == 200:
+                        acknowledged.append(photos[0]["position"])
+
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+        assert sorted(acknowledged) == list(range(1, 25))
+        with Store.open(library.database) as store:
+            assert len(list(store.reviews(ReviewFilter(current=False, valid=False)))) == 24
+
+    def test_leases_end_by_themselves(self) -> None:
+        now = [0.0]
+        leases = Leases(seconds=10, clock=lambda: now[0])
+        assert leases.take(1, "one", [1, 2, 3], want=2) == [1, 2]
+        assert leases.take(1, "two", [1, 2, 3], want=2) == [3]
+        assert leases.take(2, "two", [1], want=1) == [1], "another sample"
+        now[0] = 11
+        assert leases.take(1, "two", [1, 2, 3], want=2) == [1, 2]
+
+
+class TestTakingBack:
+    def test_it_is_exact(self, client: TestClient, library: Sampled) -> None:
+        before = library.rows()
+        tab = Tab(client, library)
+        first, second, third = tab.next(3)
+        tab.say(first, "dog", "poodle", token="first-one")
+        tab.say(second, None, token="second-one")
+        tab.skip(third)
+        assert library.rows() != before
+        tab.post("undo", position=3)
+        tab.post("undo", token="second-one", position=2)
+        answer = tab.post("undo", token="first-one", position=1).json()
+        assert answer["photo"]["position"] == 1
+        assert (library.said(), library.skipped(), library.rows()) == ({}, [], before)
+        assert tab.post("undo", token="first-one", position=1).status_code == 200, "a lost acknowledgement"
+
+    def test_earlier_sessions_follow_but_not_those_beside(self, client: TestClient, library: Sampled) -> None:
+        earlier = Tab(client, library)
+        first, second = earlier.next(2)
+        earlier.say(first, "bird", "hawk")
+        earlier.skip(second)
+        now = client.post(f"{earlier.api}/next", json={"tab": "later-tab", "want": 1}).json()["now"]
+        beside = Tab(client, library)
+        beside.say(beside.next(1, any=True)[0], "dog", "boxer")
+
+        def last(**more: str) -> Any:
+            return client.get(f"{earlier.api}/last", params={"before": now, **more}).json()["step"]
+
+        assert last() == {"position": 2, "review_id": None}
+        earlier.post("undo", position=2)
+        step = last()
+        assert step["position"] == 1
+        assert last(without=str(step["review_id"])) is None
+        earlier.post("undo", position=1, review_id=step["review_id"])
+        assert last() is None
+        assert list(library.said()) == [3]
+
+    def test_what_was_tagged_otherwise_since_stays(self, client: TestClient, library: Sampled) -> None:
+        tab = Tab(client, library)
+        tab.say(tab.next()[0], "dog", "boxer", token="overtaken")
+        with Store.open(library.database) as store, store.writing("test"):
+            store.set_human_tag(library.folder / "photo001.jpg", superclass="bird")
+        answer = tab.post("undo", token="overtaken", position=1)
+        assert answer.status_code == 400
+        assert "tagged in another way" in answer.json()["error"]
+
+    def test_reviews_of_other_photos_or_samples_are_not_its_business(
+        self, client: TestClient, library: Sampled
+    ) -> None:
+        with Store.open(library.database) as store, store.writing("test"):
+            review_id = store.save_review(Review(photo_id=1, superclass="dog"))
+        tab = Tab(client, library)
+        assert tab.post("undo", position=1, review_id=review_id).status_code == 400
+        assert tab.post("undo", position=1, token="never-seen").status_code == 400
+
+
+class TestAnyPhoto:
+    def review(self, client: TestClient, library: Sampled, **body: Any) -> Any:
+        item = library.items()[0]
+        given = {"superclass": "dog", "subclass": "boxer", "version": item.content_hash.hex()[:8], "token": uuid4().hex}
+        return client.post(f"/api/photos/{item.photo_id}/review", json=given | body)
+
+    def test_it_is_tagged_at_once_and_undone_exactly(self, client: TestClient, library: Sampled) -> None:
+        before = library.rows()
+        saved = self.review(client, library).json()
+        assert (saved["superclass"], saved["subclass"], saved["rank"]) == ("dog", "boxer", "subclass")
+        assert library.said() == {}, "no review of the sample"
+        for _ in range(2):
+            assert client.post(f"/api/reviews/{saved['review_id']}/undo").json()["undone"]
+        assert library.rows() == before
+
+    def test_the_gallery_shows_it_at_once(self, client: TestClient, library: Sampled) -> None:
+        saved = self.review(client, library).json()
+        detail = client.app.state.context.gallery.photo(saved["photo_id"])  # type: ignore[attr-defined]
+        assert detail is not None
+        (item,) = client.app.state.context.gallery.items([saved["photo_id"]])  # type: ignore[attr-defined]
+        assert (item.superclass, item.subclass) == ("dog", "boxer")
+
+    def test_another_version_or_photo_is_refused(self, client: TestClient, library: Sampled) -> None:
+        assert "changed since it was shown" in self.review(client, library, version="00000000").json()["error"]
+        assert self.review(client, library, version="").status_code == 400
+        body = {"superclass": None, "subclass": None, "version": "0" * 8, "token": "12345678"}
+        assert client.post("/api/photos/999/review", json=body).status_code == 404
+        assert client.post("/api/reviews/999/undo").status_code == 404
+
+    def test_names_are_offered_best_first(self, client: TestClient, library: Sampled) -> None:
+        self.review(client, library, superclass="dog", subclass="poodle")
+        everything = client.get("/api/names").json()["names"]
+        assert {"superclass": "dog", "subclasses": ["beagle", "boxer", "poodle"]} in everything
+        assert client.get("/api/names?typed=BO").json()["names"] == ["dog/boxer"]
+        assert client.get("/api/names?typed=o&superclass=dog").json()["names"] == ["boxer", "poodle"]
+
+
+class TestSamples:
+    def test_a_sample_is_drawn_by_a_form(self, client: TestClient, library: Sampled) -> None:
+        answer = client.post("/review", data={"size": "4", "by": "superclass"})
+        assert answer.status_code == 303
+        assert client.get(answer.headers["location"]).status_code == 200
+        with Store.open(library.database) as store:
+            assert store.samples()[-1].size == 4
+        assert "sample-1" in client.get("/review").text
+
+    def test_a_sample_is_drawn_by_a_script(self, client: TestClient, library: Sampled) -> None:
+        made = client.post("/api/samples", json={"size": 5, "by": None})
+        assert made.status_code == 201, made.text
+        assert made.json()["size"] == 5
+
+    @pytest.mark.parametrize("form", [{"size": "none"}, {"size": "0"}, {"size": "3", "by": "<b>"}, {"size": ""}])
+    def test_what_cannot_be_drawn_is_said_in_the_form(
+        self, client: TestClient, library: Sampled, form: dict[str, str]
+    ) -> None:
+        answer = client.post("/review", data=form)
+        assert answer.status_code == 400
+        assert 'role="alert"' in answer.text
+        assert "<b>" not in answer.text
+
+    def test_hostile_file_names_are_inert(self, tmp_path: Path, make_picture: MakePicture) -> None:
+        names = [
+            "<script>alert(1)",
+            'a" onerror="x',
+            "new\nline",
+            "\u202egpj",
+            b"\xff".decode("utf-8", "surrogateescape"),
+        ]
+        library = Sampled(tmp_path / "bad", make_picture, names=names)
+        with application(library.database) as app:
+            client = logged_in(app)
+            photos = Tab(client, library).next(5)
+            assert len(photos) == 5
+            assert not any(re.search("[\n\u202e]", photo["name"]) for photo in photos)
+            for photo in photos:
+                assert Tab(client, library).say(photo, None).status_code == 200
+            assert client.get("/review").status_code == 200
+
+    def test_a_hostile_sample_name_is_inert(self, client: TestClient, library: Sampled) -> None:
+        with Store.open(library.database) as store, store.writing("test"):
+            from phototag.audit.drawing import draw_sample
+
+            made = draw_sample(store, size=5, name="<script>\"'")
+        for path in ("/review", f"/review/{made.id}"):
+            assert '<script>"' not in client.get(path).text
+
+
+# ---- in a browser
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:  # noqa: F811
+    opened = browser.new_context(viewport={"width": 1100, "height": 700})
+    opened.set_default_timeout(30_000)
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def serving(library: Sampled) -> Iterator[str]:
+    """A server in this process; the link that lets in."""
+    with application(library.database) as app:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=server.run, args=([listener],))
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}/?token={context_in(app).security.token}"
+            finally:
+                server.should_exit = True
+                thread.join(30)
+
+
+class Reviewer:
+    """Somebody at a page of the sample, who waits for each photo."""
+
+    def __init__(self, context: BrowserContext, link: str, library: Sampled) -> None:
+        self.page: Page = context.new_page()
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(link)
+        self.page.goto(f"{link.partition('?')[0]}review/{library.sample_id}")
+
+    def sees(self, position: int) -> None:
+        self.page.wait_for_selector(f"body[data-position='{position}']", state="attached")
+
+    def keys(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def is_saved(self) -> None:
+        self.page.wait_for_selector("#saving[data-state=saved]")
+
+    def ends(self) -> None:
+        self.page.wait_for_selector("#ended:not([hidden])")
+        self.is_saved()
+        assert self.errors == []
+
+
+@pytest.fixture
+def twelve(tmp_path: Path, make_picture: MakePicture) -> Sampled:
+    return Sampled(tmp_path / "twelve", make_picture, 12)
+
+
+def labels_of(library: Sampled, keys: str) -> dict[int, tuple[str | None, str | None]]:
+    """What these keys, one for each photo from the first, say of them."""
+    said = {}
+    for (position, tag), key in zip(sorted(library.tags().items()), keys, strict=False):
+        if key != "k":
+            said[position] = {"y": tag, "u": (tag[0], None), "n": (None, None)}[key]
+    return said
+
+
+class TestBrowser:
+    def test_each_key_is_recorded_once_and_taken_back_exactly(self, context: BrowserContext, twelve: Sampled) -> None:
+        before, keys = twelve.rows(), "yunkyynukyyn"
+        with serving(twelve) as link:
+            reviewer = Reviewer(context, link, twelve)
+            reviewer.keys(*keys)  # as fast as they go: they wait for their photos
+            reviewer.ends()
+            assert twelve.said() == labels_of(twelve, keys)
+            assert twelve.skipped() == [4, 9]
+            reviewer.keys(*"bbbbbbbbbbbb")
+            reviewer.sees(1)
+            reviewer.is_saved()
+            assert (twelve.said(), twelve.skipped(), twelve.rows()) == ({}, [], before)
+            with Store.open(twelve.database) as store:
+                assert len(list(store.reviews(ReviewFilter(current=False)))) == 10, "none was stored twice"
+
+    def test_other_classes_are_typed_as_in_the_terminal(self, context: BrowserContext, twelve: Sampled) -> None:
+        with serving(twelve) as link:
+            reviewer = Reviewer(context, link, twelve)
+            reviewer.sees(1)
+            reviewer.keys("c", *"roo", "Enter", "s", *"dog", "Enter", *"bea", "Enter")
+            reviewer.sees(3)
+            reviewer.keys("s", *"fish", "Enter", "y", *"eel", "Enter", "y")
+            reviewer.sees(4)
+            reviewer.keys("s", *"rept", "Enter", "Enter", "c", "Escape", "1")
+            reviewer.sees(6)
+            reviewer.is_saved()
+            said = twelve.said()
+            assert reviewer.errors == []
+        assert said[1] == ("bird", "rooster")
+        assert said[2] == ("dog", "beagle")
+        assert said[3] == ("fish", "eel")
+        assert said[4] == ("reptile", None)
+        assert said[5] != ("reptile", "gecko"), "the first candidate, not the tag"
+        assert len(said) == 5
+
+    def test_a_list_that_the_browser_closes_by_itself_is_given_up(
+        self, context: BrowserContext, twelve: Sampled
+    ) -> None:
+        with serving(twelve) as link:
+            reviewer = Reviewer(context, link, twelve)
+            reviewer.sees(1)
+            reviewer.keys("c")
+            reviewer.page.wait_for_selector("#chooser[open]")
+            reviewer.page.evaluate("document.getElementById('chooser').close()")
+            reviewer.keys("y")
+            reviewer.sees(2)
+            reviewer.is_saved()
+            assert twelve.said() == labels_of(twelve, "y")
+
+    def test_a_key_that_is_held_down_answers_once(self, context: BrowserContext, twelve: Sampled) -> None:
+        with serving(twelve) as link:
+            reviewer = Reviewer(context, link, twelve)
+            reviewer.sees(1)
+            for _ in range(5):
+                reviewer.page.keyboard.down("y")  # the second and later ones are repeats
+            reviewer.page.keyboard.up("y")
+            reviewer.sees(2)
+            reviewer.is_saved()
+            assert list(twelve.said()) == [1]
+
+    def test_after_a_reload_it_goes_on_and_back(self, context: BrowserContext, twelve: Sampled) -> None:
+        with serving(twelve) as link:
+            other = Reviewer(context, link, twelve)
+            other.keys("y", "n", "k")
+            other.sees(4)
+            other.is_saved()
+            reviewer = Reviewer(context, link, twelve)
+            reviewer.sees(9)  # the other tab has the first ones open
+            reviewer.keys("y")
+            reviewer.sees(10)
+            reviewer.is_saved()
+            reviewer.page.reload()
+            reviewer.sees(10)
+            reviewer.keys("b")
+            reviewer.sees(9)
+            reviewer.is_saved()
+            assert (list(twelve.said()), twelve.skipped()) == ([1, 2], [3]), "those of the other tab stay"
+
+    def test_earlier_sessions_can_be_taken_back(self, context: BrowserContext, twelve: Sampled) -> None:
+        with serving(twelve) as link:
+            first = Reviewer(context, link, twelve)
+            first.keys("y", "k")
+            first.sees(3)
+            first.is_saved()
+            first.page.close()
+            second = Reviewer(context, link, twelve)
+            second.sees(3)
+            second.keys("b")
+            second.sees(2)
+            second.keys("b")
+            second.sees(1)
+            assert (twelve.said(), twelve.skipped()) == ({}, [])
+
+    def test_two_tabs_at_once_lose_nothing(self, context: BrowserContext, twelve: Sampled) -> None:
+        with serving(twelve) as link:
+            one, two = Reviewer(context, link, twelve), Reviewer(context, link, twelve)
+            one.page.wait_for_selector("#stage img")
+            two.page.wait_for_selector("#stage img")
+            for _ in range(4):
+                one.keys("y")
+                two.keys("n")
+            two.page.wait_for_selector("#ended:not([hidden])")
+            assert "open in another tab" in two.page.inner_text("#ended")
+            one.is_saved()
+            one.page.goto("about:blank")
+            for _ in range(4):
+                two.page.wait_for_selector("#desk:not([hidden]) #stage:not([aria-busy]) img")
+                two.keys("n")
+            two.ends()
+            assert len(twelve.said()) == 12
+            assert list(twelve.said().values()).count((None, None)) == 8, twelve.said()
+
+    def test_somebody_faster_is_asked_about(self, context: BrowserContext, twelve: Sampled) -> None:
+        with serving(twelve) as link:
+            reviewer = Reviewer(context, link, twelve)
+            reviewer.sees(1)
+            items = twelve.items()
+            with Store.open(twelve.database) as store, store.writing("test", wait_seconds=10):
+                for item in items[:2]:
+                    store.save_review(Review(photo_id=item.photo_id, superclass="cat", sample_id=twelve.sample_id))
+            reviewer.keys("y")
+            reviewer.page.wait_for_selector("#conflict[open]")
+            assert "somebody else said cat" in reviewer.page.inner_text("#conflict")
+            reviewer.keys("m")
+            reviewer.page.wait_for_selector("#conflict", state="hidden")
+            reviewer.sees(2)
+            reviewer.keys("n")
+            reviewer.page.wait_for_selector("#conflict[open]")
+            reviewer.keys("t")
+            reviewer.sees(3)
+            reviewer.is_saved()
+            assert twelve.said() == {1: ("bird", "hawk"), 2: ("cat", None)}
+
+    @pytest.mark.slow
+    def test_killed_in_the_middle_no_answer_is_lost(self, context: BrowserContext, twelve: Sampled) -> None:
+        keys = "yunynuyunyun"
+        with ServerProcess(twelve.database) as server:
+            port = server.port
+            reviewer = Reviewer(context, server.link, twelve)
+            reviewer.keys(*keys[:4])
+            reviewer.sees(5)
+            server.kill()
+        # Photos that are here already can go on being judged.
+        reviewer.keys(*keys[4:7])
+        reviewer.page.wait_for_selector("#saving[data-state=trouble]")
+        assert "phototag serve" in reviewer.page.inner_text("#trouble")
+        reviewer.page.wait_for_timeout(300)
+        waiting = int(reviewer.page.inner_text("#saving").split()[0])
+        assert len(twelve.said()) >= 7 - waiting
+        with ServerProcess(twelve.database, port=port) as server:
+            # The new server does not know the browser until the new link is opened.
+            reviewer.page.wait_for_selector("#trouble:has-text('open the link')")
+            other = context.new_page()
+            other.goto(server.link)
+            reviewer.page.click("#retry")
+            reviewer.is_saved()
+            assert twelve.said() == labels_of(twelve, keys[:7])
+            reviewer.keys(*keys[7:])
+            reviewer.ends()
+            assert twelve.said() == labels_of(twelve, keys)
+
+    @pytest.mark.slow
+    def test_answers_of_a_closed_page_arrive_from_the_next(self, context: BrowserContext, twelve: Sampled) -> None:
+        with ServerProcess(twelve.database) as server:
+            port = server.port
+            first = Reviewer(context, server.link, twelve)
+            first.sees(1)
+            server.kill()
+        first.keys("y", "n")
+        first.page.wait_for_selector("#saving[data-state=trouble]")
+        first.page.close()
+        with ServerProcess(twelve.database, port=port) as server:
+            second = Reviewer(context, server.link, twelve)
+            second.sees(3)
+            second.is_saved()
+            assert twelve.said() == labels_of(twelve, "yn")
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_a_phone_shows_all_of_it_without_scrolling_sideways(
+        self,
+        browser: Browser,  # noqa: F811
+        twelve: Sampled,
+        scheme: Any,
+    ) -> None:
+        context = browser.new_context(viewport={"width": 360, "height": 640}, color_scheme=scheme, has_touch=True)
+        with serving(twelve) as link:
+            reviewer = Reviewer(context, link, twelve)
+            reviewer.sees(1)
+            buttons = reviewer.page.locator(".answers button")
+            assert buttons.count() == 7
+            for place in range(7):
+                box = buttons.nth(place).bounding_box()
+                assert box is not None
+                assert box["height"] >= 32
+                assert box["x"] >= 0
+                assert box["x"] + box["width"] <= 360
+                assert box["y"] + box["height"] <= 640
+            buttons.first.tap()
+            reviewer.sees(2)
+            reviewer.is_saved()
+            assert reviewer.page.evaluate("document.documentElement.scrollWidth") <= 360
+        context.close()
+
+
+@pytest.mark.slow
+def test_three_hundred_photos_lose_nothing(browser: Browser, tmp_path: Path, make_picture: MakePicture) -> None:  # noqa: F811
+    """With answers taken back in between, two tabs, and a server that is killed in the middle."""
+    library = Sampled(tmp_path / "many", make_picture, 300)
+    context = browser.new_context(viewport={"width": 1100, "height": 700})
+    context.set_default_timeout(60_000)
+    keys = ("yunk" * 75)[:300]
+    with ServerProcess(library.database) as server:
+        port = server.port
+        reviewer = Reviewer(context, server.link, library)
+        for position, key in enumerate(keys[:150], start=1):
+            reviewer.sees(position)
+            reviewer.keys(key)
+            if position % 10 == 0:
+                reviewer.keys("b")
+                reviewer.sees(position)
+                reviewer.keys(key)
+        server.kill()
+    acknowledged = 150 - int(reviewer.page.inner_text("#saving").split()[0].replace("all", "0"))
+    assert len(library.said()) + len(library.skipped()) >= acknowledged
+    with ServerProcess(library.database, port=port) as server:
+        context.new_page().goto(server.link)
+        reviewer.page.click("#retry")
+        for position, key in enumerate(keys[150:], start=151):
+            reviewer.sees(position)
+            reviewer.keys(key)
+        reviewer.ends()
+        assert library.said() == labels_of(library, keys)
+        assert library.skipped() == [position for position, key in enumerate(keys, start=1) if key == "k"]
+        with Store.open(library.database) as store:
+            everything = list(store.reviews(ReviewFilter(current=False, valid=False)))
+        taken_back = sum(key != "k" for key in keys[9:150:10])
+        assert len(everything) == 225 + taken_back
+        assert sum(review.undone_at is not None for review in everything) == taken_back
+    context.close()
