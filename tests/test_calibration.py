@@ -425,7 +425,7 @@ def test_promise_counts_pictures_of_no_known_class_as_wrong() -> None:
 STRANGENESS = NoveltyModel(
     Space(np.zeros((12, 1), np.float32), np.ones(1, np.float32)),
     Standard(np.zeros(len(SIGNALS)), np.ones(len(SIGNALS))),
-    np.array([[0.0, 0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0, 2.0]]),
+    np.array([1.0, 2.0])[:, None] * (np.array(SIGNALS) == "background"),
     np.array([-5.0, -3.0]),
 )
 

@@ -32,7 +32,7 @@ def shrunken(features: Floats, labels: Labels) -> tuple[NDArray[np.float64], NDA
     within = points - means[labels]
     covariance = within.T @ within / len(points)
     size = len(covariance)
-    return points, means, 0.9 * covariance + 0.1 * np.trace(covariance) / size * np.eye(size)
+    return points, means, 0.8 * covariance + 0.2 * np.trace(covariance) / size * np.eye(size)
 
 
 def finite(embedding: Embedding) -> bool:

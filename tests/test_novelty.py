@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,14 @@ from phototag.learning.config import Balance
 from phototag.learning.embedding import fit_embedding
 from phototag.learning.linear import fit_head
 from phototag.learning.novelty import Rule, learn_rule
-from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard, Tier
+from phototag.novelty import SIGNALS, Foreign, NoveltyModel, Space, Standard, Tier
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.intp]
 
-CLASSES, WIDTH, AXES = 4, 3, 5
+CLASSES, WIDTH, AXES, FOREIGN = 4, 3, 5, 7
 finite = st.floats(-1e4, 1e4, width=32)
 weights = arrays.arrays(np.float64, (2, len(SIGNALS)), elements=st.floats(-20, 20))
 biases = arrays.arrays(np.float64, (2,), elements=st.floats(-50, 50))
@@ -33,7 +34,9 @@ biases = arrays.arrays(np.float64, (2,), elements=st.floats(-50, 50))
 def space_of(*, classes: int = CLASSES, seed: int = 0) -> Space:
     random = np.random.default_rng(seed)
     means = random.normal(0, 3, (classes, AXES)).astype(np.float32)
-    return Space(means, (1 + means.var(axis=0)).astype(np.float32))
+    elsewhere = random.normal(0, 3, (FOREIGN, AXES)).astype(np.float32)
+    foreign = Foreign(elsewhere, np.linspace(0, 9, FOREIGN, dtype=np.float32))
+    return Space(means, (1 + means.var(axis=0)).astype(np.float32), foreign)
 
 
 def model_of(rule: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None, *, classes: int = CLASSES) -> Any:
@@ -90,6 +93,9 @@ def test_signals_are_what_their_names_say() -> None:
     np.testing.assert_allclose(found["relative"], distances[:, 0] - background, rtol=1e-5)
     np.testing.assert_allclose(found["margin"], distances[:, 0] - distances[:, 1], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found["background"], np.sqrt(background), rtol=1e-5)
+    assert space.foreign is not None
+    away = ((embedding[:, None].astype(np.float64) - space.foreign.means[None]) ** 2).sum(2) + space.foreign.setbacks
+    np.testing.assert_allclose(found["foreign"], distances[:, 0] - away.min(axis=1), rtol=1e-5)
 
 
 def test_photo_far_from_every_class_is_stranger_than_the_classes_themselves() -> None:
@@ -99,6 +105,23 @@ def test_photo_far_from_every_class_is_stranger_than_the_classes_themselves() ->
     logits = [np.zeros((len(places), width), np.float32) for width in (WIDTH, CLASSES)]
     found = model.probabilities(Scores(logits[0], logits[1], places))
     assert found[len(model.space.means) :].min() > found[: len(model.space.means), Tier.SUPERCLASS].max()
+
+
+def test_photo_at_a_foreign_class_is_strange_unless_a_known_one_is_like_it() -> None:
+    space = space_of()
+    assert space.foreign is not None
+    nothing = np.zeros((FOREIGN, 1), np.float32)
+    position = SIGNALS.index("foreign")
+    scores = Scores(nothing, nothing, space.foreign.means)
+    near = space.signals(scores)[:, position]
+    assert (near[:3] > 0).all()
+    away = replace(space, foreign=Foreign(space.foreign.means, np.full(FOREIGN, 1e6, np.float32)))
+    assert (away.signals(scores)[:, position] < 0).all()
+
+
+def test_signal_is_0_where_nothing_is_known_of_foreign_classes() -> None:
+    scores = Scores(*(np.ones((2, width), np.float32) for width in (WIDTH, CLASSES, AXES)))
+    assert not replace(space_of(), foreign=None).signals(scores)[:, SIGNALS.index("foreign")].any()
 
 
 def test_one_class_has_no_second_nearest() -> None:
@@ -139,7 +162,7 @@ def damaged(**changes: Any) -> tuple[Any, dict[str, Any]]:
     model = model_of()
     value, tensors = model.to_json(), dict(model.tensors())
     for name, change in changes.items():
-        if name in ("means", "spread"):
+        if name in ("means", "spread", "foreign", "setbacks"):
             tensors[f"novelty.{name}"] = change
         else:
             value[name] = change
@@ -169,6 +192,13 @@ def damaged(**changes: Any) -> tuple[Any, dict[str, Any]]:
         {"spread": np.zeros(AXES, np.float32)},
         {"spread": np.ones((AXES, 1), np.float32)},
         {"spread": np.ones(AXES, np.bool_)},
+        {"foreign": np.zeros((FOREIGN, AXES + 1), np.float32)},
+        {"foreign": np.zeros((FOREIGN + 1, AXES), np.float32)},
+        {"foreign": np.full((FOREIGN, AXES), np.nan, np.float32)},
+        {"foreign": np.zeros((0, AXES), np.float32), "setbacks": np.zeros(0, np.float32)},
+        {"foreign": np.zeros(FOREIGN, np.float32)},
+        {"setbacks": np.zeros(FOREIGN, np.int8)},
+        {"setbacks": np.full(FOREIGN, np.inf, np.float32)},
     ],
     ids=str,
 )
@@ -186,6 +216,34 @@ def test_anything_else_is_refused(value: object) -> None:
 def test_missing_tensors_are_refused() -> None:
     with pytest.raises(ModelError, match="damaged"):
         NoveltyModel.from_json(model_of().to_json(), {})
+
+
+def test_foreign_classes_without_setbacks_are_refused() -> None:
+    model = model_of()
+    tensors = {name: value for name, value in model.tensors().items() if name != "novelty.setbacks"}
+    with pytest.raises(ModelError, match="damaged"):
+        NoveltyModel.from_json(model.to_json(), tensors)
+
+
+def test_files_from_before_there_were_foreign_classes_give_the_probabilities_they_gave() -> None:
+    model = model_of()
+    value = model.to_json()
+    count = SIGNALS.index("foreign")
+    old = {name: value[name][:count] for name in ("signals", "mean", "deviation")}
+    old |= {"weights": [row[:count] for row in value["weights"]], "biases": value["biases"]}
+    tensors = {name: model.tensors()[name] for name in ("novelty.means", "novelty.spread")}
+    read = NoveltyModel.from_json(json.loads(json.dumps(old)), tensors)
+    scores = Scores(*(np.ones((3, width), np.float32) for width in (WIDTH, CLASSES, AXES)))
+    without = model.weights.copy()
+    without[:, count] = 0
+    wanted = replace(model, weights=without).probabilities(scores)
+    np.testing.assert_allclose(read.probabilities(scores), wanted, atol=1e-7)
+
+
+@pytest.mark.parametrize("signals", [["energy"], [*SIGNALS, "moon"], [*SIGNALS[:-1], "moon"]])
+def test_signals_of_another_version_name_the_way_out_however_many(signals: list[str]) -> None:
+    with pytest.raises(ModelError, match="another phototag; train it again"):
+        NoveltyModel.from_json(*damaged(signals=signals))
 
 
 def test_signals_of_another_version_name_the_way_out() -> None:

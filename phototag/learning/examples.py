@@ -1,6 +1,7 @@
 """Features of some pictures of every class, kept in the model file: what `train --extend` learns the old classes from.
 
-They are averages over whole pictures, from which no picture can be made again.
+They are averages over whole pictures, from which no picture can be made again. With them goes the classifier that the
+backbone was pretrained with, if there is one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from phototag.errors import ModelError
 from phototag.learning.checkpoint import EXAMPLES
+from phototag.learning.pretraining import Pretraining
 
 _EACH = 64
 _MOST = 16_384
@@ -27,6 +29,7 @@ class Examples:
     features: NDArray[np.float32]
     labels: NDArray[np.intp]
     unseen: NDArray[np.bool_]
+    pretraining: Pretraining | None = None
 
     @classmethod
     def of(
@@ -36,6 +39,7 @@ class Examples:
         *,
         classes: int,
         seed: int,
+        pretraining: Pretraining | None = None,
     ) -> Self:
         """Up to 64 of each class, fewer if there are hundreds of classes, from features and labels of both parts."""
         features = np.concatenate([training[0], validation[0]])
@@ -51,13 +55,15 @@ class Examples:
                 share = max(1, round(each * len(members) / max(1, (labels == label).sum())))
                 chosen += random.permutation(members)[:share].tolist()
         rows = np.sort(np.array(chosen, dtype=np.intp))
-        return cls(features[rows], labels[rows], unseen[rows])
+        return cls(features[rows], labels[rows], unseen[rows], pretraining)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """As tensors of a model file, in half precision."""
         most = float(np.finfo(np.float16).max)
         arrays = (self.features.clip(-most, most).astype(np.float16), self.labels.astype(np.int32))
-        return dict(zip((f"{EXAMPLES}{name}" for name in _NAMES), (*arrays, self.unseen.astype(np.uint8)), strict=True))
+        names = (f"{EXAMPLES}{name}" for name in _NAMES)
+        examples: dict[str, NDArray[Any]] = dict(zip(names, (*arrays, self.unseen.astype(np.uint8)), strict=True))
+        return examples if self.pretraining is None else examples | self.pretraining.tensors()
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], *, classes: int, width: int) -> Self:
@@ -81,7 +87,8 @@ class Examples:
         without = classes - len(np.unique(labels))
         if without:
             raise ModelError(f"the model keeps no examples of {without} of its classes; train it again with all data")
-        return cls(features.astype(np.float32), labels.astype(np.intp), unseen.astype(np.bool_))
+        pretraining = Pretraining.from_tensors(tensors, width=width)
+        return cls(features.astype(np.float32), labels.astype(np.intp), unseen.astype(np.bool_), pretraining)
 
     def parts(self) -> Sequence[NDArray[np.bool_]]:
         """Which examples are to be learned from, and which are to judge by."""

@@ -29,6 +29,7 @@ from phototag.learning.examples import Examples
 from phototag.learning.features import Features, data_digest
 from phototag.learning.finishing import Outcome
 from phototag.learning.fitting import Fitted, Part, Recipe
+from phototag.learning.frozen import InformedRecipe
 from phototag.learning.novelty import Rule
 from phototag.learning.registry import Model
 from phototag.learning.session import check_unchecked, class_pictures, features_of, load_counted
@@ -121,8 +122,12 @@ def extend(parent: Model, data: Path, config: TrainingConfig) -> Extension:
     network = build(header, parent.tensors())
     blocks = feature_blocks(network.backbone, header.stages)
     old_examples = Examples.from_tensors(
-        read_tensors(parent.path, under=EXAMPLES), classes=len(header.taxonomy.subclasses), width=sum(blocks)
+        read_tensors(parent.path, under=EXAMPLES),
+        classes=len(header.taxonomy.subclasses),
+        width=sum(blocks),
     )
+    if known_novelty.space.foreign is not None and old_examples.pretraining is None:
+        raise ModelError(f"{parent.name}: the classifier of the pretraining is missing; train it again with all data")
     device = choose_target(config.device, RuntimeName.TORCH).device
     check_unchecked(labelled)
     training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
@@ -135,7 +140,7 @@ def extend(parent: Model, data: Path, config: TrainingConfig) -> Extension:
         workers=config.workers,
     )
     _check_left(features, labelled)
-    recipe = _recipe(header, blocks, config)
+    recipe = InformedRecipe.of(_recipe(header, blocks, config), old_examples.pretraining)
     fit = _Fit(parent, known_novelty, network, old_examples, features.cut(len(training)), taxonomy, recipe)
     return fit.run(config)
 
@@ -265,6 +270,7 @@ class _Fit:
                 (validation.features, validation.subclasses),
                 classes=len(self.taxonomy.subclasses),
                 seed=config.seed,
+                pretraining=self.old.pretraining,
             ),
             digest=data_digest(everything, hashes),
             details={
