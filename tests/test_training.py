@@ -31,7 +31,6 @@ from phototag.learning.checkpoint import read_header, read_tensors, write_tensor
 from phototag.learning.config import Balance, TrainingConfig, Tune
 from phototag.learning.dataset import load_data, split, training_taxonomy
 from phototag.learning.guarantee import ValidationScores
-from phototag.learning.heads import class_weights
 from phototag.learning.network import DualHead
 from phototag.learning.optimisation import set_rates
 from phototag.learning.registry import Model, active_reference, open_model
@@ -405,10 +404,6 @@ def test_norms_and_biases_are_not_decayed(trainer: Callable[..., Trainer]) -> No
     for group in trainer()._optimizer.param_groups:
         for parameter in group["params"]:
             assert (group["weight_decay"] > 0) == (parameter.ndim > 1)
-
-
-def test_class_weights_of_the_sampler_are_those_of_the_loss() -> None:
-    assert class_weights(np.array([0, 0, 0, 1]), 2).tolist() == pytest.approx([2 / 3, 2])
 
 
 # -- names, existing files, folders

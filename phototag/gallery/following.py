@@ -107,7 +107,7 @@ class Following:
             return Snapshot(columns, before=before)
         return Snapshot(columns)
 
-    def _parts(self) -> Iterator[list[GalleryRow]]:
+    def _parts(self) -> Iterator[Sequence[GalleryRow]]:
         for part in self._store.gallery_rows():
             if self._closing.is_set():
                 raise StoreError("the gallery was closed while it read the library")

@@ -29,7 +29,6 @@ from phototag.learning.examples import Examples
 from phototag.learning.features import Features, data_digest
 from phototag.learning.finishing import Outcome
 from phototag.learning.fitting import Fitted, Part, Recipe
-from phototag.learning.frozen import InformedRecipe
 from phototag.learning.novelty import Rule
 from phototag.learning.registry import Model
 from phototag.learning.session import check_unchecked, class_pictures, features_of, load_counted
@@ -140,7 +139,7 @@ def extend(parent: Model, data: Path, config: TrainingConfig) -> Extension:
         workers=config.workers,
     )
     _check_left(features, labelled)
-    recipe = InformedRecipe.of(_recipe(header, blocks, config), old_examples.pretraining)
+    recipe = replace(_recipe(header, blocks, config), pretraining=old_examples.pretraining)
     fit = _Fit(parent, known_novelty, network, old_examples, features.cut(len(training)), taxonomy, recipe)
     return fit.run(config)
 

@@ -14,8 +14,10 @@ from phototag.learning.calibration import label_indexes
 from phototag.learning.config import Balance
 from phototag.learning.dataset import LabelledPicture
 from phototag.learning.embedding import Embedding, fit_embedding
-from phototag.learning.heads import HeadChoice, LinearHead, choose_heads, fit_heads
+from phototag.learning.heads import HeadChoice, choose_heads, fit_heads
+from phototag.learning.linear import LinearHead
 from phototag.learning.novelty import Rule, learn_rule
+from phototag.learning.pretraining import Pretraining, Reading
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
@@ -82,11 +84,16 @@ def accuracy(fitted: Fitted, part: Part, taxonomy: Taxonomy) -> float:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How heads are to be fitted: what `choose_heads` found, and the widths of the parts of the features."""
+    """How everything is to be fitted.
+
+    `choice` is what `choose_heads` found, `blocks` are the widths of the parts of the features. With `pretraining`,
+    the classifier that the backbone was pretrained with, the embedding and the rule know of foreign classes.
+    """
 
     choice: HeadChoice
     blocks: Sequence[int]
     seed: int
+    pretraining: Pretraining | None = None
 
     @classmethod
     def choose(
@@ -98,6 +105,7 @@ class Recipe:
         strategy: Balance,
         blocks: Sequence[int],
         seed: int,
+        pretraining: Pretraining | None = None,
     ) -> Recipe:
         """The recipe that does best on the validation part."""
         choice = choose_heads(
@@ -110,7 +118,7 @@ class Recipe:
             seed=seed,
             blocks=blocks,
         )
-        return cls(choice, blocks, seed)
+        return cls(choice, blocks, seed, pretraining)
 
     def fit(self, part: Part, taxonomy: Taxonomy, *, embedding: Embedding | None = None) -> Fitted:
         """Fit heads on a part, and the embedding unless one is given; pictures without a subclass are left out."""
@@ -125,13 +133,25 @@ class Recipe:
             blocks=self.blocks,
         )
         if embedding is None:
-            embedding = fit_embedding(known.features, known.subclasses, classes=len(taxonomy.subclasses))
+            embedding = fit_embedding(
+                known.features, known.subclasses, classes=len(taxonomy.subclasses), reading=self._reading(known)
+            )
         return Fitted(superclass, subclass, embedding)
 
     def rule(self, part: Part, taxonomy: Taxonomy) -> Rule:
         """How novelty shows, learned by leaving classes of this part out."""
         known = part.known()
-        return learn_rule(known.features, known.subclasses, taxonomy, blocks=self.blocks, seed=self.seed)
+        return learn_rule(
+            known.features,
+            known.subclasses,
+            taxonomy,
+            blocks=self.blocks,
+            reading=self._reading(known),
+            seed=self.seed,
+        )
+
+    def _reading(self, part: Part) -> Reading | None:
+        return None if self.pretraining is None else self.pretraining.read(part.features)
 
     def to_json(self) -> dict[str, Any]:
         """What was chosen and what it was chosen from, for the training record."""

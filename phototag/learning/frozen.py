@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phototag.learning.embedding import Embedding, fit_embedding
 from phototag.learning.examples import Examples
 from phototag.learning.features import Content, Features, data_digest
 from phototag.learning.finishing import Outcome
 from phototag.learning.fitting import Fitted, Part, Recipe
-from phototag.learning.novelty import Rule, learn_rule
-from phototag.learning.pretraining import Pretraining
+from phototag.learning.novelty import Rule
 from phototag.learning.session import Session, readable_parts
 from phototag.taxonomy import Taxonomy
 
@@ -31,49 +29,19 @@ class Start:
     rule: Rule
 
 
-@dataclass(frozen=True)
-class InformedRecipe(Recipe):
-    """A recipe that makes use of the classifier of the pretraining, where there is one."""
-
-    pretraining: Pretraining | None = None
-
-    @classmethod
-    def of(cls, recipe: Recipe, pretraining: Pretraining | None) -> InformedRecipe:
-        """A recipe with a classifier."""
-        return cls(recipe.choice, recipe.blocks, recipe.seed, pretraining)
-
-    def fit(self, part: Part, taxonomy: Taxonomy, *, embedding: Embedding | None = None) -> Fitted:
-        """See `Recipe.fit`; the embedding knows of foreign classes."""
-        if embedding is None and self.pretraining is not None:
-            known = part.known()
-            embedding = fit_embedding(
-                known.features,
-                known.subclasses,
-                classes=len(taxonomy.subclasses),
-                reading=self.pretraining.read(known.features),
-            )
-        return super().fit(part, taxonomy, embedding=embedding)
-
-    def rule(self, part: Part, taxonomy: Taxonomy) -> Rule:
-        """See `Recipe.rule`; foreign classes join the signals."""
-        known = part.known()
-        return learn_rule(
-            known.features,
-            known.subclasses,
-            taxonomy,
-            blocks=self.blocks,
-            reading=None if self.pretraining is None else self.pretraining.read(known.features),
-            seed=self.seed,
-        )
-
-
 def fit_start(session: Session) -> Start:
     """Fit heads on the frozen features of a session."""
     pictures, taxonomy, config = session.pictures, session.pictures.taxonomy, session.config
     training, validation = readable_parts(session.features((*pictures.training, *pictures.validation)), pictures)
     parts = parts_of(training, validation, taxonomy)
-    plain = Recipe.choose(*parts, taxonomy, strategy=config.balance, blocks=session.blocks, seed=config.seed)
-    recipe = InformedRecipe.of(plain, Pretraining.of(session))
+    recipe = Recipe.choose(
+        *parts,
+        taxonomy,
+        strategy=config.balance,
+        blocks=session.blocks,
+        seed=config.seed,
+        pretraining=session.pretraining,
+    )
     rule = recipe.rule(parts[0] + parts[1], taxonomy)
     return Start(training, validation, parts, recipe, recipe.fit(parts[0], taxonomy), rule)
 
@@ -138,7 +106,7 @@ def examples_of(parts: tuple[Part, Part], session: Session) -> Examples:
         (validation.features, validation.subclasses),
         classes=len(session.pictures.taxonomy.subclasses),
         seed=session.config.seed,
-        pretraining=Pretraining.of(session),
+        pretraining=session.pretraining,
     )
 
 

@@ -14,22 +14,9 @@ from torch.nn import functional as F
 from phototag.decision import gather, join
 from phototag.learning.balance import LONG_TAIL, unevenness
 from phototag.learning.config import Balance
-from phototag.learning.linear import Floats, Labels, LinearHead, Scaling, class_weights, fit_head, fit_scaled
+from phototag.learning.linear import Floats, Labels, LinearHead, Scaling, fit_head, fit_scaled
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
-
-__all__ = [
-    "PENALTIES",
-    "HeadChoice",
-    "LinearHead",
-    "Scaling",
-    "choose_head",
-    "choose_heads",
-    "class_weights",
-    "fit_head",
-    "fit_heads",
-    "fit_scaled",
-]
 
 # Strengths of the ridge penalty to choose from, by the likelihood of pictures that the fit did not see.
 PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -78,22 +65,6 @@ def fit_heads(
     return superclass, subclass
 
 
-def choose_head(
-    features: Floats,
-    labels: Labels,
-    unseen_features: Floats,
-    unseen_labels: Labels,
-    *,
-    classes: int,
-    balanced: bool = False,
-) -> LinearHead:
-    """The head, over all penalties, that makes the unseen pictures likeliest."""
-    heads = [fit_head(features, labels, classes=classes, penalty=penalty, balanced=balanced) for penalty in PENALTIES]
-    targets = torch.from_numpy(unseen_labels.astype(np.int64))
-    losses = [float(F.cross_entropy(torch.from_numpy(head.logits(unseen_features)), targets)) for head in heads]
-    return heads[int(np.argmin(losses))]
-
-
 @dataclass(frozen=True)
 class HeadChoice:
     """How the heads are to be fitted, and why.
@@ -110,10 +81,6 @@ class HeadChoice:
     strategy: Balance
     penalties: tuple[float, float]
     table: list[dict[str, Any]]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values, for the training record."""
-        return {"strategy": str(self.strategy), "penalties": list(self.penalties), "table": self.table}
 
 
 def choose_heads(

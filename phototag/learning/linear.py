@@ -30,7 +30,6 @@ class LinearHead:
 
     weight: Floats
     bias: Floats
-    penalty: float
 
     def logits(self, features: Floats) -> Floats:
         """Logits [N, K] of features [N, D]."""
@@ -72,15 +71,6 @@ class Scaling:
         return result
 
 
-def class_weights(labels: Labels, classes: int) -> Floats:
-    """Weights [K] by which every class counts the same in a loss, with mean 1 over the pictures; 0 if unseen."""
-    counts = np.bincount(labels, minlength=classes)
-    present = counts > 0
-    weights = np.zeros(classes, dtype=np.float32)
-    weights[present] = len(labels) / (present.sum() * counts[present])
-    return weights
-
-
 def fit_head(
     features: Floats,
     labels: Labels,
@@ -90,12 +80,11 @@ def fit_head(
     strategy: Balance = Balance.NONE,
     seed: int = 0,
     blocks: Sequence[int] | None = None,
-    balanced: bool = False,
 ) -> LinearHead:
     """Fit logistic regression on features [N, D] and labels [N].
 
     Minimises mean cross-entropy + penalty / 2 * |W|^2 on scaled features, with the loss changed by `strategy`; see
-    `fit_scaled`. `blocks` are those of `Scaling.of`. With `balanced` every class counts the same.
+    `fit_scaled`. `blocks` are those of `Scaling.of`.
     There is no label smoothing: on features it moved the heads away from ordinary photographs (measured).
 
     Raises:
@@ -107,12 +96,12 @@ def fit_head(
         labels,
         classes=classes,
         penalty=penalty,
-        strategy=Balance.SAMPLER if balanced else strategy,
+        strategy=strategy,
         seed=seed,
     )
     weight = matrix / scaling.scale
     folded = bias - weight @ scaling.shift
-    return LinearHead(weight.astype(np.float32), folded.astype(np.float32), penalty)
+    return LinearHead(weight.astype(np.float32), folded.astype(np.float32))
 
 
 def fit_scaled(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from phototag.learning.embedding import Embedding
-    from phototag.learning.heads import LinearHead
+    from phototag.learning.linear import LinearHead
 
 
 # Of the last stages; earlier ones see edges and colours more than shapes.
@@ -136,7 +136,7 @@ class DualHead(nn.Module):
         if self.superclass_head is None:
             raise ModelError("this network has no superclass head")
         superclass, subclass = (
-            LinearHead(layer.weight.detach().cpu().numpy().copy(), layer.bias.detach().cpu().numpy().copy(), 0.0)
+            LinearHead(layer.weight.detach().cpu().numpy().copy(), layer.bias.detach().cpu().numpy().copy())
             for layer in (self.superclass_head, self.subclass_head)
         )
         return superclass, subclass

@@ -31,8 +31,6 @@ from phototag.learning.checkpoint import EXAMPLES
 if TYPE_CHECKING:
     import torch
 
-    from phototag.learning.session import Session
-
 Floats = NDArray[np.float32]
 
 _WEIGHT, _BIAS = f"{EXAMPLES}classifier.weight", f"{EXAMPLES}classifier.bias"
@@ -65,16 +63,6 @@ class Pretraining:
         if weight.ndim != 2 or weight.shape[1] != width or bias.shape != weight.shape[:1] or len(bias) < _FEWEST:
             return None
         return cls(weight, bias)
-
-    @classmethod
-    def of(cls, session: Session) -> Self | None:
-        """That of a session's starting weights; None if they are random or come without."""
-        from phototag.learning.backbones import load_weights
-
-        if not session.config.pretrained:
-            return None
-        weights = load_weights(session.backbone_name, session.config.weights)
-        return cls.find(weights.tensors, session.backbone, session.blocks[0])
 
     def read(self, features: Floats) -> Reading:
         """What the classifier says of pictures, by features [N, D] whose first ones are the backbone's own."""

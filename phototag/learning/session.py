@@ -30,6 +30,7 @@ from phototag.learning.dataset import (
 )
 from phototag.learning.distributed import current
 from phototag.learning.features import Content, FeatureExtractor, Features
+from phototag.learning.pretraining import Pretraining
 from phototag.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -85,7 +86,11 @@ def load_counted(source: Path) -> LabelledData:
 
 @dataclass
 class Session:
-    """One training run: the pictures, the configuration, and the backbone with its starting weights."""
+    """One training run: the pictures, the configuration, and the backbone with its starting weights.
+
+    `pretraining` is the classifier that these come with; None if they are random or come without, and in the processes
+    besides the first one, which have no need of it.
+    """
 
     pictures: Pictures
     config: TrainingConfig
@@ -96,6 +101,7 @@ class Session:
     device: Device
     tune: Tune
     stages: tuple[int, ...]
+    pretraining: Pretraining | None
 
     @classmethod
     def open(cls, pictures: Pictures, config: TrainingConfig) -> Session:
@@ -107,18 +113,21 @@ class Session:
         """
         import torch
 
-        from phototag.learning.network import pooled_stages
+        from phototag.learning.network import feature_blocks, pooled_stages
 
         name = backbones.resolve_backbone(config.backbone)
         device = choose_target(config.device, RuntimeName.TORCH).device
         torch.manual_seed(config.seed)
         backbone = backbones.create_backbone(name)
-        origin = "random"
+        stages = pooled_stages(backbone)
+        origin, pretraining = "random", None
         if config.pretrained:
 
             def load() -> str:
+                nonlocal pretraining
                 weights = backbones.load_weights(name, config.weights)
                 backbones.load_into(backbone, weights)
+                pretraining = Pretraining.find(weights.tensors, backbone, feature_blocks(backbone, stages)[0])
                 return weights.origin
 
             # Of several processes only the first one needs them: training gives all the same tensors.
@@ -130,8 +139,7 @@ class Session:
         preprocessing = backbones.default_preprocessing(backbone, config.img_size)
         if config.img_size is not None:
             backbones.check_size(backbone, config.img_size)
-        stages = pooled_stages(backbone)
-        return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune, stages)
+        return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune, stages, pretraining)
 
     def features(self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None) -> Features:
         """Features of the starting weights, or of another `backbone`."""

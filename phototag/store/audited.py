@@ -15,7 +15,7 @@ from phototag.store.batch import StoredTag
 from phototag.store.contents import Content
 from phototag.store.engine import untrusted_rows
 from phototag.store.photos import PAGE_ROWS
-from phototag.store.query import Query, TaggedContent
+from phototag.store.query import Query, TaggedContent, TagRow
 from phototag.store.review_records import Review, ReviewFilter, ReviewOrigin, SavedReview
 from phototag.store.sample_records import DrawnPhoto, NewSample, Sample, SampleItem, Stratum
 
@@ -199,6 +199,15 @@ class AuditedDatabase(OpenDatabase):
                 yield from list(queries.find_tagged(connection, query))
             else:
                 yield from queries.find_tagged(connection, query)
+
+    def tag_rows(self, query: Query) -> Iterator[Sequence[TagRow]]:
+        """The tags of the photos that `tagged_contents` gives, many at a time and quicker; to be read to the end.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            yield from queries.find_tag_rows(connection, query)
 
     def contents(self, *, under: Path | None = None) -> Iterator[list[Content]]:
         """Pages of all photos whose content is known, in the order of ids, each read in a transaction of its own.

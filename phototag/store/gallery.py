@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, String, func, select, type_coerce
+from sqlalchemy import Connection, Engine, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from phototag.store.batch import predictions_for
 from phototag.store.engine import driver_connection, translate
 from phototag.store.location import Location
 from phototag.store.photos import chunked
+from phototag.store.plain import ROWS_AT_ONCE, plain_moment, plain_rows
 from phototag.store.tables import models, photos, predictions, reviews, sample_items, samples, tags
 
-# Few enough for little memory, many enough for little overhead.
-_ROWS_AT_ONCE = 16_384
 _HASH_START_BYTES = 4
 
 GalleryRow = tuple[Any, ...]
@@ -52,27 +50,17 @@ ScoredContentRow = tuple[int, bytes, bytes]
 """photo_id, hash of the content that was scored, packed scores."""
 
 
-def rows(connection: Connection, ids: Sequence[int] | None = None) -> Iterator[list[GalleryRow]]:
+def rows(connection: Connection, ids: Sequence[int] | None = None) -> Iterator[Sequence[GalleryRow]]:
     """Photos with their tags in the order of ids, some at a time: all of them, or those with these ids."""
     statement = _rows(connection)
     if ids is not None:
         for chunk in chunked(sorted(set(ids))):
             yield [tuple(row) for row in connection.execute(statement.where(photos.c.id.in_(chunk)))]
-    elif connection.dialect.name == "sqlite":
-        # Nothing here needs SQLAlchemy to convert it, which takes as long again as reading a million rows.
-        text = str(statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
-        with closing(driver_connection(connection).execute(text)) as cursor:
-            while part := cursor.fetchmany(_ROWS_AT_ONCE):
-                yield part
     else:
-        result = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement)
-        for rows_of in result.partitions(_ROWS_AT_ONCE):
-            yield [tuple(row) for row in rows_of]
+        yield from plain_rows(connection, statement)
 
 
 def _rows(connection: Connection) -> Select[Any]:
-    # Moments are only sorted by, for which their texts do.
-    at: Any = type_coerce(tags.c.tagged_at, String) if connection.dialect.name == "sqlite" else tags.c.tagged_at
     return (
         select(
             photos.c.id,
@@ -90,7 +78,7 @@ def _rows(connection: Connection) -> Select[Any]:
             tags.c.novelty,
             tags.c.source,
             tags.c.model_id,
-            at,
+            plain_moment(connection, tags.c.tagged_at),
         )
         .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
         .order_by(photos.c.id)
@@ -170,8 +158,8 @@ def scored_photos(
     if ids is None:
         # As a sum it keeps SQLite from the index, by which it would jump to and fro in the table.
         every = columns.where(predictions.c.model_id + 0 == keeper)
-        result = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(every)
-        for part in result.partitions(_ROWS_AT_ONCE):
+        result = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(every)
+        for part in result.partitions(ROWS_AT_ONCE):
             yield [(row[0], row[1], row[2]) for row in part]
         return
     now = columns.join_from(predictions, photos, photos.c.id == predictions.c.photo_id).where(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from phototag.errors import UsageError
 from phototag.records import NovelTier, PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store.photos import path_ranges
+from phototag.store.plain import plain_moment, plain_rows
 from phototag.store.tables import models, photos, predictions, tags
 
 FEWEST_HASH_DIGITS = 8
@@ -125,7 +126,7 @@ def find_tagged(connection: Connection, query: Query) -> Iterator[TaggedContent]
     )
     statement = (
         _joined(columns)
-        .where(*_conditions(query), tags.c.model_id.is_not(None), photos.c.content_hash.is_not(None))
+        .where(*_of_models(query))
         .order_by(photos.c.id)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
@@ -133,6 +134,28 @@ def find_tagged(connection: Connection, query: Query) -> Iterator[TaggedContent]
     for number, path, content, model_id, superclass, subclass, rank, *scores, at in connection.execute(statement):
         tag = Tag(superclass, subclass, ranks[rank], *(float(score or 0.0) for score in scores))
         yield TaggedContent(int(number), bytes(path), bytes(content), int(model_id), tag, at)
+
+
+TagRow: TypeAlias = tuple[Any, ...]
+"""model_id, superclass, subclass, rank, superclass_score, subclass_score, novelty, tagged_at (a text or a moment, as the
+database has it)."""
+
+
+def find_tag_rows(connection: Connection, query: Query) -> Iterator[Sequence[TagRow]]:
+    """The tags of the photos that `find_tagged` gives, in the same order, many at a time and as the database has them."""
+    statement = _joined(
+        select(
+            tags.c.model_id,
+            tags.c.superclass,
+            tags.c.subclass,
+            tags.c.rank,
+            tags.c.superclass_score,
+            tags.c.subclass_score,
+            tags.c.novelty,
+            plain_moment(connection, tags.c.tagged_at),
+        )
+    ).where(*_of_models(query))
+    yield from plain_rows(connection, statement.order_by(photos.c.id))
 
 
 def find_scores(connection: Connection, under: Path, keepers: Mapping[int, int]) -> Iterator[tuple[bytes, int, bytes]]:
@@ -222,6 +245,12 @@ def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
         yield _model_is(query.model)
     if query.since is not None:
         yield tags.c.tagged_at >= query.since
+
+
+def _of_models(query: Query) -> Iterator[ColumnElement[bool]]:
+    yield from _conditions(query)
+    yield tags.c.model_id.is_not(None)
+    yield photos.c.content_hash.is_not(None)
 
 
 def _model_is(wanted: str) -> ColumnElement[bool]:

@@ -194,7 +194,7 @@ class Store(AuditedDatabase):
 
     # ---- reading, for the gallery
 
-    def gallery_rows(self, ids: Sequence[int] | None = None) -> Iterator[list[GalleryRow]]:
+    def gallery_rows(self, ids: Sequence[int] | None = None) -> Iterator[Sequence[GalleryRow]]:
         """Photos with their tags in the order of ids, some at a time, of one moment: all, or those with these ids.
 
         Raises:
