@@ -25,9 +25,10 @@ from small_data import BACKBONE, COLOURS, colour_folder, draw, random_weights, t
 from phototag import settings
 from phototag.audit.evaluate import evaluate
 from phototag.errors import DataError, ModelError, UsageError
+from phototag.learning import backbones
 from phototag.learning import trainer as trainer_module
 from phototag.learning.balance import effective_weights
-from phototag.learning.checkpoint import read_header, read_tensors, write_tensors
+from phototag.learning.checkpoint import EXAMPLES, read_header, read_tensors, write_tensors
 from phototag.learning.config import Balance, TrainingConfig, Tune
 from phototag.learning.dataset import load_data, split, training_taxonomy
 from phototag.learning.guarantee import ValidationScores
@@ -95,6 +96,26 @@ def test_heads_learn_in_one_go_and_leave_the_backbone_alone(data: Path, weights:
     for name, value in tensors_of(result).items():
         if name.startswith("backbone."):
             np.testing.assert_array_equal(value, start[name.removeprefix("backbone.")].numpy())
+
+
+def test_weights_are_read_once_and_their_classifier_is_kept(
+    data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    load_weights = backbones.load_weights
+
+    def counted(name: str, file: Path | None = None) -> backbones.Weights:
+        reads.append(name)
+        return load_weights(name, file)
+
+    monkeypatch.setattr(backbones, "load_weights", counted)
+    result = train(data, config=tiny_config(weights=weights))
+    assert len(reads) == 1
+    assert result.model.path is not None
+    kept = read_tensors(result.model.path, under=EXAMPLES)
+    start = torch.load(weights, weights_only=True)
+    for name in ("classifier.weight", "classifier.bias"):
+        np.testing.assert_allclose(kept[EXAMPLES + name], start[name].numpy(), atol=1e-3)
 
 
 def test_auto_trains_everything_where_nothing_is_pretrained(data: Path) -> None:
