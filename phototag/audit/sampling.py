@@ -255,7 +255,8 @@ def allocate(wish: Floats, population: Counts, size: int, *, least: Counts | Non
     size = min(size, int(population.sum()))
     if least.sum() > size:
         raise UsageError(
-            f"{len(population)} strata need {int(least.sum())} photos; ask for more than {size}, or for fewer strata"
+            f"the {len(population)} strata need {int(least.sum())} photos in all; ask for more than {size}, or for "
+            "fewer strata"
         )
     wish = np.maximum(wish.astype(np.float64), 1e-9 * max(float(wish.max(initial=0.0)), 1e-9))
     low, high = 0.0, float((population / wish).max()) + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ def sample(
         click.echo(
             "Chosen, not drawn by chance: reviews of these photos correct tags, but enter no estimate.", err=True
         )
-    click.echo(f"Review it: phototag audit review {made.name}", err=True)
+    click.echo(f"Review it: phototag audit review {shlex.quote(made.name)}", err=True)
 
 
 def _check(

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from phototag.records import TaggedPhoto
+from phototag.records import Source, TaggedPhoto
 from phototag.text import display_width, pad, printable, shorten
 
 COLUMNS = (
@@ -122,10 +122,10 @@ def table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
         (
             printable(os.path.relpath(photo.path, folder)),
             printable(photo.superclass or "-"),
-            _percent(photo.superclass_score),
+            _percent(photo.superclass_score, photo),
             printable(photo.subclass or "-") if photo.state == "ok" else f"({photo.state})",
-            _percent(photo.subclass_score) if photo.subclass else "",
-            _percent(photo.novelty),
+            _percent(photo.subclass_score, photo) if photo.subclass else "",
+            _percent(photo.novelty, photo),
             str(photo.source or ""),
         )
         for photo in photos
@@ -144,5 +144,6 @@ def table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _percent(score: float | None) -> str:
-    return "" if score is None else f"{100 * score:.0f} %"
+def _percent(score: float | None, photo: TaggedPhoto) -> str:
+    """A score in words; a human gives none."""
+    return "" if score is None or photo.source is Source.HUMAN else f"{100 * score:.0f} %"

@@ -213,9 +213,9 @@ def _summarise(found: Found, model: str, shown: int, folder: Path | None, *, min
         return
     alone = found.photos - left - found.grouped
     more = f", and {found.taken:,} that were tagged with a known subclass" if found.taken else ""
+    groups = f"{count:,} {'group' if count == 1 else 'groups'}"
     click.echo(
-        f"{count:,} groups with {found.grouped:,} novel photos{more}; {alone:,} novel ones are like no others, or not "
-        "clearly.",
+        f"{groups} with {found.grouped:,} novel photos{more}; {alone:,} novel ones are like no others, or not clearly.",
         err=True,
     )
     if shown < count:
