@@ -16,7 +16,7 @@ from scipy import special, stats
 from phototag import settings
 from phototag.audit.drift import Shift, label_shift, recent_shift, score_shift
 from phototag.audit.library_drift import LibraryDrift, library_drift
-from phototag.audit.sampling import read_frame
+from phototag.audit.sampling import Scope
 from phototag.learning.checkpoint import read_header, read_tensors, write_tensors
 from phototag.learning.guarantee import ScoreTable, ValidationScores
 from phototag.learning.registry import open_model
@@ -167,7 +167,7 @@ def library(
 
 
 def drift_of(store: Store) -> LibraryDrift:
-    found = library_drift(store, read_frame(store))
+    found = library_drift(store, Scope())
     assert found is not None
     return found
 
@@ -238,7 +238,7 @@ class TestLibrary:
 
     def test_no_photos_are_no_drift(self) -> None:
         with Store.open() as store:
-            assert library_drift(store, read_frame(store)) is None
+            assert library_drift(store, Scope()) is None
 
 
 def test_counts_of_one_side_alone_say_nothing() -> None:

@@ -597,6 +597,28 @@ def test_what_another_process_writes_shows_by_itself(store: Store, tmp_path: Pat
             time.sleep(0.05)
 
 
+def test_database_that_takes_the_place_of_another_is_noticed(store: Store, tmp_path: Path) -> None:
+    assert store.path is not None
+    with Store.open(tmp_path / "other.db") as other, other.writing("tag"):
+        other.save_batch(model_id=register(other), tagged=library(9, seed=8))
+    with Gallery(store, poll_seconds=3600) as gallery:
+        before, keys, signs = gallery.total, {store.file_key}, [gallery.sign()]
+        assert gallery.sign() == signs[0]
+        for end in ("-wal", "-shm"):  # they belong to the file that goes
+            store.path.with_name(store.path.name + end).unlink(missing_ok=True)
+        (tmp_path / "other.db").replace(store.path)
+        signs.append(gallery.sign())
+        gallery._following._catch_up()
+        assert before != gallery.total == 9
+        with gallery.writing("serve") as writer:
+            writer.mark_missing([3])
+            gallery.refresh([3])
+        assert gallery.items([3])[0].state is PhotoState.MISSING
+        signs.append(gallery.sign())
+        assert len({*keys, store.file_key}) == 2
+        assert len({str(sign) for sign in signs}) == 3
+
+
 def test_gallery_serves_what_it_has_when_the_database_cannot_be_read(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,6 +235,14 @@ class TestPage:
         client.get("/audit")
         assert len(made) == 3
 
+    def test_more_reviews_are_a_click_away(self, client: TestClient, library: Sampled) -> None:
+        page = client.get("/audit").text
+        assert f'href="/review/{library.sample_id}"' in page, "some still wait"
+        form = client.get("/review", params={"size": "57", "by": "superclass"}).text
+        assert 'value="57"' in form
+        assert '<option value="superclass" selected>' in form
+        assert "<script>alert" not in client.get("/review", params={"size": '"><script>alert(1)'}).text
+
     def test_before_the_first_review_it_says_what_to_do(self, tmp_path: Path, make_picture: MakePicture) -> None:
         library = Sampled(tmp_path / "new", make_picture)
         with application(library.database) as app:

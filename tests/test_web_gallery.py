@@ -18,13 +18,16 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 from test_store import TAXONOMY, failure, register, stored
-from web import application, logged_in, save_photos, stranger
+from web import application, context_in, logged_in, save_photos, stranger
 
+from phototag.errors import StoreError
 from phototag.gallery import GalleryFilter
 from phototag.records import Rank, Source, Tag
 from phototag.store import Store, StoredTag
 from phototag.store.photos import clean_text
 from phototag.text import printable
+from phototag.web import respond
+from phototag.web.app import warm_up
 from phototag.web.gallery import BLOCK_PHOTOS, View
 from phototag.web.photo_words import explain
 
@@ -312,3 +315,17 @@ def test_hostile_names_are_shown_and_inert(hostile: Path) -> None:
         shown_names = html.unescape(whole)
         for name in HOSTILE:
             assert as_shown(name) in shown_names
+
+
+def test_first_reader_finds_everything_warm(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with application(hostile) as app:
+        respond._environment().cache.clear()  # type: ignore[union-attr]
+        warm_up(app)
+        assert {name for _, name in respond._environment().cache} >= {"gallery.html"}  # type: ignore[union-attr]
+
+        def broken(*_: object, **__: object) -> None:
+            raise StoreError("the disk failed")
+
+        monkeypatch.setattr(context_in(app).gallery, "page", broken)
+        warm_up(app)  # whoever opens the page is told
+        assert logged_in(app).get("/").status_code == 500

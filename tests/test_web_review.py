@@ -55,7 +55,7 @@ class Tab:
         return list(answer.json()["photos"])
 
     def say(self, photo: Answer, superclass: str | None, subclass: str | None = None, **more: Any) -> Any:
-        body = {key: photo[key] for key in ("position", "photo_id", "newest")}
+        body = {key: photo[key] for key in ("position", "photo_id", "newest", "version")}
         return self.post(
             "answers", **{"token": uuid4().hex, **body, "superclass": superclass, "subclass": subclass, **more}
         )
@@ -110,6 +110,14 @@ class TestAnswers:
         tab.say(photo, "bird", "rooster", token="mine-alone")
         assert tab.say(photo, "dog", "boxer", token="mine-alone").status_code == 400
         assert library.said() == {1: ("bird", "rooster")}
+
+    def test_an_answer_about_another_content_is_refused(self, client: TestClient, library: Sampled) -> None:
+        tab = Tab(client, library)
+        (photo,) = tab.next()
+        # As one that waited in a browser for another library, served at the same address before.
+        assert tab.say(photo, "bird", "hawk", version="0" * 8).status_code == 400
+        assert tab.say(photo, "bird", "hawk", version="").status_code == 400
+        assert library.said() == {}
 
     def test_a_photo_that_changed_is_not_stored(
         self, client: TestClient, library: Sampled, make_picture: MakePicture
@@ -184,6 +192,16 @@ class TestAnswers:
             assert tab.say(photo, "bird", "hawk", token="patient1").status_code == 503
         assert tab.say(photo, "bird", "hawk", token="patient1").status_code == 200
 
+    def test_own_answers_spare_the_gallery_reading_the_library_anew(self, client: TestClient, library: Sampled) -> None:
+        following = client.app.state.context.gallery._following  # type: ignore[attr-defined]
+        tab = Tab(client, library)
+        first, second = tab.next(2)
+        assert tab.say(first, "dog", "boxer", token="soon-undone").status_code == 200
+        assert tab.skip(second).status_code == 200
+        assert tab.post("undo", token="soon-undone", position=1).status_code == 200
+        assert (made := client.post("/api/samples", json={"size": 4})).status_code == 201, made.text
+        assert following._sign.read() == following._seen
+
 
 class TestTogether:
     def test_two_tabs_get_different_photos(self, client: TestClient, library: Sampled) -> None:
@@ -194,6 +212,34 @@ class TestTogether:
         answer = two.post("next", want=3, have=[3, 4, 5]).json()
         assert (answer["photos"], answer["elsewhere"]) == ([], 3)
         assert [photo["position"] for photo in two.next(1, have=[3, 4, 5], any=True)] == [1]
+
+    def test_progress_tells_of_every_photo(
+        self, client: TestClient, library: Sampled, make_picture: MakePicture
+    ) -> None:
+        import numpy as np
+        from sampled import stored
+
+        from phototag.records import Scores
+
+        tab = Tab(client, library)
+        first, second, third, fourth = tab.next(4)
+        tab.say(first, first["tag"]["superclass"], first["tag"]["subclass"])
+        tab.say(second, None)
+        tab.skip(third)
+        path = make_picture(library.folder / "photo004.jpg", seed=99)
+        scores = Scores(np.zeros((1, 3), dtype=np.float32), np.zeros((1, 5), dtype=np.float32))
+        with Store.open(library.database) as store, store.writing("test"):
+            store.save_batch(model_id=1, tagged=[stored(path, scores)])
+            store.save_review(Review(photo_id=second["photo_id"], superclass="dog"))  # corrects the other one
+        progress = client.get(f"{tab.api}/progress").json()["progress"]
+        size = len(library.items())
+        assert progress == {
+            "size": size, "reviewed": 2, "right": 1, "skipped": 1, "changed": 1, "pending": size - 4
+        }  # fmt: skip
+        with Store.open(library.database) as store:
+            waiting, _ = store.sample_standing(library.sample_id)
+        assert waiting == [item.position for item in library.items() if item.pending]
+        assert fourth["position"] not in waiting
 
     def test_a_closed_tab_gives_its_photos_back(self, client: TestClient, library: Sampled) -> None:
         one, two = Tab(client, library), Tab(client, library)
@@ -235,6 +281,8 @@ class TestTogether:
                 thread.start()
             for thread in threads:
                 thread.join(60)
+            following = context_in(app).gallery._following
+            assert following._sign.read() == following._seen, "nor is the library read anew for answers at once"
         assert sorted(acknowledged) == list(range(1, 25))
         with Store.open(library.database) as store:
             assert len(list(store.reviews(ReviewFilter(current=False, valid=False)))) == 24
@@ -294,6 +342,12 @@ class TestTakingBack:
         answer = tab.post("undo", token="overtaken", position=1)
         assert answer.status_code == 400
         assert "tagged in another way" in answer.json()["error"]
+
+    def test_nothing_is_taken_back_for_a_tab_without_a_name(self, client: TestClient, library: Sampled) -> None:
+        tab = Tab(client, library)
+        tab.say(tab.next()[0], "dog", "boxer", token="stays-there")
+        assert tab.post("undo", token="stays-there", position=1, tab="").status_code == 400
+        assert library.said() == {1: ("dog", "boxer")}
 
     def test_reviews_of_other_photos_or_samples_are_not_its_business(
         self, client: TestClient, library: Sampled
@@ -554,8 +608,9 @@ class TestBrowser:
 
     def test_two_tabs_at_once_lose_nothing(self, context: BrowserContext, twelve: Sampled) -> None:
         with serving(twelve) as link:
-            one, two = Reviewer(context, link, twelve), Reviewer(context, link, twelve)
-            one.page.wait_for_selector("#stage img")
+            one = Reviewer(context, link, twelve)
+            one.page.wait_for_selector("#stage img")  # it has the first eight; two who ask at once share them evenly
+            two = Reviewer(context, link, twelve)
             two.page.wait_for_selector("#stage img")
             for _ in range(4):
                 one.keys("y")
@@ -635,6 +690,31 @@ class TestBrowser:
             second.sees(3)
             second.is_saved()
             assert twelve.said() == labels_of(twelve, "yn")
+
+    @pytest.mark.slow
+    def test_answers_for_another_library_at_the_same_address_wait(
+        self, context: BrowserContext, twelve: Sampled, library: Sampled
+    ) -> None:
+        with ServerProcess(twelve.database) as server:
+            port = server.port
+            first = Reviewer(context, server.link, twelve)
+            first.sees(1)
+            server.kill()
+        first.keys("y", "n")
+        first.page.wait_for_selector("#saving[data-state=trouble]")
+        first.page.close()
+        with ServerProcess(library.database, port=port) as server:
+            other = Reviewer(context, server.link, library)
+            other.keys("n")
+            other.sees(2)
+            other.is_saved()
+            other.page.close()
+        assert library.said() == {1: (None, None)}
+        with ServerProcess(twelve.database, port=port) as server:
+            second = Reviewer(context, server.link, twelve)
+            second.sees(3)
+            second.is_saved()
+        assert twelve.said() == labels_of(twelve, "yn")
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_a_phone_shows_all_of_it_without_scrolling_sideways(

@@ -90,6 +90,12 @@ class Accuracy:
         self._design, self._strata = _design(self._samples, [sample.reviewed for sample in self._samples])
         inside = [_is_under(photo.path, under) for photo in self._judged]
         self._photos = _Columns(self._judged, np.array(inside, dtype=np.bool_))
+        # The cells of all samples with what a photo of each counts.
+        self._cells = [
+            (cell, len(reviewed) / max(sample.population, 1))
+            for sample, reviewed in [(sample, sample.reviewed) for sample in self._samples]
+            for cell in sample.cells
+        ]
 
     @property
     def reviewed(self) -> int:
@@ -164,7 +170,7 @@ class Accuracy:
         photos = self._photos
         tagged = photos.tag_names[place] == name
         number = self._count(lambda cell: class_name(cell.superclass, cell.subclass, place) == name)
-        of = [cell for cell in self._all_cells() if class_name(cell[0].superclass, cell[0].subclass, place) == name]
+        of = [cell for cell in self._cells if class_name(cell[0].superclass, cell[0].subclass, place) == name]
         true = photos.true_names[place] == name
         return Row(
             name,
@@ -211,7 +217,7 @@ class Accuracy:
         return None if low is None or high is None else (low, high)
 
     def _part(self, name: str, population: int | None, mask: _Mask, stratum: str | None = None) -> Row:
-        of = [] if stratum is None else [cell for cell in self._all_cells() if cell[0].stratum == stratum]
+        of = [] if stratum is None else [cell for cell in self._cells if cell[0].stratum == stratum]
         number = population if self._under is None else None
         return Row(name, number, self._right(0, mask, of), self._right(1, mask, of))
 
@@ -220,7 +226,7 @@ class Accuracy:
     ) -> Estimate:
         """How many tags are right at a level, of those with a label there; `of` are the cells `among` them."""
         members = ~self._photos.no_tag[place] if among is None else among & ~self._photos.no_tag[place]
-        cells = self._all_cells() if of is None else of
+        cells = self._cells if of is None else of
         known = self._known(cells, place) if self._predictions else None
         scores = self._photos.scores[place] if known is not None else None
         return self._ratio((self._photos.right[place] & members).astype(np.float64), members, scores, known)
@@ -238,14 +244,6 @@ class Accuracy:
         inside = self._photos.inside.astype(np.float64)
         sums = Sums.of(self._strata, len(self._design.weights), part * inside, whole * inside, predicted)
         return ratio(self._design, sums, known=known).one() if sums.members.any() else NOTHING
-
-    def _all_cells(self) -> list[tuple[Cell, float]]:
-        """The cells of all samples with what a photo of each counts."""
-        return [
-            (cell, len(sample.reviewed) / max(sample.population, 1))
-            for sample in self._samples
-            for cell in sample.cells
-        ]
 
     def _known(self, cells: Sequence[tuple[Cell, float]], place: int) -> float | None:
         """The mean score at a level of all photos of these cells that have a label there."""

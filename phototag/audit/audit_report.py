@@ -17,7 +17,7 @@ from phototag.audit.planning import Plan, plan
 from phototag.audit.report import parse_gates
 from phototag.audit.reviewed import Drawn, read_drawn, usable_samples
 from phototag.audit.reviewed_curves import ScoreCurves, score_curves
-from phototag.audit.sampling import Scope, read_frame
+from phototag.audit.sampling import Scope
 from phototag.errors import UsageError
 from phototag.store import Sample, Store
 
@@ -135,8 +135,7 @@ def make_report(
     newest = used[0]
     described = newest.parameters.get("scope")
     scope = Scope() if described is None else Scope.from_json(described)
-    frame = read_frame(store, Scope(under or scope.under, scope.model, scope.superclass))
-    drift = library_drift(store, frame)
+    drift = library_drift(store, Scope(under or scope.under, scope.model, scope.superclass))
     promised = {level: None if under is not None else _promised(drawn[0], place) for place, level in enumerate(LEVELS)}
     notes += _notes(drawn, newest, drift, predictions=predictions, under=under)
     notes += _broken_promises(metrics, promised)

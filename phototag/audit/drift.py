@@ -20,7 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ CHANCE = 0.01
 
 FEWEST = 50
 """With fewer photos on a side nothing is said."""
+
+Classes: TypeAlias = Sequence[str] | NDArray[np.int64]
+"""The class of each photo, [N]: names, or numbers that stand for them."""
 
 _SOME, _STRONG = 0.05, 0.15
 _UNIT = 10_000
@@ -93,7 +96,7 @@ class LabelShift:
 
 
 def score_shift(
-    level: str, scores: Floats, classes: Sequence[str], reference: ScoreTable, *, chance: float = CHANCE
+    level: str, scores: Floats, classes: Classes, reference: ScoreTable, *, chance: float = CHANCE
 ) -> ScoreShift:
     """Compare scores [N] of photos tagged with `classes` [N] with those of the validation pictures of the training."""
     if len(scores) < FEWEST or reference.total < FEWEST:
@@ -117,21 +120,21 @@ def score_shift(
 def recent_shift(
     level: str,
     scores: Floats,
-    classes: Sequence[str],
+    classes: Classes,
     recent: NDArray[np.bool_],
     *,
     chance: float = CHANCE,
 ) -> ScoreShift:
     """Compare the scores [N] of `recent` photos with those of the others, the others in the mix of classes of these."""
     new, old = int(recent.sum()), int((~recent).sum())
-    names = np.array(classes, dtype=object)
+    names = _as_array(classes)
     # A class without older photos has nothing to be compared with.
-    both = np.isin(names, list({*names[recent].tolist()} & {*names[~recent].tolist()}))
+    both = np.isin(names, np.intersect1d(names[recent], names[~recent]))
     if min(new, old) < FEWEST or (both & recent).sum() < FEWEST or (both & ~recent).sum() < FEWEST:
         return ScoreShift(level, Shift.UNKNOWN, new)
-    plain = [_curves(scores[part], [""] * int(part.sum()))[0][0] for part in (recent, ~recent)]
-    mine, mine_sizes = _curves(scores[recent & both], names[recent & both].tolist())
-    others, other_sizes = _curves(scores[~recent & both], names[~recent & both].tolist())
+    plain = [_curves(scores[part], np.zeros(int(part.sum()), dtype=np.int64))[0][0] for part in (recent, ~recent)]
+    mine, mine_sizes = _curves(scores[recent & both], names[recent & both])
+    others, other_sizes = _curves(scores[~recent & both], names[~recent & both])
     shares = mine_sizes / mine_sizes.sum()
     left = float(np.abs(shares @ mine - shares @ others).max())
     effective = 1 / float((shares**2 / other_sizes).sum())
@@ -202,12 +205,17 @@ def _judged(proven: float) -> Shift:
     return Shift.SOME if proven <= _STRONG else Shift.STRONG
 
 
-def _curves(scores: Floats, classes: Sequence[str]) -> tuple[Floats, Floats]:
+def _as_array(classes: Classes) -> NDArray[Any]:
+    # Not numpy's own texts, which end at a zero character.
+    return classes if isinstance(classes, np.ndarray) else np.array(classes, dtype=object)
+
+
+def _curves(scores: Floats, classes: Classes) -> tuple[Floats, Floats]:
     """The cumulative shares of scores for each class [C, 10,001], and the numbers of photos [C]."""
-    names, rows = np.unique(np.array(classes, dtype=object), return_inverse=True)
+    names, rows = np.unique(_as_array(classes), return_inverse=True)
     steps = np.clip(np.floor(scores * _UNIT), 0, _UNIT).astype(np.int64)
-    counts = np.zeros((len(names), _UNIT + 1))
-    np.add.at(counts, (rows, steps), 1)
+    flat = np.bincount(rows * (_UNIT + 1) + steps, minlength=len(names) * (_UNIT + 1))
+    counts = flat.reshape(len(names), _UNIT + 1).astype(np.float64)
     sizes: Floats = counts.sum(axis=1)
     curves: Floats = np.cumsum(counts, axis=1) / sizes[:, None]
     return curves, sizes

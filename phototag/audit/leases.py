@@ -21,20 +21,28 @@ class Leases:
         self._clock = clock
         self._lock = threading.Lock()
         self._held: dict[tuple[int, int], tuple[str, float]] = {}
+        self._forget_at = 0.0
 
     def take(self, sample_id: int, holder: str, positions: Sequence[int], *, want: int) -> list[int]:
         """The first `want` of these places that nobody else holds; they are the holder's now."""
         now = self._clock()
         taken: list[int] = []
         with self._lock:
-            self._held = {place: held for place, held in self._held.items() if held[1] > now}
+            self._forget(now)
             for position in positions:
                 if len(taken) == want:
                     break
-                if self._held.get((sample_id, position), (holder,))[0] == holder:
+                other, end = self._held.get((sample_id, position), (holder, now))
+                if other == holder or end <= now:
                     self._held[sample_id, position] = (holder, now + self._seconds)
                     taken.append(position)
         return taken
+
+    def _forget(self, now: float) -> None:
+        # Not every time: there may be thousands, and they are asked for one by one.
+        if now >= self._forget_at:
+            self._held = {place: held for place, held in self._held.items() if held[1] > now}
+            self._forget_at = now + self._seconds
 
     def keep(self, sample_id: int, holder: str, positions: Sequence[int]) -> None:
         """Hold these places from now on, whoever else does."""

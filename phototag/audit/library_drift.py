@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phototag.audit.drift import LabelShift, ScoreShift, Shift, label_shift, recent_shift, score_shift
-from phototag.audit.sampling import NONE, Frame, class_name
+from phototag.audit.sampling import Scope
+from phototag.audit.tag_columns import RANKS, TagColumns, read_tags
 from phototag.errors import ModelError, UsageError
 from phototag.learning.checkpoint import ModelHeader
 from phototag.learning.guarantee import ValidationScores
@@ -74,30 +75,30 @@ class LibraryDrift:
         }
 
 
-def library_drift(store: Store, frame: Frame) -> LibraryDrift | None:
+def library_drift(store: Store, scope: Scope) -> LibraryDrift | None:
     """What moved, for photos of a scope; None without photos that a model tagged.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    if not len(frame):
+    tags = read_tags(store, scope)
+    if not len(tags):
         return None
-    models, counts = np.unique(frame.models, return_counts=True)
+    models, counts = np.unique(tags.model, return_counts=True)
     most = int(models[counts.argmax()])
     info = next(model for model in store.models() if model.id == most)
     header = model_header(info)
-    part = frame.part(np.flatnonzero(frame.models == most))
-    names = _class_names(part)
-    training, novel, expected = _against_training(part, names, header)
-    since = max(part.tagged_at) - RECENT
-    recent = np.array([moment >= since for moment in part.tagged_at], dtype=np.bool_)
-    kept = np.array([tag.rank is not Rank.NONE for tag in part.tags], dtype=np.bool_)
+    part = tags.part(tags.model == most)
+    classes = _mixed_classes(part)
+    training, novel, expected = _against_training(part, classes, header)
+    newest: datetime = part.tagged_at.max().item()
+    since = newest.replace(tzinfo=UTC) - RECENT
+    recent = part.tagged_at >= np.datetime64(since.replace(tzinfo=None))
+    kept = part.rank != RANKS.index(Rank.NONE)
     recent_scores = tuple(
-        recent_shift(level, scores[kept], [name for name, keep in zip(names, kept, strict=True) if keep], recent[kept])
-        for level, scores in zip(_LEVELS, (part.superclass_scores(), part.subclass_scores()), strict=True)
+        recent_shift(level, scores[kept], classes[kept], recent[kept])
+        for level, scores in zip(_LEVELS, (part.superclass_score, part.subclass_score), strict=True)
     )
-    classes = [class_name(tag) for tag in part.tags]
-    parts = [Counter(name for name, new in zip(classes, recent, strict=True) if new is flag) for flag in (True, False)]
     found = LibraryDrift(
         model=info.name,
         photos=len(part),
@@ -105,7 +106,7 @@ def library_drift(store: Store, frame: Frame) -> LibraryDrift | None:
         classes=_classes_against_training(part, header),
         since=since,
         recent_scores=recent_scores,
-        recent_classes=label_shift(*parts),
+        recent_classes=label_shift(_counts(part.part(recent)), _counts(part.part(~recent))),
         novel=novel,
         novel_expected=expected,
         advice=(),
@@ -129,17 +130,27 @@ def model_header(info: ModelInfo) -> ModelHeader | None:
     return None
 
 
-def _class_names(frame: Frame) -> list[str]:
-    """Subclasses, or superclasses where there are too many to mix."""
-    names = [class_name(tag) for tag in frame.tags]
-    return names if len(set(names)) <= _MOST_CLASSES else [tag.superclass or NONE for tag in frame.tags]
+def _mixed_classes(tags: TagColumns) -> NDArray[np.int64]:
+    """Numbers of the subclasses, [N], or of the superclasses where there are too many to mix."""
+    if len(np.unique(tags.label)) <= _MOST_CLASSES:
+        return tags.label
+    codes: dict[str | None, int] = {}
+    of = np.array([codes.setdefault(superclass, len(codes)) for superclass, _ in tags.labels], dtype=np.int64)
+    found: NDArray[np.int64] = of[tags.label]
+    return found
+
+
+def _counts(tags: TagColumns) -> dict[str, int]:
+    """How many photos have each class."""
+    counts = np.bincount(tags.label, minlength=len(tags.labels)).tolist()
+    return {name: count for name, count in zip(tags.class_names(), counts, strict=True) if count}
 
 
 def _against_training(
-    frame: Frame, names: list[str], header: ModelHeader | None
+    tags: TagColumns, classes: NDArray[np.int64], header: ModelHeader | None
 ) -> tuple[tuple[ScoreShift, ...], float | None, float | None]:
     """The shifts of both levels, the share of photos that look novel, and the share to be expected."""
-    unknown = tuple(ScoreShift(level, Shift.UNKNOWN, len(frame)) for level in _LEVELS)
+    unknown = tuple(ScoreShift(level, Shift.UNKNOWN, len(tags)) for level in _LEVELS)
     if header is None or header.record.get("validation_scores") is None:
         return unknown, None, None
     try:
@@ -147,26 +158,21 @@ def _against_training(
     except ModelError:
         return unknown, None, None
     # The tables are of pictures that do not look novel: so must the photos be.
-    familiar = [np.ones(len(frame), dtype=np.bool_) for _ in _LEVELS]
+    familiar = [np.ones(len(tags), dtype=np.bool_) for _ in _LEVELS]
     novel = expected = None
     told = _novelty_limits(header)
     if told is not None:
         limit, expected = told
-        novelty = np.array([tag.novelty for tag in frame.tags])
-        strange = np.array(
-            [tag.rank is Rank.NONE and tag.superclass_score >= header.thresholds.superclass for tag in frame.tags]
+        strange = (tags.rank == RANKS.index(Rank.NONE)) & (tags.superclass_score >= header.thresholds.superclass)
+        familiar = [~strange, ~strange & (tags.novelty <= limit)]
+        novel = float((strange | (tags.novelty > header.thresholds.novel_subclass)).mean())
+    scores = (tags.superclass_score, tags.subclass_score)
+    shifts = [
+        score_shift(level, of_level[keep], classes[keep], table)
+        for level, of_level, table, keep in zip(
+            _LEVELS, scores, (tables.superclass, tables.subclass), familiar, strict=True
         )
-        familiar = [~strange, ~strange & (novelty <= limit)]
-        novel = float((strange | (novelty > header.thresholds.novel_subclass)).mean())
-    shifts = []
-    for level, scores, table, keep in zip(
-        _LEVELS,
-        (frame.superclass_scores(), frame.subclass_scores()),
-        (tables.superclass, tables.subclass),
-        familiar,
-        strict=True,
-    ):
-        shifts.append(score_shift(level, scores[keep], [names[row] for row in np.flatnonzero(keep)], table))
+    ]
     return tuple(shifts), novel, expected
 
 
@@ -182,11 +188,12 @@ def _novelty_limits(header: ModelHeader) -> tuple[float, float] | None:
         return None
 
 
-def _classes_against_training(frame: Frame, header: ModelHeader | None) -> LabelShift:
+def _classes_against_training(tags: TagColumns, header: ModelHeader | None) -> LabelShift:
     counts = None if header is None else header.record.get("class_pictures")
     if not isinstance(counts, Mapping) or not all(type(each) is int and each >= 0 for each in counts.values()):
-        return LabelShift(Shift.UNKNOWN, len(frame))
-    here = Counter(class_name(tag) for tag in frame.tags if tag.subclass is not None)
+        return LabelShift(Shift.UNKNOWN, len(tags))
+    named = np.array([subclass is not None for _, subclass in tags.labels], dtype=np.bool_)
+    here = _counts(tags.part(named[tags.label]))
     return label_shift(here, {str(name): int(number) for name, number in counts.items()}, exact=True)
 
 

@@ -111,10 +111,7 @@ class ModelDiff:
         if not found.photos:
             return f"No reviewed photo has scores of both models: nothing says which is better at the {level}."
         p = self.corrected_p[level]
-        photos = f"{found.photos:,} reviewed photos"
-        counts = (
-            f"{found.fixed:,} fixed, {found.broken:,} broken of {photos}, p = {p:.2g} (McNemar, Holm for two levels)"
-        )
+        counts = f"{found.fixed:,} fixed, {found.broken:,} broken of {found.photos:,} reviewed photos, p = {p:.2g}"
         if p >= LEVEL:
             return f"No difference can be shown at the {level}: {counts}."
         better = found.fixed > found.broken

@@ -1,34 +1,46 @@
-"""Reports that were made, for as long as nothing changes that they tell of."""
+"""What was made of reviewed samples, for as long as nothing changes that it tells of."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from phototag.audit.audit_report import AuditReport
+from phototag.store import Store
 
 _MOST = 12
+Made = TypeVar("Made")
 
 
 class ReportCache:
-    """The reports asked for last, by what they are about. Thread-safe; one is made at a time."""
+    """What was asked for last, by what it is about. Thread-safe; one thing is made at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._version: Hashable = None
-        self._reports: OrderedDict[Hashable, AuditReport] = OrderedDict()
+        self._lock = threading.RLock()
+        self._sign: object = None
+        self._version: tuple[Any, ...] = ()
+        self._made: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def get(self, version: tuple[Any, ...], about: Hashable, make: Callable[[], AuditReport]) -> AuditReport:
-        """The report about something at that version of the database (`Store.audit_version`)."""
+    def get(self, store: Store, sign: object, about: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` returns, or returned when nothing was different.
+
+        `sign` is a value that differs after every write to the database, read before this is called; None where there
+        is none. Most of what is written, as by a watcher that saw its files again, changes no report: `audit_version`
+        then tells so, which takes longer.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
         with self._lock:
-            if version != self._version:
-                self._reports.clear()
-                self._version = version
-            if about not in self._reports:
-                self._reports[about] = make()
-            self._reports.move_to_end(about)
-            while len(self._reports) > _MOST:
-                self._reports.popitem(last=False)
-            return self._reports[about]
+            if sign is None or sign != self._sign:
+                version = store.audit_version()
+                if version != self._version:
+                    self._made.clear()
+                self._version, self._sign = version, sign
+            if about not in self._made:
+                self._made[about] = make()
+            self._made.move_to_end(about)
+            while len(self._made) > _MOST:
+                self._made.popitem(last=False)
+            return cast(Made, self._made[about])

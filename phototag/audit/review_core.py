@@ -10,32 +10,30 @@ from __future__ import annotations
 import hashlib
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import numpy as np
-
 from phototag.audit.names import Names
-from phototag.decision import join, unpack
+from phototag.candidates import MOST, Candidate, best_subclasses
+from phototag.decision import unpack
 from phototag.errors import StoreError, UsageError
 from phototag.records import PhotoState
-from phototag.store import Review, ReviewFilter, ReviewOrigin, Sample, SampleItem, SavedReview, ShownTag, Store
+from phototag.store import (
+    Review,
+    ReviewFilter,
+    ReviewOrigin,
+    Sample,
+    SampleItem,
+    SampleProgress,
+    SavedReview,
+    ShownTag,
+    Store,
+)
 from phototag.taxonomy import Taxonomy
-
-_CANDIDATES = 5
 
 # The right to write keeps other processes away while an answer is compared and stored; this the threads of this one.
 _ONE_AT_A_TIME = threading.RLock()
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A subclass that the model thought of, with the probability of it and its superclass together."""
-
-    superclass: str
-    subclass: str
-    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +90,13 @@ class SampleReviews:
 
     # ---- looking
 
-    def items(self) -> list[SampleItem]:
-        """All photos of the sample, in order.
+    def items(self, positions: Sequence[int] | None = None) -> list[SampleItem]:
+        """All photos of the sample, or those at these places, in order.
 
         Raises:
             StoreError: the database cannot be read.
         """
-        return self._store.sample_items(self._sample_id)
+        return self._store.sample_items(self._sample_id, positions=positions)
 
     def item(self, position: int) -> SampleItem:
         """The photo at a place of the sample, whether it waits or not.
@@ -107,10 +105,18 @@ class SampleReviews:
             UsageError: there is no such place.
             StoreError: the database cannot be read.
         """
-        found = self._store.sample_items(self._sample_id, positions=[position])
+        found = self.items([position])
         if not found:
             raise UsageError(f"sample {self._sample_id}: has no photo at position {position}")
         return found[0]
+
+    def standing(self) -> tuple[list[int], SampleProgress]:
+        """The positions that wait for a review, in order, and how far the review is.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return self._store.sample_standing(self._sample_id)
 
     def waiting(self) -> list[SampleItem]:
         """The photos that wait for a review, in order.
@@ -167,12 +173,12 @@ class SampleReviews:
         if not blob:
             return ()
         try:
-            found = read_scored_candidates(blob, taxonomy)
+            found = best_subclasses(unpack([blob], taxonomy), taxonomy, most=MOST + 1)
         except StoreError:
             # They only help to choose; the tag can be judged without them.
             return ()
         tag = (item.tag.superclass, item.tag.subclass)
-        return tuple(each for each in found if (each.superclass, each.subclass) != tag)[:_CANDIDATES]
+        return tuple(each for each in found if (each.superclass, each.subclass) != tag)[:MOST]
 
     def _known_taxonomies(self, *wanted: int | None) -> dict[int, Taxonomy]:
         """The taxonomies of all models by id, read anew where one of the `wanted` was registered since."""
@@ -364,23 +370,6 @@ def known_names(store: Store, taxonomies: Iterable[Taxonomy]) -> Names:
     for superclass, given in store.given_labels((ReviewOrigin.REVIEW, ReviewOrigin.NAMED)):
         names.add(superclass, given)
     return names
-
-
-def read_scored_candidates(blob: bytes, taxonomy: Taxonomy) -> list[Candidate]:
-    """The best subclasses of one photo by the joint distribution of `phototag.decision`, best first.
-
-    Raises:
-        StoreError: the packed scores are damaged or of another model.
-    """
-    evidence = unpack([blob], taxonomy)
-    superclass, pooled = join(evidence).superclass[0], evidence.pooled[0]
-    found = []
-    for index, logit in zip(evidence.top[0].tolist(), evidence.top_logit[0].tolist(), strict=True):
-        parent = taxonomy.parents[index]
-        share = min(float(np.exp(logit - float(pooled[parent]))), 1.0)
-        score = float(superclass[parent]) * share
-        found.append(Candidate(taxonomy.superclasses[parent], taxonomy.subclasses[index], score))
-    return sorted(found, key=lambda each: -each.score)
 
 
 def _shown_tag(item: SampleItem) -> ShownTag:

@@ -104,7 +104,7 @@ def serve(
     from phototag.gallery import Gallery
     from phototag.settings import cache_folder
     from phototag.store import Store
-    from phototag.web.app import create_app
+    from phototag.web.app import create_app, warm_up
     from phototag.web.context import Context
     from phototag.web.reducing import Reducer
     from phototag.web.security import Security
@@ -125,6 +125,7 @@ def serve(
         stack.callback(thumbnails.close)
         security = Security(port=actual_port, hosts=(*names, *map(_bracketed, allowed_hosts)), password=password)
         app = create_app(Context(store, gallery, thumbnails, security), verbose=verbose)
+        warm_up(app)
         ready = _announcement(security, names, actual_port, store.location, opens=opens, port_wanted=port)
         run(app, listener, ready=ready, closing=stack.close)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phototag.candidates import Candidate
 from phototag.gallery.facets import (
     ClassCount,
     Count,
@@ -16,7 +17,6 @@ from phototag.gallery.filters import GalleryFilter, GallerySort
 from phototag.gallery.gallery import Gallery
 from phototag.gallery.records import (
     Around,
-    Candidate,
     GalleryItem,
     GalleryPage,
     PhotoDetail,

@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
-
-from phototag.decision import Evidence, join, unpack
+from phototag.candidates import best_subclasses
+from phototag.decision import unpack
 from phototag.errors import StoreError
 from phototag.gallery.columns import read
 from phototag.gallery.folders import folder_key, folder_of, shown
 from phototag.gallery.items import item_at
-from phototag.gallery.records import Candidate, PhotoDetail, Prediction, SampleMembership
+from phototag.gallery.records import PhotoDetail, Prediction, SampleMembership
 from phototag.store import ModelInfo, ReviewFilter, Store
 from phototag.store.gallery import StoredPrediction
-from phototag.taxonomy import Taxonomy
-
-_CANDIDATES = 5
 
 
 def read_detail(store: Store, photo_id: int) -> PhotoDetail | None:
@@ -80,26 +76,4 @@ def _prediction(
         candidates=candidates,
         current=stored.content_hash == content,
         damaged=damaged,
-    )
-
-
-def best_subclasses(evidence: Evidence, taxonomy: Taxonomy, *, most: int = _CANDIDATES) -> tuple[Candidate, ...]:
-    """The subclasses of the highest joint probability of one photo, best first; `phototag.decision` says of which.
-
-    Stored are the best subclasses of all and the best one under each superclass: the rest cannot be told.
-    """
-    numbers = np.concatenate([evidence.top[0], evidence.best[0]]).astype(np.intp)
-    logits = np.concatenate([evidence.top_logit[0], evidence.best_logit[0]]).astype(np.float64)
-    parents = np.asarray(taxonomy.parents, dtype=np.intp)[numbers]
-    share = np.minimum(np.exp(logits - evidence.pooled[0, parents]), 1.0)
-    joint = join(evidence).superclass[0, parents] * share
-    by_number = {int(number): float(score) for number, score in zip(numbers, joint, strict=True)}
-    best = sorted(by_number.items(), key=lambda pair: (-pair[1], pair[0]))[:most]
-    return tuple(
-        Candidate(
-            superclass=taxonomy.superclasses[taxonomy.parents[number]],
-            subclass=taxonomy.subclasses[number],
-            score=score,
-        )
-        for number, score in best
     )

@@ -39,6 +39,7 @@ class Following:
         self._poll_seconds = poll_seconds
         # Held while the snapshot is exchanged, not while a library is read.
         self._mutex = threading.RLock()
+        self._turn = threading.RLock()
         self._closing = threading.Event()
         self._sign = store.change_sign()
         self._refreshed: set[int] = set()
@@ -67,6 +68,11 @@ class Following:
         self._used_at = time.monotonic()
         return self._snapshot
 
+    def sign(self) -> object:
+        """A value that differs after every write to the database; None where no cheap one tells of all."""
+        with self._mutex:
+            return self._sign.read() if self._sign.tells_all else None
+
     def refresh(self, ids: Sequence[int]) -> None:
         """Take over what was just written of these photos.
 
@@ -80,17 +86,23 @@ class Following:
     @contextmanager
     def writing(self, command: str, *, wait_seconds: float) -> Iterator[Store]:
         """As `Store.writing`; what is written in there is not looked for, as the caller tells `refresh` of it."""
-        with self._store.writing(command, wait_seconds=wait_seconds):
-            # Nobody else can write now: what has changed at the end was written in here.
-            with self._mutex:
-                seen = self._seen
-                up_to_date = self._sign.read() == seen
-            try:
-                yield self._store
-            finally:
-                with self._mutex, suppress(StoreError):
-                    if up_to_date and self._seen == seen:
-                        self._seen = self._sign.read()
+        # Two at once would take each other's writes for a stranger's, and read the library anew: no harm, but work.
+        alone = self._turn.acquire(timeout=wait_seconds)
+        try:
+            with self._store.writing(command, wait_seconds=wait_seconds):
+                # No other process can write now: what has changed at the end was written in here.
+                with self._mutex:
+                    seen = self._seen
+                    up_to_date = self._sign.read() == seen
+                try:
+                    yield self._store
+                finally:
+                    with self._mutex, suppress(StoreError):
+                        if up_to_date and self._seen == seen:
+                            self._seen = self._sign.read()
+        finally:
+            if alone:
+                self._turn.release()
 
     # ---- reading
 
@@ -116,7 +128,7 @@ class Following:
     # ---- following
 
     def _follow(self) -> None:
-        ended, rest_seconds = time.monotonic(), 0.0
+        ended, rest_seconds, trouble = time.monotonic(), 0.0, ""
         while not self._closing.wait(self._poll_seconds):
             started = time.monotonic()
             idle = started - self._used_at > _IDLE_SECONDS
@@ -124,9 +136,11 @@ class Following:
                 continue
             try:
                 self._catch_up()
+                trouble = ""
             except StoreError as error:
                 # What is in memory still serves, and the database may come back.
-                if not self._closing.is_set():
+                if not self._closing.is_set() and str(error) != trouble:
+                    trouble = str(error)
                     _log.warning("cannot read the library anew: %s", error)
             ended = time.monotonic()
             rest_seconds = _REST_PER_WORK * (ended - started)

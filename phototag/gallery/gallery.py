@@ -19,6 +19,7 @@ from phototag.gallery.items import item_at
 from phototag.gallery.records import Around, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
 from phototag.gallery.similar import Embeddings, Points, embedding_of, read_embeddings, updated
 from phototag.store import Store
+from phototag.store.location import FileKey
 from phototag.taxonomy import Taxonomy
 
 _LARGEST_PAGE = 1000
@@ -40,8 +41,9 @@ class Gallery:
         """
         self._store = store
         self._following = Following(store, poll_seconds=poll_seconds)
-        self._embeddings: dict[tuple[int, int], Embeddings] = {}
-        self._taxonomies: dict[int, Taxonomy] = {}
+        # By the file as well: a database that takes its place has other models under the same numbers.
+        self._embeddings: dict[tuple[FileKey | None, int, int], Embeddings] = {}
+        self._taxonomies: dict[tuple[FileKey | None, int], Taxonomy] = {}
         self._reading_embeddings = threading.Lock()
 
     def close(self) -> None:
@@ -63,6 +65,14 @@ class Gallery:
     def version(self) -> int:
         """A number that changes whenever anything in the gallery may have."""
         return self._following.snapshot.number
+
+    def sign(self) -> object:
+        """A value that differs after every write to the database, by whomever; None where no cheap one tells of all.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return self._following.sign()
 
     def refresh(self, ids: Sequence[int]) -> None:
         """Take over what was just written of these photos, before the call returns.
@@ -192,7 +202,7 @@ class Gallery:
         return None
 
     def _embeddings_of(self, keeper: int, width: int) -> Embeddings:
-        key, taxonomy = (keeper, width), self._taxonomy(keeper)
+        key, taxonomy = (self._store.file_key, keeper, width), self._taxonomy(keeper)
         with self._reading_embeddings:
             columns = self._following.snapshot.columns
             before = self._embeddings.pop(key, None)
@@ -206,6 +216,7 @@ class Gallery:
         return embeddings
 
     def _taxonomy(self, model_id: int) -> Taxonomy:
-        if model_id not in self._taxonomies:
-            self._taxonomies = {model.id: model.taxonomy for model in self._store.models()}
-        return self._taxonomies[model_id]
+        file = self._store.file_key
+        if (file, model_id) not in self._taxonomies:
+            self._taxonomies = {(file, model.id): model.taxonomy for model in self._store.models()}
+        return self._taxonomies[file, model_id]

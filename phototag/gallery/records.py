@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from phototag.candidates import Candidate
 from phototag.records import PhotoState, Rank, Source
 from phototag.store import KnownPhoto, SavedReview
 
@@ -58,15 +59,6 @@ class Around:
     next: int | None
     place: int | None
     total: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A subclass that a model thought of, and its joint probability, as in `Tag.subclass_score`."""
-
-    superclass: str
-    subclass: str
-    score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

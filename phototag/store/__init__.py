@@ -8,7 +8,7 @@ from phototag.store.health import CheckReport, Info, ModelInfo, RunInfo, backup,
 from phototag.store.photos import KnownPhoto
 from phototag.store.query import Query, SortKey
 from phototag.store.review_records import Review, ReviewFilter, ReviewOrigin, SavedReview, ShownTag, Verdict
-from phototag.store.sample_records import Design, DrawnPhoto, NewSample, Sample, SampleItem, Stratum
+from phototag.store.sample_records import Design, DrawnPhoto, NewSample, Sample, SampleItem, SampleProgress, Stratum
 from phototag.store.schema import HEAD, UpgradeReport, upgrade
 from phototag.store.scored import ScoredTag
 from phototag.store.store import Store
@@ -30,6 +30,7 @@ __all__ = [
     "RunInfo",
     "Sample",
     "SampleItem",
+    "SampleProgress",
     "SavedReview",
     "ScoredContent",
     "ScoredTag",

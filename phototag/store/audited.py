@@ -17,7 +17,7 @@ from phototag.store.engine import untrusted_rows
 from phototag.store.photos import PAGE_ROWS
 from phototag.store.query import Query, TaggedContent, TagRow
 from phototag.store.review_records import Review, ReviewFilter, ReviewOrigin, SavedReview
-from phototag.store.sample_records import DrawnPhoto, NewSample, Sample, SampleItem, Stratum
+from phototag.store.sample_records import DrawnPhoto, NewSample, Sample, SampleItem, SampleProgress, Stratum
 
 
 class AuditedDatabase(OpenDatabase):
@@ -156,6 +156,15 @@ class AuditedDatabase(OpenDatabase):
             return sample_rows.find_items(
                 connection, sample_id, pending_only=pending_only, positions=positions, limit=limit
             )
+
+    def sample_standing(self, sample_id: int) -> tuple[list[int], SampleProgress]:
+        """The positions of a sample that wait for a review, in order, and how far the review is.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._read() as connection:
+            return sample_rows.standing(connection, sample_id)
 
     def audit_version(self) -> tuple[Any, ...]:
         """Plain values that differ once a sample, a review, a tag or a known photo does: for caches of reports.

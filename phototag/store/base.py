@@ -24,7 +24,7 @@ from phototag.store.engine import (
     untrusted_rows,
     use_wal,
 )
-from phototag.store.location import Location, parse
+from phototag.store.location import FileKey, Location, file_key, parse
 from phototag.store.lock import Role, holding
 from phototag.store.opening import is_there, open_existing
 from phototag.store.schema import create as create_tables
@@ -47,6 +47,7 @@ class OpenDatabase:
         self._pid = os.getpid()
         self._closed = False
         self._keepers: dict[int, int] = {}
+        self._keepers_of: FileKey | None = None
 
     # ---- opening and closing
 
@@ -116,6 +117,14 @@ class OpenDatabase:
     def path(self) -> Path | None:
         """The file of an SQLite database."""
         return self._location.path
+
+    @property
+    def file_key(self) -> FileKey | None:
+        """What tells the file of an SQLite database from one that takes its place, as from a backup, while it is open.
+
+        What is kept of a database in memory is kept by this.
+        """
+        return file_key(self._location)
 
     # ---- the right to write
 
@@ -231,9 +240,10 @@ class OpenDatabase:
 
     def _keeper(self, connection: Connection, model_id: int) -> int:
         """The model under which that model's scores are stored; asked for with every batch, so looked up once."""
-        if model_id not in self._keepers:
+        file = self.file_key
+        if model_id not in self._keepers or file != self._keepers_of:
             with untrusted_rows(self._location):
-                self._keepers = registration.score_keepers(connection)
+                self._keepers, self._keepers_of = registration.score_keepers(connection), file
         return self._keepers.get(model_id, model_id)
 
 

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Engine, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from phototag.store.batch import predictions_for
-from phototag.store.engine import driver_connection, translate
-from phototag.store.location import Location
+from phototag.store.engine import driver_connection, translate, translated
+from phototag.store.location import FileKey, Location, file_key
 from phototag.store.photos import chunked
-from phototag.store.plain import ROWS_AT_ONCE, plain_moment, plain_rows
+from phototag.store.plain import ROWS_AT_ONCE, plain_rows
 from phototag.store.tables import models, photos, predictions, reviews, sample_items, samples, tags
 
 _HASH_START_BYTES = 4
@@ -52,15 +52,15 @@ ScoredContentRow = tuple[int, bytes, bytes]
 
 def rows(connection: Connection, ids: Sequence[int] | None = None) -> Iterator[Sequence[GalleryRow]]:
     """Photos with their tags in the order of ids, some at a time: all of them, or those with these ids."""
-    statement = _rows(connection)
+    statement = _rows()
     if ids is not None:
         for chunk in chunked(sorted(set(ids))):
-            yield [tuple(row) for row in connection.execute(statement.where(photos.c.id.in_(chunk)))]
+            yield from plain_rows(connection, statement.where(photos.c.id.in_(chunk)))
     else:
         yield from plain_rows(connection, statement)
 
 
-def _rows(connection: Connection) -> Select[Any]:
+def _rows() -> Select[Any]:
     return (
         select(
             photos.c.id,
@@ -78,7 +78,7 @@ def _rows(connection: Connection) -> Select[Any]:
             tags.c.novelty,
             tags.c.source,
             tags.c.model_id,
-            plain_moment(connection, tags.c.tagged_at),
+            tags.c.tagged_at,
         )
         .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
         .order_by(photos.c.id)
@@ -185,14 +185,17 @@ class ChangeSign:
     """A cheap value that differs once something else wrote to a database; see `Store.change_sign`."""
 
     def __init__(self, engine: Engine, location: Location) -> None:
+        self._engine = engine
         self._location = location
+        self._file: FileKey | None = None
         self._connection: Connection | None = None
-        if location.in_memory:
-            return  # nobody else can write to it
-        try:
-            self._connection = engine.connect()
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            raise translate(error, location) from error
+        if not location.in_memory:  # else nobody else can write to it
+            self._connect()
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether it differs after every write; not so for what servers can be asked cheaply."""
+        return self._location.path is not None
 
     def read(self) -> object:
         """The value of now; may be asked for from any thread, by one at a time.
@@ -202,11 +205,15 @@ class ChangeSign:
         """
         if self._connection is None:
             return None
+        file = file_key(self._location)
+        if file not in (None, self._file):
+            # Another database lies there now; the old one, which this connection still has, never changes again.
+            self._connect()
         try:
             if self._connection.dialect.name == "sqlite":
                 # Outside of a transaction: within one, nothing ever changes.
                 raw = driver_connection(self._connection)
-                return raw.execute("PRAGMA data_version").fetchone()
+                return self._file, raw.execute("PRAGMA data_version").fetchone()
             try:
                 return tuple(tuple(row) for row in _footprint(self._connection))
             finally:
@@ -219,6 +226,14 @@ class ChangeSign:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def _connect(self) -> None:
+        # Before the file is opened: one that comes in between is noticed with the next reading.
+        file = file_key(self._location)
+        with translated(self._location):
+            connection = self._engine.connect()
+        self.close()
+        self._connection, self._file = connection, file
 
 
 def _footprint(connection: Connection) -> Iterator[Any]:

@@ -50,6 +50,19 @@ class Location:
         return None if lock is None else lock.with_name(f"{lock.name.removesuffix('.lock')}.{name}.json")
 
 
+FileKey = tuple[int, int]
+"""What tells a file from another one that takes its place: device and inode."""
+
+
+def file_key(location: Location) -> FileKey | None:
+    """The file that lies there now; None where there is none, or the database is no file."""
+    try:
+        status = None if location.path is None else location.path.stat()
+    except OSError:
+        return None
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
 def parse(location: str | Path | Location | None) -> Location:
     """Read a location: nothing is the default, a text with '://' is a URL, anything else is a path.
 

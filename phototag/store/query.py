@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, 
 from phototag.errors import UsageError
 from phototag.records import NovelTier, PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store.photos import path_ranges
-from phototag.store.plain import plain_moment, plain_rows
+from phototag.store.plain import plain_rows
 from phototag.store.tables import models, photos, predictions, tags
 
 FEWEST_HASH_DIGITS = 8
@@ -125,10 +125,7 @@ def find_tagged(connection: Connection, query: Query) -> Iterator[TaggedContent]
         tags.c.tagged_at,
     )
     statement = (
-        _joined(columns)
-        .where(*_of_models(query))
-        .order_by(photos.c.id)
-        .execution_options(yield_per=_ROWS_AT_ONCE)
+        _joined(columns).where(*_of_models(query)).order_by(photos.c.id).execution_options(yield_per=_ROWS_AT_ONCE)
     )
     ranks = {rank.value: rank for rank in Rank}
     for number, path, content, model_id, superclass, subclass, rank, *scores, at in connection.execute(statement):
@@ -137,12 +134,12 @@ def find_tagged(connection: Connection, query: Query) -> Iterator[TaggedContent]
 
 
 TagRow: TypeAlias = tuple[Any, ...]
-"""model_id, superclass, subclass, rank, superclass_score, subclass_score, novelty, tagged_at (a text or a moment, as the
-database has it)."""
+"""model_id, superclass, subclass, rank, superclass_score, subclass_score, novelty, tagged_at (a text or a moment, as
+the database has it)."""
 
 
 def find_tag_rows(connection: Connection, query: Query) -> Iterator[Sequence[TagRow]]:
-    """The tags of the photos that `find_tagged` gives, in the same order, many at a time and as the database has them."""
+    """The tags of the photos that `find_tagged` gives, in that order, many at a time and as the database has them."""
     statement = _joined(
         select(
             tags.c.model_id,
@@ -152,7 +149,7 @@ def find_tag_rows(connection: Connection, query: Query) -> Iterator[Sequence[Tag
             tags.c.superclass_score,
             tags.c.subclass_score,
             tags.c.novelty,
-            plain_moment(connection, tags.c.tagged_at),
+            tags.c.tagged_at,
         )
     ).where(*_of_models(query))
     yield from plain_rows(connection, statement.order_by(photos.c.id))

@@ -113,6 +113,22 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SampleProgress:
+    """How far the review of a sample is: of its `size` photos, as in `Sample`; `right` of the `reviewed` tags are."""
+
+    size: int
+    reviewed: int
+    right: int
+    skipped: int
+    changed: int
+
+    @property
+    def pending(self) -> int:
+        """Photos that wait for a review."""
+        return self.size - self.reviewed - self.skipped - self.changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SampleItem:
     """One photo of a sample, with the tag that is judged: that of when it was drawn.
 

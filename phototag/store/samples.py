@@ -7,14 +7,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, exists, func, insert, select, update
 
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Tag
 from phototag.store import reviews as review_rows
+from phototag.store.plain import plain_rows
 from phototag.store.registration import inserted_id
 from phototag.store.review_records import SavedReview
-from phototag.store.sample_records import Design, DrawnPhoto, NewSample, Sample, SampleItem, Stratum, check_items
+from phototag.store.sample_records import (
+    Design,
+    DrawnPhoto,
+    NewSample,
+    Sample,
+    SampleItem,
+    SampleProgress,
+    Stratum,
+    check_items,
+)
 from phototag.store.tables import photos, reviews, sample_items, sample_strata, samples, tags
 
 
@@ -199,6 +209,51 @@ def _progress(connection: Connection) -> dict[int, dict[str, int]]:
     }
 
 
+def standing(connection: Connection, sample_id: int) -> tuple[list[int], SampleProgress]:
+    """The positions that wait for a review, in order, and how far the sample is: as `find_items` would tell of each."""
+    newest = _newest_review()
+    judged = reviews.alias()
+    counts_as = [
+        case((_CHANGED, "changed"), (_reviewed(), "reviewed"), (sample_items.c.skipped_at.is_not(None), "skipped")),
+        _reviewed() & _is_same(judged, "superclass") & _is_same(judged, "subclass"),
+    ]
+    statement = (
+        select(sample_items.c.position, *counts_as)
+        .join_from(sample_items, photos, photos.c.id == sample_items.c.photo_id)
+        .outerjoin(judged, judged.c.id == newest)
+        .where(_of(sample_items, sample_id))
+        .order_by(sample_items.c.position)
+    )
+    rows = [row for part in plain_rows(connection, statement) for row in part]
+    counts = Counter(kind for _, kind, _ in rows)
+    progress = SampleProgress(
+        size=len(rows),
+        reviewed=counts["reviewed"],
+        right=sum(bool(right) for _, kind, right in rows if kind == "reviewed"),
+        skipped=counts["skipped"],
+        changed=counts["changed"],
+    )
+    return [int(position) for position, kind, _ in rows if kind is None], progress
+
+
+def _is_same(judged: Any, level: str) -> ColumnElement[bool]:
+    same: ColumnElement[bool] = judged.c[level].is_not_distinct_from(sample_items.c[level])
+    return same
+
+
+def _newest_review() -> ScalarSelect[Any]:
+    """The review of what an item shows that counts."""
+    return (
+        select(func.max(reviews.c.id))
+        .where(
+            reviews.c.photo_id == sample_items.c.photo_id,
+            reviews.c.content_hash == sample_items.c.content_hash,
+            reviews.c.undone_at.is_(None),
+        )
+        .scalar_subquery()
+    )
+
+
 def find_items(
     connection: Connection,
     sample_id: int,
@@ -208,15 +263,6 @@ def find_items(
     limit: int | None = None,
 ) -> list[SampleItem]:
     """The photos of a sample, or those at `positions`, in the order of review."""
-    newest = (
-        select(func.max(reviews.c.id))
-        .where(
-            reviews.c.photo_id == sample_items.c.photo_id,
-            reviews.c.content_hash == sample_items.c.content_hash,
-            reviews.c.undone_at.is_(None),
-        )
-        .scalar_subquery()
-    )
     reviewed = _reviewed()
     statement = (
         select(
@@ -225,7 +271,7 @@ def find_items(
             photos.c.state,
             _CHANGED.label("changed"),
             reviewed.label("reviewed"),
-            newest.label("review_id"),
+            _newest_review().label("review_id"),
         )
         .join_from(sample_items, photos, photos.c.id == sample_items.c.photo_id)
         .where(_of(sample_items, sample_id))

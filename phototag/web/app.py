@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Scope
 
 from phototag.errors import PhotoTagError
 from phototag.web import assets, audit, gallery, login, media, photo, respond, review
@@ -34,3 +37,41 @@ def create_app(context: Context, *, verbose: bool = False) -> Starlette:
     app.state.context = context
     app.state.verbose = verbose
     return app
+
+
+def warm_up(app: Starlette) -> None:
+    """Show the gallery, and a search in it, to nobody.
+
+    What is imported, compiled and sorted for the first page would otherwise keep its reader waiting.
+    """
+
+    async def visit() -> None:
+        for query in (b"", b"text=photo"):
+            # A library that cannot be read is said to whoever asks for it.
+            with suppress(PhotoTagError):
+                await app.router(_scope(app, query), _nothing, _ignore)
+
+    asyncio.run(visit())
+
+
+def _scope(app: Starlette, query: bytes) -> Scope:
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/",
+        "raw_path": b"/",
+        "root_path": "",
+        "query_string": query,
+        "headers": [],
+        "app": app,
+    }
+
+
+async def _nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _ignore(message: Message) -> None:
+    """Send it nowhere."""

@@ -71,4 +71,4 @@ def _static(request: Request) -> Response:
     return Response(asset.content, headers=headers, media_type=asset.media_type)
 
 
-ROUTES: list[BaseRoute] = [Route("/static/{name}", _static, name="static")]
+ROUTES: list[BaseRoute] = [Route("/static/{name}", _static)]

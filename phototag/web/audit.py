@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -12,8 +14,9 @@ from starlette.routing import BaseRoute, Route
 from phototag.audit.accuracy import LEVELS
 from phototag.audit.audit_figures import named
 from phototag.audit.audit_page import audit_page
-from phototag.audit.audit_report import AuditReport, By, make_report
+from phototag.audit.audit_report import By, make_report
 from phototag.audit.confusion import photos_of_cell
+from phototag.audit.page import Page
 from phototag.audit.report_cache import ReportCache
 from phototag.audit.reviewed import usable_samples
 from phototag.errors import UsageError
@@ -25,27 +28,25 @@ from phototag.web.context import Context, context_of
 HALF_WIDTH = 0.03
 _SHOWN = 500
 
+Made = TypeVar("Made")
+
 
 def _audit(request: Request) -> Response:
     context = context_of(request)
-    samples = [sample for sample in reversed(context.store.samples()) if sample.for_estimation]
     name, by = request.query_params.get("sample") or None, _by(request)
+    samples = [sample for sample in _kept(context, "samples", context.store.samples)[::-1] if sample.for_estimation]
     if name is not None and name not in [sample.name for sample in samples]:
         raise HTTPException(404, "there is no such sample drawn by chance")
-    fit = [sample for sample in samples if sample.reviewed and name in (None, sample.name)]
-    if not fit:
+    if not any(sample.reviewed for sample in samples if name in (None, sample.name)):
         return respond.page(request, "audit_empty.html", section="audit", samples=samples)
-    report = _report(context, name, by)
-
-    def cell(level: str, truth: str, tag: str) -> str:
-        pairs = {"level": level, "truth": truth, "tag": tag, **({} if name is None else {"sample": name})}
-        return f"/audit/cell?{urlencode(pairs)}"
-
+    page, newest, more = _kept(context, (name, by), lambda: _made(context, name, by))
     return respond.page(
         request,
         "audit.html",
         section="audit",
-        page=audit_page(report, cell=cell),
+        page=page,
+        newest=newest,
+        more=more,
         samples=[sample for sample in samples if sample.reviewed],
         chosen=name or "",
         by=by.value,
@@ -53,19 +54,26 @@ def _audit(request: Request) -> Response:
     )
 
 
+def _made(context: Context, name: str | None, by: By) -> tuple[Page, Sample, int]:
+    """The page of a report, the newest sample that it is made from, and how many more photos its plan wants drawn."""
+    report = make_report(context.store, sample=name, by=by, half_width=HALF_WIDTH)
+
+    def cell(level: str, truth: str, tag: str) -> str:
+        pairs = {"level": level, "truth": truth, "tag": tag, **({} if name is None else {"sample": name})}
+        return f"/audit/cell?{urlencode(pairs)}"
+
+    return audit_page(report, cell=cell), report.samples[0], 0 if report.plan is None else report.plan.more
+
+
+def _kept(context: Context, about: Hashable, make: Callable[[], Made]) -> Made:
+    return context.keep(ReportCache).get(context.store, context.gallery.sign(), about, make)
+
+
 def _by(request: Request) -> By:
     try:
         return By(request.query_params.get("by") or By.SUPERCLASS)
     except ValueError as error:
         raise UsageError(f"a report has rows by {', '.join(By)}") from error
-
-
-def _report(context: Context, name: str | None, by: By) -> AuditReport:
-    return context.keep(ReportCache).get(
-        context.store.audit_version(),
-        (name, by),
-        lambda: make_report(context.store, sample=name, by=by, half_width=HALF_WIDTH),
-    )
 
 
 def _cell(request: Request) -> Response:

@@ -9,6 +9,7 @@ from phototag.errors import UsageError
 _LONGEST = 200
 _MOST = 10_000
 _LARGEST = 2**63 - 1
+_SHORTEST_VERSION = 8
 
 
 def number(body: dict[str, Any], key: str) -> int:
@@ -45,6 +46,14 @@ def identity(body: dict[str, Any], key: str) -> str:
     value = text(body, key)
     if not 8 <= len(value) <= 80 or not value.isascii() or not value.replace("-", "").isalnum():
         raise UsageError(f"{key}: 8 to 80 letters, digits and hyphens are wanted")
+    return value
+
+
+def version(body: dict[str, Any]) -> str:
+    """How the hash of the content begins that a page showed."""
+    value = text(body, "version")
+    if len(value) < _SHORTEST_VERSION or not set(value) <= set("0123456789abcdef"):
+        raise UsageError(f"version: {_SHORTEST_VERSION} digits of the content's hash are wanted")
     return value
 
 

@@ -27,7 +27,7 @@ ORDERS = {
     "-date": "Newest first",
     "date": "Oldest first",
     "path": "By folder and name",
-    "-path": "By name, last first",
+    "-path": "By folder and name, last first",
     "-score": "Most certain first",
     "score": "Least certain first",
     "-novelty": "Strangest first",
@@ -161,7 +161,7 @@ def _more(request: Request) -> Response:
         start=None if after else _place(params),
         limit=BLOCK_PHOTOS,
     )
-    return respond.fragment(request, "gallery_tiles.html", result=result, query=view.query)
+    return respond.page(request, "gallery_tiles.html", result=result, query=view.query)
 
 
 def _place(params: QueryParams) -> int:
@@ -178,6 +178,6 @@ def _place(params: QueryParams) -> int:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/", _gallery, name="gallery"),
-    Route("/photos/more", _more, name="more"),
+    Route("/", _gallery),
+    Route("/photos/more", _more),
 ]

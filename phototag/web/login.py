@@ -56,7 +56,7 @@ def _logout(request: Request) -> Response:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/login", _show, name="login"),
+    Route("/login", _show),
     Route("/login", _login, methods=["POST"]),
-    Route("/logout", _logout, methods=["POST"], name="logout"),
+    Route("/logout", _logout, methods=["POST"]),
 ]

@@ -102,6 +102,6 @@ def _lines(text: str) -> list[str]:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/photos/{photo_id:id}/thumbnail", _thumbnail, name="thumbnail"),
-    Route("/photos/{photo_id:id}/picture", _picture, name="picture"),
+    Route("/photos/{photo_id:id}/thumbnail", _thumbnail),
+    Route("/photos/{photo_id:id}/picture", _picture),
 ]

@@ -106,6 +106,6 @@ def _size(size_bytes: int) -> str:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/photos/{photo_id:id}", _photo, name="photo"),
-    Route("/photos/{photo_id:id}/similar", _similar, name="similar"),
+    Route("/photos/{photo_id:id}", _photo),
+    Route("/photos/{photo_id:id}/similar", _similar),
 ]

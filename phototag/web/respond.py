@@ -14,21 +14,18 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import anyio
-from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
-from jinja2.runtime import Context as TemplateContext
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
-from phototag._version import __version__
 from phototag.errors import LockedError, PhotoTagError, UsageError
 from phototag.text import printable
 from phototag.web.assets import asset_url
 
 __all__ = [
-    "fragment",
     "json",
     "on_error",
     "on_http_error",
@@ -68,11 +65,6 @@ def page(
     """The template filled in with the values, as a page of its own or, the same way, a part of one."""
     text = _environment().get_template(template).render(request=request, **values)
     return HTMLResponse(text.encode("utf-8", "replace"), status, headers)
-
-
-def fragment(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """A part of a page, for a script to put into one."""
-    return page(request, template, status=status, **values)
 
 
 def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -195,15 +187,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.globals |= {"static": asset_url, "url_for": _url_for, "version": __version__, "section": ""}
+    environment.globals |= {"static": asset_url, "section": ""}
     environment.filters |= {"printable": printable, "named": named, "thousands": thousands, "percent": percent}
     return environment
-
-
-@pass_context
-def _url_for(context: TemplateContext, name: str, /, **parts: Any) -> str:
-    """The path of a route, without the host."""
-    return str(context["request"].app.url_path_for(name, **parts))
 
 
 def named(text: str) -> Markup:

@@ -6,6 +6,10 @@ killed server is stored once.
 
 from __future__ import annotations
 
+import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,24 +20,20 @@ from starlette.routing import BaseRoute, Route
 
 from phototag.audit.drawing import draw_sample
 from phototag.audit.leases import Leases
-from phototag.audit.review_core import (
-    Meanwhile,
-    SampleReviews,
-    ShownPhoto,
-    Step,
-    find_by_token,
-)
+from phototag.audit.review_core import Meanwhile, SampleReviews, ShownPhoto, Step, find_by_token
 from phototag.audit.sampling import StrataBy
 from phototag.errors import PhotoTagError, UsageError
-from phototag.store import Sample, SampleItem
+from phototag.store import Sample, SampleItem, SampleProgress
+from phototag.store.location import FileKey
 from phototag.text import printable
 from phototag.web import respond, reviewing
-from phototag.web.bodies import flag, identity, name, number, numbers
+from phototag.web.bodies import flag, identity, name, number, numbers, version
 from phototag.web.context import Context, context_of
 
 SIZE = 200
 
 _AT_ONCE = 20
+_READ_AHEAD = 500
 
 
 class _Reviewed:
@@ -41,25 +41,30 @@ class _Reviewed:
 
     def __init__(self) -> None:
         self.leases = Leases()
-        self.by_sample: dict[int, SampleReviews] = {}
+        # By the file as well: a database that takes its place has other samples under the same numbers.
+        self.by_sample: dict[tuple[FileKey | None, int], SampleReviews] = {}
 
 
 # ---- pages
 
 
 def _samples(request: Request) -> Response:
-    return _samples_page(request)
+    params = request.query_params
+    # As other pages ask for it in their links.
+    return _samples_page(request, given={key: params[key] for key in ("size", "by") if params.get(key)})
 
 
 def _samples_page(
     request: Request, *, status: int = 200, problem: str = "", given: dict[str, str] | None = None
 ) -> Response:
+    samples = context_of(request).store.samples()
     return respond.page(
         request,
         "review.html",
         status=status,
         section="review",
-        samples=list(reversed(context_of(request).store.samples())),
+        samples=samples[::-1],
+        library=_library(samples),
         parts=[part.value for part in StrataBy],
         problem=problem,
         given={"size": str(SIZE), "by": "", **(given or {})},
@@ -67,8 +72,9 @@ def _samples_page(
 
 
 def _review(request: Request) -> Response:
-    sample = _sample(request)
-    return respond.page(request, "review_sample.html", section="review", sample=sample)
+    samples = context_of(request).store.samples()
+    sample = _sample(request, samples)
+    return respond.page(request, "review_sample.html", section="review", sample=sample, library=_library(samples))
 
 
 async def _draw_by_form(request: Request) -> Response:
@@ -106,13 +112,22 @@ def _draw(context: Context, size: int, by: str | None) -> Sample:
         raise UsageError("a sample has at least one photo")
     if by is not None and by not in list(StrataBy):
         raise UsageError(f"photos cannot be drawn by {printable(by[:20])!r}")
-    with context.store.writing(reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS):
+    # Samples are no part of the gallery, so there is nothing to tell it.
+    with context.gallery.writing(reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS):
         return draw_sample(context.store, size=size, by=None if by is None else StrataBy(by))
 
 
-def _sample(request: Request) -> Sample:
+def _library(samples: Sequence[Sample]) -> str:
+    """What tells answers that wait in a browser for this library from those for another, served at the same address."""
+    if not samples:
+        return ""
+    first = samples[0]
+    return hashlib.sha256(f"{first.created_at.isoformat()} {first.seed} {first.name}".encode()).hexdigest()[:16]
+
+
+def _sample(request: Request, samples: Sequence[Sample]) -> Sample:
     wanted = _sample_id(request)
-    found = next((one for one in context_of(request).store.samples() if one.id == wanted), None)
+    found = next((one for one in samples if one.id == wanted), None)
     if found is None:
         raise HTTPException(404, "there is no such sample")
     return found
@@ -123,15 +138,13 @@ def _sample_id(request: Request) -> int:
 
 
 def _reviews(request: Request) -> tuple[SampleReviews, Leases]:
-    kept = context_of(request).keep(_Reviewed)
-    sample_id = _sample_id(request)
-    found = kept.by_sample.get(sample_id)
+    context = context_of(request)
+    kept, key = context.keep(_Reviewed), (context.store.file_key, _sample_id(request))
+    found = kept.by_sample.get(key)
     if found is None:
-        sample = _sample(request)
-        found = SampleReviews(
-            context_of(request).store, sample.id, command=reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS
-        )
-        kept.by_sample[sample_id] = found
+        sample = _sample(request, context.store.samples())
+        found = SampleReviews(context.store, sample.id, command=reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS)
+        kept.by_sample[key] = found
     return found, kept.leases
 
 
@@ -143,51 +156,49 @@ async def _next(request: Request) -> Response:
 def _next_photos(request: Request, body: dict[str, Any]) -> Response:
     """Photos that wait, for one tab; those it `have`s stay its own, those it `passed` by are left out."""
     reviews, leases = _reviews(request)
-    tab, have, passed = identity(body, "tab"), numbers(body, "have"), set(numbers(body, "passed"))
-    want = min(max(number(body, "want"), 1), _AT_ONCE)
+    tab, have, passed = identity(body, "tab"), set(numbers(body, "have")), set(numbers(body, "passed"))
+    want, anyones = min(max(number(body, "want"), 1), _AT_ONCE), flag(body, "any")
     sample_id = _sample_id(request)
-    items = reviews.items()
-    waiting = {item.position: item for item in items if item.pending and item.position not in passed}
-    leases.keep(sample_id, tab, [position for position in have if position in waiting])
+    positions, progress = reviews.standing()
+    waiting = [position for position in positions if position not in passed]
+    leases.keep(sample_id, tab, [position for position in waiting if position in have])
     free = [position for position in waiting if position not in have]
+    held = len(free)
     shown: list[dict[str, Any]] = []
     away: list[dict[str, Any]] = []
+    ahead: dict[int, SampleItem] = {}
     # One more at a time: some of them cannot be looked at.
     while len(shown) < want and free:
-        taken = free[:1] if flag(body, "any") else leases.take(sample_id, tab, free, want=1)
+        taken = free[:1] if anyones else leases.take(sample_id, tab, free, want=1)
         if not taken:
             break
         leases.keep(sample_id, tab, taken)
-        free = [position for position in free if position > taken[0]]
-        item = waiting[taken[0]]
+        free = free[bisect_right(free, taken[0]) :]
+        if taken[0] not in ahead:
+            # Where a whole disk is away, all of them are gone through.
+            ahead = {item.position: item for item in reviews.items([*taken, *free[: want + len(away)]][:_READ_AHEAD])}
+        item = ahead[taken[0]]
+        if not item.pending:
+            # Judged since the others were looked through: taken as known, that would be replaced unasked.
+            continue
         reason = reviews.why_not(item)
         if reason is not None:
             away.append({"position": item.position, "name": _name(item), "reason": printable(reason)})
         elif (photo := reviews.look(item)) is not None:
             shown.append(_as_json(photo))
-    held = len(waiting) - len(shown) - len(away) - sum(position in waiting for position in have)
     return respond.json(
         {
             "photos": shown,
             "passed": away,
-            "elsewhere": 0 if len(shown) == want else max(held, 0),
-            "progress": _progress(items),
+            "elsewhere": 0 if len(shown) == want else held - len(shown) - len(away),
+            "progress": _progress(progress),
             "now": datetime.now(UTC).isoformat(),
         }
     )
 
 
-def _progress(items: list[SampleItem]) -> dict[str, int]:
-    said = [(item, item.review) for item in items if item.review is not None]
-    right = sum((one.superclass, one.subclass) == (item.tag.superclass, item.tag.subclass) for item, one in said)
-    return {
-        "size": len(items),
-        "reviewed": len(said),
-        "right": right,
-        "skipped": sum(item.review is None and item.skipped_at is not None and not item.changed for item in items),
-        "changed": sum(item.changed for item in items),
-        "pending": sum(item.pending for item in items),
-    }
+def _progress(progress: SampleProgress) -> dict[str, int]:
+    return {**asdict(progress), "pending": progress.pending}
 
 
 def _as_json(photo: ShownPhoto) -> dict[str, Any]:
@@ -218,7 +229,7 @@ def _name(item: SampleItem) -> str:
 
 def _show_progress(request: Request) -> Response:
     reviews, _ = _reviews(request)
-    return respond.json({"progress": _progress(reviews.items())})
+    return respond.json({"progress": _progress(reviews.standing()[1])})
 
 
 async def _hold(request: Request) -> Response:
@@ -240,20 +251,19 @@ async def _answer(request: Request) -> Response:
 
 
 def _take_answer(request: Request, body: dict[str, Any]) -> Response:
-    reviews, _ = _reviews(request)
+    context, (reviews, _) = context_of(request), _reviews(request)
     item = reviews.item(number(body, "position"))
-    if item.photo_id != number(body, "photo_id"):
+    if item.photo_id != number(body, "photo_id") or not item.content_hash.hex().startswith(version(body)):
         raise UsageError("the sample has another photo at that position")
     kind = body.get("kind", "review")
     newest = None if body.get("newest") is None else number(body, "newest")
     if kind == "skip":
-        other = reviews.skip(item, newest=newest)
+        other = reviewing.write(context, item.photo_id, lambda: reviews.skip(item, newest=newest))
         return respond.json({"skipped": item.position}) if other is None else _conflict(other)
     if kind != "review":
         raise UsageError("an answer is a review or a skip")
     superclass, subclass = name(body, "superclass"), name(body, "subclass")
-    context = context_of(request)
-    reviewing.check_new(context, superclass, subclass, tagged=(item.tag.superclass, item.tag.subclass))
+    reviewing.check_new(context.store, superclass, subclass, tagged=(item.tag.superclass, item.tag.subclass))
     token, replace = identity(body, "token"), flag(body, "replace")
     saved = reviewing.write(
         context,
@@ -292,7 +302,7 @@ async def _undo_answer(request: Request) -> Response:
 def _take_back(request: Request, body: dict[str, Any]) -> Response:
     """Take back the review of a token or an id, else the skip at a position; the photo as it is shown again."""
     reviews, leases = _reviews(request)
-    context = context_of(request)
+    context, tab = context_of(request), identity(body, "tab")
     review_id = None if body.get("review_id") is None else number(body, "review_id")
     if "token" in body:
         found = find_by_token(context.store, identity(body, "token"))
@@ -307,7 +317,7 @@ def _take_back(request: Request, body: dict[str, Any]) -> Response:
             raise UsageError("that review is none of this photo in this sample")
     step = Step(item.position, review_id, own=False)
     reviewing.write(context, item.photo_id, lambda: reviews.take_back(step))
-    leases.keep(sample_id, identity(body, "tab"), [item.position])
+    leases.keep(sample_id, tab, [item.position])
     photo = reviews.look(reviews.item(item.position))
     return respond.json({"undone": item.position, "photo": None if photo is None else _as_json(photo)})
 

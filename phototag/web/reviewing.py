@@ -13,16 +13,15 @@ from starlette.routing import BaseRoute, Route
 from phototag.audit.names import narrow
 from phototag.audit.review_core import SampleReviews, known_names, review_photo, undo_review
 from phototag.errors import UsageError
-from phototag.store import SavedReview
+from phototag.store import SavedReview, Store
 from phototag.web import respond
-from phototag.web.bodies import identity, name, text
+from phototag.web.bodies import identity, name, version
 from phototag.web.context import Context, context_of
 
 COMMAND = "serve"
 WAIT_SECONDS = 10.0
 
 _NAMES = 50
-_SHORTEST_VERSION = 8
 
 Answer = TypeVar("Answer")
 
@@ -36,11 +35,11 @@ def _take_review(request: Request, body: dict[str, Any]) -> Response:
     context, photo_id = context_of(request), int(request.path_params["photo_id"])
     if context.store.find(photo_id) is None:
         raise HTTPException(404, "there is no such photo")
-    superclass, subclass = name(body, "superclass"), name(body, "subclass")
-    version = text(body, "version")
-    if len(version) < _SHORTEST_VERSION:
+    superclass, subclass, token = name(body, "superclass"), name(body, "subclass"), identity(body, "token")
+    if body.get("version") == "":
         raise UsageError("the photo was never read, so it cannot be reviewed; run: phototag tag FOLDER")
-    check_new(context, superclass, subclass, tagged=None)
+    seen = version(body)
+    check_new(context.store, superclass, subclass, tagged=None)
     saved = write(
         context,
         photo_id,
@@ -49,8 +48,8 @@ def _take_review(request: Request, body: dict[str, Any]) -> Response:
             photo_id,
             superclass,
             subclass,
-            version=version,
-            token=identity(body, "token"),
+            version=seen,
+            token=token,
             command=COMMAND,
             wait_seconds=WAIT_SECONDS,
         ),
@@ -103,12 +102,12 @@ def _names(request: Request) -> Response:
 
 
 def check_new(
-    context: Context, superclass: str | None, subclass: str | None, *, tagged: tuple[str | None, str | None] | None
+    store: Store, superclass: str | None, subclass: str | None, *, tagged: tuple[str | None, str | None] | None
 ) -> None:
     """Refuse names that training would refuse."""
     if superclass is not None and (superclass, subclass) != tagged:
-        taxonomies = [model.taxonomy for model in context.store.models()]
-        known_names(context.store, taxonomies).check_new(superclass, subclass)
+        taxonomies = [model.taxonomy for model in store.models()]
+        known_names(store, taxonomies).check_new(superclass, subclass)
 
 
 def write(context: Context, photo_id: int, write: Callable[[], Answer]) -> Answer:

@@ -1,4 +1,5 @@
-// What all pages share, as window.phototag: say(text), getJson(path), postJson(path, value), HttpError, editing(event).
+// What all pages share, as window.phototag: say(text), getJson(path), postJson(path, value), HttpError, editing(event),
+// identity().
 "use strict";
 
 (() => {
@@ -58,5 +59,20 @@
     return place instanceof Element && place.closest("input, select, textarea, [contenteditable]") !== null;
   }
 
-  window.phototag = { say, getJson, postJson, HttpError, editing };
+  // A name that nobody else has. Not crypto.randomUUID: browsers have that on encrypted pages and this computer only.
+  function identity() {
+    return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+
+  // Thumbnails that cannot be had say so; the event does not bubble, but it can be caught on its way down.
+  addEventListener("error", (event) => {
+    const image = event.target;
+    if (!(image instanceof HTMLImageElement) || !image.closest(".tile")) return;
+    const words = document.createElement("span");
+    words.className = "broken";
+    words.textContent = "no preview";
+    image.replaceWith(words);
+  }, true);
+
+  window.phototag = { say, getJson, postJson, HttpError, editing, identity };
 })();

@@ -1,4 +1,4 @@
-// Choosing a class by typing a part of its name: a list that typing narrows, as in the terminal.
+// A question in a dialog that is answered by choosing a class, or naming a new one, as in the terminal.
 "use strict";
 
 (() => {
@@ -6,7 +6,7 @@
 
   // The names that hold what was typed: that name itself, those that begin so, those whose last part does, the rest.
   function narrow(names, typed) {
-    const wanted = typed.trim().toLowerCase();
+    const wanted = typed.toLowerCase();
     const fits = (name) => {
       const folded = name.toLowerCase();
       if (!folded.includes(wanted)) return -1;
@@ -23,22 +23,25 @@
   class Chooser {
     constructor(dialog) {
       this.dialog = dialog;
-      this.title = dialog.querySelector("h2");
       this.input = dialog.querySelector("input");
-      this.list = dialog.querySelector("[role=listbox]");
+      this.list = dialog.querySelector("ul");
       this.hint = dialog.querySelector(".hint");
       this.asked = dialog.querySelector(".asked");
       this.resolve = null;
-      this.input.addEventListener("input", () => this.typed());
+      this.names = [];
+      this.box = phototag.combobox(this.input, this.list, {
+        stays: true,
+        options: (typed) => this.fitting(typed.trim()),
+        choose: (option) => this.take(option),
+        empty: () => {
+          if (this.optional && !this.input.value.trim()) this.done({ name: null, isNew: false });
+        },
+      });
       dialog.addEventListener("keydown", (event) => {
-        if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
-        if (this.isNew && event.key === "y" && !event.repeat) {
-          event.preventDefault();
-          this.done({ name: this.isNew, isNew: true });
-        } else if (["ArrowDown", "ArrowUp", "Enter"].includes(event.key) && event.target === this.input) {
-          event.preventDefault();
-          if (!(event.repeat && event.key === "Enter")) this.feed(event.key);
-        }
+        if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+        if (!this.isNew || event.key !== "y") return;
+        event.preventDefault();
+        this.done({ name: this.isNew, isNew: true });
       });
       dialog.addEventListener("cancel", (event) => {
         event.preventDefault();
@@ -48,18 +51,16 @@
       dialog.addEventListener("close", () => {
         if (this.open && !dialog.open) this.done(null);
       });
-      this.list.addEventListener("click", (event) => {
-        const option = event.target.closest("[role=option]");
-        if (option) this.take(Number(option.dataset.place));
-      });
-      for (const button of dialog.querySelectorAll("button[data-do]")) {
-        button.addEventListener("click", () => {
-          const doing = button.dataset.do;
-          if (doing === "back") this.goBack();
-          else if (doing === "none") this.done({ name: null, isNew: false });
-          else if (doing === "new") this.done({ name: this.isNew, isNew: true });
-        });
-      }
+      const buttons = {
+        back: () => this.goBack(),
+        none: () => this.done({ name: null, isNew: false }),
+        new: () => this.done({ name: this.isNew, isNew: true }),
+      };
+      for (const [name, act] of Object.entries(buttons)) this.button(name).addEventListener("click", act);
+    }
+
+    button(name) {
+      return this.dialog.querySelector(`[data-do=${name}]`);
     }
 
     get open() {
@@ -69,16 +70,14 @@
     // A promise of {name, isNew}; name null where none of them is wanted, null itself where the choice is given up.
     // `check(name)` gives words where a new name cannot be one.
     ask({ title, names, optional = "", check = () => "" }) {
-      this.title.textContent = title;
+      this.dialog.querySelector("h2").textContent = title;
       this.names = [...new Set(names)];
       this.optional = optional;
       this.check = check;
       this.input.value = "";
-      this.isNew = "";
-      const none = this.dialog.querySelector("[data-do=none]");
-      none.hidden = !optional;
-      none.textContent = optional;
-      this.show();
+      this.button("none").hidden = !optional;
+      this.button("none").textContent = optional;
+      this.box.refresh();
       if (!this.dialog.open) this.dialog.showModal();
       this.input.focus();
       return new Promise((resolve) => { this.resolve = resolve; });
@@ -89,73 +88,30 @@
       if (this.isNew) {
         if (key === "y") this.done({ name: this.isNew, isNew: true });
         else this.goBack();
-      } else if (key === "ArrowDown" || key === "ArrowUp") {
-        const count = this.options.length;
-        if (count) {
-          const by = key === "ArrowDown" ? 1 : -1;
-          this.selected = this.selected < 0 ? (by > 0 ? 0 : count - 1) : (this.selected + by + count) % count;
-          this.mark();
-        }
-      } else if (key === "Enter") {
-        if (this.selected >= 0) this.take(this.selected);
-        else if (this.optional && !this.input.value.trim()) this.done({ name: null, isNew: false });
       } else if (key === "Escape") {
         this.goBack();
       } else if (key === "Backspace" || key.length === 1) {
         this.input.value = key.length === 1 ? this.input.value + key : this.input.value.slice(0, -1);
-        this.typed();
+        this.box.refresh();
+      } else {
+        this.box.press(key);
       }
     }
 
-    typed() {
+    fitting(typed) {
       this.isNew = "";
-      this.show();
-    }
-
-    show() {
-      const typed = this.input.value.trim();
-      const fitting = narrow(this.names, typed);
-      const known = fitting.some((name) => name.toLowerCase() === typed.toLowerCase());
-      this.left = Math.max(0, fitting.length - SHOWN);
-      this.options = fitting.slice(0, SHOWN).map((name) => ({ name, isNew: false }));
-      if (typed && !known) this.options.push({ name: typed, isNew: true });
-      // Nothing is chosen before something was typed or an arrow was used: an Enter too many must not answer.
-      this.selected = typed && this.options.length ? 0 : -1;
-      this.list.replaceChildren(
-        ...this.options.map((option, place) => {
-          const entry = document.createElement("li");
-          entry.id = `${this.list.id}-${place}`;
-          entry.setAttribute("role", "option");
-          entry.dataset.place = place;
-          const name = document.createElement("bdi");
-          name.textContent = option.name;
-          if (option.isNew) entry.append("new: ");
-          entry.append(name);
-          return entry;
-        }),
-      );
-      this.hint.textContent = this.left ? `${this.left} more: type to narrow the list` : "";
       this.asked.hidden = true;
       this.list.hidden = false;
-      this.mark();
+      const fitting = narrow(this.names, typed);
+      const left = fitting.length - SHOWN;
+      this.hint.textContent = left > 0 ? `${left} more: type to narrow the list` : "";
+      const options = fitting.slice(0, SHOWN).map((name) => ({ name, label: name, isNew: false }));
+      const known = fitting.some((name) => name.toLowerCase() === typed.toLowerCase());
+      if (typed && !known) options.push({ name: typed, label: typed, note: "as a new name", isNew: true });
+      return options;
     }
 
-    mark() {
-      for (const [place, entry] of [...this.list.children].entries()) {
-        entry.setAttribute("aria-selected", place === this.selected ? "true" : "false");
-      }
-      const entry = this.list.children[this.selected];
-      if (entry) {
-        this.input.setAttribute("aria-activedescendant", entry.id);
-        entry.scrollIntoView({ block: "nearest" });
-      } else {
-        this.input.removeAttribute("aria-activedescendant");
-      }
-    }
-
-    take(place) {
-      const option = this.options[place];
-      if (!option) return;
+    take(option) {
       if (!option.isNew) {
         this.done(option);
         return;
@@ -169,12 +125,12 @@
       this.asked.hidden = false;
       this.list.hidden = true;
       this.asked.querySelector("bdi").textContent = option.name;
-      this.asked.querySelector("[data-do=new]").focus();
+      this.button("new").focus();
     }
 
     goBack() {
       if (this.isNew) {
-        this.typed();
+        this.box.refresh();
         this.input.focus();
       } else {
         this.done(null);

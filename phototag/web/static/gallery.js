@@ -235,16 +235,6 @@
     }
   });
 
-  // Thumbnails that cannot be had say so; the event does not bubble, but it can be caught on its way down.
-  addEventListener("error", (event) => {
-    const image = event.target;
-    if (!(image instanceof HTMLImageElement) || !image.closest(".tile")) return;
-    const words = document.createElement("span");
-    words.className = "broken";
-    words.textContent = "no preview";
-    image.replaceWith(words);
-  }, true);
-
   const unfold = () => (one("facets").open = wide.matches);
   wide.addEventListener("change", unfold);
   unfold();

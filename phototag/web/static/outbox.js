@@ -2,15 +2,11 @@
 "use strict";
 
 (() => {
-  const PREFIX = "phototag-outbox-";
+  // Another library may be served at the same address: what waits for it is not for this one.
+  const PREFIX = `phototag-outbox-${document.querySelector("[data-library]").dataset.library}-`;
   const TAB = "phototag-tab";
   const LONGEST_PAUSE = 8000;
   const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-  // Not crypto.randomUUID: browsers have that on encrypted pages and on this computer only.
-  function identity() {
-    return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  }
 
   // Hold a name for as long as this page is open; false if another page does.
   function held(name, patience) {
@@ -33,7 +29,7 @@
       ? known !== null && (await held(TAB + known, 1500))
       : known !== null && visit?.type === "reload";
     if (same) return { tab: known, fresh: false };
-    const tab = identity();
+    const tab = phototag.identity();
     if (navigator.locks) await held(TAB + tab, 0);
     sessionStorage.setItem(TAB, tab);
     return { tab, fresh: true };
@@ -61,6 +57,7 @@
       this.key = PREFIX + tab;
       this.letters = read(this.key);
       this.trouble = "";
+      this.kept = true; // whether the letters outlast the page
       this.settle = settle;
       this.running = false;
       this.wake = () => {};
@@ -84,15 +81,16 @@
       try {
         if (letters.length) localStorage.setItem(this.key, JSON.stringify(letters));
         else localStorage.removeItem(this.key);
-        return true;
+        this.kept = true;
       } catch {
-        // A full or forbidden storage: they still go out from memory.
-        return false;
+        // A full or forbidden storage: they still go out from memory, while the page is open.
+        this.kept = letters.length === 0;
       }
+      return this.kept;
     }
 
     add(letter) {
-      this.keep([...this.letters, { id: identity(), ...letter }]);
+      this.keep([...this.letters, { id: phototag.identity(), ...letter }]);
       this.changed();
       this.run();
     }
@@ -165,5 +163,5 @@
     }
   }
 
-  window.phototag.outbox = { Outbox, claimTab, everywhere, identity };
+  window.phototag.outbox = { Outbox, claimTab, everywhere };
 })();

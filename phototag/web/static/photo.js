@@ -100,35 +100,37 @@
     one("panel").setAttribute("aria-busy", "true");
     try {
       await work();
-      phototag.say(words);
-      await redraw();
-      return true;
     } catch (error) {
       trouble(
         error.status === 0 ? "Not saved: phototag does not answer. Is it still running?"
           : error.status === 401 ? "Not saved: this page was signed out. Open the link in phototag's terminal."
             : `Not saved: ${error.message}`,
       );
+      free();
       return false;
-    } finally {
-      busy = false;
-      one("panel").removeAttribute("aria-busy");
     }
+    phototag.say(words);
+    try {
+      await redraw();
+    } catch {
+      trouble("It is saved, but what is shown here is not up to date: load the page again.");
+    }
+    free();
+    return true;
+  }
+
+  function free() {
+    busy = false;
+    one("panel").removeAttribute("aria-busy");
   }
 
   function review(superclass, subclass) {
     const label = subclass === null ? superclass : `${superclass} / ${subclass}`;
     const said = superclass === null ? "nothing that has a label" : label;
     // One token for all tries, so that what is sent twice counts once.
-    const token = uuid();
+    const token = phototag.identity();
     const body = { superclass, subclass, version: photo.dataset.version, token };
     change(() => phototag.postJson(about, body, { keepalive: true }), `Saved: ${said}.`);
-  }
-
-  function uuid() {
-    if (crypto.randomUUID) return crypto.randomUUID();
-    // Pages that are not encrypted have no randomUUID.
-    return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   }
 
   function undo(button) {
@@ -168,7 +170,7 @@
       names = (await phototag.getJson(`/api/names?typed=${encodeURIComponent(wanted)}`)).names;
       trouble("");
     } catch (error) {
-      trouble(`The names cannot be had: ${error.message}`);
+      trouble(`The names could not be loaded: ${error.message}`);
     }
     const options = names.map(split);
     const fresh = split(wanted);
@@ -266,16 +268,6 @@
       one("similar-note").textContent = "They could not be looked up.";
     }
   }
-
-  // Thumbnails that cannot be had say so.
-  addEventListener("error", (event) => {
-    const image = event.target;
-    if (!(image instanceof HTMLImageElement) || !image.closest(".tile")) return;
-    const words = document.createElement("span");
-    words.className = "broken";
-    words.textContent = "no preview";
-    image.replaceWith(words);
-  }, true);
 
   dress();
   if (picture.complete) preload();

@@ -2,7 +2,8 @@
 "use strict";
 
 document.addEventListener("DOMContentLoaded", () => {
-  const { Outbox, claimTab, identity } = phototag.outbox;
+  const { Outbox, claimTab } = phototag.outbox;
+  const { identity } = phototag;
   const AHEAD = 8; // photos asked for, shown one included
   const PRELOADED = 3;
   const KEYS = new Set(["y", "c", "s", "u", "n", "k", "b", "?", "1", "2", "3", "4", "5"]);
@@ -15,7 +16,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const chooser = new phototag.Chooser(place("chooser"));
   const names = new phototag.Names(choose);
   const view = phototag.reviewView;
-  const remembered = `phototag-review-${sample}`;
+  const remembered = `phototag-review-${desk.dataset.library}-${sample}`;
 
   let current = null; // the photo that is shown
   let ready = false; // whether keys may answer it
@@ -56,43 +57,17 @@ document.addEventListener("DOMContentLoaded", () => {
       remember();
       if (!theirs) passed.set(letter.body.position, { position: letter.body.position, name: letter.name, reason: text });
     }
-    resync();
+    progress.resync();
   }
 
   // Whose answer stays: true for this page's.
-  function settle(letter, theirs) {
-    const dialog = place("conflict");
-    dialog.querySelector("[data-say=position]").textContent = letter.body.position;
-    dialog.querySelector("[data-say=theirs]").textContent = named(theirs.superclass, theirs.subclass);
-    dialog.querySelector("[data-say=mine]").textContent = named(letter.body.superclass, letter.body.subclass);
-    dialog.querySelector("img").src = `/photos/${letter.body.photo_id}/thumbnail?v=${letter.version}`;
-    return new Promise((resolve) => {
-      const decide = (value) => {
-        dialog.onkeydown = dialog.onclick = dialog.oncancel = dialog.onclose = null;
-        dialog.close();
-        resolve(value);
-        drain();
-      };
-      dialog.oncancel = (event) => {
-        event.preventDefault();
-        decide(false);
-      };
-      // Browsers do not always ask before they close a dialog; it may have been opened again since.
-      dialog.onclose = () => { if (!dialog.open) decide(false); };
-      dialog.onclick = (event) => {
-        const button = event.target.closest("button");
-        if (button) decide(button.value === "mine");
-      };
-      dialog.onkeydown = (event) => {
-        if (event.repeat || (event.key !== "m" && event.key !== "t")) return;
-        event.preventDefault();
-        decide(event.key === "m");
-      };
-      dialog.showModal();
-    });
+  async function settle(letter, theirs) {
+    const mine = await phototag.askWhoseStays(letter, theirs);
+    setTimeout(drain);
+    return mine;
   }
 
-  const showSaving = () => view.showSaving(outbox.letters.length, outbox.trouble);
+  const showSaving = () => view.showSaving(outbox);
 
   function failedToAsk(error) {
     const status = error.status ?? 0;
@@ -105,33 +80,9 @@ document.addEventListener("DOMContentLoaded", () => {
     if (outbox && !current && !fetching) advance();
   });
 
-  // ---- progress
-
-  const progress = { size: Number(desk.dataset.size), reviewed: 0, right: 0, skipped: 0, changed: 0, pending: 0 };
-  let syncing = 0;
-
-  function count(step, by) {
-    if (step.kind === "skip") progress.skipped += by;
-    else {
-      progress.reviewed += by;
-      progress.right += step.right ? by : 0;
-    }
-    progress.pending -= by;
-    showProgress();
-  }
-
-  const showProgress = () => view.showProgress(progress);
-
-  // Once nothing is on its way, the server's numbers are right to the last photo.
-  function resync() {
-    clearTimeout(syncing);
-    syncing = setTimeout(async () => {
-      if (outbox.letters.length) return;
-      const value = await phototag.getJson(`${api}/progress`).catch(() => null);
-      if (value && !outbox.letters.length) Object.assign(progress, value.progress);
-      showProgress();
-    }, 400);
-  }
+  const progress = new phototag.Progress(`${api}/progress`, Number(desk.dataset.size), {
+    quiet: () => outbox.letters.length === 0, show: view.showProgress,
+  });
 
   // ---- photos
 
@@ -178,10 +129,7 @@ document.addEventListener("DOMContentLoaded", () => {
     queue.push(...value.photos.filter((photo) => !known.has(photo.position)));
     elsewhere = value.elsewhere;
     anyone = false;
-    if (!sent.length && !outbox.letters.length) {
-      Object.assign(progress, value.progress);
-      showProgress();
-    }
+    if (!sent.length) progress.take(value.progress);
     preload();
     return true;
   }
@@ -216,7 +164,7 @@ document.addEventListener("DOMContentLoaded", () => {
     stage.setAttribute("aria-busy", "true");
     if (!(await photo.loaded)) {
       if (current !== photo) return;
-      view.describe(photo, progress.size);
+      view.describe(photo, progress.numbers.size);
       stage.replaceChildren(view.words("The picture could not be loaded; trying again. k skips the photo."));
       await pause(2500);
       if (current !== photo) return;
@@ -227,7 +175,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (current !== photo) return;
     stage.replaceChildren(photo.image);
     stage.removeAttribute("aria-busy");
-    view.describe(photo, progress.size);
+    view.describe(photo, progress.numbers.size);
     // On the screen before it can be answered; a tab in the background paints nothing.
     await Promise.race([new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))), pause(120)]);
     if (current !== photo) return;
@@ -260,14 +208,14 @@ document.addEventListener("DOMContentLoaded", () => {
     const photo = current;
     const token = identity();
     const right = kind === "review" && superclass === photo.tag.superclass && subclass === photo.tag.subclass;
-    const body = { kind, tab, token, position: photo.position, photo_id: photo.photo_id, newest: photo.newest };
+    const body = { kind, tab, token, position: photo.position, photo_id: photo.photo_id, newest: photo.newest, version: photo.version };
     if (kind === "review") Object.assign(body, { superclass, subclass });
     const step = { kind, token, right, photo: bare(photo) };
     memory.steps.push(step);
     remember();
     done.add(photo.position);
-    outbox.add({ kind, token, path: `${api}/answers`, body, version: photo.version, name: photo.name });
-    count(step, 1);
+    outbox.add({ kind, token, path: `${api}/answers`, body, name: photo.name });
+    progress.count(step, 1);
     advance();
   }
 
@@ -282,8 +230,8 @@ document.addEventListener("DOMContentLoaded", () => {
     done.delete(photo.position);
     const body = { tab, position: photo.position };
     if (step.kind === "review") body.token = step.token;
-    outbox.add({ kind: "undo", token: identity(), path: `${api}/undo`, body, version: photo.version, name: photo.name });
-    count(step, -1);
+    outbox.add({ kind: "undo", token: identity(), path: `${api}/undo`, body, name: photo.name });
+    progress.count(step, -1);
     phototag.say(`Taken back: photo ${photo.position}.`);
     again(photo);
   }
@@ -313,7 +261,7 @@ document.addEventListener("DOMContentLoaded", () => {
       });
       phototag.say(`Taken back: photo ${step.position}.`);
       done.delete(step.position);
-      resync();
+      progress.resync();
       if (value.photo) again(value.photo);
     } catch (error) {
       if (error.status === 400) phototag.say(`It cannot be taken back: ${error.message}`, { seconds: 12 });
@@ -410,6 +358,9 @@ document.addEventListener("DOMContentLoaded", () => {
   addEventListener("online", () => outbox?.hurry());
   // Another tab may have been let in.
   document.addEventListener("visibilitychange", () => { if (!document.hidden) outbox?.hurry(); });
+  // Back from another page, this one may be as it was left.
+  addEventListener("pageshow", (event) => { if (event.persisted) hold(); });
+  addEventListener("beforeunload", (event) => { if (outbox && !outbox.kept) event.preventDefault(); });
   addEventListener("pagehide", () => {
     const init = { method: "POST", body: JSON.stringify({ tab, have: [] }), headers: { "Content-Type": "application/json" }, keepalive: true };
     fetch(`${api}/hold`, init).catch(() => {});
@@ -424,7 +375,7 @@ document.addEventListener("DOMContentLoaded", () => {
     remember();
     outbox = new Outbox(tab, settle);
     outbox.addEventListener("change", showSaving);
-    outbox.addEventListener("sent", resync);
+    outbox.addEventListener("sent", () => progress.resync());
     outbox.addEventListener("recovered", hold);
     setInterval(hold, 45000);
     outbox.addEventListener("refused", (event) => refused(event.detail));

@@ -8,7 +8,8 @@ document.addEventListener("DOMContentLoaded", () => {
   if (!sample) return;
   const notice = document.getElementById("waiting");
   const words = document.createElement("p");
-  words.textContent = `${letters.length} answers in this browser are not saved yet.`;
+  words.textContent = letters.length === 1
+    ? "An answer in this browser is not saved yet." : `${letters.length} answers in this browser are not saved yet.`;
   const link = document.createElement("a");
   link.className = "button";
   link.href = `/review/${sample}`;

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const full = (superclass, subclass) => (superclass === null ? "nothing known" : subclass === null ? superclass : `${superclass}/${subclass}`);
+  const full = (superclass, subclass) => (superclass === null ? "no label" : subclass === null ? superclass : `${superclass}/${subclass}`);
 
   function parted(name) {
     const [parent, ...rest] = name.split("/").map((part) => part.trim());

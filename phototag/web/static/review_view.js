@@ -53,18 +53,21 @@
   }
 
   // How many answers wait for the server, and why.
-  function showSaving(count, trouble) {
+  function showSaving({ letters: { length: count }, trouble, kept }) {
     const saving = place("saving");
     saving.textContent = count ? `${count} waiting` : "all saved";
     saving.dataset.state = count ? (trouble ? "trouble" : "waiting") : "saved";
     const port = location.port ? ` --port ${location.port}` : "";
-    const kept = count ? `Your ${count === 1 ? "answer is" : `${count} answers are`} kept in this browser and will be saved then.` : "";
+    const yours = count === 1 ? "Your answer" : `Your ${count} answers`;
+    const waiting = !count ? ""
+      : !kept ? `${yours} cannot be kept by this browser: leave this page open.`
+        : `${yours} ${count === 1 ? "is" : "are"} kept in this browser and will be saved then.`;
     const texts = {
       "": "",
-      gone: `phototag does not answer. If it was stopped, start it again: phototag serve${port}. ${kept}`,
-      out: `phototag was started anew and does not know this browser yet: open the link that it printed, in this browser. ${kept}`,
+      gone: `phototag does not answer. If it was stopped, start it again: phototag serve${port}. ${waiting}`,
+      out: `phototag was started anew and does not know this browser yet: open the link that it printed, in this browser. ${waiting}`,
     };
-    showTrouble(texts[trouble] ?? `${trouble} ${kept}`);
+    showTrouble(texts[trouble] ?? `${trouble} ${waiting}`);
   }
 
   // `left` photos are open elsewhere; `passed` ones could not be judged. `actions`: takeAll, back.
