@@ -232,6 +232,7 @@ def _summarise(found: ModelDiff) -> None:
         click.echo(f"{unscored:,} reviewed photos lack scores of a model; --score reviewed runs it on them.", err=True)
     for level in found.outcomes:
         click.echo(printable(found.verdict(level)), err=True)
+    click.echo("p: McNemar's exact test, corrected after Holm for the two levels.", err=True)
     others = found.judged - found.sampled
     if others:
         click.echo(
