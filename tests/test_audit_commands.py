@@ -186,6 +186,27 @@ class TestSample:
         assert result.exit_code == 2
         assert "there is a sample 'a' already" in result.stderr
 
+    def test_one_that_was_drawn_by_mistake_is_removed(self, library: Library, sample: Run) -> None:
+        sample("big", "--size", "40")
+        sample("other", "--size", "10")
+        library.review("big", limit=3)
+        result = sample("big", "--remove")
+        assert result.exit_code == 0, result.stderr
+        assert "3 reviews stay as corrections" in result.stderr
+        assert "export labels" in result.stderr
+        assert [one["name"] for one in json.loads(sample("--list", "--format", "json").stdout)] == ["other"]
+        with Store.open() as store:
+            assert [review.sample_id for review in store.reviews()] == [None] * 3
+            assert len(store.contents_for_estimation()) == 10
+        again = sample("big", "--remove")
+        assert again.exit_code == 2
+        assert "there is no sample 'big'" in again.stderr
+        assert json.loads(sample("other", "--remove", "--format", "json").stdout) == {
+            "name": "other",
+            "size": 10,
+            "reviews_kept": 0,
+        }
+
     def test_without_a_database(self, sample: Run, report: Run) -> None:
         assert sample().exit_code == 2
         assert report().exit_code == 2
@@ -227,7 +248,8 @@ class TestReport:
         for words in (
             "95 % interval",
             "reptile",
-            "1 photos were skipped",
+            "1 photo was skipped",
+            "The bounds say how far",
             "20 drawn photos wait for a review",
             "Drift",
         ):
@@ -263,7 +285,7 @@ class TestReport:
             store.save_batch(model_id=model, tagged=[Library._stored(item.path, item.tag, content="edited")])
         found = figures(report("--format", "json"))
         assert (found["reviewed"], found["changed"]) == (59, 1)
-        assert any("1 drawn photos have changed since" in note for note in found["notes"])
+        assert any("1 drawn photo has changed since" in note for note in found["notes"])
 
     def test_samples_of_the_same_photos_are_taken_together(self, library: Library, sample: Run, report: Run) -> None:
         sample("--size", "100", "--seed", "2")

@@ -125,8 +125,9 @@ class Plain:
 
 def plain_photos(store: Store) -> list[Plain]:
     statement = (
-        "SELECT id, path_text, superclass, subclass, rank, CASE rank WHEN 'subclass' THEN subclass_score "
-        "ELSE superclass_score END, novelty, source, state, modified_ns FROM photos LEFT JOIN tags ON photo_id = id"
+        "SELECT id, path_text, superclass, subclass, rank, CASE WHEN source = 'human' THEN NULL "
+        "WHEN rank = 'subclass' THEN subclass_score ELSE superclass_score END, novelty, source, state, "
+        "modified_ns FROM photos LEFT JOIN tags ON photo_id = id"
     )
     with store._read() as connection:
         rows = connection.exec_driver_sql(statement).all()
@@ -514,7 +515,7 @@ def test_refresh_shows_what_was_written(store: Store) -> None:
             assert gallery.items([5]) == (item,), "a snapshot stays as it is"
             gallery.refresh([5])
         (fresh,) = gallery.items([5])
-        assert (fresh.superclass, fresh.subclass, fresh.source, fresh.score) == ("fish", "cod", Source.HUMAN, 1.0)
+        assert (fresh.superclass, fresh.subclass, fresh.source, fresh.score) == ("fish", "cod", Source.HUMAN, None)
         assert gallery.version != version
         wanted = GalleryFilter(superclass="fish", subclass="cod")
         assert all_ids(gallery, wanted) == [5]

@@ -233,6 +233,36 @@ def test_contents_of_estimation_samples_are_known(store: Store) -> None:
     assert store.contents_for_estimation() == {digest("/p/a.jpg"), digest("/p/b.jpg")}
 
 
+def test_removed_sample_leaves_its_reviews_as_corrections(store: Store) -> None:
+    sample_id = store.save_sample(new(drawn("abc")))
+    other = store.save_sample(new(drawn("cd", probability=0.4), [Stratum("all", 5, 2)], name="other"))
+    kept = store.save_review(Review(photo_id=1, superclass="whale", sample_id=sample_id))
+    store.undo_review(store.save_review(Review(photo_id=2, superclass="whale", sample_id=sample_id)))
+    store.skip(sample_id, 3)
+    before, version = list(store.query(Query())), store.audit_version()
+    assert store.remove_sample(sample_id) == 1
+    assert [sample.name for sample in store.samples()] == ["other"]
+    assert store.sample_items(sample_id) == []
+    assert list(store.query(Query())) == before
+    review = store.find_review(kept)
+    assert review is not None
+    assert (review.sample_id, review.superclass, review.undone_at) == (None, "whale", None)
+    assert store.contents_for_estimation() == {digest("/p/c.jpg"), digest("/p/d.jpg")}
+    assert store.audit_version() != version
+    store.undo_review(kept)
+    assert only(store).id == other
+    with pytest.raises(UsageError, match="there is none"):
+        store.remove_sample(sample_id)
+
+
+def test_sample_that_takes_the_number_of_a_removed_one_is_another(store: Store) -> None:
+    store.save_sample(new(drawn("abc")))
+    version = store.audit_version()
+    store.remove_sample(only(store).id)
+    store.save_sample(new(drawn("cde")))
+    assert store.audit_version() != version
+
+
 def test_samples_of_a_database_of_many_photos_stay_quick(tmp_path: Path) -> None:
     """Every question finds its rows through an index: no plan reads all photos, reviews or items."""
     with Store.open(tmp_path / "photos.db") as store, store.writing("audit"):

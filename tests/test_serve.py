@@ -160,6 +160,13 @@ def test_address_of_another_computer_is_refused(
     assert "192.0.2.1" in result.stderr
 
 
+def test_wrong_address_is_told_before_a_password_is_asked_for(database: Path, run_phototag: RunCommand) -> None:
+    result = run_phototag("serve", "--db", database, "--host", "192.0.2.1")
+    assert result.exit_code == 2
+    assert "192.0.2.1" in result.stderr
+    assert "assword" not in result.stderr
+
+
 def test_missing_database_is_told(tmp_path: Path, run_phototag: RunCommand) -> None:
     result = run_phototag("serve", "--db", tmp_path / "none.db")
     assert result.exit_code == 2
@@ -256,6 +263,14 @@ def test_server_is_called_by_its_address(
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "box")
     assert serve._names(host, address) == names
+
+
+def test_address_in_the_network_is_that_of_this_computer() -> None:
+    assert serve._interface("127.0.0.1") == []
+    assert serve._interface("192.168.1.7") == []
+    for found in serve._interface("0.0.0.0"):
+        with socket.create_server((found, 0)):
+            assert not found.startswith("127.")
 
 
 # ---- browsers

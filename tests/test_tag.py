@@ -506,6 +506,14 @@ class TestHumanTags:
         tag(library)
         assert self.survives(db)
 
+    def test_they_are_counted_in_the_summary(
+        self, run_phototag: RunCommand, library: Path, reviewed: Path, db: Path, quick_model: Path
+    ) -> None:
+        result = run_phototag("tag", library, "--db", db, "--model", quick_model, "--force")
+        assert "1 keeps a human's tag" in result.stderr
+        elsewhere = run_phototag("tag", library, "--db", db, "--model", quick_model, "--exclude", reviewed.name)
+        assert "human" not in elsewhere.stderr
+
     def test_they_move_with_the_photo(self, tag: RunTag, library: Path, reviewed: Path, db: Path) -> None:
         reviewed.rename(library / "moved.jpg")
         tag(library)

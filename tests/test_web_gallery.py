@@ -111,7 +111,7 @@ def facets(text: str) -> list[tuple[str, str, int]]:
     """The choices of a page: key, address, count."""
     links = re.findall(r'<a href="([^"]*)" data-swap data-key="([^"]*)"(.*?)</a>', text, re.DOTALL)
     counted = [
-        (key, html.unescape(href), re.search(r"([\d,]+) photos", re.sub("<[^>]*>", "", "<a" + rest)))
+        (key, html.unescape(href), re.search(r"([\d,]+) photos?", re.sub("<[^>]*>", "", "<a" + rest)))
         for href, key, rest in links
     ]
     return [(key, href, int(number[1].replace(",", ""))) for key, href, number in counted if number]
@@ -256,6 +256,17 @@ def test_photo_that_is_not_there_is_not_found(client: TestClient, number: str) -
 def test_unreadable_photo_says_why(client: TestClient) -> None:
     broken = ids(client.get("/?state=unreadable").text)[0]
     assert "could not be read" in client.get(f"/photos/{broken}").text
+
+
+def test_scores_are_counted_of_models_alone(client: TestClient) -> None:
+    every = client.get("/").text
+    models = count(client.get("/?source=model").text)
+    assert sum(number for key, _, number in facets(every) if key.startswith("score-")) == models
+    assert count(client.get("/?source=human&min_score=0").text.replace("No photo fits", "")) == 0
+    least = [client.app.state.context.gallery.photo(number).item for number in ids(client.get("/?sort=score").text)]  # type: ignore[attr-defined]
+    scores = [item.score for item in least if item.score is not None]
+    assert scores == sorted(scores)
+    assert all(item.source is not Source.HUMAN for item in least[: len(scores)])
 
 
 def test_words_about_a_tag_claim_no_certainty(client: TestClient) -> None:

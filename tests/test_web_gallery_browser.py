@@ -15,6 +15,7 @@ from test_store import register, stored
 from test_web_gallery import HOSTILE, as_shown, fill, hostile  # noqa: F401  # hostile is a fixture
 from web import ServerProcess, browser, save_photos  # noqa: F401  # browser is a fixture
 
+from phototag.records import Rank, Tag
 from phototag.store import ReviewFilter, Store
 
 if TYPE_CHECKING:
@@ -314,6 +315,15 @@ def test_photo_is_corrected_with_single_keys(browser: Browser, own: Path, tmp_pa
         tab.page.keyboard.type("bird/owl")
         tab.until("document.querySelector('#names li')?.innerText.includes('new name')")
         tab.press("Enter")
+        # A new name is asked back, and can be left.
+        tab.until("!document.querySelector('#asked').hidden")
+        assert "is a new name" in tab.page.inner_text("#asked")
+        tab.press("Escape")
+        tab.until("document.querySelector('#asked').hidden")
+        assert len(said(own)) == 1
+        tab.press("Enter")
+        tab.until("!document.querySelector('#asked').hidden")
+        tab.press("y")
         tab.until("document.querySelector('#tag-title').innerText.includes('owl')")
         tab.press("u")
         tab.until("!document.querySelector('#tag-title').innerText.includes('owl')")
@@ -328,6 +338,25 @@ def test_photo_is_corrected_with_single_keys(browser: Browser, own: Path, tmp_pa
         tab.until("document.querySelector('#photo').dataset.id === '2'")
         assert len(said(own)) == 1
         assert said(own)[0][2] is not None
+        tab.close()
+
+
+def test_busy_database_is_waited_for_with_words_and_no_label_can_be_right(
+    browser: Browser,  # noqa: F811
+    own: Path,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "pictures" / "strange.jpg"
+    Image.new("RGB", (64, 48), "teal").save(path)
+    (number,) = save_photos(own, [path], Tag(None, None, Rank.NONE, 0.2, 0.1, 0.9))
+    with ServerProcess(own, env={"PHOTOTAG_HOME": str(tmp_path / "home")}) as running:
+        tab = Tab(browser, running)
+        tab.go(f"/photos/{number}")
+        with Store.open(own) as store, store.writing("tag"):
+            tab.press("y")
+            tab.until("document.querySelector('#said').innerText.includes('Saving')")
+        tab.until("document.querySelector('#said').innerText.includes('Saved')")
+        assert said(own) == [(number, None, None)]
         tab.close()
 
 

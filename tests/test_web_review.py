@@ -388,6 +388,39 @@ class TestAnyPhoto:
         assert client.post("/api/photos/999/review", json=body).status_code == 404
         assert client.post("/api/reviews/999/undo").status_code == 404
 
+    def test_a_file_that_is_gone_or_changed_is_not_judged(
+        self, client: TestClient, library: Sampled, make_picture: MakePicture
+    ) -> None:
+        first, second = library.items()[:2]
+        page = client.get(f"/photos/{first.photo_id}").text
+        assert 'data-do="right"' in page
+        assert 'class="take"' in page
+        stored_before = {"token": uuid4().hex}
+        assert self.review(client, library, **stored_before).status_code == 200
+        first.path.unlink()
+        make_picture(second.path, seed=77)
+        for item, reason in ((first, "is missing; if it was moved"), (second, "changed since it was tagged")):
+            body = {"superclass": "dog", "subclass": None, "version": item.content_hash.hex()[:8], "token": uuid4().hex}
+            answer = client.post(f"/api/photos/{item.photo_id}/review", json=body)
+            assert answer.status_code == 400
+            assert f"the photo {reason}" in answer.json()["error"]
+            page = client.get(f"/photos/{item.photo_id}").text
+            assert f"The file {reason}" in page
+            assert 'data-do="fix"' not in page
+            assert 'class="take"' not in page
+        # What was stored before is acknowledged again, and can be taken back.
+        assert self.review(client, library, **stored_before).status_code == 200
+        assert 'data-do="undo"' in client.get(f"/photos/{first.photo_id}").text
+
+    def test_keys_mean_the_other_candidates_as_in_review(self, client: TestClient, library: Sampled) -> None:
+        (photo,) = Tab(client, library).next()
+        text = client.get(f"/photos/{photo['photo_id']}").text
+        found = re.findall(r'data-key="(\d)" data-superclass="(\w+)" data-subclass="(\w+)"', text)
+        wanted = [(each["superclass"], each["subclass"]) for each in photo["candidates"]]
+        assert [pair for _, *pair in found] == [list(pair) for pair in wanted]
+        assert [key for key, *_ in found] == [str(number) for number in range(1, len(wanted) + 1)]
+        assert (photo["tag"]["superclass"], photo["tag"]["subclass"]) not in wanted
+
     def test_names_are_offered_best_first(self, client: TestClient, library: Sampled) -> None:
         self.review(client, library, superclass="dog", subclass="poodle")
         everything = client.get("/api/names").json()["names"]
@@ -409,6 +442,46 @@ class TestSamples:
         made = client.post("/api/samples", json={"size": 5, "by": None})
         assert made.status_code == 201, made.text
         assert made.json()["size"] == 5
+
+    def test_more_photos_than_there_are_cannot_be_drawn(self, client: TestClient, library: Sampled) -> None:
+        for size in ("7", "9999999", "9" * 18):
+            answer = client.post("/review", data={"size": size})
+            assert answer.status_code == 400
+            assert "6 photos can be drawn" in answer.text
+            refused = client.post("/api/samples", json={"size": int(size), "by": "superclass"})
+            assert refused.status_code == 400
+            assert refused.json()["error"].startswith("6 photos can be drawn, not ")
+        with Store.open(library.database) as store:
+            assert [sample.name for sample in store.samples()] == ["first"]
+        assert 'value="6"' in client.get("/review").text
+        assert client.post("/api/samples", json={"size": 6}).status_code == 201
+
+    def test_a_sample_without_reviews_can_be_removed(self, client: TestClient, library: Sampled) -> None:
+        made = client.post("/api/samples", json={"size": 4}).json()
+        tab = Tab(client, library)
+        (photo,) = tab.next()
+        tab.say(photo, "dog", "boxer")
+        text = client.get("/review").text
+        assert f'data-remove="{made["sample_id"]}"' in text
+        assert f'data-remove="{library.sample_id}"' not in text
+        refused = client.post(f"{tab.api}/remove", json={})
+        assert refused.status_code == 409
+        assert "phototag audit sample first --remove" in refused.json()["error"]
+        done = client.post(f"/api/samples/{made['sample_id']}/remove", json={})
+        assert done.json() == {"removed": made["sample_id"], "name": made["name"]}
+        assert client.post(f"/api/samples/{made['sample_id']}/remove", json={}).status_code == 404
+        assert client.get(f"/review/{made['sample_id']}").status_code == 404
+        with Store.open(library.database) as store:
+            assert [sample.name for sample in store.samples()] == ["first"]
+        assert library.said() == {1: ("dog", "boxer")}
+
+    def test_a_finished_sample_leads_to_nothing_empty(self, client: TestClient, library: Sampled) -> None:
+        tab = Tab(client, library)
+        for photo in tab.next(want=6):
+            tab.say(photo, None)
+        text = client.get("/review").text
+        assert f'href="/review/{library.sample_id}"' not in text
+        assert 'href="/audit?sample=first"' in text
 
     @pytest.mark.parametrize("form", [{"size": "none"}, {"size": "0"}, {"size": "3", "by": "<b>"}, {"size": ""}])
     def test_what_cannot_be_drawn_is_said_in_the_form(
@@ -646,6 +719,40 @@ class TestBrowser:
             reviewer.sees(3)
             reviewer.is_saved()
             assert twelve.said() == {1: ("bird", "hawk"), 2: ("cat", None)}
+
+    def test_back_after_taking_ones_own_answer_asks_no_second_time(
+        self, context: BrowserContext, twelve: Sampled
+    ) -> None:
+        with serving(twelve) as link:
+            reviewer = Reviewer(context, link, twelve)
+            reviewer.sees(1)
+            with Store.open(twelve.database) as store, store.writing("test", wait_seconds=10):
+                first = twelve.items()[0]
+                store.save_review(Review(photo_id=first.photo_id, superclass="cat", sample_id=twelve.sample_id))
+            reviewer.keys("y")
+            reviewer.page.wait_for_selector("#conflict[open]")
+            reviewer.keys("m")
+            reviewer.page.wait_for_selector("#conflict", state="hidden")
+            reviewer.sees(2)
+            reviewer.is_saved()
+            reviewer.keys("b")
+            reviewer.sees(1)
+            reviewer.keys("n")
+            reviewer.sees(2)
+            reviewer.is_saved()
+            assert not reviewer.page.query_selector("#conflict[open]")
+            assert twelve.said() == {1: (None, None)}
+            assert reviewer.page.inner_text("#others kbd >> nth=0") == "1"
+            assert reviewer.errors == []
+
+    def test_a_sample_is_removed_with_a_button(self, context: BrowserContext, twelve: Sampled) -> None:
+        with serving(twelve) as link:
+            page = context.new_page()
+            page.goto(link)
+            page.goto(f"{link.partition('?')[0]}review")
+            page.on("dialog", lambda dialog: dialog.accept())
+            page.click("[data-remove]")
+            page.wait_for_selector("text=No sample was drawn yet")
 
     @pytest.mark.slow
     def test_killed_in_the_middle_no_answer_is_lost(self, context: BrowserContext, twelve: Sampled) -> None:

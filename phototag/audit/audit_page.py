@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from phototag.audit import blocks
 from phototag.audit.audit_figures import CellLink, confusion_section, curves_section
-from phototag.audit.audit_report import AuditReport
+from phototag.audit.audit_report import BOUNDS_NOTE, AuditReport
 from phototag.audit.audit_table import levels_of, next_steps, sentence, told
 from phototag.audit.estimation import Estimate
 from phototag.audit.markup import Content
@@ -51,7 +51,9 @@ def audit_page(report: AuditReport, *, cell: CellLink | None = None) -> Page:
 
 
 def _notes(report: AuditReport) -> list[Block]:
-    return [statements(report.notes)] if report.notes else []
+    # Bounds are on no page.
+    notes = [note for note in report.notes if note != BOUNDS_NOTE]
+    return [statements(notes)] if notes else []
 
 
 def _result(report: AuditReport) -> Section:

@@ -34,6 +34,9 @@ ESTIMATED = (
 )
 """The metrics that can be gates of a report from samples."""
 
+BOUNDS_NOTE = "The bounds say how far intervals could reach if all skipped photos were tagged wrong, or right."
+"""The note for where the `bounds` of a report are shown."""
+
 _ROUNDING = 1e-12
 
 
@@ -137,7 +140,9 @@ def make_report(
     scope = Scope() if described is None else Scope.from_json(described)
     drift = library_drift(store, Scope(under or scope.under, scope.model, scope.superclass))
     promised = {level: None if under is not None else _promised(drawn[0], place) for place, level in enumerate(LEVELS)}
-    notes += _notes(drawn, newest, drift, predictions=predictions, under=under)
+    bounds = {level: accuracy.bounds(level) for level in LEVELS}
+    bounded = any(ends is not None for ends in bounds.values())
+    notes += _notes(drawn, newest, drift, predictions=predictions, under=under, bounded=bounded)
     notes += _broken_promises(metrics, promised)
     return AuditReport(
         samples=tuple(used),
@@ -149,7 +154,7 @@ def make_report(
         population=population,
         metrics=metrics,
         promised=promised,
-        bounds={level: accuracy.bounds(level) for level in LEVELS},
+        bounds=bounds,
         by=by,
         rows=tuple(rows),
         predictions=predictions,
@@ -188,9 +193,9 @@ def _broken_promises(metrics: Mapping[str, Estimate], promised: Mapping[str, flo
         found = metrics.get(f"{level}_precision_given")
         if value is not None and found is not None and found.high is not None and value > found.high:
             lines.append(
-                f"The scores promise {value:.1%} of the {level} tags to be right, and by the reviews it is at most "
-                f"{found.high:.1%}: do not rely on scores in this library. Train with pictures of it (phototag export "
-                "labels), or name what is new in it (phototag novel)."
+                f"The scores promise {_percent(value)} of the {level} tags to be right, and by the reviews it is at "
+                f"most {_percent(found.high)}: do not rely on scores in this library. Train with pictures of it "
+                "(phototag export labels), or name what is new in it (phototag novel)."
             )
     return lines
 
@@ -208,21 +213,29 @@ def _promised(drawn: Drawn, place: int) -> float | None:
 
 
 def _notes(
-    drawn: Sequence[Drawn], newest: Sample, drift: LibraryDrift | None, *, predictions: bool, under: Path | None
+    drawn: Sequence[Drawn],
+    newest: Sample,
+    drift: LibraryDrift | None,
+    *,
+    predictions: bool,
+    under: Path | None,
+    bounded: bool,
 ) -> list[str]:
     notes = []
     if len(drawn) > 1:
         notes.append(f"Samples taken together: {', '.join(each.name for each in drawn)}.")
     skipped = sum(photo.truth is None for each in drawn for photo in each.judged)
     if skipped:
-        notes.append(
-            f"{skipped:,} photos were skipped; estimates take them to be like the others of their stratum. The bounds "
-            "say how far intervals could reach if all of them were wrong, or right."
-        )
+        were, others = ("photo was", "it") if skipped == 1 else ("photos were", "them")
+        notes.append(f"{skipped:,} {were} skipped; estimates take {others} to be like the others of the same stratum.")
+        if bounded:
+            notes.append(BOUNDS_NOTE)
     if changed := sum(each.changed for each in drawn):
-        notes.append(f"{changed:,} drawn photos have changed since, and are left out.")
+        have = "drawn photo has changed since, and is" if changed == 1 else "drawn photos have changed since, and are"
+        notes.append(f"{changed:,} {have} left out.")
     if pending := sum(each.pending for each in drawn):
-        notes.append(f"{pending:,} drawn photos wait for a review: phototag audit review {newest.name}")
+        wait = "drawn photo waits" if pending == 1 else "drawn photos wait"
+        notes.append(f"{pending:,} {wait} for a review: phototag audit review {newest.name}")
     if predictions:
         how = (
             "are not used, as they are not known for all photos below a folder alone"

@@ -128,7 +128,7 @@ def next_steps(found: Plan, report: AuditReport) -> list[str]:
     elif found.more:
         lines = [f"For the whole: phototag audit sample {newest.name} --more {found.more}"]
         if len(found.allocation) > 1:
-            lines.append("Of each stratum: " + ", ".join(f"{name} {number}" for name, number in found.allocation))
+            lines.append("That is " + ", ".join(f"{number:,} of {name}" for name, number in found.allocation) + ".")
     else:
         lines = [f"For the whole: review what is drawn already: phototag audit review {newest.name}"]
     short = [need.more for need in found.parts if not need.reached and need.population != need.reviewed]

@@ -41,12 +41,14 @@ def draw_sample(
     by: StrataBy | None = None,
     allocation: Allocation = Allocation.PROPORTIONAL,
     seed: int | None = None,
+    exact: bool = False,
 ) -> Sample:
     """Draw photos by chance and keep them as a sample for estimation.
 
     Args:
         store: To draw from, and to keep the sample in.
         size: Photos to draw; all, if there are fewer.
+        exact: Refuse to draw if there are fewer.
         name: The sample's; None takes the next of sample-1, sample-2.
         scope: What to draw from; None is everything.
         by: The strata; None draws a simple sample.
@@ -54,11 +56,15 @@ def draw_sample(
         seed: The same seed draws the same photos from the same library; None takes a new one.
 
     Raises:
-        UsageError: there is nothing to draw from, `size` is too small, or the name is taken.
+        UsageError: there is nothing to draw from, `size` is too small, or too large if it is `exact`, or the name is
+            taken.
         StoreError: the database cannot be read or written.
     """
     scope = scope or Scope()
     frame = _frame(store, scope)
+    if exact and size > len(frame):
+        photos = "1 photo" if len(frame) == 1 else f"{len(frame):,} photos"
+        raise UsageError(f"{photos} can be drawn, not {size:,}: those that can be read and that a model tagged")
     seed = secrets.randbits(_SEED_BITS) if seed is None else seed
     root = sampling.shared_folder(frame.paths)
     size = min(size, len(frame))

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from phototag.audit.names import Names
 from phototag.candidates import MOST, Candidate, best_subclasses
@@ -20,6 +21,7 @@ from phototag.decision import unpack
 from phototag.errors import StoreError, UsageError
 from phototag.records import PhotoState
 from phototag.store import (
+    KnownPhoto,
     Review,
     ReviewFilter,
     ReviewOrigin,
@@ -146,21 +148,7 @@ class SampleReviews:
         """
         if item.changed:
             return "changed since it was drawn"
-        try:
-            status = item.path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                return "is no file any more"
-            known = self._store.find(item.photo_id)
-            if known is not None and (known.size_bytes, known.modified_ns) == (status.st_size, status.st_mtime_ns):
-                return None
-            with item.path.open("rb") as file:
-                same = hashlib.file_digest(file, "sha256").digest() == item.content_hash
-        except FileNotFoundError:
-            gone = item.state is PhotoState.MISSING
-            return "is missing" if gone else "is missing; if it was moved, run: phototag tag"
-        except (OSError, ValueError) as error:
-            return f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        return None if same else "changed since it was tagged; run: phototag tag"
+        return why_not(self._store.find(item.photo_id), item.path, item.content_hash, item.state)
 
     def _newest(self, photo_id: int) -> SavedReview | None:
         return next(self._store.reviews(ReviewFilter(photo_id=photo_id)), None)
@@ -292,6 +280,26 @@ class SampleReviews:
         return known_names(self._store, taxonomies or known.values())
 
 
+def why_not(known: KnownPhoto | None, path: Path, content: bytes, state: PhotoState | None = None) -> str | None:
+    """Why the file of a photo cannot be judged, None if it can: what is on the disk must have this content still.
+
+    What is `known` of the photo spares reading a file that did not change.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return "is no file any more"
+        if known is not None and (known.size_bytes, known.modified_ns) == (status.st_size, status.st_mtime_ns):
+            return None
+        with path.open("rb") as file:
+            same = hashlib.file_digest(file, "sha256").digest() == content
+    except FileNotFoundError:
+        return "is missing" if state is PhotoState.MISSING else "is missing; if it was moved, run: phototag tag"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return None if same else "changed since it was tagged; run: phototag tag"
+
+
 def review_photo(
     store: Store,
     photo_id: int,
@@ -305,11 +313,19 @@ def review_photo(
 ) -> SavedReview:
     """Store durably what a photo shows, outside of any sample; `version` begins the hash of the content that was seen.
 
+    An answer that comes again with its `token` is not stored again.
+
     Raises:
-        UsageError: the photo is not known, changed since it was shown, or the labels cannot be labels.
+        UsageError: the photo is not known, is gone or changed since it was shown, or the labels cannot be labels.
         LockedError: another process writes for longer than this waits.
         StoreError: the database cannot be written.
     """
+    seen = store.find(photo_id)
+    # A file that went away since does not matter to an answer that was stored.
+    if seen is not None and seen.content_hash is not None and (token is None or find_by_token(store, token) is None):
+        reason = why_not(seen, seen.path, seen.content_hash, seen.state)
+        if reason is not None:
+            raise UsageError(f"the photo {reason}")
     with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
         known = store.find(photo_id)
         if known is None:
@@ -346,6 +362,22 @@ def undo_review(store: Store, review_id: int, *, command: str, wait_seconds: flo
         if review.undone_at is None:
             store.undo_review(review_id)
         return review
+
+
+def remove_unreviewed(store: Store, sample_id: int, *, command: str, wait_seconds: float) -> bool:
+    """Remove a sample that has no reviews; false, and nothing is removed, where it has some.
+
+    Raises:
+        UsageError: there is no such sample.
+        LockedError: another process writes for longer than this waits.
+        StoreError: the database cannot be written.
+    """
+    with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
+        made_for_it = store.reviews(ReviewFilter(sample_id=sample_id, current=False, valid=False))
+        if any(review.undone_at is None for review in made_for_it):
+            return False
+        store.remove_sample(sample_id)
+    return True
 
 
 def find_by_token(store: Store, token: str) -> SavedReview | None:

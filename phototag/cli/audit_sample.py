@@ -48,6 +48,9 @@ SIZE = 200
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
 @click.option("--model", "model_name", metavar="MODEL", help="Only photos tagged by this model.")
 @click.option("--superclass", metavar="S", help="Only photos tagged with this superclass.")
+@click.option(
+    "--remove", "removed", is_flag=True, help="Remove the sample NAME. Reviews made for it stay as corrections of tags."
+)
 @click.option("--list", "listed", is_flag=True, help="List all samples, and how far their review is.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @db_option
@@ -62,6 +65,7 @@ def sample(
     under: Path | None,
     model_name: str | None,
     superclass: str | None,
+    removed: bool,
     listed: bool,
     form: str,
     db: str | None,
@@ -71,7 +75,7 @@ def sample(
     Photos are drawn by chance from all readable ones that a model tagged. NAME is the sample's; without it the next of
     sample-1, sample-2 is taken. Review it with 'phototag audit review', then run 'phototag audit report'.
     """
-    _check(name, size, by, allocation, seed, focus, more, (under, model_name, superclass), listed)
+    _check(name, size, by, allocation, seed, focus, more, (under, model_name, superclass), listed, removed)
     from phototag.audit.drawing import draw_sample, extend_sample, focus_sample
     from phototag.audit.sampling import Allocation, Focus, Scope, StrataBy
     from phototag.store import Store
@@ -79,6 +83,9 @@ def sample(
     with Store.open(db, create=False) as store:
         if listed:
             _list(store, form)
+            return
+        if removed and name is not None:
+            _remove(store, name, form)
             return
         # What a person types may hold "..", which no stored path has.
         place = None if under is None else Path(os.path.abspath(under))  # noqa: PTH100
@@ -115,13 +122,18 @@ def _check(
     more: int | None,
     scope: tuple[Any, ...],
     listed: bool,
+    removed: bool,
 ) -> None:
     """Refuse options that contradict each other."""
     drawing = {"--size": size, "--by": by, "--seed": seed, "--focus": focus, "--under": scope[0]}
     drawing |= {"--model": scope[1], "--superclass": scope[2]}
     given = [option for option, value in drawing.items() if value is not None]
-    if listed and (given or more is not None or name is not None):
+    if listed and (given or more is not None or name is not None or removed):
         raise click.UsageError("--list goes with no other option than --format and --db")
+    if removed and name is None:
+        raise click.UsageError("--remove needs the NAME of the sample; see them all: phototag audit sample --list")
+    if removed and (given or more is not None or allocation != ALLOCATIONS[0]):
+        raise click.UsageError("--remove goes with no other option than --format and --db")
     if more is not None and name is None:
         raise click.UsageError("--more needs the NAME of the sample to draw further photos into")
     if more is not None and allocation != ALLOCATIONS[0]:
@@ -160,6 +172,23 @@ def _list(store: Store, form: str) -> None:
     for row in (head, *rows):
         parts = [pad(text, widths[place], right=place > 2) for place, text in enumerate(row)]
         click.echo("  ".join(parts).rstrip())
+
+
+def _remove(store: Store, name: str, form: str) -> None:
+    from phototag.audit.drawing import find_sample
+
+    with store.writing("audit sample"):
+        found = find_sample(store, name)
+        kept = store.remove_sample(found.id)
+    if form == "json":
+        click.echo(json.dumps({"name": found.name, "size": found.size, "reviews_kept": kept}))
+        return
+    stays = "no review was made for it" if not kept else "1 review stays" if kept == 1 else f"{kept:,} reviews stay"
+    click.echo(f"Removed {printable(found.name)}: {stays}{' as corrections' if kept else ''}.", err=True)
+    if found.for_estimation:
+        click.echo(
+            "Its photos are no longer kept out of 'phototag export labels', but for those in other samples.", err=True
+        )
 
 
 def _table(made: Sample) -> str:

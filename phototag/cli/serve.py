@@ -99,7 +99,7 @@ def serve(
     """Show the library in a browser: look through it, review tags, and see how right they are.
 
     Prints the link to open on the first line of stdout; it lets in whoever has it. Only this computer can reach the
-    page. Ctrl-C ends it; nothing that was saved is lost.
+    page, unless --host says otherwise. Ctrl-C ends it; nothing that was saved is lost.
     """
     from phototag.gallery import Gallery
     from phototag.settings import cache_folder
@@ -112,10 +112,11 @@ def serve(
     from phototag.web.server import serve as run
     from phototag.web.thumbnails import Thumbnails
 
-    password = _password(host, password_file)
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(db, create=False))
         listener = stack.enter_context(bind(host, port))
+        # Nobody should have to type one before hearing that the rest cannot be.
+        password = _password(host, password_file)
         address, actual_port = listener.getsockname()[:2]
         names = _names(host, address)
         gallery = Gallery(store)
@@ -126,7 +127,8 @@ def serve(
         security = Security(port=actual_port, hosts=(*names, *map(_bracketed, allowed_hosts)), password=password)
         app = create_app(Context(store, gallery, thumbnails, security), verbose=verbose)
         warm_up(app)
-        ready = _announcement(security, names, actual_port, store.location, opens=opens, port_wanted=port)
+        others = [*names[1:2], *_interface(address)]
+        ready = _announcement(security, names[0], others, actual_port, store.location, opens=opens, port_wanted=port)
         run(app, listener, ready=ready, closing=stack.close)
 
 
@@ -165,17 +167,40 @@ def _names(host: str, address: str) -> list[str]:
     return [_bracketed(address if host[0].isdigit() or ":" in host else host)]
 
 
+def _interface(address: str) -> list[str]:
+    """The address under which the network knows this computer, if `address` means all of its addresses."""
+    here = ipaddress.ip_address(address.partition("%")[0])
+    if not here.is_unspecified:
+        return []
+    family, somewhere = (socket.AF_INET, "192.0.2.1") if here.version == 4 else (socket.AF_INET6, "2001:db8::1")
+    try:
+        # Nothing is sent: this only asks by which way it would be. The addresses are those set aside for examples.
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((somewhere, 9))
+            found = str(probe.getsockname()[0])
+    except OSError:
+        return []
+    return [] if ipaddress.ip_address(found.partition("%")[0]).is_loopback else [_bracketed(found)]
+
+
 def _bracketed(name: str) -> str:
     return f"[{name}]" if ":" in name and not name.startswith("[") else name
 
 
 def _announcement(
-    security: Security, names: list[str], port: int, location: str, *, opens: bool | None, port_wanted: int | None
+    security: Security,
+    name: str,
+    others: list[str],
+    port: int,
+    location: str,
+    *,
+    opens: bool | None,
+    port_wanted: int | None,
 ) -> Callable[[], None]:
-    """What is to be said, and done, once the server answers."""
+    """What is to be said, and done, once the server answers; `others` are its names for other computers."""
     from phototag.web.server import DEFAULT_PORT
 
-    address = f"http://{names[0]}:{port}/"
+    address = f"http://{name}:{port}/"
 
     def announce() -> None:
         click.echo(f"{address}?token={security.token}")
@@ -184,8 +209,8 @@ def _announcement(
         click.echo(
             f"{printable(location)} is shown at that link until Ctrl-C. Who has the link can see and tag.", err=True
         )
-        if len(names) > 1:
-            click.echo(f"From other computers: http://{names[1]}:{port}/", err=True)
+        if others:
+            click.echo("From other computers: " + " or ".join(f"http://{each}:{port}/" for each in others), err=True)
         if _has_browser() if opens is None else opens:
             _open(f"{address}?token={security.ticket()}")
 

@@ -71,7 +71,8 @@ def tag(
                 write_rows(rows, form or OutputFormat.TABLE)
             elif form is not None:
                 write_rows(stored_rows(store, roots, options.exclude), form)
-            summarise(report, tagger.model.name, dry_run=dry_run)
+            kept = 0 if dry_run else _named_by_humans(store, roots, options.exclude)
+            summarise(report, tagger.model.name, dry_run=dry_run, kept=kept)
     if not report.complete:
         ctx.exit(2 if report.problems and not report.photos else 1)
 
@@ -144,8 +145,21 @@ def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
         )
 
 
-def summarise(report: TagReport, model: str, *, dry_run: bool) -> None:
-    """The summary on stderr: what was done, what failed and why, what to do next."""
+def _named_by_humans(store: Store, roots: Sequence[Path], exclude: Sequence[str]) -> int:
+    """How many photos at or under some roots have a human's tag, which no model replaces."""
+    from phototag.library.exclude import Exclusion
+    from phototag.store import Query
+
+    exclusion = Exclusion(exclude)
+    return sum(
+        row.state is not PhotoState.MISSING and not exclusion.covers(row.path, root)
+        for root in roots
+        for row in store.query(Query(under=root, source=Source.HUMAN))
+    )
+
+
+def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) -> None:
+    """The summary on stderr: what was done, what failed and why, what to do next; `kept` have a human's tag."""
     for failure in report.failures:
         click.echo(f"  {printable(os.fspath(failure.photo.path))}: {failure.reason}", err=True)
     if report.failed > len(report.failures):
@@ -163,6 +177,8 @@ def summarise(report: TagReport, model: str, *, dry_run: bool) -> None:
         kinds = ", ".join(f"{number} {kind.replace('_', ' ')}" for kind, number in report.failure_kinds.most_common())
         given_up = f"{report.given_up} given up earlier" if report.given_up else ""
         parts.append(f"{report.failed:,} failed ({', '.join(filter(None, [kinds, given_up]))})")
+    if kept:
+        parts.append(f"{kept:,} {'keeps' if kept == 1 else 'keep'} a human's tag")
     if report.missing:
         parts.append(f"{report.missing:,} missing")
     busy = report.seconds - report.load_seconds

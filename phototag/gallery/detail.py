@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from phototag.candidates import best_subclasses
+from phototag.candidates import MOST, best_subclasses
 from phototag.decision import unpack
 from phototag.errors import StoreError
 from phototag.gallery.columns import read
@@ -64,7 +64,7 @@ def _prediction(
 ) -> Prediction:
     taxonomy = models[stored.model_id].taxonomy
     try:
-        candidates = best_subclasses(unpack([stored.scores], taxonomy), taxonomy)
+        candidates = best_subclasses(unpack([stored.scores], taxonomy), taxonomy, most=MOST + 1)
         damaged = False
     except StoreError:
         # One damaged row takes nothing away from the rest of the page.

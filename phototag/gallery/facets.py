@@ -38,7 +38,10 @@ class SuperclassCount:
 
 @dataclass(frozen=True, slots=True)
 class ScoreBand:
-    """Photos whose score lies from `low` to below `high`, for the last band including 1: as `GalleryFilter` has it."""
+    """Photos whose score, given by a model, lies from `low` to below `high`, for the last band including 1.
+
+    It is as `GalleryFilter` has it.
+    """
 
     low: float
     high: float
@@ -85,7 +88,8 @@ class Facets:
 
     `superclasses` are by name and those that have photos, and the chosen one; so are `folders`: the folders inside the
     chosen one, or the topmost ones. `folder_path` leads from the top down to the chosen folder, which is its last one.
-    `untagged` are photos without any tag, which have no rank, source and score. `years` are the newest first.
+    `untagged` are photos without any tag, which have no rank, source and score; a human's tag has no score either.
+    `years` are the newest first.
     """
 
     total: int

@@ -23,7 +23,7 @@ class GallerySort(StrEnum):
 
     DATE = "date"  # the file's
     PATH = "path"
-    SCORE = "score"  # of the tag's own rank
+    SCORE = "score"  # of the tag's own rank, by a model
     NOVELTY = "novelty"
     TAGGED = "tagged"  # when the tag was given
 
@@ -34,8 +34,9 @@ class GalleryFilter:
 
     `text`: all of its words occur in the path or in the names of the tag, whatever the case; words between double
     quotes belong together. `min_score` and `max_score` bound the score of the tag's own rank; a photo at `max_score`
-    itself is left out, but for 1. `since` and `until` are days of the file's date in local time, both included.
-    `folder` is the key of a folder, as `Facets.folders` gives it, and asks for everything under that folder.
+    itself is left out, but for 1, and so is what a human tagged. `since` and `until` are days of the file's date in
+    local time, both included. `folder` is the key of a folder, as `Facets.folders` gives it, and asks for everything
+    under that folder.
 
     Raises:
         UsageError: a subclass without its superclass, a score or a folder key that cannot be one, an interval that ends

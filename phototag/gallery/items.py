@@ -8,9 +8,10 @@ import os
 from phototag.gallery.columns import ABSENT, RANKS, SOURCES, STATES, Columns
 from phototag.gallery.folders import shown
 from phototag.gallery.records import GalleryItem
-from phototag.records import Rank
+from phototag.records import Rank, Source
 
 _SEPARATOR = os.sep.encode()
+_HUMAN = SOURCES.index(Source.HUMAN)
 
 
 def item_at(columns: Columns, place: int) -> GalleryItem:
@@ -25,7 +26,7 @@ def item_at(columns: Columns, place: int) -> GalleryItem:
         superclass=superclass,
         subclass=subclass,
         rank=None if rank == ABSENT else RANKS[rank],
-        score=_present(float(scores[place])),
+        score=None if source == _HUMAN else _present(float(scores[place])),
         novelty=_present(float(columns.novelty[place])),
         source=None if source == ABSENT else SOURCES[source],
         state=STATES[int(columns.state[place])],

@@ -15,8 +15,8 @@ class GalleryItem:
     """One photo of a page.
 
     `name` is the file's name, printable. `score` is that of the tag's own rank (of the best superclass where the rank
-    is none). All of the tag is None for a photo without one. `version` are the first eight hex digits of the content's
-    hash, "" for a photo that was never read; `width` and `height` are in pixels.
+    is none), None for a human's tag. All of the tag is None for a photo without one. `version` are the first eight hex
+    digits of the content's hash, "" for a photo that was never read; `width` and `height` are in pixels.
     """
 
     id: int
@@ -63,7 +63,7 @@ class Around:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What a model said of a photo; `candidates` are its best five subclasses, best first.
+    """What a model said of a photo; `candidates` are its best six subclasses, best first: a tag, and five others.
 
     `models` are the names of all models that share these scores, oldest first. `current` is false for scores of what
     the file held before. `damaged`: the stored scores cannot be read, and there are no candidates.

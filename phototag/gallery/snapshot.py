@@ -18,7 +18,7 @@ from phototag.gallery.filters import GalleryFilter, GallerySort
 from phototag.gallery.folders import FolderTree, folder_of
 from phototag.gallery.kept import Kept
 from phototag.gallery.search import PathText, fold
-from phototag.records import Rank
+from phototag.records import Rank, Source
 
 Bools = NDArray[np.bool_]
 Places = NDArray[np.int64]
@@ -53,7 +53,9 @@ class Snapshot:
         self.columns = columns
         self.by_path: PathFacts = before.by_path if before else PathFacts(columns.paths)
         deep = columns.rank == RANKS.index(Rank.SUBCLASS)
-        self.score = np.where(deep, columns.subclass_score, columns.superclass_score)
+        given = np.where(deep, columns.subclass_score, columns.superclass_score)
+        # A human's 1 or 0 is no score.
+        self.score = np.where(columns.source == SOURCES.index(Source.HUMAN), np.nan, given)
         self._orders: Kept[tuple[GallerySort, bool], Places] = Kept(2 * len(GallerySort))
         self._results: Kept[tuple[GalleryFilter, GallerySort, bool], Places] = Kept(_RESULTS_KEPT)
         self._searches: Kept[tuple[str, ...], Bools] = Kept(_SEARCHES_KEPT)

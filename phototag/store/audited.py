@@ -120,6 +120,16 @@ class AuditedDatabase(OpenDatabase):
         with self._write(durable=True) as connection:
             sample_rows.extend(connection, sample_id, items, strata)
 
+    def remove_sample(self, sample_id: int) -> int:
+        """Remove a sample; how many reviews made for it stay, as corrections that belong to no sample.
+
+        Raises:
+            UsageError: there is no such sample.
+            StoreError: the lock is not held, or the database cannot be written.
+        """
+        with self._write(durable=True) as connection:
+            return sample_rows.remove(connection, sample_id)
+
     def samples(self) -> list[Sample]:
         """All samples, oldest first, with how far their review is.
 

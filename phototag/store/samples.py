@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delete, exists, func, insert, select, update
 
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Tag
@@ -148,6 +148,20 @@ def skip(connection: Connection, sample_id: int, position: int, *, skipped: bool
     values = {"skipped_at": now if skipped else None}
     if connection.execute(update(sample_items).where(at).values(values)).rowcount == 0:
         raise UsageError(f"sample {sample_id}: has no photo at position {position}")
+
+
+def remove(connection: Connection, sample_id: int) -> int:
+    """Remove a sample with its strata and photos; how many reviews made for it stay, as those of no sample.
+
+    Raises:
+        UsageError: there is no such sample.
+    """
+    made_for_it = (reviews.c.sample_id == sample_id) & reviews.c.undone_at.is_(None)
+    kept = int(connection.execute(select(func.count()).select_from(reviews).where(made_for_it)).scalar_one())
+    # The database itself takes strata and photos away with it, and its number off the reviews.
+    if connection.execute(delete(samples).where(samples.c.id == sample_id)).rowcount == 0:
+        raise UsageError(f"sample {sample_id}: there is none")
+    return kept
 
 
 # ---- reading
@@ -315,7 +329,8 @@ def _item(row: Row[Any], review: SavedReview | None) -> SampleItem:
 def version(connection: Connection) -> tuple[Any, ...]:
     """Plain values that differ once a sample, a review, a tag or a known photo does."""
     counts = (
-        select(func.count(), func.max(samples.c.id)).select_from(samples),
+        # A new sample may get the number of one that was removed.
+        select(func.count(), func.max(samples.c.id), func.max(samples.c.created_at)).select_from(samples),
         select(func.count(), func.max(sample_items.c.skipped_at)).where(sample_items.c.skipped_at.is_not(None)),
         select(func.count()).select_from(sample_items),
         select(func.max(reviews.c.id), func.count(reviews.c.undone_at), func.max(reviews.c.undone_at)),

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from phototag.audit.review_core import why_not
+from phototag.candidates import MOST, Candidate
 from phototag.gallery import Around, PhotoDetail
 from phototag.records import Source
 from phototag.store import SavedReview
@@ -29,6 +31,8 @@ def _photo(request: Request) -> Response:
         view.wanted, sort=view.sort, descending=view.descending, photo_id=photo.item.id
     )
     known = photo.known
+    content = known.content_hash
+    trouble = None if content is None else why_not(known, known.path, content, known.state)
     return respond.page(
         request,
         "photo.html",
@@ -38,7 +42,9 @@ def _photo(request: Request) -> Response:
         query=view.query,
         back=_back(view, around),
         next_picture=_picture_of(request, around.next),
-        explained=explain(photo),
+        explained=explain(photo, trouble),
+        unfit=trouble is not None,
+        candidates=_candidates(photo),
         reviews=photo.reviews,
         undoable=next((review for review in photo.reviews if _can_be_undone(review)), None),
         verdicts=VERDICTS,
@@ -86,6 +92,18 @@ def _picture_of(request: Request, photo_id: int | None) -> str | None:
 
 def _can_be_undone(review: SavedReview) -> bool:
     return review.current and review.undone_at is None
+
+
+def _candidates(photo: PhotoDetail) -> list[tuple[Candidate, int | None]]:
+    """What the newest model thought of, each with its key; the tag itself has none, as where samples are reviewed."""
+    listed: list[tuple[Candidate, int | None]] = []
+    best = next((each.candidates for each in photo.predictions if each.current and each.candidates), ())
+    for each in best:
+        if (each.superclass, each.subclass) == (photo.item.superclass, photo.item.subclass):
+            listed.append((each, None))
+        elif (key := sum(number is not None for _, number in listed) + 1) <= MOST:
+            listed.append((each, key))
+    return listed
 
 
 def _copyable(path_bytes: bytes) -> str | None:

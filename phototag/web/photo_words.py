@@ -31,10 +31,10 @@ class Explained:
     trouble: str
 
 
-def explain(photo: PhotoDetail) -> Explained:
-    """What is said of the photo, by whom, and how sure that is."""
+def explain(photo: PhotoDetail, unfit: str | None = None) -> Explained:
+    """What is said of the photo, by whom, and how sure that is; `unfit` is why its file cannot be judged now."""
     lead, more = _tag(photo)
-    return Explained(lead, more, _trouble(photo))
+    return Explained(lead, more, _trouble(photo, unfit))
 
 
 def _tag(photo: PhotoDetail) -> tuple[str, str]:
@@ -82,11 +82,11 @@ def _share(score: float | None) -> str:
     return "less than 1\u00a0%" if score < 0.005 else f"{100 * score:.0f}\u00a0%"
 
 
-def _trouble(photo: PhotoDetail) -> str:
+def _trouble(photo: PhotoDetail, unfit: str | None) -> str:
     match photo.item.state:
         case PhotoState.MISSING:
             return "The file is no longer where it was. Its tag is kept for when it comes back."
         case PhotoState.UNREADABLE:
             return f"The file could not be read: {photo.error or 'no reason was noted'}."
         case PhotoState.OK:
-            return ""
+            return "" if unfit is None else f"The file {unfit}."

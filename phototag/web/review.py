@@ -7,6 +7,7 @@ killed server is stored once.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,9 +21,18 @@ from starlette.routing import BaseRoute, Route
 
 from phototag.audit.drawing import draw_sample
 from phototag.audit.leases import Leases
-from phototag.audit.review_core import Meanwhile, SampleReviews, ShownPhoto, Step, find_by_token
+from phototag.audit.review_core import (
+    Meanwhile,
+    SampleReviews,
+    ShownPhoto,
+    Step,
+    find_by_token,
+    remove_unreviewed,
+)
 from phototag.audit.sampling import StrataBy
 from phototag.errors import PhotoTagError, UsageError
+from phototag.gallery import GalleryFilter
+from phototag.records import PhotoState, Source
 from phototag.store import Sample, SampleItem, SampleProgress
 from phototag.store.location import FileKey
 from phototag.text import printable
@@ -67,8 +77,14 @@ def _samples_page(
         library=_library(samples),
         parts=[part.value for part in StrataBy],
         problem=problem,
-        given={"size": str(SIZE), "by": "", **(given or {})},
+        given={"size": str(_usual_size(context_of(request))), "by": "", **(given or {})},
     )
+
+
+def _usual_size(context: Context) -> int:
+    """How many photos a form draws unless told otherwise: no more than there are."""
+    there = context.gallery.page(GalleryFilter(source=Source.MODEL, state=PhotoState.OK), limit=1).total
+    return min(SIZE, there) or SIZE
 
 
 def _review(request: Request) -> Response:
@@ -83,7 +99,7 @@ async def _draw_by_form(request: Request) -> Response:
     def draw() -> Response:
         size = form.get("size", "")
         try:
-            if not size.isascii() or not size.isdigit() or len(size) > 7:
+            if not size.isascii() or not size.isdigit() or len(size) > 18:
                 raise UsageError("how many photos is a number")
             made = _draw(context_of(request), int(size), form.get("by") or None)
         except PhotoTagError as error:
@@ -114,7 +130,22 @@ def _draw(context: Context, size: int, by: str | None) -> Sample:
         raise UsageError(f"photos cannot be drawn by {printable(by[:20])!r}")
     # Samples are no part of the gallery, so there is nothing to tell it.
     with context.gallery.writing(reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS):
-        return draw_sample(context.store, size=size, by=None if by is None else StrataBy(by))
+        return draw_sample(context.store, size=size, by=None if by is None else StrataBy(by), exact=True)
+
+
+def _remove(request: Request) -> Response:
+    """Remove a sample that was drawn by mistake; one with reviews is not for a single click."""
+    context, samples = context_of(request), context_of(request).store.samples()
+    sample = _sample(request, samples)
+    command, wait = reviewing.COMMAND, reviewing.WAIT_SECONDS
+    with context.gallery.writing(command, wait_seconds=wait):
+        removed = remove_unreviewed(context.store, sample.id, command=command, wait_seconds=wait)
+    if not removed:
+        name = shlex.quote(sample.name)
+        raise HTTPException(409, f"it has reviews; in a terminal: phototag audit sample {name} --remove")
+    # A new sample may get its number.
+    context.keep(_Reviewed).by_sample.pop((context.store.file_key, sample.id), None)
+    return respond.json({"removed": sample.id, "name": sample.name})
 
 
 def _library(samples: Sequence[Sample]) -> str:
@@ -327,6 +358,7 @@ ROUTES: list[BaseRoute] = [
     Route("/review", _draw_by_form, methods=["POST"]),
     Route("/review/{sample_id:id}", _review, methods=["GET"]),
     Route("/api/samples", _draw_by_script, methods=["POST"]),
+    Route("/api/samples/{sample_id:id}/remove", _remove, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/next", _next, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/progress", _show_progress, methods=["GET"]),
     Route("/api/samples/{sample_id:id}/hold", _hold, methods=["POST"]),

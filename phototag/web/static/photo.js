@@ -98,9 +98,12 @@
     busy = true;
     trouble("");
     one("panel").setAttribute("aria-busy", "true");
+    // Another process may keep the database for a while.
+    phototag.say("Saving…", { seconds: 120 });
     try {
       await work();
     } catch (error) {
+      phototag.say("");
       trouble(
         error.status === 0 ? "Not saved: phototag does not answer. Is it still running?"
           : error.status === 401 ? "Not saved: this page was signed out. Open the link in phototag's terminal."
@@ -140,6 +143,7 @@
 
   function fix(button, open) {
     one("fix").hidden = !open;
+    one("asked").hidden = true;
     button.setAttribute("aria-expanded", String(open));
     if (open) {
       one("name").value = "";
@@ -176,7 +180,7 @@
     const fresh = split(wanted);
     const known = names.some((name) => name.toLowerCase() === wanted.toLowerCase());
     if (wanted && !known && fresh.superclass && (fresh.subclass === null || fresh.subclass)) {
-      options.push({ ...fresh, note: fresh.subclass === null ? "as a superclass" : "as a new name" });
+      options.push({ ...fresh, note: fresh.subclass === null ? "as a superclass" : "as a new name", isNew: true });
     }
     return options;
   }
@@ -188,6 +192,19 @@
     return { superclass, subclass, label: subclass === null ? superclass : `${superclass} / ${subclass}` };
   }
 
+  // A new name is asked back: a slip of the keys must not become a class.
+  function askBack(option, { take, leave }) {
+    const asked = one("asked");
+    asked.querySelector("bdi").textContent = option.label;
+    asked.querySelector("span").textContent = option.subclass === null ? "superclass" : "name";
+    asked.hidden = false;
+    one("take-new").onclick = take;
+    one("leave-new").onclick = leave;
+    // The Enter that chose the name may still be held down.
+    asked.onkeydown = (event) => { if (event.repeat) event.preventDefault(); };
+    one("take-new").focus();
+  }
+
   // Make a new panel work.
   function dress() {
     const buttons = one("buttons");
@@ -197,12 +214,21 @@
         const button = event.target.closest("[data-do]");
         if (button) actions[button.dataset.do](button);
       });
+      one("name").addEventListener("input", () => { one("asked").hidden = true; });
       const opener = buttons.querySelector('[data-do="fix"]');
       phototag.combobox(one("name"), one("names"), {
         options: named,
         choose: (option) => {
-          fix(opener, false);
-          review(option.superclass, option.subclass);
+          const take = () => {
+            fix(opener, false);
+            review(option.superclass, option.subclass);
+          };
+          const leave = () => {
+            one("asked").hidden = true;
+            one("name").focus();
+          };
+          if (option.isNew) askBack(option, { take, leave });
+          else take();
         },
         cancel: () => fix(opener, false),
       });
@@ -233,11 +259,15 @@
     if (phototag.editing(event) || one("keys").open) return;
     const zoomed = one("stage").classList.contains("zoomed");
     const names = { y: "right", c: "fix", u: "general", n: "nothing", b: "undo" };
-    if (names[event.key]) {
+    const asked = one("asked");
+    if (asked && !asked.hidden && (event.key === "y" || event.key === "Escape")) {
+      event.preventDefault();
+      one(event.key === "y" ? "take-new" : "leave-new").click();
+    } else if (names[event.key]) {
       event.preventDefault();
       act(names[event.key]);
     } else if (/^[1-5]$/.test(event.key)) {
-      one("panel").querySelectorAll(".take")[Number(event.key) - 1]?.click();
+      one("panel").querySelector(`.take[data-key="${event.key}"]`)?.click();
     } else if (event.key === "ArrowLeft" && !zoomed) {
       step("previous");
     } else if (event.key === "ArrowRight" && !zoomed) {

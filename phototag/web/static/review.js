@@ -236,6 +236,18 @@ document.addEventListener("DOMContentLoaded", () => {
     again(photo);
   }
 
+  // Which review of a photo counts again once one was taken back, the server says; what is shown and what waits to be
+  // sent goes by it.
+  function refresh({ letter, value }) {
+    if (letter.kind !== "undo" || !value.photo) return;
+    const { position, newest } = value.photo;
+    const steps = memory.steps.map((step) => step.photo);
+    for (const photo of [...open(), ...steps]) if (photo.position === position) photo.newest = newest;
+    const waiting = mine().filter(({ kind, body }) => kind !== "undo" && body.position === position);
+    for (const { body } of waiting) body.newest = newest;
+    if (waiting.length) outbox.keep([...outbox.letters]);
+  }
+
   function again(photo) {
     queue = queue.filter((other) => other.position !== photo.position);
     if (current && current.position !== photo.position) queue.unshift(current);
@@ -375,7 +387,10 @@ document.addEventListener("DOMContentLoaded", () => {
     remember();
     outbox = new Outbox(tab, settle);
     outbox.addEventListener("change", showSaving);
-    outbox.addEventListener("sent", () => progress.resync());
+    outbox.addEventListener("sent", (event) => {
+      refresh(event.detail);
+      progress.resync();
+    });
     outbox.addEventListener("recovered", hold);
     setInterval(hold, 45000);
     outbox.addEventListener("refused", (event) => refused(event.detail));

@@ -32,7 +32,8 @@
     const entry = made("li", "");
     const button = made("button", "", { type: "button" });
     button.dataset.key = String(number + 1);
-    button.append(made("bdi", phototag.fullName(one.superclass, one.subclass)), made("span", percent(one.score), { className: "share" }));
+    button.setAttribute("aria-keyshortcuts", button.dataset.key);
+    button.append(made("kbd", button.dataset.key), made("bdi", phototag.fullName(one.superclass, one.subclass)), made("span", percent(one.score), { className: "share" }));
     entry.append(button);
     return entry;
   }
@@ -74,7 +75,10 @@
   function showEnd({ left, passed, name, estimates }, actions) {
     const button = (text, act) => made("button", text, { type: "button", onclick: act });
     const link = (text, path) => made("a", text, { className: "button", href: path });
-    const parts = [made("h2", left ? "The last photos are open elsewhere" : "No more photos wait")];
+    const title = left ? "The last photos are open elsewhere"
+      : passed.length === 1 ? "The last photo cannot be judged now"
+        : passed.length ? "The last photos cannot be judged now" : "No more photos wait";
+    const parts = [made("h2", title)];
     if (left) parts.push(words(`${left} ${left === 1 ? "photo is" : "photos are"} open in another tab, or were a moment ago.`));
     const ways = made("div", "", { className: "ways" });
     if (left) ways.append(button("Take them here", actions.takeAll));
@@ -84,7 +88,8 @@
     if (passed.length) {
       const list = made("ul", "");
       list.append(...passed.map((photo) => made("li", `Photo ${photo.position}, ${photo.name}: ${photo.reason}`)));
-      parts.push(made("h3", "Passed by, and still waiting"), list);
+      if (left) parts.push(made("h3", "Passed by, as they cannot be judged now"));
+      parts.push(list);
     }
     const section = place("ended");
     section.replaceChildren(...parts);
