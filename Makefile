@@ -34,7 +34,7 @@ demo: $(VENV)/.installed
 
 ## Linters, the type checker and all tests.
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
