@@ -40,29 +40,7 @@ class Sampled:
         with Store.open(self.database) as store, store.writing("test"):
             model_id = store.register_model(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
             store.save_batch(model_id=model_id, tagged=rows)
-            ids = {known.path: known.id for known in store.known_photos([folder])}
-            items = [
-                DrawnPhoto(
-                    photo_id=ids[row.photo.path],
-                    stratum="all",
-                    inclusion_probability=1.0,
-                    content_hash=row.content_hash,
-                    tag=row.tag,
-                    model_id=model_id,
-                )
-                for row in rows
-            ]
-            self.sample_id = store.save_sample(
-                NewSample(
-                    name="first",
-                    design=Design.SIMPLE,
-                    seed=1,
-                    for_estimation=True,
-                    items=items,
-                    strata=[Stratum("all", len(items), len(items))],
-                    model_id=model_id,
-                )
-            )
+            self.sample_id = draw_all(store, folder, rows, model_id)
 
     def items(self) -> list[SampleItem]:
         """The photos of the sample as they are now."""
@@ -97,3 +75,30 @@ def stored(path: Path, scores: Scores) -> StoredTag:
     evidence = gather(scores, TAXONOMY)
     (tag,) = decide(evidence, TAXONOMY, Thresholds(superclass=0.4, subclass=0.3))
     return StoredTag(photo, hashlib.sha256(path.read_bytes()).digest(), 96, 64, pack(evidence)[0], tag)
+
+
+def draw_all(store: Store, folder: Path, rows: Sequence[StoredTag], model_id: int) -> int:
+    """The id of a sample named "first" of all these photos, in that order."""
+    ids = {known.path: known.id for known in store.known_photos([folder])}
+    items = [
+        DrawnPhoto(
+            photo_id=ids[row.photo.path],
+            stratum="all",
+            inclusion_probability=1.0,
+            content_hash=row.content_hash,
+            tag=row.tag,
+            model_id=model_id,
+        )
+        for row in rows
+    ]
+    return store.save_sample(
+        NewSample(
+            name="first",
+            design=Design.SIMPLE,
+            seed=1,
+            for_estimation=True,
+            items=items,
+            strata=[Stratum("all", len(items), len(items))],
+            model_id=model_id,
+        )
+    )

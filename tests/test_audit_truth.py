@@ -24,7 +24,7 @@ Write = Callable[[Mapping[str, Label], Sequence[tuple[str, str, str]]], Path]
 TAXONOMY = Taxonomy.from_pairs(
     [("bird", "rooster"), ("bird", "hawk"), ("dog", "beagle"), ("dog", "boxer"), ("reptile", "gecko")]
 )
-# NOTES.md: four photos whose metrics are known.
+# Four photos whose metrics are known.
 TRUTH = [("a", "bird", "rooster"), ("b", "dog", "beagle"), ("c", "reptile", "gecko"), ("d", "bird", "hawk")]
 TAGS: dict[str, Label] = {"a": ("bird", "rooster"), "b": ("dog", "boxer"), "c": ("dog", "beagle"), "d": ("bird", None)}
 

@@ -22,7 +22,7 @@ from phototag import __version__
 from phototag.cli.main import cli
 from phototag.store import HEAD, Store
 
-# DESIGN.md, "Command line": other tools call exactly this.
+# The contract: other tools call exactly this.
 CONTRACT = {
     "train": "--backbone --weights --no-pretrained --output --epochs --img-size --batch-size --lr --tune --val "
     "--val-fraction --balance --device --amp --no-amp --workers --seed --resume --overwrite",

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import MakePicture, RunCommand
+from sampled import draw_all
 
 from phototag.audit.names import Cancelled, Chosen, Key, Names, TypeAhead, narrow
 from phototag.audit.review_core import Meanwhile, PassedPhoto, ShownPhoto
@@ -69,29 +70,7 @@ class Library:
         with Store.open() as store, store.writing("test"):
             model_id = store.register_model(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
             store.save_batch(model_id=model_id, tagged=rows)
-            ids = {known.path: known.id for known in store.known_photos([folder])}
-            items = [
-                DrawnPhoto(
-                    photo_id=ids[row.photo.path],
-                    stratum="all",
-                    inclusion_probability=1.0,
-                    content_hash=row.content_hash,
-                    tag=row.tag,
-                    model_id=model_id,
-                )
-                for row in rows
-            ]
-            self.sample_id = store.save_sample(
-                NewSample(
-                    name="first",
-                    design=Design.SIMPLE,
-                    seed=1,
-                    for_estimation=True,
-                    items=items,
-                    strata=[Stratum("all", len(items), len(items))],
-                    model_id=model_id,
-                )
-            )
+            self.sample_id = draw_all(store, folder, rows, model_id)
 
     @staticmethod
     def row(path: Path, evidence: object) -> StoredTag:

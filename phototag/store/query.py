@@ -99,6 +99,18 @@ class Query:
             raise UsageError(f"{self.since} has no time zone; use datetime.astimezone()")
 
 
+_TAG_COLUMNS = (
+    tags.c.model_id,
+    tags.c.superclass,
+    tags.c.subclass,
+    tags.c.rank,
+    tags.c.superclass_score,
+    tags.c.subclass_score,
+    tags.c.novelty,
+    tags.c.tagged_at,
+)
+
+
 def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     """The wanted photos, fetched a few at a time."""
     statement = _select(query).execution_options(yield_per=_ROWS_AT_ONCE)
@@ -111,19 +123,7 @@ def find_tagged(connection: Connection, query: Query) -> Iterator[TaggedContent]
 
     Sort key and limit are not heeded. Strata and chances are for whoever draws.
     """
-    columns = select(
-        photos.c.id,
-        photos.c.path_bytes,
-        photos.c.content_hash,
-        tags.c.model_id,
-        tags.c.superclass,
-        tags.c.subclass,
-        tags.c.rank,
-        tags.c.superclass_score,
-        tags.c.subclass_score,
-        tags.c.novelty,
-        tags.c.tagged_at,
-    )
+    columns = select(photos.c.id, photos.c.path_bytes, photos.c.content_hash, *_TAG_COLUMNS)
     statement = (
         _joined(columns).where(*_of_models(query)).order_by(photos.c.id).execution_options(yield_per=_ROWS_AT_ONCE)
     )
@@ -134,24 +134,12 @@ def find_tagged(connection: Connection, query: Query) -> Iterator[TaggedContent]
 
 
 TagRow: TypeAlias = tuple[Any, ...]
-"""model_id, superclass, subclass, rank, superclass_score, subclass_score, novelty, tagged_at (a text or a moment, as
-the database has it)."""
+"""The `_TAG_COLUMNS`; `tagged_at` is a text or a moment, as the database has it."""
 
 
 def find_tag_rows(connection: Connection, query: Query) -> Iterator[Sequence[TagRow]]:
     """The tags of the photos that `find_tagged` gives, in that order, many at a time and as the database has them."""
-    statement = _joined(
-        select(
-            tags.c.model_id,
-            tags.c.superclass,
-            tags.c.subclass,
-            tags.c.rank,
-            tags.c.superclass_score,
-            tags.c.subclass_score,
-            tags.c.novelty,
-            tags.c.tagged_at,
-        )
-    ).where(*_of_models(query))
+    statement = _joined(select(*_TAG_COLUMNS)).where(*_of_models(query))
     yield from plain_rows(connection, statement.order_by(photos.c.id))
 
 
