@@ -872,7 +872,8 @@ def test_three_hundred_photos_lose_nothing(browser: Browser, tmp_path: Path, mak
     assert len(library.said()) + len(library.skipped()) >= acknowledged
     with ServerProcess(library.database, port=port) as server:
         context.new_page().goto(server.link)
-        reviewer.page.click("#retry")
+        # Not by the mouse: where all was saved before the kill, or by itself meanwhile, the button is not shown.
+        reviewer.page.evaluate("document.getElementById('retry').click()")
         for position, key in enumerate(keys[150:], start=151):
             reviewer.sees(position)
             reviewer.keys(key)
