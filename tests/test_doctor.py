@@ -289,7 +289,7 @@ class TestComputer:
 
     def test_helpers_that_do_not_start_fail(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("phototag.imaging.isolation.own_command", lambda: ["/nowhere/python"])
-        monkeypatch.setattr("phototag.imaging.isolation._WAITS_SECONDS", (0.0,))
+        monkeypatch.setattr("phototag.imaging.pool._WAITS_SECONDS", (0.0,))
         check = found("decoder")
         assert check.state is State.FAILED
         assert "no helper process" in check.text

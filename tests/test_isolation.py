@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from phototag.errors import DecodeError
-from phototag.imaging import isolation
+from phototag.imaging import pool as helper_pool
 from phototag.imaging.decode import decode_bytes
 from phototag.imaging.headers import HEAVY_BYTES, cost_of
 from phototag.imaging.isolation import Decoder
@@ -335,7 +335,7 @@ class TestLimits:
     def test_a_helper_is_replaced_after_many_pictures(
         self, decoder: MakeDecoder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(isolation, "_MOST_PICTURES", 3)
+        monkeypatch.setattr(helper_pool, "_MOST_PICTURES", 3)
         one = decoder()
         seen = []
         for _ in range(5):
@@ -528,7 +528,7 @@ class TestLifetime:
 class TestNoHelper:
     @pytest.fixture(autouse=True)
     def _no_waiting(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(isolation, "_WAITS_SECONDS", (0.0, 0.01))
+        monkeypatch.setattr(helper_pool, "_WAITS_SECONDS", (0.0, 0.01))
 
     @pytest.mark.parametrize(
         ("command", "problem"),

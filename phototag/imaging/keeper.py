@@ -147,10 +147,10 @@ def _widen(pipe: IO[bytes]) -> None:
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def own_command() -> list[str]:
-    """The command that runs phototag's own helper."""
+def own_command(module: str = "phototag.imaging.helper") -> list[str]:
+    """The command that runs a helper of phototag's own: the `main` of a module."""
     # -P, since the folder that phototag was started in may hold a file named like a module; and the package is named
     # by its place, since that folder may be where it was found.
     place = str(Path(__file__).parents[2])
-    program = "import sys; sys.path.append(sys.argv[1]); from phototag.imaging.helper import main; main()"
+    program = f"import sys; sys.path.append(sys.argv[1]); from {module} import main; main()"
     return [sys.executable, "-P", "-c", program, place]
