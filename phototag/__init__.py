@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 from phototag._version import __version__
 
 if TYPE_CHECKING:
-    from phototag.audit.evaluate import evaluate as evaluate
-    from phototag.inference.tagger import Tagger as Tagger
-    from phototag.learning.train import TrainingConfig as TrainingConfig
-    from phototag.learning.train import train as train
+    from phototag.evaluation.evaluation import evaluate as evaluate
     from phototag.store import Query as Query
     from phototag.store import Store as Store
+    from phototag.tagging.tagger import Tagger as Tagger
     from phototag.taxonomy import Taxonomy as Taxonomy
+    from phototag.training.training import TrainingConfig as TrainingConfig
+    from phototag.training.training import train as train
 
 _HOME_OF = {
     "Query": "phototag.store",
     "Store": "phototag.store",
-    "Tagger": "phototag.inference.tagger",
+    "Tagger": "phototag.tagging.tagger",
     "Taxonomy": "phototag.taxonomy",
-    "TrainingConfig": "phototag.learning.train",
-    "evaluate": "phototag.audit.evaluate",
-    "train": "phototag.learning.train",
+    "TrainingConfig": "phototag.training.training",
+    "evaluate": "phototag.evaluation.evaluation",
+    "train": "phototag.training.training",
 }
 
 __all__ = ["Query", "Store", "Tagger", "Taxonomy", "TrainingConfig", "__version__", "evaluate", "train"]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phototag.audit.significance import LEVEL, holm, mcnemar
-from phototag.changes import UNCHANGED, Flows, kind_of
-from phototag.decision import decide, unpack
-from phototag.learning.registry import Model
+from phototag.decision.rule import decide, unpack
+from phototag.evaluation.significance import LEVEL, holm, mcnemar
+from phototag.model.registry import Model
 from phototag.records import PhotoState, Rank, Source, Tag
 from phototag.store import Content, ReviewFilter, SavedReview, Store
+from phototag.tagging.changes import UNCHANGED, Flows, kind_of
 
 LEVELS = ("superclass", "subclass")
 

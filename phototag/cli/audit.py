@@ -40,11 +40,12 @@ def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], i
     empty subclass or superclass says that the photo is of none of the known classes at that level; any tag there
     counts as wrong.
     """
-    from phototag.audit import report
     from phototag.audit.truth import compare_with_truth, import_truth
+    from phototag.evaluation.gates import failed_gates, parse_gates
+    from phototag.report import metrics_table as report
     from phototag.store import Store
 
-    wanted = report.parse_gates(gates)
+    wanted = parse_gates(gates)
     with Store.open(db, create=False) as store:
         result = compare_with_truth(store, labels)
         stored = import_truth(store, labels) if imports else None
@@ -57,7 +58,7 @@ def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], i
         click.echo(f"Labels that no model here knows: {', '.join(result.unknown)}", err=True)
     if stored is not None:
         click.echo(_imported(stored), err=True)
-    failed = report.failed_gates(result.metrics, wanted)
+    failed = failed_gates(result.metrics, wanted)
     for line in failed:
         click.echo(f"Gate missed: {line}", err=True)
     if failed:

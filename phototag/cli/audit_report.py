@@ -63,7 +63,7 @@ def report(
     if half_width is not None and not planned:
         raise click.UsageError("--half-width needs --plan")
     from phototag.audit.audit_report import By, make_report, missed_gates, read_gates
-    from phototag.audit.audit_table import table
+    from phototag.report.audit_table import table
     from phototag.store import Store
 
     wanted = read_gates(gates)
@@ -78,8 +78,9 @@ def report(
         )
     click.echo(found.json_text() if form == "json" else table(found))
     if page is not None:
-        from phototag.audit.audit_page import audit_page
-        from phototag.audit.page import write_page, write_text
+        from phototag.files import write_text
+        from phototag.report.audit_page import audit_page
+        from phototag.report.page import write_page
 
         write_page(audit_page(found), page)
         write_text(page.with_suffix(".json"), found.json_text())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from phototag.choices import Device, RuntimeName
 from phototag.cli.options import batch_size_option, device_option, model_option, runtime_option, workers_option
-from phototag.inference.names import Device, RuntimeName
 
 
 @click.command()
@@ -41,13 +41,15 @@ def evaluate(
     """
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"--report {report}: name a file that ends in .html")
-    from phototag.audit.evaluation import evaluation_page, examine
-    from phototag.audit.report import coverage_table, json_text, table
+    from phototag.evaluation.evaluation import examine
+    from phototag.report.evaluation_page import evaluation_page
+    from phototag.report.metrics_table import coverage_table, json_text, table
 
     found = examine(data, model=model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
     described = json_text(found.metrics, coverages=found.coverages)
     if report is not None:
-        from phototag.audit.page import write_page, write_text
+        from phototag.files import write_text
+        from phototag.report.page import write_page
 
         write_page(evaluation_page(found), report)
         write_text(report.with_suffix(".json"), described)

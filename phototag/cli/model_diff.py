@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from phototag.audit.model_diff import ModelDiff
     from phototag.records import Tag
 
-# The values of `phototag.audit.scoring.Scored`; importing that would cost every command its time.
+# The values of `phototag.audit.score_missing.Scored`; importing that would cost every command its time.
 SCORED = ("none", "reviewed", "all")
 _TABLE_LIMIT = 10
 _MOST_SUPERCLASSES = 20
@@ -59,7 +59,7 @@ def diff(
     with --score. No tag is changed: 'phototag tag --model B' does that.
     """
     from phototag.audit.model_diff import compare_models
-    from phototag.learning.registry import open_model
+    from phototag.model.registry import open_model
     from phototag.store import Store
 
     models = open_model(first), open_model(second)
@@ -67,7 +67,7 @@ def diff(
     most = limit if limit is not None or form == "json" else _TABLE_LIMIT
     with Store.open(db, create=False) as store:
         if score != "none":
-            from phototag.audit.scoring import Scored, score_missing
+            from phototag.audit.score_missing import Scored, score_missing
 
             for model in models:
                 done = score_missing(store, model, Scored(score), under=root)

@@ -101,12 +101,12 @@ def serve(
     Prints the link to open on the first line of stdout; it lets in whoever has it. Only this computer can reach the
     page, unless --host says otherwise. Ctrl-C ends it; nothing that was saved is lost.
     """
-    from phototag.gallery import Gallery
+    from phototag.catalog.catalog import Gallery
+    from phototag.imaging.thumbnails.thumbnailer import Reducer
     from phototag.settings import cache_folder
     from phototag.store import Store
     from phototag.web.app import create_app, warm_up
     from phototag.web.context import Context
-    from phototag.web.reducing import Reducer
     from phototag.web.security import Security
     from phototag.web.server import bind
     from phototag.web.server import serve as run

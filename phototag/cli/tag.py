@@ -18,9 +18,9 @@ from phototag.records import PhotoState, Source, TaggedPhoto
 from phototag.text import printable
 
 if TYPE_CHECKING:
-    from phototag.inference.pipeline import Batch
-    from phototag.inference.tagger import TagReport
     from phototag.store import Store
+    from phototag.tagging.pipeline import Batch
+    from phototag.tagging.tagger import TagReport
 
 
 @click.command()
@@ -48,7 +48,7 @@ def tag(
     JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF. Hidden files and symbolic links are left out. Photos that did not change
     since the last run are skipped. Ctrl-C loses nothing: run it again to go on.
     """
-    from phototag.library.scan import resolve_roots
+    from phototag.library.scanner import resolve_roots
 
     # Before the database is opened: a mistyped name should not leave a new one behind.
     with options.tagger() as tagger:

@@ -12,7 +12,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from phototag.errors import DecodeError
-from phototag.imaging import jpeg
 from phototag.imaging.formats import DECODERS, MAX_MEGAPIXELS
+from phototag.imaging.jpeg import reader as jpeg
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import Decoded, FailureKind, Photo
 
@@ -285,3 +285,6 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     marker[_ORIENTATION_TAG] = orientation
     image.info["exif"] = marker.tobytes()
     return ImageOps.exif_transpose(image)
+
+
+Decode = Callable[[bytes, Path], tuple[NDArray[np.uint8], int, int]]

@@ -12,14 +12,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from phototag.audit.accuracy import LEVELS
-from phototag.audit.audit_figures import named
-from phototag.audit.audit_page import audit_page
 from phototag.audit.audit_report import By, make_report
 from phototag.audit.confusion import photos_of_cell
-from phototag.audit.page import Page
 from phototag.audit.report_cache import ReportCache
 from phototag.audit.reviewed import usable_samples
 from phototag.errors import UsageError
+from phototag.report.audit_figures import named
+from phototag.report.audit_page import audit_page
+from phototag.report.page import Page
 from phototag.store import Sample, SampleItem
 from phototag.text import printable
 from phototag.web import respond

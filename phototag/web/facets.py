@@ -9,7 +9,8 @@ from datetime import date
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from phototag.gallery import Count, Facets, GalleryFilter, YearCount
+from phototag.catalog.facets import Count, Facets, YearCount
+from phototag.catalog.filters import GalleryFilter
 from phototag.records import PhotoState, Rank, Source
 
 Few = TypeVar("Few", Rank, Source, PhotoState)

@@ -19,9 +19,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit.drawing import draw_sample
-from phototag.audit.leases import Leases
-from phototag.audit.review_core import (
+from phototag.audit.sample_creation import draw_sample
+from phototag.audit.sampling import StrataBy
+from phototag.catalog.filters import GalleryFilter
+from phototag.errors import PhotoTagError, UsageError
+from phototag.records import PhotoState, Source
+from phototag.review.leases import Leases
+from phototag.review.sample_reviews import (
     Meanwhile,
     SampleReviews,
     ShownPhoto,
@@ -29,10 +33,6 @@ from phototag.audit.review_core import (
     find_by_token,
     remove_unreviewed,
 )
-from phototag.audit.sampling import StrataBy
-from phototag.errors import PhotoTagError, UsageError
-from phototag.gallery import GalleryFilter
-from phototag.records import PhotoState, Source
 from phototag.store import Sample, SampleItem, SampleProgress
 from phototag.store.location import FileKey
 from phototag.text import printable

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from phototag.errors import DecodeError
 from phototag.imaging.decode import read_bytes
+from phototag.imaging.thumbnails.disk_cache import DiskCache
+from phototag.imaging.thumbnails.thumbnailer import Reducer
 from phototag.records import FailureKind
 from phototag.store import KnownPhoto
-from phototag.web.disk_cache import DiskCache
-from phototag.web.reducing import Reducer
 
 DEFAULT_LIMIT_BYTES = 1 << 30
 _MOST_PROCESSES = 4
