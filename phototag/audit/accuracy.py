@@ -22,10 +22,9 @@ from phototag.audit.reviewed import Cell, Drawn, Judged
 from phototag.errors import UsageError
 from phototag.evaluation.intervals import Floats
 from phototag.evaluation.metrics import Label
+from phototag.records import LEVELS
 
 _Mask: TypeAlias = NDArray[np.bool_]
-
-LEVELS = ("superclass", "subclass")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phototag.decision.rule import decide, unpack
-from phototag.evaluation.significance import LEVEL, holm, mcnemar
+from phototag.evaluation.intervals import ALPHA
+from phototag.evaluation.significance import holm, mcnemar
 from phototag.model.registry import Model
-from phototag.records import PhotoState, Rank, Source, Tag
+from phototag.records import LEVELS, PhotoState, Rank, Source, Tag
 from phototag.store import Content, ReviewFilter, SavedReview, Store
 from phototag.tagging.changes import UNCHANGED, Flows, kind_of
-
-LEVELS = ("superclass", "subclass")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ class ModelDiff:
             return f"No reviewed photo has scores of both models: nothing says which is better at the {level}."
         p = self.corrected_p[level]
         counts = f"{found.fixed:,} fixed, {found.broken:,} broken of {found.photos:,} reviewed photos, p = {p:.2g}"
-        if p >= LEVEL:
+        if p >= ALPHA:
             return f"No difference can be shown at the {level}: {counts}."
         better = found.fixed > found.broken
         name, other = (self.second, self.first) if better else (self.first, self.second)

@@ -42,14 +42,14 @@ def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], i
     """
     from phototag.audit.truth import compare_with_truth, import_truth
     from phototag.evaluation.gates import failed_gates, parse_gates
-    from phototag.report import metrics_table as report
+    from phototag.report.metrics_table import metrics_text
     from phototag.store import Store
 
     wanted = parse_gates(gates)
     with Store.open(db, create=False) as store:
         result = compare_with_truth(store, labels)
         stored = import_truth(store, labels) if imports else None
-    click.echo(result.json_text() if form == "json" else report.table(result.metrics))
+    click.echo(result.json_text() if form == "json" else metrics_text(result.metrics))
     by = ", ".join(f"{count:,} by {name}" for name, count in sorted(result.by.items()))
     click.echo(f"\nTags judged: {by}", err=True)
     if result.untagged:

@@ -149,10 +149,10 @@ def compare(
     described = comparison.to_json()
     if report is not None:
         from phototag.files import write_text
-        from phototag.report.comparison_page import comparison_page
+        from phototag.report.comparison_page import build_comparison_page
         from phototag.report.page import write_page
 
-        write_page(comparison_page(comparison), report)
+        write_page(build_comparison_page(comparison), report)
         write_text(report.with_suffix(".json"), json.dumps(described, allow_nan=False, indent=1))
     click.echo(json.dumps(described, allow_nan=False) if form == "json" else comparison.table())
     if report is not None:

@@ -42,20 +42,20 @@ def evaluate(
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"--report {report}: name a file that ends in .html")
     from phototag.evaluation.evaluation import examine
-    from phototag.report.evaluation_page import evaluation_page
-    from phototag.report.metrics_table import coverage_table, json_text, table
+    from phototag.report.evaluation_page import build_evaluation_page
+    from phototag.report.metrics_table import coverage_table, metrics_json, metrics_text
 
     found = examine(data, model=model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
-    described = json_text(found.metrics, coverages=found.coverages)
+    described = metrics_json(found.metrics, coverages=found.coverages)
     if report is not None:
         from phototag.files import write_text
         from phototag.report.page import write_page
 
-        write_page(evaluation_page(found), report)
+        write_page(build_evaluation_page(found), report)
         write_text(report.with_suffix(".json"), described)
     if form == "json":
         click.echo(described)
     else:
-        click.echo(f"{table(found.metrics)}\n\n{coverage_table(found.validation)}")
+        click.echo(f"{metrics_text(found.metrics)}\n\n{coverage_table(found.validation)}")
     if report is not None:
         click.echo(f"Report: {report.absolute()}, figures: {report.with_suffix('.json').absolute()}", err=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from phototag.audit.model_diff import ModelDiff
     from phototag.records import Tag
 
-# The values of `phototag.audit.score_missing.Scored`; importing that would cost every command its time.
+# The values of `phototag.audit.missing_scores.Scored`; importing that would cost every command its time.
 SCORED = ("none", "reviewed", "all")
 _TABLE_LIMIT = 10
 _MOST_SUPERCLASSES = 20
@@ -67,7 +67,7 @@ def diff(
     most = limit if limit is not None or form == "json" else _TABLE_LIMIT
     with Store.open(db, create=False) as store:
         if score != "none":
-            from phototag.audit.score_missing import Scored, score_missing
+            from phototag.audit.missing_scores import Scored, score_missing
 
             for model in models:
                 done = score_missing(store, model, Scored(score), under=root)
@@ -85,7 +85,7 @@ def diff(
 
 def as_json(found: ModelDiff) -> dict[str, Any]:
     """The difference as plain values; paths as in the rows of a query."""
-    from phototag.audit.model_diff import LEVELS
+    from phototag.records import LEVELS
 
     return {
         "models": [found.first, found.second],

@@ -181,10 +181,10 @@ def train(
     )
     if extend is not None:
         _refuse_with_extend(ctx)
-    from phototag.runtime.distributed import current
+    from phototag.runtime.distributed import current_world
     from phototag.training.training import train as run
 
-    with current() as world:
+    with current_world() as world:
         result = run(data, config=config, output=output, val=val, extend=extend, resume=resume, overwrite=overwrite)
         # Of several processes that torchrun started, one speaks.
         if world.is_writer:
@@ -197,7 +197,7 @@ def _echo(result: TrainingResult) -> None:
     from phototag.report.metrics_table import calibration_line, coverage_table, table
     from phototag.training.tuning import validation_scores
 
-    click.echo(table(result.metrics))
+    click.echo(metrics_text(result.metrics))
     scores = validation_scores(result.model)
     if scores is not None:
         click.echo(f"\n{coverage_table(scores)}")

@@ -27,7 +27,7 @@ from phototag.comparison.split import ComparisonConfig, Parts, divide, identity
 from phototag.dataset.labelled import COLUMNS, LabelledPicture, load_data
 from phototag.errors import DataError, UsageError
 from phototag.files import write_text
-from phototag.model import backbones
+from phototag.model.backbones import check_size, create_backbone, default_preprocessing, load_weights, resolve_backbone
 from phototag.model.registry import open_model, state_path
 from phototag.runtime.complexity import Cost, costs, step_seconds
 from phototag.runtime.runtime import choose_target, machine
@@ -86,15 +86,15 @@ def compare(data: str | Path, config: ComparisonConfig, *, output: str | Path | 
 
 def _resolved(config: ComparisonConfig) -> dict[str, str]:
     """timm's full name of each backbone; found out, with its weights, before hours of training."""
-    names = {name: backbones.resolve_backbone(name) for name in dict.fromkeys(config.backbones)}
+    names = {name: resolve_backbone(name) for name in dict.fromkeys(config.backbones)}
     if len(set(names.values())) < len(config.backbones):
         raise UsageError("the same backbone is named twice; a comparison takes different ones")
     if config.training.pretrained:
         for name, full in names.items():
-            backbones.load_weights(full, config.weights.get(name))
+            load_weights(full, config.weights.get(name))
     if config.training.img_size is not None:
         for full in names.values():
-            backbones.check_size(backbones.create_backbone(full), config.training.img_size)
+            check_size(create_backbone(full), config.training.img_size)
     return names
 
 
@@ -107,11 +107,11 @@ def _adapted(training: TrainingConfig, parts: Parts, names: Mapping[str, str]) -
     if training.pretrained or training.img_size is not None:
         return training
     # Nothing was learned at any size yet, and magnified pictures take longer and show no more.
-    own = min(backbones.default_preprocessing(backbones.create_backbone(full)).size for full in names.values())
+    own = min(default_preprocessing(create_backbone(full)).size for full in names.values())
     size = min(own, max(_LEAST_SIZE, _SIZE_STEP * math.ceil(_usual_side(parts.training) / _SIZE_STEP)))
     try:
         for full in names.values():
-            backbones.check_size(backbones.create_backbone(full), size)
+            check_size(create_backbone(full), size)
     except UsageError:
         return training
     return replace(training, img_size=size)
@@ -272,8 +272,8 @@ class _Bench:
     def _seconds(self, name: str) -> float:
         """How long one training of that backbone is likely to take, by the time of a step."""
         training = self.config.training
-        backbone = backbones.create_backbone(self.names[name])
-        size = backbones.default_preprocessing(backbone, training.img_size).size
+        backbone = create_backbone(self.names[name])
+        size = default_preprocessing(backbone, training.img_size).size
         step = step_seconds(backbone, size, batch_size=training.batch_size, device=Device.CPU)
         steps = max(1, round(len(self.parts.training) * (1 - training.val_fraction) / training.batch_size))
         log.info("%s: %.2f s a step, %d steps an epoch at %d px, %d epochs", name, step, steps, size, training.epochs)

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.evaluation.curves import auroc, risk_coverage
+from phototag.evaluation.intervals import ALPHA
 from phototag.evaluation.score_table import PRECISIONS, ScoreTable
-from phototag.evaluation.significance import LEVEL, bootstrap_difference, bootstrap_mean, discordant, holm, mcnemar
+from phototag.evaluation.significance import bootstrap_difference, bootstrap_mean, discordant, holm, mcnemar
+from phototag.records import LEVELS
 from phototag.text import pad, printable, shorten
-
-LEVELS = ("superclass", "subclass")
 
 _NAME_WIDTH = 26
 
@@ -188,7 +188,7 @@ class Pair:
     def real(self) -> bool:
         """Whether both tests call the difference real."""
         away = self.low > 0 or self.high < 0
-        return away and self.p_corrected < LEVEL and self.mcnemar_corrected < LEVEL
+        return away and self.p_corrected < ALPHA and self.mcnemar_corrected < ALPHA
 
     @property
     def statement(self) -> str:
@@ -211,7 +211,7 @@ class Pair:
             # The interval alone would say otherwise.
             corrected = f" once corrected for {self.pairs} pairs" if self.pairs > 1 else ""
             why = f"; McNemar’s test on the pictures says p = {self.mcnemar_corrected:.2f}{corrected}"
-            if self.p_corrected >= LEVEL:
+            if self.p_corrected >= ALPHA:
                 why = f"; for {self.pairs} pairs of backbones that is too little"
         return f"{level}: {shown} ({points} points for {first}, {interval}{why})."
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.evaluation.significance import wilson
+from phototag.evaluation.intervals import wilson
 
 _BINS = 15
 _GRID = 100

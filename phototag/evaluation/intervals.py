@@ -17,24 +17,24 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL = 0.05
-"""How often an interval may miss the truth."""
+ALPHA = 0.05
+"""How often an interval may miss the truth, and how often a difference may be called real by chance."""
 
 Floats: TypeAlias = NDArray[np.float64]
 
 
-def critical(level: float = LEVEL) -> float:
-    """The normal quantile of a two-sided interval: 1.96 for the level 0.05."""
-    return NormalDist().inv_cdf(1 - level / 2)
+def critical(alpha: float = ALPHA) -> float:
+    """Return the normal quantile of a two-sided interval: 1.96 for alpha 0.05."""
+    return NormalDist().inv_cdf(1 - alpha / 2)
 
 
-def wilson_interval(share: Floats, size: Floats, *, level: float = LEVEL) -> tuple[Floats, Floats]:
+def wilson_interval(share: Floats, size: Floats, *, alpha: float = ALPHA) -> tuple[Floats, Floats]:
     """Both ends of the intervals of `share` [...] at (effective) sample sizes [...].
 
     An infinite size gives the share itself, a size of 0 gives (0, 1).
     """
     share, size = np.broadcast_arrays(np.asarray(share, dtype=np.float64), np.asarray(size, dtype=np.float64))
-    weight = critical(level) ** 2 / np.maximum(size, 1e-12)
+    weight = critical(alpha) ** 2 / np.maximum(size, 1e-12)
     center = (share + weight / 2) / (1 + weight)
     half = np.sqrt(weight * share * (1 - share) + weight**2 / 4) / (1 + weight)
     # At the ends the formula is 0 or 1 but for rounding.
@@ -44,9 +44,15 @@ def wilson_interval(share: Floats, size: Floats, *, level: float = LEVEL) -> tup
     return np.where(empty, 0.0, low), np.where(empty, 1.0, high)
 
 
-def half_width(share: float, size: float, *, level: float = LEVEL) -> float:
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """Return the interval of a share of `hits` among `total`; (0, 1) without any."""
+    low, high = wilson_interval(np.array(hits / total if total else 0.0), np.array(total))
+    return float(low), float(high)
+
+
+def half_width(share: float, size: float, *, alpha: float = ALPHA) -> float:
     """Half the length of Wilson's interval."""
-    low, high = wilson_interval(np.array(share), np.array(size), level=level)
+    low, high = wilson_interval(np.array(share), np.array(size), alpha=alpha)
     return float(high - low) / 2
 
 
@@ -62,16 +68,16 @@ def finite_size(size: float, population: float) -> float:
     return size * (population - 1) / (population - size)
 
 
-def needed_size(share: float, wanted: float, *, population: float = math.inf, level: float = LEVEL) -> int:
+def needed_size(share: float, wanted: float, *, population: float = math.inf, alpha: float = ALPHA) -> int:
     """The least sample, without replacement, whose interval has at most the `wanted` half-width at that share."""
     if population < 1:
         return 0
     low, high = 0.0, 1.0
-    while half_width(share, high, level=level) > wanted:
+    while half_width(share, high, alpha=alpha) > wanted:
         low, high = high, 2 * high
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if half_width(share, middle, level=level) > wanted else (low, middle)
+        low, high = (middle, high) if half_width(share, middle, alpha=alpha) > wanted else (low, middle)
     # The inverse of `finite_size`.
     size = high if math.isinf(population) else high * population / (population - 1 + high)
     return math.ceil(size - 1e-9) if math.isinf(population) else min(math.ceil(size - 1e-9), math.floor(population))

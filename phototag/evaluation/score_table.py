@@ -18,13 +18,13 @@ from phototag.taxonomy import Taxonomy
 
 PRECISIONS = (0.8, 0.9, 0.95, 0.98, 0.99)
 
-_UNIT = 10_000
+SCORE_UNIT = 10_000
 
 _MOST_ROWS = 2_000
 
 _MOST_PICTURES = 10_000_000
 
-_Counts = NDArray[np.int64]
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class ScoreTable:
 
         Where there are more different scores, neighbours share a row: fewer thresholds to choose from, no less exact.
         """
-        steps = np.floor(values * _UNIT).astype(np.int64)
+        steps = np.floor(values * SCORE_UNIT).astype(np.int64)
         # The product may round up to the next step, and a threshold there would lose the picture.
-        steps -= steps / _UNIT > values
+        steps -= steps / SCORE_UNIT > values
         scores, rows = np.unique(-steps, return_inverse=True)
         if len(scores) > _MOST_ROWS:
             groups = np.arange(len(scores)) * _MOST_ROWS // len(scores)
@@ -65,13 +65,13 @@ class ScoreTable:
         """The number of pictures."""
         return sum(self.pictures)
 
-    def kept(self) -> tuple[_Counts, _Counts]:
+    def kept(self) -> tuple[Counts, Counts]:
         """How many pictures each row's threshold keeps, and how many of them are right."""
         return np.cumsum(self.pictures, dtype=np.int64), np.cumsum(self.right, dtype=np.int64)
 
     def at(self, threshold: float) -> tuple[float | None, float | None]:
         """Precision and coverage of a threshold; None without pictures to take it over."""
-        rows = sum(score / _UNIT >= threshold for score in self.scores)
+        rows = sum(score / SCORE_UNIT >= threshold for score in self.scores)
         kept, right = sum(self.pictures[:rows]), sum(self.right[:rows])
         return right / kept if kept else None, kept / self.total if self.total else None
 
@@ -90,14 +90,14 @@ class ScoreTable:
         """The inverse of `to_json`; ModelError if the value is no such table. It may come from a stranger."""
         try:
             columns = [tuple(value[name]) for name in ("scores", "pictures", "right")]
-            if len({len(column) for column in columns}) > 1 or len(columns[0]) > _UNIT + 1:
+            if len({len(column) for column in columns}) > 1 or len(columns[0]) > SCORE_UNIT + 1:
                 raise ValueError("columns of unequal or excessive length")
             if not all(type(number) is int and 0 <= number < _MOST_PICTURES for part in columns for number in part):
                 raise ValueError("not counts")
             scores, pictures, right = columns
             if sum(pictures) > _MOST_PICTURES:
                 raise ValueError("more pictures than can be")
-            if any(one <= other for one, other in pairwise(scores)) or max(scores, default=0) > _UNIT:
+            if any(one <= other for one, other in pairwise(scores)) or max(scores, default=0) > SCORE_UNIT:
                 raise ValueError("scores out of order or range")
             if any(some > all_ for some, all_ in zip(right, pictures, strict=True)):
                 raise ValueError("more right than there are")

@@ -18,8 +18,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL = 0.05
-"""A difference is called real when it would come about by chance less often than this."""
+from phototag.evaluation.intervals import ALPHA, critical
 
 RESAMPLES = 10_000
 
@@ -35,18 +34,6 @@ class Difference:
     low: float
     high: float
     p: float
-
-
-def wilson(hits: int, total: int, *, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of a share of `hits` among `total` (Wilson 1927); (0, 1) without any."""
-    if not total:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(1 - level / 2)
-    share = hits / total
-    center = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    # At the ends the formula is 0 or 1 but for rounding.
-    return 0.0 if hits == 0 else max(0.0, center - half), 1.0 if hits == total else min(1.0, center + half)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -93,7 +80,7 @@ def bootstrap_difference(first: _Right, second: _Right, *, seed: int = 0, resamp
     freedom = first.shape[0] + second.shape[0] - 2
     for number, (side, sign) in enumerate(((first, 1), (second, -1))):
         drawn += sign * _drawn_runs(side.mean(axis=1), np.random.default_rng([seed, 1, number]), len(drawn), freedom)
-    low, high = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2]).tolist()
+    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2]).tolist()
     # One more than counted: no number of resamples shows that a chance is nought.
     tails = [(int(part.sum()) + 1) / (len(drawn) + 1) for part in (drawn <= 0, drawn >= 0)]
     return Difference(value, low, high, min(1.0, 2 * min(tails)))
@@ -103,7 +90,7 @@ def bootstrap_mean(right: _Right, *, seed: int = 0, resamples: int = RESAMPLES) 
     """The 95 % interval of the share that is right, of `right` [R, N], drawing pictures and training runs anew."""
     drawn = _drawn_pictures(right.mean(axis=0), seed, resamples)
     drawn += _drawn_runs(right.mean(axis=1), np.random.default_rng([seed, 1]), len(drawn), right.shape[0] - 1)
-    low, high = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2]).tolist()
+    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2]).tolist()
     return max(0.0, low), min(1.0, high)
 
 
@@ -128,7 +115,7 @@ def _drawn_runs(means: _Floats, random: np.random.Generator, size: int, freedom:
     runs = len(means)
     if runs < 2:
         return np.zeros(size)
-    z = NormalDist().inv_cdf(1 - LEVEL / 2)
+    z = critical()
     widening = math.sqrt(runs / (runs - 1)) * _student_quantile(z, freedom) / z
     moved: _Floats = means[random.integers(runs, size=(size, runs))].mean(axis=1) - means.mean()
     return widening * moved

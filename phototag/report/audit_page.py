@@ -29,7 +29,7 @@ from phototag.report.plots import Estimate as Drawn
 _CHARTED = 30
 
 
-def audit_page(report: AuditReport, *, cell: CellLink | None = None) -> Page:
+def build_audit_page(report: AuditReport, *, cell: CellLink | None = None) -> Page:
     """The page of a report; `cell` gives the address of the photos behind a cell of the confusion matrix."""
     newest = report.samples[0]
     sections = [_result(report), _parts(report), confusion_section(report, cell), curves_section(report)]

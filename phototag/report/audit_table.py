@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Sequence
 from functools import partial
 
-from phototag.audit.accuracy import LEVELS
 from phototag.audit.audit_report import AuditReport, By
 from phototag.audit.estimation import Estimate
 from phototag.audit.sample_size import Plan
+from phototag.records import LEVELS
 from phototag.text import pad, printable, shorten
 
 _ROWS = 40
@@ -18,7 +18,7 @@ _SHORT_NAME = 22
 _WIDTH = 100
 
 
-def table(report: AuditReport) -> str:
+def audit_text(report: AuditReport) -> str:
     """The report for a terminal, at most 100 columns wide, without a newline at the end."""
     blocks = [_wrapped([sentence(report)], ""), _tags_block(report), _truth_block(report), _rows_block(report)]
     if report.plan is not None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from phototag.comparison.result import LEVELS, Comparison, Contender
+from phototag.comparison.result import Comparison, Contender
 from phototag.evaluation.curves import auroc, reliability, risk_coverage, roc
 from phototag.evaluation.score_table import PRECISIONS
+from phototag.records import LEVELS
 from phototag.report import blocks
 from phototag.report.comparison_details import classes, confusions, footer, method
 from phototag.report.markup import Content
@@ -45,7 +46,7 @@ _METRICS = (
 )
 
 
-def comparison_page(comparison: Comparison) -> Page:
+def build_comparison_page(comparison: Comparison) -> Page:
     """The page of a comparison."""
     parts, names = comparison.parts, [each.name for each in comparison.contenders]
     seeds = f"{comparison.seeds} trainings each" if comparison.seeds > 1 else "one training each"

@@ -8,6 +8,7 @@ from typing import Any
 from phototag.evaluation.curves import reliability, risk_coverage
 from phototag.evaluation.evaluation import Evaluation, Level
 from phototag.evaluation.metrics import ClassScores, Confusion, Metrics
+from phototag.records import LEVELS
 from phototag.report import blocks
 from phototag.report.markup import Content
 from phototag.report.page import (
@@ -28,13 +29,12 @@ from phototag.report.page import (
 from phototag.report.plots import Estimate
 from phototag.runtime.runtime import machine
 
-_LEVELS = ("superclass", "subclass")
 _CONFUSED = 20
 _MATRIX_CLASSES = 20
 _NOTHING = "(no known class)"
 
 
-def evaluation_page(found: Evaluation) -> Page:
+def build_evaluation_page(found: Evaluation) -> Page:
     """The page of one model."""
     metrics, header = found.metrics, found.model.header
     known = metrics.photos - metrics.novel_photos
@@ -78,7 +78,7 @@ def _headline(found: Evaluation) -> Section:
     ]
     estimates = [
         Estimate(level.capitalize(), float(each.right.mean()), *each.interval)
-        for level, each in zip(_LEVELS, found.levels, strict=True)
+        for level, each in zip(LEVELS, found.levels, strict=True)
         if len(each.right)
     ]
     caption = "With 95 % intervals (Wilson). The axis need not begin at zero."
@@ -98,7 +98,7 @@ def _between(level: Level) -> str:
 def _figures_table(metrics: Metrics) -> Block:
     scalars = metrics.scalars()
     rows: list[list[Cell | Content]] = [
-        [title, *(percent(scalars.get(f"{level}_{name}")) for level in _LEVELS)]
+        [title, *(percent(scalars.get(f"{level}_{name}")) for level in LEVELS)]
         for title, name in (
             ("Accuracy", "accuracy"),
             ("Right among the five best", "top5_accuracy"),
@@ -110,7 +110,7 @@ def _figures_table(metrics: Metrics) -> Block:
         )
     ]
     if metrics.novel_photos:
-        rows.append(["Novel, rightly not given", *(percent(scalars[f"novel_{level}_rejected"]) for level in _LEVELS)])
+        rows.append(["Novel, rightly not given", *(percent(scalars[f"novel_{level}_rejected"]) for level in LEVELS)])
     whole: list[list[Cell | Content]] = [
         [title, *(percent(scalars[f"{prefix}_{name}"]) for name in ("precision", "recall", "f1"))]
         for title, prefix in (("All nodes (micro)", "hierarchical"), ("Mean over pictures", "hierarchical_sample"))
@@ -132,16 +132,16 @@ def _calibration(found: Evaluation) -> Section:
     for place in (1, 0):
         level = found.levels[place]
         if len(level.right):
-            curve = reliability(_LEVELS[place].capitalize(), level.scores, level.right, intervals=True)
+            curve = reliability(LEVELS[place].capitalize(), level.scores, level.right, intervals=True)
             caption = (
                 "Each mark: the labels of about that score, and the share of them that is right, with its 95 % "
                 "interval. Below the dashed line scores promise too much. Columns: how many labels there are."
             )
-            charts.append(blocks.reliability_chart([curve], level=_LEVELS[place], caption=caption))
+            charts.append(blocks.reliability_chart([curve], level=LEVELS[place], caption=caption))
     record = found.model.header.record.get("calibration")
     rows: list[list[Cell | Content]] = [
         [level.capitalize(), *_errors(record, level), percent(getattr(found.metrics, f"{level}_ece"))]
-        for level in reversed(_LEVELS)
+        for level in reversed(LEVELS)
     ]
     columns = ["Calibration error (ECE)", "validation, before", "validation, after", "these pictures"]
     note = "Before and after the scores were calibrated, on the validation pictures of the training. Lower is better."
@@ -158,8 +158,8 @@ def _errors(record: Any, level: str) -> list[str]:
 def _risk(found: Evaluation) -> Section:
     charts = [
         blocks.risk_chart(
-            [(_LEVELS[place], [risk_coverage(found.levels[place].scores, found.levels[place].right)])],
-            level=_LEVELS[place],
+            [(LEVELS[place], [risk_coverage(found.levels[place].scores, found.levels[place].right)])],
+            level=LEVELS[place],
             caption="Keep only the best-scored part of the labels: how many of them are wrong?",
         )
         for place in (1, 0)
@@ -168,7 +168,7 @@ def _risk(found: Evaluation) -> Section:
     precisions = list(found.coverages["superclass"])
     rows: list[list[Cell | Content]] = [
         [level.capitalize(), *(percent(share) for share in found.coverages[level].values())]
-        for level in reversed(_LEVELS)
+        for level in reversed(LEVELS)
     ]
     columns = ["Coverage at a precision of", *(f"{100 * float(name):g} %" for name in precisions)]
     caption = "How large a share of all pictures can keep its label so that this share of the labels kept is right."

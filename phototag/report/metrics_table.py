@@ -19,7 +19,7 @@ _NAME_WIDTH = 40
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
-def json_text(metrics: Metrics, *, coverages: Mapping[str, Mapping[str, float]] | None = None) -> str:
+def metrics_json(metrics: Metrics, *, coverages: Mapping[str, Mapping[str, float]] | None = None) -> str:
     """The metrics as one line of JSON; unknown values are null, and all characters are ASCII.
 
     `coverages`, by level and precision, join them as `risk_coverage`.
@@ -30,7 +30,7 @@ def json_text(metrics: Metrics, *, coverages: Mapping[str, Mapping[str, float]] 
     return json.dumps(described, allow_nan=False)
 
 
-def table(metrics: Metrics, *, color: bool = False) -> str:
+def metrics_text(metrics: Metrics, *, color: bool = False) -> str:
     """The metrics as a table of at most 100 columns, without a newline at the end."""
     blocks = [
         _headline(metrics),

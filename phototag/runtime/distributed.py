@@ -296,7 +296,7 @@ class World:
         )
 
 
-def current() -> World:
+def current_world() -> World:
     """The world that this process is in: the connected one, or the one that torchrun's environment describes.
 
     Raises:
@@ -318,7 +318,7 @@ def current() -> World:
 
 def is_echo(error: BaseException) -> bool:
     """Whether the writer tells of this error: it raised it first, or raises the same, as all wrong use is."""
-    return any(error is echo for echo in _echoes) or (isinstance(error, UsageError) and not current().is_writer)
+    return any(error is echo for echo in _echoes) or (isinstance(error, UsageError) and not current_world().is_writer)
 
 
 def _portable(error: BaseException) -> BaseException:

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from phototag.decision.rule import Thresholds
 from phototag.evaluation.score_table import (
-    _UNIT,
+    SCORE_UNIT,
+    Counts,
     ScoreTable,
     ValidationScores,
-    _Counts,
 )
 
 DELTA = 0.1
@@ -76,7 +76,7 @@ def certified_threshold(table: ScoreTable, target: float, *, delta: float = DELT
         if chance > budget:
             budget = 0.0
         elif budget:
-            lowest = min(score / _UNIT, _HALF) if score == last else score / _UNIT
+            lowest = min(score / SCORE_UNIT, _HALF) if score == last else score / SCORE_UNIT
     return lowest
 
 
@@ -114,7 +114,7 @@ def _why_none(level: str, table: ScoreTable, target: float, delta: float) -> str
     return f"no {level} can be promised a precision of {target:.4g}, and none will be stored: {reason}"
 
 
-def binomial_tail(right: _Counts, total: _Counts, share: float) -> NDArray[np.float64]:
+def binomial_tail(right: Counts, total: Counts, share: float) -> NDArray[np.float64]:
     """P(X >= right) for X binomial with `total` trials of chance `share`, elementwise over counts [K].
 
     It is the regularised incomplete beta function I_share(right, total - right + 1) (NIST Digital Library of

@@ -26,9 +26,16 @@ from phototag.dataset.labelled import (
 )
 from phototag.errors import DataError
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.model import backbones
+from phototag.model.backbones import (
+    check_size,
+    create_backbone,
+    default_preprocessing,
+    load_into,
+    load_weights,
+    resolve_backbone,
+)
 from phototag.model.pretrained import Pretraining
-from phototag.runtime.distributed import current
+from phototag.runtime.distributed import current_world
 from phototag.runtime.runtime import choose_target, machine
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import TrainingConfig, Tune
@@ -116,30 +123,30 @@ class Session:
 
         from phototag.model.network import feature_blocks, pooled_stages
 
-        name = backbones.resolve_backbone(config.backbone)
+        name = resolve_backbone(config.backbone)
         device = choose_target(config.device, RuntimeName.TORCH).device
         torch.manual_seed(config.seed)
-        backbone = backbones.create_backbone(name)
+        backbone = create_backbone(name)
         stages = pooled_stages(backbone)
         origin, pretraining = "random", None
         if config.pretrained:
 
             def load() -> str:
                 nonlocal pretraining
-                weights = backbones.load_weights(name, config.weights)
-                backbones.load_into(backbone, weights)
+                weights = load_weights(name, config.weights)
+                load_into(backbone, weights)
                 pretraining = Pretraining.find(weights.tensors, backbone, feature_blocks(backbone, stages)[0])
                 return weights.origin
 
             # Of several processes only the first one needs them: training gives all the same tensors.
-            origin = current().first(load)
+            origin = current_world().first(load)
         tune = config.tune
         if tune is Tune.AUTO:
             # Random features are worth no heads; a CPU takes long for gradients.
             tune = Tune.HEADS if device is Device.CPU and config.pretrained else Tune.FULL
-        preprocessing = backbones.default_preprocessing(backbone, config.img_size)
+        preprocessing = default_preprocessing(backbone, config.img_size)
         if config.img_size is not None:
-            backbones.check_size(backbone, config.img_size)
+            check_size(backbone, config.img_size)
         return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune, stages, pretraining)
 
     def features(self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None) -> Features:

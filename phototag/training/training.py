@@ -13,7 +13,7 @@ from phototag.errors import UsageError
 from phototag.evaluation.metrics import Metrics
 from phototag.model.file import ModelHeader, write_tensors
 from phototag.model.registry import Model, open_model, set_active, state_path
-from phototag.runtime.distributed import current
+from phototag.runtime.distributed import current_world
 from phototag.runtime.runtime import choose_target
 from phototag.training.config import Balance, TrainingConfig, Tune
 from phototag.training.finalize import Finished, Outcome, finish
@@ -80,7 +80,7 @@ def train(
     if extend is not None and (val is not None or resume):
         raise UsageError("a model is extended in seconds, and judged on its own examples: no --val and no --resume")
     config, source, started = config or TrainingConfig(), Path(data), time.monotonic()
-    with current() as world:
+    with current_world() as world:
         if extend is not None:
             parent = extend if isinstance(extend, Model) else open_model(extend)
             return world.first(

@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit.accuracy import LEVELS
 from phototag.audit.audit_report import By, make_report
 from phototag.audit.confusion import photos_of_cell
 from phototag.audit.report_cache import ReportCache
 from phototag.audit.reviewed import usable_samples
 from phototag.errors import UsageError
+from phototag.records import LEVELS
 from phototag.report.audit_figures import named
-from phototag.report.audit_page import audit_page
+from phototag.report.audit_page import build_audit_page
 from phototag.report.page import Page
 from phototag.store import Sample, SampleItem
 from phototag.text import printable
@@ -62,7 +62,7 @@ def _made(context: Context, name: str | None, by: By) -> tuple[Page, Sample, int
         pairs = {"level": level, "truth": truth, "tag": tag, **({} if name is None else {"sample": name})}
         return f"/audit/cell?{urlencode(pairs)}"
 
-    return audit_page(report, cell=cell), report.samples[0], 0 if report.plan is None else report.plan.more
+    return build_audit_page(report, cell=cell), report.samples[0], 0 if report.plan is None else report.plan.more
 
 
 def _kept(context: Context, about: Hashable, make: Callable[[], Made]) -> Made:

@@ -18,7 +18,7 @@ import numpy as np
 from phototag.dataset.content import Content, read_content
 from phototag.dataset.labelled import LabelledPicture
 from phototag.model.registry import state_path
-from phototag.runtime.distributed import current
+from phototag.runtime.distributed import current_world
 from phototag.training.config import Balance
 from phototag.training.finalize import Outcome
 from phototag.training.heads.balance import is_long_tailed
@@ -117,7 +117,7 @@ def train_by_gradient(session: Session, path: Path, *, resume: bool) -> Trained:
     from phototag.training.finetune.averaging import averaged
     from phototag.training.finetune.trainer import Trainer
 
-    config, world = session.config, current()
+    config, world = session.config, current_world()
     started: list[Start] = []
 
     def prepare() -> _Plan:
@@ -161,7 +161,7 @@ def _readable(session: Session, started: list[Start]) -> tuple[Content, Content,
 def _run(trainer: Trainer, state: Path, fingerprint: str, *, resume: bool) -> bool:
     """Train to the end; True if Ctrl-C came before it, and there is something to keep."""
     if resume:
-        saved = current().first(lambda: read_state(state, fingerprint) if state.exists() else None)
+        saved = current_world().first(lambda: read_state(state, fingerprint) if state.exists() else None)
         if saved is None:
             log.info("no interrupted run to resume: starting from the beginning")
         else:

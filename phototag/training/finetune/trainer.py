@@ -32,7 +32,7 @@ from phototag.errors import UsageError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.model.network import DualHead, FromUint8
 from phototag.records import Scores
-from phototag.runtime.distributed import current
+from phototag.runtime.distributed import current_world
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import TrainingConfig
 from phototag.training.finetune.augment import Batch, TrainingPictures, augmentation, collate_pairs, seed_all
@@ -108,7 +108,7 @@ class Trainer:
         self.device = torch.device(device)
         self.progress = Progress()
         self.stopping = False
-        self._world = current()
+        self._world = current_world()
         self._world.check_device(device)
         self._precision = Precision(device, wanted=config.amp)
         self._passes = Judge(preprocessing, config, device, self._precision, self._world)
