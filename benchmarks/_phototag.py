@@ -13,13 +13,12 @@ import numpy as np
 from _contender import Answer, Contender, Options, Run
 from numpy.typing import NDArray
 
-from phototag.decision.rule import unpack
-from phototag.imaging.decode import read_bytes
-from phototag.library.scanner import ScanProblems, scan
-from phototag.runtime.runtime import Runtime
+from phototag.decision import unpack
+from phototag.imaging import read_bytes
+from phototag.library import ScanProblems, scan
+from phototag.runtime import Runtime
 from phototag.store import Store, StoredTag
-from phototag.tagging.pipeline import Batch
-from phototag.tagging.tagger import Tagger
+from phototag.tagging import Batch, Tagger
 
 
 def phototag(options: Options) -> Contender:

@@ -28,9 +28,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert
 
-from phototag.catalog.catalog import Gallery
-from phototag.catalog.filters import GalleryFilter, GallerySort
-from phototag.decision.rule import Thresholds, decide, gather, pack
+from phototag.catalog import Gallery, GalleryFilter, GallerySort
+from phototag.decision import Thresholds, decide, gather, pack
 from phototag.records import PhotoState, Rank, Scores, Source
 from phototag.store import Store
 from phototag.store.tables import photos, predictions, tags

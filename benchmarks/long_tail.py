@@ -26,12 +26,11 @@ import numpy as np
 from _tails import Answers, LongTail
 
 from phototag import settings
-from phototag.dataset.labelled import load_data
-from phototag.decision.rule import gather, join
-from phototag.evaluation.score import score_labelled
-from phototag.model.registry import Model
-from phototag.training.config import Balance, TrainingConfig, Tune
-from phototag.training.training import train
+from phototag.dataset import load_data
+from phototag.decision import gather, join
+from phototag.evaluation import score_labelled
+from phototag.model import Model
+from phototag.training import Balance, TrainingConfig, Tune, train
 
 REFERENCE = Balance.NONE
 

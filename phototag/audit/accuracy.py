@@ -20,8 +20,7 @@ from phototag.audit import sampling
 from phototag.audit.estimation import NOTHING, Estimate, SamplingDesign, Sums, joined_strata, ratio
 from phototag.audit.reviewed import Cell, Drawn, Judged
 from phototag.errors import UsageError
-from phototag.evaluation.intervals import Floats
-from phototag.evaluation.metrics import Label
+from phototag.evaluation import Floats, Label
 from phototag.records import LEVELS
 
 _Mask: TypeAlias = NDArray[np.bool_]

@@ -18,7 +18,7 @@ from phototag.audit.sample_size import Plan, plan
 from phototag.audit.sampling import Scope
 from phototag.audit.score_curves import ScoreCurves, score_curves
 from phototag.errors import UsageError
-from phototag.evaluation.gates import parse_gates
+from phototag.evaluation import parse_gates
 from phototag.records import LEVELS
 from phototag.store import Sample, Store
 

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.evaluation.intervals import ALPHA, Floats, wilson_interval
+from phototag.evaluation import ALPHA, Floats, wilson_interval
 
 _MORE = 2.0
 """How many members more than it has a stratum's variance is computed with."""

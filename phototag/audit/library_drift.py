@@ -15,9 +15,8 @@ from phototag.audit.drift import LabelShift, ScoreShift, Shift, label_shift, rec
 from phototag.audit.sampling import Scope
 from phototag.audit.tag_columns import RANKS, TagColumns, read_tags
 from phototag.errors import ModelError, UsageError
-from phototag.evaluation.score_table import ValidationScores
-from phototag.model.file import ModelHeader
-from phototag.model.registry import Model, list_models, open_model
+from phototag.evaluation import ValidationScores
+from phototag.model import Model, ModelHeader, list_models, open_model
 from phototag.records import LEVELS, Rank
 from phototag.store import ModelInfo, Store
 

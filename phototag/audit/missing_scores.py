@@ -10,12 +10,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from phototag.model.registry import Model
+from phototag.model import Model
 from phototag.records import Photo, PhotoState
 from phototag.store import KnownPhoto, ReviewFilter, Store
-from phototag.tagging.pipeline import Batch, process
-from phototag.tagging.registration import register
-from phototag.tagging.tagger import Tagger
+from phototag.tagging import Batch, Tagger, process, register
 
 _COMMAND = "phototag model diff"
 _WAIT_SECONDS = 60.0

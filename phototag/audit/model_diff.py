@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phototag.decision.rule import decide, unpack
-from phototag.evaluation.intervals import ALPHA
-from phototag.evaluation.significance import holm, mcnemar
-from phototag.model.registry import Model
+from phototag.decision import decide, unpack
+from phototag.evaluation import ALPHA, holm, mcnemar
+from phototag.model import Model
 from phototag.records import LEVELS, PhotoState, Rank, Source, Tag
 from phototag.store import Content, ReviewFilter, SavedReview, Store
-from phototag.tagging.changes import UNCHANGED, Flows, kind_of
+from phototag.tagging import UNCHANGED, Flows, kind_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phototag.errors import UsageError
-from phototag.evaluation.metrics import Label
+from phototag.evaluation import Label
 from phototag.records import Tag
 from phototag.store import Sample, SampleItem, Store
 

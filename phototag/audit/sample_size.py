@@ -12,7 +12,7 @@ import numpy as np
 from phototag.audit.accuracy import Row
 from phototag.audit.estimation import Estimate
 from phototag.audit.sampling import Allocation, allocate, wishes
-from phototag.evaluation.intervals import finite_size, needed_size
+from phototag.evaluation import finite_size, needed_size
 from phototag.store import Sample
 
 _DESIGN_EFFECTS = (0.25, 4.0)

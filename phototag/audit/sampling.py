@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.errors import UsageError
-from phototag.evaluation.intervals import Floats
+from phototag.evaluation import Floats
 from phototag.records import PhotoState, Rank, Source, Tag
 from phototag.store import Query, Store
 
@@ -327,7 +327,7 @@ def margins_ahead(store: Store, frame: Frame, *, under: Path | None = None) -> F
     Raises:
         StoreError: the database cannot be read, or its scores are damaged.
     """
-    from phototag.decision.rule import unpack
+    from phototag.decision import unpack
 
     place = {int(photo): row for row, photo in enumerate(frame.ids)}
     margins = np.full(len(frame), np.inf)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from phototag.audit.sampling import NONE, Scope
 from phototag.errors import StoreError
-from phototag.evaluation.intervals import Floats
+from phototag.evaluation import Floats
 from phototag.records import PhotoState, Rank, Source
 from phototag.store import Query, Store
 

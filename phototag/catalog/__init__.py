@@ -1,48 +1,5 @@
-"""What the gallery shows: a library's photos filtered, sorted, counted and compared. No web server in here."""
+"""The searchable index behind the gallery: a library's photos filtered, sorted, counted and compared."""
 
-from __future__ import annotations
+import lazy_loader
 
-from phototag.catalog.catalog import Gallery
-from phototag.catalog.facets import (
-    ClassCount,
-    Count,
-    Facets,
-    FolderCount,
-    MonthCount,
-    ScoreBand,
-    SuperclassCount,
-    YearCount,
-)
-from phototag.catalog.filters import GalleryFilter, GallerySort
-from phototag.catalog.views import (
-    Around,
-    GalleryItem,
-    GalleryPage,
-    PhotoDetail,
-    Prediction,
-    SampleMembership,
-    SimilarPhoto,
-)
-from phototag.decision.rule import Candidate
-
-__all__ = [
-    "Around",
-    "Candidate",
-    "ClassCount",
-    "Count",
-    "Facets",
-    "FolderCount",
-    "Gallery",
-    "GalleryFilter",
-    "GalleryItem",
-    "GalleryPage",
-    "GallerySort",
-    "MonthCount",
-    "PhotoDetail",
-    "Prediction",
-    "SampleMembership",
-    "ScoreBand",
-    "SimilarPhoto",
-    "SuperclassCount",
-    "YearCount",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -18,8 +18,7 @@ from phototag.catalog.items import item_at
 from phototag.catalog.similar import Embeddings, Points, embedding_of, read_embeddings, updated
 from phototag.catalog.views import Around, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
 from phototag.errors import UsageError
-from phototag.store import Store
-from phototag.store.location import FileKey
+from phototag.store import FileKey, Store
 from phototag.taxonomy import Taxonomy
 
 _LARGEST_PAGE = 1000

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from phototag.errors import StoreError
 from phototag.records import PhotoState, Rank, Source
-from phototag.store.catalog_rows import GalleryRow
+from phototag.store import GalleryRow
 
 Label = tuple[str | None, str | None]
 

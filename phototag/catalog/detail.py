@@ -9,10 +9,9 @@ from phototag.catalog.columns import read
 from phototag.catalog.folders import folder_key, folder_of, shown
 from phototag.catalog.items import item_at
 from phototag.catalog.views import PhotoDetail, Prediction, SampleMembership
-from phototag.decision.rule import MOST, best_subclasses, unpack
+from phototag.decision import MOST, best_subclasses, unpack
 from phototag.errors import StoreError
-from phototag.store import ModelInfo, ReviewFilter, Store
-from phototag.store.catalog_rows import StoredPrediction
+from phototag.store import ModelInfo, ReviewFilter, Store, StoredPrediction
 
 
 def read_detail(store: Store, photo_id: int) -> PhotoDetail | None:

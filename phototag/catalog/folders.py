@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from phototag.store.photos import clean_text
+from phototag.store import clean_text
 from phototag.text import printable
 
 _SEPARATOR = os.sep.encode()

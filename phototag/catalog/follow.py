@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from phototag.catalog.columns import ABSENT, Columns, read, replaced
 from phototag.catalog.snapshot import Snapshot
 from phototag.errors import StoreError
-from phototag.store import Store
-from phototag.store.catalog_rows import GalleryRow
+from phototag.store import GalleryRow, Store
 
 POLL_SECONDS = 2.0
 # Reading a large library anew takes seconds: while another process writes without end, that is no more than this share

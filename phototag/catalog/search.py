@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.store.photos import clean_text
+from phototag.store import clean_text
 
 Bools = NDArray[np.bool_]
 

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.catalog.columns import ABSENT, STATES, Columns
-from phototag.decision.rule import unpack
+from phototag.decision import unpack
 from phototag.errors import StoreError
 from phototag.records import PhotoState
-from phototag.store import Store
-from phototag.store.catalog_rows import ScoredContentRow
+from phototag.store import ScoredContentRow, Store
 from phototag.taxonomy import Taxonomy
 
 Points = NDArray[np.float32]

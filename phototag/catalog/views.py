@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from phototag.decision.rule import Candidate
+from phototag.decision import Candidate
 from phototag.records import PhotoState, Rank, Source
 from phototag.store import KnownPhoto, SavedReview
 

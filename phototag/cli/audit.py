@@ -13,7 +13,7 @@ from phototag.cli.audit_sample import sample as sample_command
 from phototag.cli.options import db_option, gates_option
 
 if TYPE_CHECKING:
-    from phototag.audit.truth import ImportReport
+    from phototag.audit import ImportReport
 
 
 @click.group()
@@ -40,9 +40,9 @@ def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], i
     empty subclass or superclass says that the photo is of none of the known classes at that level; any tag there
     counts as wrong.
     """
-    from phototag.audit.truth import compare_with_truth, import_truth
-    from phototag.evaluation.gates import failed_gates, parse_gates
-    from phototag.report.metrics_table import metrics_text
+    from phototag.audit import compare_with_truth, import_truth
+    from phototag.evaluation import failed_gates, parse_gates
+    from phototag.report import metrics_text
     from phototag.store import Store
 
     wanted = parse_gates(gates)

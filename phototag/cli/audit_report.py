@@ -62,8 +62,8 @@ def report(
         raise click.UsageError(f"--report {page}: name a file that ends in .html")
     if half_width is not None and not planned:
         raise click.UsageError("--half-width needs --plan")
-    from phototag.audit.audit_report import By, make_report, missed_gates, read_gates
-    from phototag.report.audit_table import audit_text
+    from phototag.audit import By, make_report, missed_gates, read_gates
+    from phototag.report import audit_text
     from phototag.store import Store
 
     wanted = read_gates(gates)
@@ -79,8 +79,7 @@ def report(
     click.echo(found.json_text() if form == "json" else audit_text(found))
     if page is not None:
         from phototag.files import write_text
-        from phototag.report.audit_page import build_audit_page
-        from phototag.report.page import write_page
+        from phototag.report import build_audit_page, write_page
 
         write_page(build_audit_page(found), page)
         write_text(page.with_suffix(".json"), found.json_text())

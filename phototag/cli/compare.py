@@ -10,7 +10,7 @@ import click
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device
 from phototag.cli.options import EnumChoice, device_option
-from phototag.training.config import TrainingConfig, Tune
+from phototag.training import TrainingConfig, Tune
 
 _DEFAULTS = TrainingConfig()
 _FROM_RANDOM = TrainingConfig(pretrained=False)
@@ -135,8 +135,8 @@ def compare(
         workers=workers,
         **chosen,
     )
-    from phototag.comparison.comparison import compare as run
-    from phototag.comparison.split import ComparisonConfig
+    from phototag.comparison import ComparisonConfig
+    from phototag.comparison import compare as run
 
     wanted = ComparisonConfig(
         backbones=backbones, training=config, weights=weights, seeds=seeds, test_fraction=test_fraction
@@ -149,8 +149,7 @@ def compare(
     described = comparison.to_json()
     if report is not None:
         from phototag.files import write_text
-        from phototag.report.comparison_page import build_comparison_page
-        from phototag.report.page import write_page
+        from phototag.report import build_comparison_page, write_page
 
         write_page(build_comparison_page(comparison), report)
         write_text(report.with_suffix(".json"), json.dumps(described, allow_nan=False, indent=1))

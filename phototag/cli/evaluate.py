@@ -41,15 +41,14 @@ def evaluate(
     """
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"--report {report}: name a file that ends in .html")
-    from phototag.evaluation.evaluation import examine
-    from phototag.report.evaluation_page import build_evaluation_page
-    from phototag.report.metrics_table import coverage_table, metrics_json, metrics_text
+    from phototag.evaluation import examine
+    from phototag.report import build_evaluation_page, coverage_table, metrics_json, metrics_text
 
     found = examine(data, model=model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
     described = metrics_json(found.metrics, coverages=found.coverages)
     if report is not None:
         from phototag.files import write_text
-        from phototag.report.page import write_page
+        from phototag.report import write_page
 
         write_page(build_evaluation_page(found), report)
         write_text(report.with_suffix(".json"), described)

@@ -13,7 +13,7 @@ from phototag.cli.options import db_option
 from phototag.text import pad, printable
 
 if TYPE_CHECKING:
-    from phototag.audit.model_diff import ModelDiff
+    from phototag.audit import ModelDiff
     from phototag.records import Tag
 
 # The values of `phototag.audit.missing_scores.Scored`; importing that would cost every command its time.
@@ -58,8 +58,8 @@ def diff(
     Compares stored scores, each model deciding with its own thresholds: no file is read and no network runs, unless
     with --score. No tag is changed: 'phototag tag --model B' does that.
     """
-    from phototag.audit.model_diff import compare_models
-    from phototag.model.registry import open_model
+    from phototag.audit import compare_models
+    from phototag.model import open_model
     from phototag.store import Store
 
     models = open_model(first), open_model(second)
@@ -67,7 +67,7 @@ def diff(
     most = limit if limit is not None or form == "json" else _TABLE_LIMIT
     with Store.open(db, create=False) as store:
         if score != "none":
-            from phototag.audit.missing_scores import Scored, score_missing
+            from phototag.audit import Scored, score_missing
 
             for model in models:
                 done = score_missing(store, model, Scored(score), under=root)
@@ -207,7 +207,7 @@ def _line(path: Path, before: str, after: str) -> str:
 
 
 def _label(tag: Any) -> str:
-    from phototag.audit.model_diff import label_of
+    from phototag.audit import label_of
 
     return printable(label_of(tag))
 

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device
 from phototag.cli.options import EnumChoice, device_option
-from phototag.training.config import (
+from phototag.training import (
     HIGHEST_TARGET,
     KEEP_KNOWN,
     KEEP_KNOWN_WITH_TARGET,
@@ -22,8 +22,7 @@ from phototag.training.config import (
 )
 
 if TYPE_CHECKING:
-    from phototag.training.extension import Accuracies, Extension
-    from phototag.training.training import TrainingResult
+    from phototag.training import Accuracies, Extension, TrainingResult
 
 _DEFAULTS = TrainingConfig()
 _FROM_SCRATCH = TrainingConfig(pretrained=False)
@@ -181,8 +180,8 @@ def train(
     )
     if extend is not None:
         _refuse_with_extend(ctx)
-    from phototag.runtime.distributed import current_world
-    from phototag.training.training import train as run
+    from phototag.runtime import current_world
+    from phototag.training import train as run
 
     with current_world() as world:
         result = run(data, config=config, output=output, val=val, extend=extend, resume=resume, overwrite=overwrite)
@@ -194,8 +193,8 @@ def train(
 
 
 def _echo(result: TrainingResult) -> None:
-    from phototag.report.metrics_table import calibration_line, coverage_table, table
-    from phototag.training.tuning import validation_scores
+    from phototag.report import calibration_line, coverage_table, metrics_text
+    from phototag.training import validation_scores
 
     click.echo(metrics_text(result.metrics))
     scores = validation_scores(result.model)

@@ -24,15 +24,20 @@ from phototag.choices import Device, RuntimeName
 from phototag.comparison.result import Comparison, Run
 from phototag.comparison.run import judge_run
 from phototag.comparison.split import ComparisonConfig, Parts, divide, identity
-from phototag.dataset.labelled import COLUMNS, LabelledPicture, load_data
+from phototag.dataset import COLUMNS, LabelledPicture, load_data
 from phototag.errors import DataError, UsageError
 from phototag.files import write_text
-from phototag.model.backbones import check_size, create_backbone, default_preprocessing, load_weights, resolve_backbone
-from phototag.model.registry import open_model, state_path
-from phototag.runtime.complexity import Cost, costs, step_seconds
-from phototag.runtime.runtime import choose_target, machine
-from phototag.training.config import Balance, TrainingConfig, Tune
-from phototag.training.training import train
+from phototag.model import (
+    check_size,
+    create_backbone,
+    default_preprocessing,
+    load_weights,
+    open_model,
+    resolve_backbone,
+    state_path,
+)
+from phototag.runtime import Cost, choose_target, costs, machine, step_seconds
+from phototag.training import Balance, TrainingConfig, Tune, train
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.evaluation.curves import auroc, risk_coverage
-from phototag.evaluation.intervals import ALPHA
-from phototag.evaluation.score_table import PRECISIONS, ScoreTable
-from phototag.evaluation.significance import bootstrap_difference, bootstrap_mean, discordant, holm, mcnemar
+from phototag.evaluation import (
+    ALPHA,
+    PRECISIONS,
+    ScoreTable,
+    auroc,
+    bootstrap_difference,
+    bootstrap_mean,
+    discordant,
+    holm,
+    mcnemar,
+    risk_coverage,
+)
 from phototag.records import LEVELS
 from phototag.text import pad, printable, shorten
 

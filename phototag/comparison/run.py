@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from phototag.choices import Device
 from phototag.comparison.result import Run
-from phototag.decision.rule import decide, gather
-from phototag.evaluation.evaluation import judge_scores
-from phototag.evaluation.label_index import best_scores, label_indexes
-from phototag.evaluation.score import score_labelled
-from phototag.model.registry import Model
+from phototag.decision import decide, gather
+from phototag.evaluation import best_scores, judge_scores, label_indexes, score_labelled
+from phototag.model import Model
 from phototag.records import Scores
 
 _DIGITS = 5

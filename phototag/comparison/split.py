@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from phototag.dataset.labelled import LabelledData, LabelledPicture, split, training_taxonomy
+from phototag.dataset import LabelledData, LabelledPicture, split, training_taxonomy
 from phototag.errors import DataError, UsageError
-from phototag.training.config import TrainingConfig
+from phototag.training import TrainingConfig
 
 FEWEST_FOR_NOVEL = 6
 """With fewer subclasses none is left out of the training to serve as novel."""

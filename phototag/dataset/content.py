@@ -16,9 +16,8 @@ from tqdm import tqdm
 from phototag.choices import DEFAULT_BATCH_SIZE
 from phototag.dataset.labelled import LabelledPicture
 from phototag.errors import DataError, DecodeError
-from phototag.imaging.decode import decode_bytes, read_bytes
-from phototag.imaging.preprocessing import Preprocessing
-from phototag.runtime.threads import bounded_map, decode_threads
+from phototag.imaging import Preprocessing, decode_bytes, read_bytes
+from phototag.runtime import bounded_map, decode_threads
 
 MAX_UNREADABLE_SHARE = 0.05
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phototag.errors import DataError, TaxonomyError
-from phototag.imaging.formats import is_picture
+from phototag.imaging import is_picture
 from phototag.taxonomy import Taxonomy, check_name
 
 COLUMNS = ("filepath", "superclass", "subclass")

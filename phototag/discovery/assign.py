@@ -27,7 +27,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision.novelty import Space
+from phototag.decision import Space
 from phototag.discovery.cluster import (
     MIN_SIZE,
     Floats,

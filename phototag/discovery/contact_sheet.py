@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from phototag.errors import DecodeError
 from phototag.files import write_whole
-from phototag.imaging.decode import decode_whole, read_bytes
+from phototag.imaging import decode_whole, read_bytes
 
 MOST_PICTURES = 24
 _COLUMNS = 6

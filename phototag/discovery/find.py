@@ -11,16 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision.novelty import Space
-from phototag.decision.rule import unpack
+from phototag.decision import Space, unpack
 from phototag.discovery.assign import grow
 from phototag.discovery.cluster import MIN_SIZE, Grouping
 from phototag.discovery.groups import Group, Groups, Member
 from phototag.errors import ModelError
-from phototag.model.registry import Model
+from phototag.model import Model
 from phototag.records import NovelTier, Rank
-from phototag.store import Store
-from phototag.store.embeddings import RankedPhoto
+from phototag.store import RankedPhoto, Store
 from phototag.taxonomy import Taxonomy
 
 _DECIMALS = 4

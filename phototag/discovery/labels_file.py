@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phototag.dataset.labelled import COLUMNS
+from phototag.dataset import COLUMNS
 from phototag.errors import DataError
 from phototag.files import write_whole
 

@@ -24,9 +24,9 @@ from phototag.errors import PhotoTagError
 
 if TYPE_CHECKING:
     from phototag.choices import Precision
-    from phototag.model.registry import Model
-    from phototag.runtime.runtime import Target
-    from phototag.store.location import Location
+    from phototag.model import Model
+    from phototag.runtime import Target
+    from phototag.store import Location
 
 _FEW_WATCHES = 65_536
 _LITTLE_DISK_BYTES, _NO_DISK_BYTES = 1 << 30, 100 << 20
@@ -83,7 +83,7 @@ def _without_home(check: Check) -> Check:
 
 
 def _model() -> Check:
-    from phototag.model.registry import open_model
+    from phototag.model import open_model
 
     remedy = "choose another model: phototag model use NAME (phototag model list names them)"
     try:
@@ -110,8 +110,7 @@ def _decoder() -> Check:
 
     from PIL import Image
 
-    from phototag.imaging.preprocessing import Preprocessing
-    from phototag.imaging.sandbox.decoder import Decoder
+    from phototag.imaging import Decoder, Preprocessing
 
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "BMP")
@@ -128,8 +127,7 @@ def _decoder() -> Check:
 
 
 def _database(location: str | Path | None) -> Check:
-    from phototag.store.location import parse
-    from phototag.store.opening import is_there
+    from phototag.store import is_there, parse
 
     place = parse(location)
     shown = str(place.path) if place.path is not None else _kind_of(place)
@@ -144,9 +142,7 @@ def _database(location: str | Path | None) -> Check:
 
 
 def _opened_database(place: Location, shown: str) -> Check:
-    from phototag.store.engine import translated
-    from phototag.store.opening import opened
-    from phototag.store.schema import HEAD, require_current
+    from phototag.store import HEAD, opened, require_current, translated
 
     values: dict[str, Any] = {"path": shown, "exists": True, "needs_schema": HEAD}
     try:
@@ -176,7 +172,7 @@ def _kind_of(place: Location) -> str:
 
 
 def _holder(place: Location) -> str | None:
-    from phototag.store.lock import Role, holder_of
+    from phototag.store import Role, holder_of
 
     holders = (holder_of(place, role) for role in (Role.WRITE, Role.TAG))
     return next((f"phototag {holder.command}, process {holder.pid}" for holder in holders if holder is not None), None)
@@ -186,7 +182,7 @@ def _holder(place: Location) -> str | None:
 
 
 def _inotify() -> Check:
-    from phototag.library.mounts import inotify_limits
+    from phototag.library import inotify_limits
 
     limits = inotify_limits()
     if limits is None:
@@ -202,7 +198,7 @@ def _inotify() -> Check:
 
 
 def _disk(location: str | Path | None) -> Check:
-    from phototag.store.location import parse
+    from phototag.store import parse
 
     folders = {"cache": settings.cache_folder()}
     with suppress(PhotoTagError):  # the database has a check of its own
@@ -255,8 +251,8 @@ def _nearest_folder(folder: Path) -> Path:
 
 
 def _decoding() -> Check:
-    from phototag.model.registry import open_model
-    from phototag.runtime.benchmark import decoding_speed
+    from phototag.model import open_model
+    from phototag.runtime import decoding_speed
 
     speed, threads = decoding_speed(open_model().header.preprocessing, seconds=_MEASURING_SECONDS)
     text = f"{speed:.0f} photos a second (JPEG of 12 megapixels, {threads} threads)"
@@ -271,8 +267,8 @@ def _networks(*, torch_works: bool) -> Iterator[Check]:
         return
     try:
         from phototag.choices import Precision
-        from phototag.model.registry import open_model
-        from phototag.runtime.runtime import choose_target, faster_precision
+        from phototag.model import open_model
+        from phototag.runtime import choose_target, faster_precision
 
         model, target = open_model(), choose_target()
         faster = faster_precision(target)
@@ -284,8 +280,7 @@ def _networks(*, torch_works: bool) -> Iterator[Check]:
 
 
 def _network(model: Model, target: Target, precision: Precision) -> Check:
-    from phototag.runtime.benchmark import network_speed
-    from phototag.runtime.runtime import Runtime
+    from phototag.runtime import Runtime, network_speed
 
     started = time.perf_counter()
     runtime = Runtime(model, target=target, precision=precision)

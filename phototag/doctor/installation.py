@@ -40,7 +40,7 @@ def check_python() -> Check:
 
 def check_system() -> Check:
     """What computer this is."""
-    from phototag.runtime.threads import available_cores
+    from phototag.runtime import available_cores
 
     usable, there = available_cores(), os.cpu_count() or 1
     cores = f"{usable} cores" if usable == there else f"{usable} of {there} cores usable"

@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, RuntimeName
-from phototag.dataset.labelled import LabelledPicture
-from phototag.decision.novelty import NoveltyModel
-from phototag.decision.rule import Evidence, Thresholds, decide, gather
+from phototag.dataset import LabelledPicture
+from phototag.decision import Evidence, NoveltyModel, Thresholds, decide, gather
 from phototag.evaluation.intervals import wilson
 from phototag.evaluation.label_index import best_scores, label_indexes
 from phototag.evaluation.metrics import Judged, Metrics, measure
 from phototag.evaluation.score import score_labelled
 from phototag.evaluation.score_table import ValidationScores
-from phototag.model.registry import Model, open_model
+from phototag.model import Model, open_model
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 

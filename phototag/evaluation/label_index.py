@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.dataset.labelled import LabelledPicture
-from phototag.decision.rule import gather, join
+from phototag.dataset import LabelledPicture
+from phototag.decision import gather, join
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 

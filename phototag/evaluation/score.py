@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, RuntimeName
-from phototag.dataset.content import Content, data_digest, read_content
-from phototag.dataset.labelled import check_labels, load_data
-from phototag.model.registry import Model
+from phototag.dataset import Content, check_labels, data_digest, load_data, read_content
+from phototag.model import Model
 from phototag.records import Scores
-from phototag.runtime.runtime import Runtime, choose_target
+from phototag.runtime import Runtime, choose_target
 
 log = logging.getLogger(__name__)
 

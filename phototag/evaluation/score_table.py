@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.dataset.labelled import LabelledPicture
+from phototag.dataset import LabelledPicture
 from phototag.errors import ModelError
 from phototag.evaluation.label_index import best_scores, label_indexes
 from phototag.records import Scores

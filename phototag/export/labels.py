@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phototag.dataset.labelled import COLUMNS
+from phototag.dataset import COLUMNS
 from phototag.store import KnownPhoto, ReviewFilter, ReviewOrigin, SavedReview, Store
 
 SAMPLED = "drawn for estimation"

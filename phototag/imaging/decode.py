@@ -23,7 +23,7 @@ from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from phototag.errors import DecodeError
 from phototag.imaging.formats import DECODERS, MAX_MEGAPIXELS
-from phototag.imaging.jpeg.reader import MEANS, reduced
+from phototag.imaging.jpeg import MEANS, reduced
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import Decoded, FailureKind, Photo
 

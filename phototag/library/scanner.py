@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from phototag.errors import UsageError
-from phototag.imaging.formats import is_picture
+from phototag.imaging import is_picture
 from phototag.library.exclude import Exclusion
 from phototag.records import Photo
 

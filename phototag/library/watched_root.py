@@ -13,7 +13,7 @@ from pathlib import Path
 
 from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
 
-from phototag.imaging.formats import is_picture
+from phototag.imaging import is_picture
 from phototag.library.events import Inbox
 from phototag.library.mounts import inotify_limits, is_mount_point, mount_points, needs_polling
 from phototag.library.observer import FolderObserver, are_files_exhausted, count_folders, is_watch_limit_reached

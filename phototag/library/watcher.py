@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from phototag.imaging.formats import is_picture
+from phototag.imaging import is_picture
 from phototag.library.events import Hints, Inbox
 from phototag.library.observer import overflows_reported
 from phototag.library.watched_root import Mode, Place

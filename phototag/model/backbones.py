@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phototag.errors import ModelError, RuntimeUnavailableError, UsageError
-from phototag.imaging.preprocessing import INTERPOLATIONS, Preprocessing
+from phototag.imaging import INTERPOLATIONS, Preprocessing
 
 if TYPE_CHECKING:
     import torch

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from phototag.decision.rule import Thresholds
+from phototag.decision import Thresholds
 from phototag.errors import ModelError
-from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging import Preprocessing
 from phototag.model.backbones import ALIASES, DEFAULT_BACKBONE, load_weights, packaged_lite0_file
 from phototag.model.file import ModelHeader, file_hash
 from phototag.taxonomy import Taxonomy

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phototag.decision.rule import Thresholds
+from phototag.decision import Thresholds
 from phototag.errors import ModelError, TaxonomyError
-from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging import Preprocessing
 from phototag.taxonomy import Taxonomy
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision.novelty import Space
+from phototag.decision import Space
 
 Floats = NDArray[np.float32]
 

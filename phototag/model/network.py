@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from phototag.decision.novelty import NOVELTY
+from phototag.decision import NOVELTY
 from phototag.errors import ModelError, UsageError
-from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging import Preprocessing
 from phototag.model.backbones import create_backbone, resolve_backbone
 from phototag.model.file import ModelHeader
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phototag import settings
-from phototag.decision.novelty import NOVELTY, NoveltyModel
+from phototag.decision import NOVELTY, NoveltyModel
 from phototag.errors import ModelError, UsageError
 from phototag.model import builtin
 from phototag.model.file import SUFFIX, ModelHeader, file_hash, read_header, read_tensors, weights_hash

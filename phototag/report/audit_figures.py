@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from phototag.audit.audit_report import AuditReport
-from phototag.audit.confusion import NONE, Confused, Confusion
-from phototag.audit.estimation import Estimate
-from phototag.audit.score_curves import FEW, ScoreCurves
-from phototag.evaluation.curves import Calibrated
+from phototag.audit import FEW, NONE, AuditReport, Confused, Confusion, Estimate, ScoreCurves
+from phototag.evaluation import Calibrated
 from phototag.records import LEVELS
 from phototag.report.markup import Content, element
 from phototag.report.page import (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from phototag.audit.audit_report import BOUNDS_NOTE, AuditReport
-from phototag.audit.estimation import Estimate
+from phototag.audit import BOUNDS_NOTE, AuditReport, Estimate
 from phototag.report import blocks
 from phototag.report.audit_figures import CellLink, confusion_section, curves_section
 from phototag.report.audit_table import levels_of, next_steps, sentence, told

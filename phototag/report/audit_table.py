@@ -6,9 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from functools import partial
 
-from phototag.audit.audit_report import AuditReport, By
-from phototag.audit.estimation import Estimate
-from phototag.audit.sample_size import Plan
+from phototag.audit import AuditReport, By, Estimate, Plan
 from phototag.records import LEVELS
 from phototag.text import pad, printable, shorten
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.evaluation.curves import Calibrated, RiskCoverage
+from phototag.evaluation import Calibrated, RiskCoverage
 from phototag.report.markup import Content
 from phototag.report.page import Block, Cell, figure, figures, folded, paragraph, percent, share_cell, table
 from phototag.report.plots import Axis, Estimate, Series, heat_map, interval_chart, line_chart

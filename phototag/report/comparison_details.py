@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from phototag.comparison.result import Comparison, confusion, most_confused
-from phototag.evaluation.significance import RESAMPLES
+from phototag.comparison import Comparison, confusion, most_confused
+from phototag.evaluation import RESAMPLES
 from phototag.report import blocks
 from phototag.report.markup import Content
 from phototag.report.page import Block, Section, definitions, figures, folded, matrix

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from phototag.comparison.result import Comparison, Contender
-from phototag.evaluation.curves import auroc, reliability, risk_coverage, roc
-from phototag.evaluation.score_table import PRECISIONS
+from phototag.comparison import Comparison, Contender
+from phototag.evaluation import PRECISIONS, auroc, reliability, risk_coverage, roc
 from phototag.records import LEVELS
 from phototag.report import blocks
 from phototag.report.comparison_details import classes, confusions, footer, method

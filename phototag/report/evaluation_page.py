@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from phototag.evaluation.curves import reliability, risk_coverage
-from phototag.evaluation.evaluation import Evaluation, Level
-from phototag.evaluation.metrics import ClassScores, Confusion, Metrics
+from phototag.evaluation import ClassScores, Confusion, Evaluation, Level, Metrics, reliability, risk_coverage
 from phototag.records import LEVELS
 from phototag.report import blocks
 from phototag.report.markup import Content
@@ -27,7 +25,7 @@ from phototag.report.page import (
     table,
 )
 from phototag.report.plots import Estimate
-from phototag.runtime.runtime import machine
+from phototag.runtime import machine
 
 _CONFUSED = 20
 _MATRIX_CLASSES = 20

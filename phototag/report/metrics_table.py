@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from phototag.evaluation.metrics import ClassScores, Confusion, Metrics
+from phototag.evaluation import ClassScores, Confusion, Metrics
 from phototag.text import pad, printable, shorten
 
 if TYPE_CHECKING:
-    from phototag.evaluation.score_table import ValidationScores
+    from phototag.evaluation import ValidationScores
 
 _WORST = 10
 _CONFUSIONS = 10

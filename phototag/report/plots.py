@@ -15,7 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from phototag.evaluation.curves import Calibrated
+from phototag.evaluation import Calibrated
 from phototag.report.markup import Content, element, join
 from phototag.text import display_width, shorten
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from phototag.decision.rule import MOST, Candidate, best_subclasses, unpack
+from phototag.decision import MOST, Candidate, best_subclasses, unpack
 from phototag.errors import StoreError, UsageError
 from phototag.records import PhotoState
 from phototag.review.names import Names

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from phototag.imaging.preprocessing import Preprocessing
-from phototag.imaging.sandbox.decoder import Decoder
+from phototag.imaging import Decoder, Preprocessing
 from phototag.runtime.runtime import Runtime
 from phototag.runtime.threads import decode_threads
 

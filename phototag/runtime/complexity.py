@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, RuntimeName
-from phototag.model.registry import Model, open_model
+from phototag.model import Model, open_model
 from phototag.runtime.runtime import Runtime, Target, choose_target, network_of
 
 if TYPE_CHECKING:

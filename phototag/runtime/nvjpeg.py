@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from phototag.errors import RuntimeUnavailableError
-from phototag.imaging.decode import Decode
-from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging import Decode, Preprocessing
 
 if TYPE_CHECKING:
     import torch

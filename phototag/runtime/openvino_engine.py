@@ -19,7 +19,7 @@ from phototag._version import __version__
 from phototag.choices import Precision
 from phototag.errors import RuntimeUnavailableError
 from phototag.files import keep_newest
-from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging import Preprocessing
 from phototag.runtime.engine import Outputs, Pictures, first_line
 from phototag.runtime.threads import available_cores
 
@@ -212,7 +212,7 @@ def _convert(module: torch.nn.Module, preprocessing: Preprocessing) -> Any:
 
     import torch
 
-    from phototag.model.network import FromUint8
+    from phototag.model import FromUint8
 
     size = preprocessing.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from phototag import settings
 from phototag._version import __version__
 from phototag.choices import DEFAULT_BATCH_SIZE, Precision, RuntimeName
-from phototag.decision.rule import decide, gather
+from phototag.decision import decide, gather
 from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.files import keep_newest
-from phototag.model.registry import Model
+from phototag.model import Model
 from phototag.records import Tag
 from phototag.runtime.engine import first_line
 from phototag.runtime.openvino_engine import OpenVinoEngine, cached, converted, import_openvino, read_cached

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, Precision, RuntimeName
-from phototag.decision.rule import pooled_logits
+from phototag.decision import pooled_logits
 from phototag.errors import RuntimeUnavailableError, UsageError
-from phototag.imaging.preprocessing import Preprocessing
-from phototag.model.registry import Model
+from phototag.imaging import Preprocessing
+from phototag.model import Model
 from phototag.records import Scores
 from phototag.runtime.engine import Engine, Outputs, Pending, Pictures
 from phototag.runtime.openvino_engine import OpenVinoEngine, converted, cpu_precisions, has_openvino
@@ -195,7 +195,7 @@ def network_of(model: Model) -> Callable[[], torch.nn.Module]:
     """A function that builds a model's network; torch is imported when it is called."""
 
     def build() -> torch.nn.Module:
-        from phototag.model.network import build as build_network
+        from phototag.model import build as build_network
 
         return build_network(model.header, model.tensors())
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, Precision
 from phototag.errors import RuntimeUnavailableError, UsageError
-from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging import Preprocessing
 from phototag.runtime.engine import Done, Outputs, Pending, Pictures, first_line
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class TorchEngine:
     ) -> None:
         import torch
 
-        from phototag.model.network import FromUint8
+        from phototag.model import FromUint8
 
         self.device = str(device)
         self.precision = precision

@@ -10,8 +10,7 @@ from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
-from phototag.library.mounts import is_mount_point, mount_points
-from phototag.library.scanner import ScanProblems, has_pictures
+from phototag.library import ScanProblems, has_pictures, is_mount_point, mount_points
 from phototag.store import KnownPhoto, Store
 
 _NOTE = "mounts"

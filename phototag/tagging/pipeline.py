@@ -8,12 +8,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from phototag.decision.rule import decide, gather, pack, unpack
+from phototag.decision import decide, gather, pack, unpack
 from phototag.errors import DecodeError
-from phototag.imaging.decode import Decode, read_bytes
+from phototag.imaging import Decode, read_bytes
 from phototag.records import Decoded, Failure, FailureKind, Photo
-from phototag.runtime.runtime import PendingScores, Runtime
-from phototag.runtime.threads import bounded_map, decode_threads
+from phototag.runtime import PendingScores, Runtime, bounded_map, decode_threads
 from phototag.store import ScoredContent, StoredTag
 from phototag.tagging.dedup import Decided, Recent
 

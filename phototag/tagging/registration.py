@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phototag.model.registry import Model
+from phototag.model import Model
 from phototag.store import Store
 
 

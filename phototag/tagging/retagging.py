@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phototag.decision.rule import Thresholds, decide, unpack
-from phototag.model.registry import Model
+from phototag.decision import Thresholds, decide, unpack
+from phototag.model import Model
 from phototag.records import Rank, Source, Tag
 from phototag.store import Query, ScoredTag, Store
 from phototag.tagging.changes import UNCHANGED, Flows, kind_of

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from phototag.imaging.formats import is_picture
-from phototag.library.exclude import Exclusion
-from phototag.library.scanner import ScanProblems, count, look, scan, scan_below
+from phototag.imaging import is_picture
+from phototag.library import Exclusion, ScanProblems, count, look, scan, scan_below
 from phototag.records import Photo
 from phototag.store import KnownPhoto, Store
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phototag._version import __version__
-from phototag.library.watcher import Mode
+from phototag.library import Mode
 from phototag.store import Store
 from phototag.tagging.pipeline import Batch
 from phototag.tagging.tag_report import TagReport

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from phototag.decision.rule import decide, unpack
-from phototag.imaging.decode import Decode
-from phototag.library.scanner import ScanProblems
-from phototag.model.file import ModelHeader
+from phototag.decision import decide, unpack
+from phototag.imaging import Decode
+from phototag.library import ScanProblems
+from phototag.model import ModelHeader
 from phototag.records import Photo, PhotoState, Source, Tag
-from phototag.runtime.runtime import Runtime
+from phototag.runtime import Runtime
 from phototag.store import ScoredContent, Store
 from phototag.tagging.dedup import MaybeSeen
 from phototag.tagging.missing import Vanished, note_mount_points

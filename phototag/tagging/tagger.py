@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from phototag.choices import DecodeOn, Device, Precision, RuntimeName
 from phototag.errors import DecodeError, ModelError, UsageError
-from phototag.imaging.decode import Decode, read_bytes
-from phototag.imaging.formats import MAX_MEGAPIXELS
-from phototag.imaging.sandbox.decoder import Decoder
-from phototag.library.exclude import Exclusion
-from phototag.library.scanner import ScanProblems, resolve_roots, scan
-from phototag.model.file import ModelHeader, file_hash
-from phototag.model.registry import Model, open_model
+from phototag.imaging import MAX_MEGAPIXELS, Decode, Decoder, read_bytes
+from phototag.library import Exclusion, ScanProblems, resolve_roots, scan
+from phototag.model import Model, ModelHeader, file_hash, open_model
 from phototag.records import Failure, Photo, Tag
-from phototag.runtime.precision import LEAST_PHOTOS, SAMPLE_PHOTOS, PrecisionChooser
-from phototag.runtime.runtime import Runtime, choose_target
-from phototag.runtime.threads import bounded_map, decode_threads
+from phototag.runtime import (
+    LEAST_PHOTOS,
+    SAMPLE_PHOTOS,
+    PrecisionChooser,
+    Runtime,
+    bounded_map,
+    choose_target,
+    decode_threads,
+)
 from phototag.store import Store, StoredTag
 from phototag.tagging.pipeline import Batch, process
 from phototag.tagging.registration import register
@@ -100,7 +102,7 @@ class Tagger:
     def _decoding_on_gpu(self, max_megapixels: int) -> Decode:
         if self.target.device is not Device.CUDA:
             raise UsageError(f"--decode-on gpu needs a CUDA device, and the network runs on {self.target.device}")
-        from phototag.runtime.nvjpeg import GpuJpegDecoder
+        from phototag.runtime import GpuJpegDecoder
 
         return GpuJpegDecoder(self.header.preprocessing, self._decoder, max_pixels=max_megapixels * 1_000_000)
 

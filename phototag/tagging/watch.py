@@ -11,10 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from phototag.errors import LockedError, StoreError
-from phototag.library.exclude import Exclusion
-from phototag.library.scanner import has_pictures
-from phototag.library.settle import Settling
-from phototag.library.watcher import Mode, Watcher
+from phototag.library import Exclusion, Mode, Settling, Watcher, has_pictures
 from phototag.records import Failure, FailureKind, Photo
 from phototag.store import Store
 from phototag.tagging.pipeline import Batch

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.dataset.labelled import LabelledPicture
-from phototag.decision.novelty import NoveltyModel, Tier
-from phototag.decision.rule import Thresholds
-from phototag.evaluation.metrics import expected_calibration_error
+from phototag.dataset import LabelledPicture
+from phototag.decision import NoveltyModel, Thresholds, Tier
+from phototag.evaluation import expected_calibration_error
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from torch import Tensor
-from phototag.evaluation.label_index import best_scores, label_indexes
+from phototag.evaluation import best_scores, label_indexes
 
 # A score below a half never keeps more than it loses; above, backing off is a matter of taste.
 _HIGHEST = 0.5

@@ -18,27 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import RuntimeName
-from phototag.dataset.content import data_digest
-from phototag.dataset.labelled import LabelledData, LabelledPicture, check_complete, split
-from phototag.decision.novelty import NoveltyModel
-from phototag.decision.rule import gather, join
+from phototag.dataset import LabelledData, LabelledPicture, check_complete, data_digest, split
+from phototag.decision import NoveltyModel, gather, join
 from phototag.errors import DataError, ModelError
-from phototag.model.file import EXAMPLES, ModelHeader, read_tensors
-from phototag.model.registry import Model
+from phototag.model import EXAMPLES, Model, ModelHeader, read_tensors
 from phototag.records import Scores
-from phototag.runtime.runtime import choose_target
+from phototag.runtime import choose_target
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import Balance, TrainingConfig
 from phototag.training.finalize import Outcome
-from phototag.training.heads.balance import unevenness
-from phototag.training.heads.exemplars import Examples
-from phototag.training.heads.features import Features
-from phototag.training.heads.fit import Fitted, Part, Recipe
-from phototag.training.heads.novelty_rule import Rule
+from phototag.training.heads import Examples, Features, Fitted, Part, Recipe, Rule, unevenness
 from phototag.training.session import check_unchecked, class_pictures, features_of, load_counted
 
 if TYPE_CHECKING:
-    from phototag.model.network import DualHead
+    from phototag.model import DualHead
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +101,7 @@ def extend(parent: Model, data: Path, config: TrainingConfig) -> Extension:
         ModelError: the model keeps no examples of its classes.
         DataError: the data is not usable, or contradicts the model's taxonomy.
     """
-    from phototag.model.network import build, feature_blocks
+    from phototag.model import build, feature_blocks
 
     header = parent.header
     known_novelty = parent.novelty
@@ -168,7 +161,7 @@ def _check_left(features: Features, labelled: LabelledData) -> None:
 
 def _recipe(header: ModelHeader, blocks: tuple[int, ...], config: TrainingConfig) -> Recipe:
     """How the parent's heads were fitted."""
-    from phototag.training.heads.selection import HeadChoice
+    from phototag.training.heads import HeadChoice
 
     record = header.record
     try:
@@ -253,7 +246,7 @@ class _Fit:
         final: Fitted,
         config: TrainingConfig,
     ) -> Outcome:
-        from phototag.model.network import to_numpy
+        from phototag.model import to_numpy
 
         training, validation = parts
         everything = [feature for part in self.new for feature in part.pictures]

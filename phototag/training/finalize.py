@@ -10,18 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.dataset.labelled import LabelledPicture
-from phototag.decision.novelty import NoveltyModel, Space, Tier
-from phototag.decision.rule import Thresholds
-from phototag.evaluation.evaluation import judge_scores
-from phototag.evaluation.metrics import Metrics
-from phototag.evaluation.score_table import ValidationScores
+from phototag.dataset import LabelledPicture
+from phototag.decision import NoveltyModel, Space, Thresholds, Tier
+from phototag.evaluation import Metrics, ValidationScores, judge_scores
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.calibration import calibrate, choose_thresholds, novelty_limits
 from phototag.training.config import KEEP_KNOWN, KEEP_KNOWN_WITH_TARGET, TrainingConfig
-from phototag.training.heads.exemplars import Examples
-from phototag.training.heads.novelty_rule import Rule
+from phototag.training.heads import Examples, Rule
 from phototag.training.tuning import promise
 
 log = logging.getLogger(__name__)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from phototag import settings
 from phototag.errors import DataError, ModelError, UsageError
-from phototag.model.file import SUFFIX, read_json_header, read_tensors, write_tensors
-from phototag.model.registry import Model, model_path, state_path
+from phototag.model import SUFFIX, Model, model_path, read_json_header, read_tensors, state_path, write_tensors
 from phototag.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from phototag.training.finetune.trainer import Trainer
+    from phototag.training.finetune import Trainer
 
 log = logging.getLogger(__name__)
 

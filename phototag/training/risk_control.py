@@ -24,13 +24,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision.rule import Thresholds
-from phototag.evaluation.score_table import (
-    SCORE_UNIT,
-    Counts,
-    ScoreTable,
-    ValidationScores,
-)
+from phototag.decision import Thresholds
+from phototag.evaluation import SCORE_UNIT, Counts, ScoreTable, ValidationScores
 
 DELTA = 0.1
 """How often, over the draw of the validation pictures, a promise may fail."""

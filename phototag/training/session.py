@@ -14,8 +14,8 @@ import numpy as np
 
 from phototag._version import __version__
 from phototag.choices import Device, RuntimeName
-from phototag.dataset.content import Content
-from phototag.dataset.labelled import (
+from phototag.dataset import (
+    Content,
     LabelledData,
     LabelledPicture,
     check_labels,
@@ -25,8 +25,9 @@ from phototag.dataset.labelled import (
     unchecked_classes,
 )
 from phototag.errors import DataError
-from phototag.imaging.preprocessing import Preprocessing
-from phototag.model.backbones import (
+from phototag.imaging import Preprocessing
+from phototag.model import (
+    Pretraining,
     check_size,
     create_backbone,
     default_preprocessing,
@@ -34,12 +35,10 @@ from phototag.model.backbones import (
     load_weights,
     resolve_backbone,
 )
-from phototag.model.pretrained import Pretraining
-from phototag.runtime.distributed import current_world
-from phototag.runtime.runtime import choose_target, machine
+from phototag.runtime import choose_target, current_world, machine
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import TrainingConfig, Tune
-from phototag.training.heads.features import FeatureExtractor, Features
+from phototag.training.heads import FeatureExtractor, Features
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +120,7 @@ class Session:
         """
         import torch
 
-        from phototag.model.network import feature_blocks, pooled_stages
+        from phototag.model import feature_blocks, pooled_stages
 
         name = resolve_backbone(config.backbone)
         device = choose_target(config.device, RuntimeName.TORCH).device
@@ -163,7 +162,7 @@ class Session:
     @property
     def blocks(self) -> tuple[int, ...]:
         """Widths of the parts of the features."""
-        from phototag.model.network import feature_blocks
+        from phototag.model import feature_blocks
 
         return feature_blocks(self.backbone, self.stages)
 
@@ -216,7 +215,7 @@ def features_of(
     workers: int | None,
 ) -> Features:
     """Features of a backbone through the fastest runtime, from the cache where it has them."""
-    from phototag.model.network import PooledFeatures
+    from phototag.model import PooledFeatures
 
     features = FeatureExtractor(
         lambda: PooledFeatures(backbone, stages).eval(),

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phototag.errors import UsageError
-from phototag.evaluation.metrics import Metrics
-from phototag.model.file import ModelHeader, write_tensors
-from phototag.model.registry import Model, open_model, set_active, state_path
-from phototag.runtime.distributed import current_world
-from phototag.runtime.runtime import choose_target
+from phototag.evaluation import Metrics
+from phototag.model import Model, ModelHeader, open_model, set_active, state_path, write_tensors
+from phototag.runtime import choose_target, current_world
 from phototag.training.config import Balance, TrainingConfig, Tune
 from phototag.training.finalize import Finished, Outcome, finish
-from phototag.training.finetune.finetuning import train_by_gradient
-from phototag.training.heads.train_heads import fit_heads_only
+from phototag.training.finetune import train_by_gradient
+from phototag.training.heads import fit_heads_only
 from phototag.training.output import choose_output, extended_output
 from phototag.training.session import Pictures, Session, circumstances
 

@@ -12,13 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision.novelty import Tier
-from phototag.decision.rule import Thresholds
+from phototag.decision import Thresholds, Tier
 from phototag.errors import ModelError, UsageError
-from phototag.evaluation.evaluation import judge_scores
-from phototag.evaluation.score_table import ValidationScores
-from phototag.model.file import SUFFIX, ModelHeader, read_tensors, write_tensors
-from phototag.model.registry import Model, model_path, open_model
+from phototag.evaluation import ValidationScores, judge_scores
+from phototag.model import SUFFIX, Model, ModelHeader, model_path, open_model, read_tensors, write_tensors
 from phototag.training.calibration import novelty_limits
 from phototag.training.config import HIGHEST_TARGET, KEEP_KNOWN_WITH_TARGET, LEAST_TARGET
 from phototag.training.risk_control import DELTA, promised_thresholds
@@ -142,7 +139,7 @@ def _limits_of(model: Model) -> tuple[float, float]:
 
 
 def _by_data(model: Model, data: Path, target: float) -> tuple[ModelHeader, ValidationScores]:
-    from phototag.evaluation.score import score_labelled
+    from phototag.evaluation import score_labelled
 
     taxonomy = model.header.taxonomy
     scored = score_labelled(data, model, what="tuning")

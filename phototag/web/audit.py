@@ -11,15 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit.audit_report import By, make_report
-from phototag.audit.confusion import photos_of_cell
-from phototag.audit.report_cache import ReportCache
-from phototag.audit.reviewed import usable_samples
+from phototag.audit import By, ReportCache, make_report, photos_of_cell, usable_samples
 from phototag.errors import UsageError
 from phototag.records import LEVELS
-from phototag.report.audit_figures import named
-from phototag.report.audit_page import build_audit_page
-from phototag.report.page import Page
+from phototag.report import Page, build_audit_page, named
 from phototag.store import Sample, SampleItem
 from phototag.text import printable
 from phototag.web import respond

@@ -9,8 +9,7 @@ from datetime import date
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from phototag.catalog.facets import Count, Facets, YearCount
-from phototag.catalog.filters import GalleryFilter
+from phototag.catalog import Count, Facets, GalleryFilter, YearCount
 from phototag.records import PhotoState, Rank, Source
 
 Few = TypeVar("Few", Rank, Source, PhotoState)

@@ -15,8 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.catalog.filters import GalleryFilter, GallerySort
-from phototag.catalog.views import GalleryPage
+from phototag.catalog import GalleryFilter, GalleryPage, GallerySort
 from phototag.errors import UsageError
 from phototag.web import respond
 from phototag.web.context import context_of

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.catalog.views import Around, PhotoDetail
-from phototag.decision.rule import MOST, Candidate
+from phototag.catalog import Around, PhotoDetail
+from phototag.decision import MOST, Candidate
 from phototag.records import Source
-from phototag.review.sample_reviews import why_not
+from phototag.review import why_not
 from phototag.store import SavedReview
 from phototag.web import respond
 from phototag.web.context import context_of

@@ -11,8 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from phototag.errors import UsageError
-from phototag.review.names import narrow
-from phototag.review.sample_reviews import SampleReviews, known_names, review_photo, undo_review
+from phototag.review import SampleReviews, known_names, narrow, review_photo, undo_review
 from phototag.store import SavedReview, Store
 from phototag.web import respond
 from phototag.web.bodies import identity, name, version

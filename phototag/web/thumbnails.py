@@ -11,9 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from phototag.errors import DecodeError
-from phototag.imaging.decode import read_bytes
-from phototag.imaging.thumbnails.disk_cache import DiskCache
-from phototag.imaging.thumbnails.thumbnailer import Reducer
+from phototag.imaging import DiskCache, Reducer, read_bytes
 from phototag.records import FailureKind
 from phototag.store import KnownPhoto
 

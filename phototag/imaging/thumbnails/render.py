@@ -26,7 +26,7 @@ from phototag.imaging.cost import cost_of, cost_of_size
 from phototag.imaging.decode import decode_whole, picture_size
 from phototag.imaging.formats import MAX_MEGAPIXELS
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.imaging.sandbox.worker import GO_ON, LONGEST_REASON, Reply, alarm, confine, receive, reply_pipe, send
+from phototag.imaging.sandbox import GO_ON, LONGEST_REASON, Reply, alarm, confine, receive, reply_pipe, send
 
 BOX = Struct("<II")
 _SPARE_SECONDS = 5.0

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from phototag.imaging.formats import MAX_MEGAPIXELS
-from phototag.imaging.sandbox.pool import HelperPool, memory_limit
-from phototag.imaging.sandbox.process import own_command
+from phototag.imaging.sandbox import HelperPool, memory_limit, own_command
 from phototag.imaging.thumbnails.render import BOX
 
 _LONGEST_REPLY_BYTES = 16 << 20

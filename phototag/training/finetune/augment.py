@@ -19,10 +19,9 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from phototag.dataset.labelled import LabelledPicture
+from phototag.dataset import LabelledPicture
 from phototag.errors import DecodeError
-from phototag.imaging.decode import decode_bytes, decode_whole, read_bytes
-from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging import Preprocessing, decode_bytes, decode_whole, read_bytes
 from phototag.training.config import TrainingConfig
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phototag.evaluation.label_index import label_indexes
+from phototag.evaluation import label_indexes
 
 if TYPE_CHECKING:
-    from phototag.model.network import DualHead
+    from phototag.model import DualHead
     from phototag.training.finetune.trainer import Trainer
 
 log = logging.getLogger(__name__)

@@ -15,20 +15,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from phototag.dataset.content import Content, read_content
-from phototag.dataset.labelled import LabelledPicture
-from phototag.model.registry import state_path
-from phototag.runtime.distributed import current_world
+from phototag.dataset import Content, LabelledPicture, read_content
+from phototag.model import state_path
+from phototag.runtime import current_world
 from phototag.training.config import Balance
 from phototag.training.finalize import Outcome
-from phototag.training.heads.balance import is_long_tailed
-from phototag.training.heads.fit import Fitted, Part, Recipe, accuracy
-from phototag.training.heads.train_heads import Start, digest_of, examples_of, fit_start, network_with, parts_of
+from phototag.training.heads import (
+    Fitted,
+    Part,
+    Recipe,
+    Start,
+    accuracy,
+    digest_of,
+    examples_of,
+    fit_start,
+    is_long_tailed,
+    network_with,
+    parts_of,
+)
 from phototag.training.output import read_state, save_state
 from phototag.training.session import Session, readable_parts, report_unreadable
 
 if TYPE_CHECKING:
-    from phototag.model.network import DualHead
+    from phototag.model import DualHead
     from phototag.training.finetune.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -62,7 +71,7 @@ class Trained:
         pictures of the training's kind (96.3 % against 95.8 % of the subclasses) and on photographs (75 % against
         70 %, measured); the validation pictures decide. As with frozen features they are then fitted on all pictures.
         """
-        from phototag.model.network import to_numpy
+        from phototag.model import to_numpy
 
         session, network = self.session, self.network.cpu()
         pictures, taxonomy = session.pictures, session.pictures.taxonomy

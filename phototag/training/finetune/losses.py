@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from phototag.errors import RuntimeUnavailableError
-from phototag.model.network import DualHead
+from phototag.model import DualHead
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import Balance, TrainingConfig
-from phototag.training.heads.balance import Balancing, balancing
+from phototag.training.heads import Balancing, balancing
 
 # Features that hardly vary would otherwise outweigh all others.
 _LEAST_SCALE_SHARE = 0.05

@@ -27,12 +27,12 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from phototag.choices import Device
-from phototag.dataset.labelled import LabelledPicture
+from phototag.dataset import LabelledPicture
 from phototag.errors import UsageError
-from phototag.imaging.preprocessing import Preprocessing
-from phototag.model.network import DualHead, FromUint8
+from phototag.imaging import Preprocessing
+from phototag.model import DualHead, FromUint8
 from phototag.records import Scores
-from phototag.runtime.distributed import current_world
+from phototag.runtime import current_world
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import TrainingConfig
 from phototag.training.finetune.augment import Batch, TrainingPictures, augmentation, collate_pairs, seed_all

@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from phototag.choices import Device
-from phototag.dataset.labelled import LabelledPicture
-from phototag.decision.rule import gather, join
+from phototag.dataset import LabelledPicture
+from phototag.decision import gather, join
 from phototag.errors import DataError
-from phototag.evaluation.label_index import label_indexes
-from phototag.imaging.preprocessing import Preprocessing
-from phototag.model.network import FromUint8
+from phototag.evaluation import label_indexes
+from phototag.imaging import Preprocessing
+from phototag.model import FromUint8
 from phototag.records import Scores
-from phototag.runtime.distributed import World
+from phototag.runtime import World
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import TrainingConfig
 from phototag.training.finetune.augment import Batch, TrainingPictures, collate, start_worker

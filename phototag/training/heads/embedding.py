@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision.novelty import Foreign, Space
+from phototag.decision import Foreign, Space
 
 if TYPE_CHECKING:
-    from phototag.model.pretrained import Reading
-from phototag.model.linear import Embedding
+    from phototag.model import Reading
+from phototag.model import Embedding
 
 MOST_AXES = 128
 _FEWEST_AXES = 128

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.errors import ModelError
-from phototag.model.file import EXAMPLES
-from phototag.model.pretrained import Pretraining
+from phototag.model import EXAMPLES, Pretraining
 
 _EACH = 64
 _MOST = 16_384

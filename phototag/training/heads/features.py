@@ -22,17 +22,15 @@ from numpy.typing import NDArray
 
 from phototag import settings
 from phototag.choices import DEFAULT_BATCH_SIZE, RuntimeName
-from phototag.dataset.labelled import LabelledPicture
+from phototag.dataset import LabelledPicture
 from phototag.errors import RuntimeUnavailableError
 from phototag.files import keep_newest
-from phototag.imaging.preprocessing import Preprocessing
-from phototag.runtime.engine import Engine
-from phototag.runtime.runtime import Target, create_engine
-from phototag.runtime.threads import decode_threads
+from phototag.imaging import Preprocessing
+from phototag.runtime import Engine, Target, create_engine, decode_threads
 
 if TYPE_CHECKING:
     import torch
-from phototag.dataset.content import Content, read_content
+from phototag.dataset import Content, read_content
 
 log = logging.getLogger(__name__)
 

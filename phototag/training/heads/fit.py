@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.dataset.labelled import LabelledPicture
-from phototag.decision.rule import gather, join
-from phototag.evaluation.label_index import label_indexes
-from phototag.model.linear import Embedding, LinearHead
-from phototag.model.pretrained import Pretraining, Reading
+from phototag.dataset import LabelledPicture
+from phototag.decision import gather, join
+from phototag.evaluation import label_indexes
+from phototag.model import Embedding, LinearHead, Pretraining, Reading
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import Balance

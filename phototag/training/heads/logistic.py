@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from phototag.errors import UsageError
-from phototag.model.linear import Floats, LinearHead
+from phototag.model import Floats, LinearHead
 from phototag.training.config import Balance
 from phototag.training.heads.balance import balancing, mixed_rare
 

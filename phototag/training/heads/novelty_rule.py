@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard, Tier
-from phototag.model.pretrained import Reading
+from phototag.decision import SIGNALS, NoveltyModel, Space, Standard, Tier
+from phototag.model import Reading
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import Balance

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from phototag.decision.rule import gather, join
-from phototag.model.linear import Floats, LinearHead
+from phototag.decision import gather, join
+from phototag.model import Floats, LinearHead
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import Balance

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phototag.dataset.content import Content, data_digest
+from phototag.dataset import Content, data_digest
 from phototag.taxonomy import Taxonomy
 from phototag.training.finalize import Outcome
 from phototag.training.heads.exemplars import Examples
@@ -15,7 +15,7 @@ from phototag.training.heads.novelty_rule import Rule
 from phototag.training.session import Session, readable_parts
 
 if TYPE_CHECKING:
-    from phototag.model.network import DualHead
+    from phototag.model import DualHead
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def fit_heads_only(session: Session) -> Outcome:
     it: a fifth more pictures a class is worth more than a file that equals what was judged. The embedding stays that of
     the training part: how far pictures lie from it that it was not fitted on is known, and novelty hangs on that.
     """
-    from phototag.model.network import to_numpy
+    from phototag.model import to_numpy
 
     start = fit_start(session)
     taxonomy = session.pictures.taxonomy
@@ -83,7 +83,7 @@ def fit_heads_only(session: Session) -> Outcome:
 
 def network_with(session: Session, fitted: Fitted | None, *, embedding: bool = False) -> DualHead:
     """The session's backbone with fitted heads, and with the embedding if wanted; with None heads are random."""
-    from phototag.model.network import DualHead
+    from phototag.model import DualHead
 
     taxonomy = session.pictures.taxonomy
     network = DualHead(
