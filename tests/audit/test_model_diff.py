@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MakePicture, RunCommand
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_store import digest, photo
 
 from phototag.audit.model_diff import ModelDiff, compare_models
 from phototag.audit.scoring import Scored, score_missing
@@ -35,6 +33,9 @@ from phototag.store import (
     Stratum,
 )
 from phototag.taxonomy import Taxonomy
+from tests.support.commands import RunCommand
+from tests.support.pictures import MakePicture
+from tests.support.stored_photos import digest, photo
 
 OLD = Taxonomy.from_pairs(
     [("bird", "hawk"), ("bird", "rooster"), ("dog", "beagle"), ("dog", "boxer"), ("fish", "cod"), ("fish", "eel")]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from conftest import MakePicture, RunCommand
 
 from phototag.audit.audit_report import ESTIMATED, By
 from phototag.audit.report import GATES
@@ -21,6 +20,8 @@ from phototag.inference.tagger import Tagger
 from phototag.records import Photo, Rank, Tag
 from phototag.store import Review, Store, StoredTag
 from phototag.taxonomy import Taxonomy
+from tests.support.commands import RunCommand
+from tests.support.pictures import MakePicture
 
 TAXONOMY = Taxonomy.from_pairs([("bird", "hawk"), ("bird", "rooster"), ("dog", "beagle"), ("reptile", "gecko")])
 PHOTOS = 800

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from conftest import MakePicture, RunCommand
 
 from phototag.audit.truth import compare_with_truth
 from phototag.errors import DataError
@@ -18,6 +17,8 @@ from phototag.inference.tagger import Tagger
 from phototag.records import Photo, Rank, Tag
 from phototag.store import Store, StoredTag
 from phototag.taxonomy import Taxonomy
+from tests.support.commands import RunCommand
+from tests.support.pictures import MakePicture
 
 Label = tuple[str | None, str | None]
 Write = Callable[[Mapping[str, Label], Sequence[tuple[str, str, str]]], Path]

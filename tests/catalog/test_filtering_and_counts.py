@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_store import ROOSTER, TAXONOMY, failure, register, run_python, stored
 
 from phototag.errors import StoreError, UsageError
 from phototag.gallery import Facets, Gallery, GalleryFilter, GallerySort
@@ -29,6 +28,8 @@ from phototag.gallery.folders import folder_key
 from phototag.records import PhotoState, Rank, Source, Tag
 from phototag.store import Store, StoredTag
 from phototag.store.gallery import _footprint
+from tests.support.commands import run_python
+from tests.support.stored_photos import ROOSTER, TAXONOMY, failure, register, stored
 
 FOLDERS = ("/photos/2023/lake", "/photos/2023/lake/boats", "/photos/2024/deep/down", "/photos/2024-x", "/photos")
 NAMES = ("IMG {}.jpg", "Straße {}.JPG", "Zürich{}.png", "a_b%{}.webp", "lake {}.jpg")

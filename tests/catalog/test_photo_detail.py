@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_store import BEAGLE, ROOSTER, TAXONOMY, digest, failure, register, stored
 
 from phototag.candidates import best_subclasses
 from phototag.decision import Evidence, gather, join, pack
@@ -19,6 +18,7 @@ from phototag.gallery.folders import folder_key
 from phototag.records import FailureKind, PhotoState, Rank, Scores, Source
 from phototag.store import Design, DrawnPhoto, NewSample, Review, Store, StoredTag, Stratum
 from phototag.taxonomy import Taxonomy
+from tests.support.stored_photos import BEAGLE, ROOSTER, TAXONOMY, digest, failure, register, stored
 
 WIDTH = 6
 POINTS = np.random.default_rng(4).normal(size=(40, WIDTH)).astype(np.float16)

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from conftest import MakePicture, RunCommand, RunProcess
 
 from phototag import __version__
 from phototag.cli.main import cli
 from phototag.store import HEAD, Store
+from tests.support.commands import RunCommand, RunProcess
+from tests.support.pictures import MakePicture
 
 # The contract: other tools call exactly this.
 CONTRACT = {

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import RunCommand, RunProcess
 
 from phototag.cli.formats import COLUMNS, OutputFormat, as_row, table
 from phototag.cli.query import SORT_KEYS, TABLE_LIMIT
@@ -23,6 +22,7 @@ from phototag.records import Failure, FailureKind, NovelTier, Photo, PhotoState,
 from phototag.store import Query, SortKey, Store, StoredTag
 from phototag.taxonomy import Taxonomy
 from phototag.text import display_width
+from tests.support.commands import RunCommand, RunProcess
 
 TAXONOMY = Taxonomy.from_pairs([("bird", "rooster"), ("bird", "hawk"), ("dog", "beagle")])
 CONTRACT = (

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RunCommand
-from small_data import draw
 
 from phototag.audit.comparison import Comparison, Run, confusion, most_confused
 from phototag.audit.comparison_page import comparison_page
@@ -25,6 +23,8 @@ from phototag.learning.compare import ComparisonConfig, compare, divide
 from phototag.learning.complexity import complexity
 from phototag.learning.config import TrainingConfig
 from phototag.learning.dataset import LabelledData, LabelledPicture, load_data
+from tests.support.commands import RunCommand
+from tests.support.pictures import draw
 
 FIRST, SECOND = "test_efficientnet", "test_resnet"
 COLOURS = [(200, 40, 40), (230, 220, 50), (200, 90, 200), (30, 50, 200), (40, 170, 60), (40, 190, 200)]

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_data import colour_folder, draw
 
 from phototag.errors import DataError
 from phototag.imaging.preprocessing import Preprocessing
@@ -24,6 +23,7 @@ from phototag.learning.dataset import (
 )
 from phototag.learning.features import read_content
 from phototag.taxonomy import Taxonomy
+from tests.support.pictures import colour_folder, draw
 
 HEADER = "filepath,superclass,subclass\n"
 

@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TINY_TAXONOMY, MakePicture, RunCommand
 from PIL import Image
-from test_startup import HEAVY, NETWORKS, imported_by_command
 
 from phototag.cli import novel as cli_novel
 from phototag.decision import gather, pack
@@ -31,6 +29,10 @@ from phototag.novel.sheet import chosen_numbers, write_sheet
 from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard, Tier
 from phototag.records import Photo, Rank, Scores, Source, Tag
 from phototag.store import Query, ReviewFilter, ReviewOrigin, Store, StoredTag
+from tests.support.commands import RunCommand
+from tests.support.imports import HEAVY, NETWORKS, imported_by_command
+from tests.support.models import TINY_TAXONOMY
+from tests.support.pictures import MakePicture
 
 AXES = 16
 KINDS = {"kea": "bird", "saola": None, "tuatara": "reptile"}

@@ -27,8 +27,9 @@ from phototag.speed import made_up_photo
 from phototag.store import Store
 from phototag.store.location import parse
 from phototag.store.lock import holding
+from tests.support.project import SCHEMA_DATABASES
 
-OLD_DATABASE = Path(__file__).parent / "data" / "schema" / "0001.db"
+OLD_DATABASE = SCHEMA_DATABASES / "0001.db"
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_data import draw
 
 from phototag.audit.evaluate import evaluate, judge_scores
 from phototag.audit.evaluation import evaluation_page, examine
@@ -24,6 +23,7 @@ from phototag.learning.registry import open_model
 from phototag.learning.train import train
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
+from tests.support.pictures import draw
 
 TAXONOMY = Taxonomy.from_pairs([("bird", "hawk"), ("bird", "rooster"), ("dog", "beagle"), ("dog", "boxer")])
 BIRD, DOG = 0, 1

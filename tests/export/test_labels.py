@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import MakePicture, RunCommand, RunProcess
-from test_store import register
 
 from phototag.audit.labels import CHANGED, GONE, SAMPLED, STALE, UNLABELLED, collect
 from phototag.audit.truth import import_truth
@@ -29,6 +27,9 @@ from phototag.store import (
     StoredTag,
     Stratum,
 )
+from tests.support.commands import RunCommand, RunProcess
+from tests.support.pictures import MakePicture
+from tests.support.stored_photos import register
 
 ROOSTER = Tag("bird", "rooster", Rank.SUBCLASS, 0.9, 0.8, 0.1)
 NAMES = [b"a.png", b"b.png", b"c.png", b"caf\xe9, d.png", b"e.png"]

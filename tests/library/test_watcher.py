@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import inotify_limit
 
 from phototag.library.hints import Hints, Inbox
 from phototag.library.observing import is_watch_limit_reached
 from phototag.library.place import RENEW_SECONDS, RETRY_SECONDS
 from phototag.library.watch import Mode, Watcher
+from tests.support.inotify import inotify_limit
 
 # Far more than anything here takes, for machines that are busy.
 PATIENCE_SECONDS = 20.0

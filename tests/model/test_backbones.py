@@ -10,7 +10,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from small_data import BACKBONE, random_weights
 
 from phototag.errors import ModelError, UsageError
 from phototag.learning import backbones
@@ -27,6 +26,7 @@ from phototag.learning.backbones import (
     resolve_backbone,
 )
 from phototag.learning.network import DualHead
+from tests.support.models import TINY_BACKBONE, random_weights
 
 # One of each family with a tiny sibling in timm, and how their classifiers are called.
 FAMILIES = {
@@ -66,7 +66,7 @@ def test_the_aliases_of_the_issue_are_there() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", [BACKBONE, "resnet18", "resnet18.a1_in1k", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", [TINY_BACKBONE, "resnet18", "resnet18.a1_in1k", "vit_tiny_patch16_224"])
 def test_any_timm_name_is_taken(name: str) -> None:
     assert resolve_backbone(name) == name
 
@@ -108,7 +108,7 @@ def test_two_heads_fit_every_family(name: str) -> None:
 
 
 def test_network_without_superclass_head_gives_one_output() -> None:
-    network = DualHead(create_backbone(BACKBONE), superclasses=None, subclasses=7).eval()
+    network = DualHead(create_backbone(TINY_BACKBONE), superclasses=None, subclasses=7).eval()
     (subclass,) = network(torch.zeros(2, 3, 32, 32))
     assert subclass.shape == (2, 7)
 
@@ -124,7 +124,7 @@ def test_preprocessing_is_the_backbones_own_at_the_size_asked_for() -> None:
 
 
 def test_size_that_the_backbone_cannot_take_is_a_usage_error() -> None:
-    check_size(create_backbone(BACKBONE), 64)
+    check_size(create_backbone(TINY_BACKBONE), 64)
     with pytest.raises(UsageError, match=r"64 pixels.*--img-size"):
         check_size(create_backbone("vit_tiny_patch16_224"), 64)
 
@@ -248,8 +248,8 @@ def test_weights_files_of_every_usual_form_are_loaded(
 ) -> None:
     path = tmp_path / "weights.pth"
     torch.save(FORMS[form](tensors), path)
-    backbone = create_backbone(BACKBONE)
-    weights = load_weights(BACKBONE, path)
+    backbone = create_backbone(TINY_BACKBONE)
+    weights = load_weights(TINY_BACKBONE, path)
     assert weights.origin == str(path)
     load_into(backbone, weights)
     for name, value in backbone.state_dict().items():
@@ -260,14 +260,14 @@ def test_weights_files_of_every_usual_form_are_loaded(
 def test_safetensors_weights_are_loaded(tensors: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({f"module.{name}": value for name, value in tensors.items()}, path)
-    backbone = create_backbone(BACKBONE)
-    load_into(backbone, load_weights(BACKBONE, path))
+    backbone = create_backbone(TINY_BACKBONE)
+    load_into(backbone, load_weights(TINY_BACKBONE, path))
     assert torch.equal(backbone.state_dict()["conv_stem.weight"], tensors["conv_stem.weight"])
 
 
 def test_model_of_phototag_serves_as_weights(tiny_model: Path) -> None:
-    backbone = create_backbone(BACKBONE)
-    load_into(backbone, load_weights(BACKBONE, tiny_model))
+    backbone = create_backbone(TINY_BACKBONE)
+    load_into(backbone, load_weights(TINY_BACKBONE, tiny_model))
     assert torch.equal(backbone.state_dict()["conv_stem.weight"], load_file(tiny_model)["backbone.conv_stem.weight"])
 
 
@@ -285,27 +285,27 @@ def test_classifiers_of_every_family_are_left_out(tmp_path: Path, name: str) -> 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = random_weights(tmp_path / "w.pth", "test_resnet")
     with pytest.raises(ModelError, match=r"w\.pth: weights of another network: .*are missing"):
-        load_into(create_backbone(BACKBONE), load_weights(BACKBONE, path))
+        load_into(create_backbone(TINY_BACKBONE), load_weights(TINY_BACKBONE, path))
 
 
 def test_weights_of_another_shape_are_refused_by_name(tensors: dict[str, torch.Tensor]) -> None:
     bent = {**tensors, "conv_stem.weight": torch.zeros(1, 3, 3, 3)}
     with pytest.raises(ModelError, match=r"conv_stem\.weight have another shape"):
-        load_into(create_backbone(BACKBONE), Weights(bent, "here"))
+        load_into(create_backbone(TINY_BACKBONE), Weights(bent, "here"))
 
 
 def test_weights_that_lack_or_exceed_are_refused_by_name(tensors: dict[str, torch.Tensor]) -> None:
     with pytest.raises(ModelError, match=r"extra\.weight do not belong"):
-        load_into(create_backbone(BACKBONE), Weights({**tensors, "extra.weight": torch.zeros(1)}, "here"))
+        load_into(create_backbone(TINY_BACKBONE), Weights({**tensors, "extra.weight": torch.zeros(1)}, "here"))
     del tensors["conv_stem.weight"]
     with pytest.raises(ModelError, match=r"conv_stem\.weight are missing"):
-        load_into(create_backbone(BACKBONE), Weights(tensors, "here"))
+        load_into(create_backbone(TINY_BACKBONE), Weights(tensors, "here"))
 
 
 def test_missing_weights_file_is_named(tmp_path: Path) -> None:
     for name in ("gone.pth", "gone.safetensors"):
         with pytest.raises(ModelError, match=f"{name}: no such weights file"):
-            load_weights(BACKBONE, tmp_path / name)
+            load_weights(TINY_BACKBONE, tmp_path / name)
 
 
 def broken_files(tensors: dict[str, torch.Tensor], folder: Path) -> Iterator[Path]:
@@ -333,7 +333,7 @@ def broken_files(tensors: dict[str, torch.Tensor], folder: Path) -> Iterator[Pat
 def test_files_that_are_no_weights_are_model_errors(tensors: dict[str, torch.Tensor], tmp_path: Path) -> None:
     for path in broken_files(tensors, tmp_path):
         with pytest.raises(ModelError) as caught:
-            load_weights(BACKBONE, path)
+            load_weights(TINY_BACKBONE, path)
         assert str(path) in str(caught.value)
 
 
@@ -393,14 +393,14 @@ def test_without_the_package_lite0_is_asked_of_the_hub(monkeypatch: pytest.Monke
 def test_hub_weights_are_used_where_there_is_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     create = timm.create_model
     torch.manual_seed(3)
-    downloaded = create(BACKBONE)
+    downloaded = create(TINY_BACKBONE)
 
     def online(name: str, *, pretrained: bool = False, **more: Any) -> torch.nn.Module:
         return downloaded if pretrained else create(name, **more)
 
     monkeypatch.setattr(timm, "create_model", online)
-    backbone = create_backbone(BACKBONE)
-    load_into(backbone, load_weights(BACKBONE))
+    backbone = create_backbone(TINY_BACKBONE)
+    load_into(backbone, load_weights(TINY_BACKBONE))
     assert torch.equal(backbone.conv_stem.weight, downloaded.conv_stem.weight)
 
 

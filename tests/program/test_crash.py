@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakePicture, RunCommand
 
 from phototag.library.plan import MAX_ATTEMPTS
 from phototag.store import Query, Store
+from tests.support.commands import RunCommand
+from tests.support.pictures import MakePicture
 
 # Read here: while a test runs, no setting is in the environment.
 KILLS = int(os.environ.get("PHOTOTAG_KILLS", "12"))

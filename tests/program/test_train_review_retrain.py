@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunCommand
-from small_data import BACKBONE, COLOURS, colour_folder, draw
+
+from tests.support.commands import RunCommand
+from tests.support.models import TINY_BACKBONE
+from tests.support.pictures import COLOURS, colour_folder, draw
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -35,7 +37,7 @@ def test_corrections_stand_and_counts_add_up(library: Path, run_phototag: RunCom
         rows = json.loads(run("query", "--format", "json"))
         return {Path(row["path"]).name: row for row in rows}
 
-    options = ("--backbone", BACKBONE, "--no-pretrained", "--tune", "heads", "--img-size", "32", "--device", "cpu")
+    options = ("--backbone", TINY_BACKBONE, "--no-pretrained", "--tune", "heads", "--img-size", "32", "--device", "cpu")
     run("train", colour_folder(tmp_path / "data"), *options, "--output", "first")
     run("tag", library, "--format", "json")
     before = tags()

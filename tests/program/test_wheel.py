@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from phototag import __version__
+from tests.support.project import ROOT, SCHEMA_DATABASES
 
-ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
@@ -89,7 +89,7 @@ def test_installed_wheel_makes_and_upgrades_databases(python: Path, tmp_path: Pa
     found = run(python, tmp_path, "db", "info", "--db", "new.db", "--format", "json")
     assert json.loads(found.stdout)["photos"] == {}, found.stderr
 
-    for old in sorted((ROOT / "tests" / "data" / "schema").glob("*.db")):
+    for old in sorted(SCHEMA_DATABASES.glob("*.db")):
         shutil.copy(old, tmp_path / "old.db")
         done = run(python, tmp_path, "db", "upgrade", "--db", "old.db")
         assert done.returncode == 0, done.stderr

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakePicture, RunCommand
-from sampled import draw_all
 
 from phototag.audit.names import Cancelled, Chosen, Key, Names, TypeAhead, narrow
 from phototag.audit.review_core import Meanwhile, PassedPhoto, ShownPhoto
@@ -42,6 +40,9 @@ from phototag.store import (
 )
 from phototag.taxonomy import Taxonomy
 from phototag.text import display_width
+from tests.support.commands import RunCommand
+from tests.support.pictures import MakePicture
+from tests.support.samples import draw_all
 
 TAXONOMY = Taxonomy.from_pairs(
     [("bird", "hawk"), ("bird", "rooster"), ("dog", "beagle"), ("dog", "boxer"), ("reptile", "gecko")]

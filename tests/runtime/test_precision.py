@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MakePicture, RunProcess
 from numpy.typing import NDArray
 
 from phototag import settings
@@ -25,6 +24,8 @@ from phototag.inference.runtime import Runtime, Target, faster_precision
 from phototag.inference.tagger import Tagger
 from phototag.learning.registry import Model, open_model
 from phototag.store import Store
+from tests.support.commands import RunProcess
+from tests.support.pictures import MakePicture
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 

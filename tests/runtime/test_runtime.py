@@ -28,8 +28,8 @@ from phototag.inference.runtime import Runtime, Target, choose_target, create_en
 from phototag.inference.threads import available_cores, decode_threads
 from phototag.learning.registry import Model, open_model
 from phototag.records import Scores
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).parents[1]
 TORCH = Target(Device.CPU, RuntimeName.TORCH)
 OPENVINO = Target(Device.CPU, RuntimeName.OPENVINO)
 

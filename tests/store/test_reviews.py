@@ -13,10 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import MakePicture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_store import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, digest, failure, photo, register, run_python, stored
 
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.inference.retag import retag
@@ -35,6 +33,9 @@ from phototag.store import (
     check,
 )
 from phototag.store.engine import driver_connection
+from tests.support.commands import run_python
+from tests.support.pictures import MakePicture
+from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, digest, failure, photo, register, stored
 
 ALL = ReviewFilter(current=False, valid=False)
 

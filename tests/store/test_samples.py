@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_store import BEAGLE, ROOSTER, STRANGE, digest, failure, register, stored
 
 from phototag.errors import StoreError, UsageError
 from phototag.records import PhotoState
 from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, Sample, Store, StoredTag, Stratum
 from phototag.store.engine import driver_connection
+from tests.support.stored_photos import BEAGLE, ROOSTER, STRANGE, digest, failure, register, stored
 
 TAGS = {"a": ROOSTER, "b": BEAGLE, "c": STRANGE, "d": ROOSTER, "e": BEAGLE}
 

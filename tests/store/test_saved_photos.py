@@ -20,49 +20,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phototag.errors import LockedError, StoreError, UsageError
-from phototag.records import Failure, FailureKind, Photo, PhotoState, Rank, Source, Tag
+from phototag.records import Failure, FailureKind, PhotoState, Rank, Source, Tag
 from phototag.store import HEAD, Query, ScoredContent, SortKey, Store, StoredTag, backup, check, engine, info, pending
 from phototag.store import photos as photo_rows
 from phototag.store.engine import driver_connection
 from phototag.store.location import parse
 from phototag.store.lock import Role, holder_of
-from phototag.taxonomy import Taxonomy
-
-ROOT = Path(__file__).parents[1]
-TAXONOMY = Taxonomy.from_pairs([("bird", "rooster"), ("bird", "hawk"), ("dog", "beagle")])
-ROOSTER = Tag("bird", "rooster", Rank.SUBCLASS, 0.9, 0.8, 0.1)
-BEAGLE = Tag("dog", "beagle", Rank.SUBCLASS, 0.95, 0.6, 0.3)
-SOME_BIRD = Tag("bird", None, Rank.SUPERCLASS, 0.7, 0.3, 0.6)
-STRANGE = Tag(None, None, Rank.NONE, 0.4, 0.2, 0.99)
-
-
-def photo(path: str | bytes, **stat: int) -> Photo:
-    values = {"size_bytes": 10, "modified_ns": 1, "changed_ns": 2, "inode": 3} | stat
-    return Photo(Path(os.fsdecode(path)), **values)
-
-
-def digest(text: str | bytes) -> bytes:
-    return hashlib.sha256(os.fsencode(text)).digest()
-
-
-def stored(path: str | bytes, tag: Tag = ROOSTER, *, content: str | bytes | None = None, **stat: int) -> StoredTag:
-    content_hash = digest(path if content is None else content)
-    return StoredTag(photo(path, **stat), content_hash, width=40, height=30, scores=b"scores", tag=tag)
-
-
-def failure(path: str | bytes, *, content: str | None = None, **stat: int) -> Failure:
-    return Failure(photo(path, **stat), FailureKind.CORRUPT, "bad marker", None if content is None else digest(content))
-
-
-def register(store: Store, name: str = "sample") -> int:
-    model_hash = hashlib.sha256(name.encode()).hexdigest()
-    return store.register_model(
-        hash=model_hash, name=name, backbone="tf_efficientnet_lite0", taxonomy=TAXONOMY, metrics={"f1": 0.9}
-    )
-
-
-def paths(store: Store, query: Query) -> list[str]:
-    return [str(row.path) for row in store.query(query)]
+from tests.support.commands import run_python
+from tests.support.stored_photos import (
+    BEAGLE,
+    ROOSTER,
+    SOME_BIRD,
+    STRANGE,
+    TAXONOMY,
+    digest,
+    failure,
+    paths,
+    photo,
+    register,
+    stored,
+)
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -85,18 +62,6 @@ def database(tmp_path: Path) -> Path:
             failures=[failure("/p/c.jpg")],
         )
     return path
-
-
-def run_python(code: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        **options,  # type: ignore[call-overload]
-    )
 
 
 # ---- what is saved comes back
@@ -847,7 +812,8 @@ def test_human_correction_is_written_through_to_the_disk(database: Path) -> None
 
 KEEP_SAVING = """
 import sys
-from test_store import Store, register, stored
+from phototag.store import Store
+from tests.support.stored_photos import register, stored
 with Store.open(sys.argv[1]) as store, store.writing("tag"):
     model_id = register(store)
     for batch in range(100000):

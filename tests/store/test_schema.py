@@ -7,7 +7,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,9 +21,9 @@ from phototag.store import HEAD, Query, Review, ReviewFilter, Store, Verdict, ba
 from phototag.store.engine import make_engine, translate
 from phototag.store.location import parse
 from phototag.store.tables import Base
+from tests.support.commands import run_python
+from tests.support.project import ROOT, SCHEMA_DATABASES
 
-ROOT = Path(__file__).parents[1]
-SAMPLES = Path(__file__).parent / "data" / "schema"
 SECRET = "s3cret-w0rd"
 
 ONE_MORE = '''
@@ -62,19 +61,19 @@ def upgrade() -> None:
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
     """A copy of the sample database of the current schema."""
-    return Path(shutil.copy(SAMPLES / f"{HEAD}.db", tmp_path / "photos.db"))
+    return Path(shutil.copy(SCHEMA_DATABASES / f"{HEAD}.db", tmp_path / "photos.db"))
 
 
 @pytest.fixture
 def first(tmp_path: Path) -> Path:
     """A copy of the sample database of the first schema."""
-    return Path(shutil.copy(SAMPLES / "0001.db", tmp_path / "photos.db"))
+    return Path(shutil.copy(SCHEMA_DATABASES / "0001.db", tmp_path / "photos.db"))
 
 
 @pytest.fixture(params=schema.REVISIONS)
 def any_sample(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A copy of the sample database of each schema ever released."""
-    return Path(shutil.copy(SAMPLES / f"{request.param}.db", tmp_path / "photos.db"))
+    return Path(shutil.copy(SCHEMA_DATABASES / f"{request.param}.db", tmp_path / "photos.db"))
 
 
 @pytest.fixture
@@ -84,16 +83,6 @@ def scripts(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "migrations", folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / "0003_third.py").write_text(ONE_MORE)
     return folder
-
-
-def run_python(code: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-    )
 
 
 def output_of(process: subprocess.Popen[str]) -> str:
@@ -157,7 +146,7 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_every_released_schema_has_a_sample() -> None:
-    assert sorted(path.stem for path in SAMPLES.glob("*.db")) == sorted(schema.REVISIONS)
+    assert sorted(path.stem for path in SCHEMA_DATABASES.glob("*.db")) == sorted(schema.REVISIONS)
 
 
 def test_sample_of_every_schema_can_be_used(any_sample: Path) -> None:
@@ -194,7 +183,7 @@ def test_upgrade_from_the_first_schema_changes_no_row_of_it(first: Path) -> None
 
 
 def test_reviews_of_the_second_schema_are_there(tmp_path: Path) -> None:
-    path = Path(shutil.copy(SAMPLES / "0002.db", tmp_path / "photos.db"))
+    path = Path(shutil.copy(SCHEMA_DATABASES / "0002.db", tmp_path / "photos.db"))
     upgrade(path)
     with Store.open(path) as store:
         (sample,) = store.samples()
@@ -298,7 +287,7 @@ from pathlib import Path
 from phototag.store import upgrade
 upgrade(Path(sys.argv[1]), scripts=Path(sys.argv[2]))
 """
-    with run_python(code, sample, scripts, TEST_DISASTER="kill") as process:
+    with run_python(code, sample, scripts, environment={"TEST_DISASTER": "kill"}) as process:
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert dump(sample) == before
@@ -379,17 +368,7 @@ sys.stdin.readline()
 with Store.open(sys.argv[1]) as store:
     print(store.count(Query()))
 """
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "photos.db")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        for _ in range(4)
-    ]
+    processes = [run_python(code, tmp_path / "photos.db", stdin=subprocess.PIPE) for _ in range(4)]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from conftest import MakePicture
 
 from phototag.decision import Thresholds, decide, gather, pack
 from phototag.records import Photo, Scores
 from phototag.store import Design, DrawnPhoto, NewSample, Query, SampleItem, Store, StoredTag, Stratum
-from phototag.taxonomy import Taxonomy
+from tests.support.models import TINY_TAXONOMY
+from tests.support.pictures import MakePicture
 
-TAXONOMY = Taxonomy.from_pairs(
-    [("bird", "hawk"), ("bird", "rooster"), ("dog", "beagle"), ("dog", "boxer"), ("reptile", "gecko")]
-)
 Labels = tuple[str | None, str | None]
 
 
@@ -33,12 +30,12 @@ class Sampled:
             path = make_picture(folder / f"{name}.jpg", seed=place)
             subclass = rng.normal(0, 0.5, (1, 5)).astype(np.float32)
             subclass[0, place % 5] += 2.0 + 3.0 * rng.random()
-            parent = TAXONOMY.parents[place % 5]
+            parent = TINY_TAXONOMY.parents[place % 5]
             superclass = np.zeros((1, 3), dtype=np.float32)
             superclass[0, parent] = 3.0
-            rows.append(stored(path, Scores(superclass, subclass)))
+            rows.append(scored_photo(path, Scores(superclass, subclass)))
         with Store.open(self.database) as store, store.writing("test"):
-            model_id = store.register_model(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
+            model_id = store.register_model(hash="a" * 64, name="m", backbone="b", taxonomy=TINY_TAXONOMY, metrics={})
             store.save_batch(model_id=model_id, tagged=rows)
             self.sample_id = draw_all(store, folder, rows, model_id)
 
@@ -68,12 +65,12 @@ class Sampled:
             ]
 
 
-def stored(path: Path, scores: Scores) -> StoredTag:
+def scored_photo(path: Path, scores: Scores) -> StoredTag:
     """A photo as a model with these scores tags it."""
     status = path.stat()
     photo = Photo(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    evidence = gather(scores, TAXONOMY)
-    (tag,) = decide(evidence, TAXONOMY, Thresholds(superclass=0.4, subclass=0.3))
+    evidence = gather(scores, TINY_TAXONOMY)
+    (tag,) = decide(evidence, TINY_TAXONOMY, Thresholds(superclass=0.4, subclass=0.3))
     return StoredTag(photo, hashlib.sha256(path.read_bytes()).digest(), 96, 64, pack(evidence)[0], tag)
 
 

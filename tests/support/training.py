@@ -1,57 +1,28 @@
-"""Small labelled data for the tests of learning: classes told apart by colour, and settings that train in a second."""
+"""Configurations and trainers that learn the classes of `tests.support.pictures` within a second or two."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
+from torch import nn
 
 from phototag.inference.names import Device
-from phototag.learning.config import TrainingConfig
+from phototag.learning.backbones import create_backbone, default_preprocessing
+from phototag.learning.config import TrainingConfig, Tune
+from phototag.learning.dataset import load_data, split, training_taxonomy
+from phototag.learning.network import DualHead, pooled_stages
+from phototag.learning.trainer import Trainer
+from tests.support.models import TINY_BACKBONE
 
-COLOURS = {
-    ("warm", "red"): (200, 40, 40),
-    ("warm", "yellow"): (230, 220, 50),
-    ("cold", "blue"): (30, 50, 200),
-    ("cold", "green"): (40, 170, 60),
-}
-BACKBONE = "test_efficientnet"
-
-
-def draw(path: Path, colour: tuple[int, int, int], *, seed: int, size: int = 40) -> Path:
-    """A noisy picture of one colour."""
-    noise = np.random.default_rng(seed).normal(0, 30, (size, size, 3))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(path)
-    return path
-
-
-def colour_folder(root: Path, counts: Mapping[str, int] | int = 8) -> Path:
-    """A folder superclass/subclass/*.png of four subclasses; `counts` of each, or by subclass."""
-    for number, ((superclass, subclass), colour) in enumerate(COLOURS.items()):
-        count = counts if isinstance(counts, int) else counts.get(subclass, 8)
-        for index in range(count):
-            draw(root / superclass / subclass / f"{index:03}.png", colour, seed=1000 * number + index)
-    return root
-
-
-def random_weights(path: Path, backbone: str = BACKBONE, *, seed: int = 7) -> Path:
-    """A weights file of a whole timm classifier, random, that serves as "pretrained" with no network."""
-    import timm
-
-    torch.manual_seed(seed)
-    torch.save(timm.create_model(backbone, pretrained=False).state_dict(), path)
-    return path
+COUNTS = {"red": 14, "yellow": 9, "blue": 9, "green": 6}
 
 
 def tiny_config(**changes: Any) -> TrainingConfig:
     """A configuration that trains the smallest backbone from random weights within a second or two."""
     plain: dict[str, Any] = {
-        "backbone": BACKBONE,
+        "backbone": TINY_BACKBONE,
         "pretrained": "weights" in changes,
         "img_size": 32,
         "epochs": 2,
@@ -60,3 +31,34 @@ def tiny_config(**changes: Any) -> TrainingConfig:
         "device": Device.CPU,
     }
     return TrainingConfig(**{**plain, **changes})
+
+
+def make_trainer(data: Path, *, pretrained: bool = True, backbone: str = TINY_BACKBONE, **changes: Any) -> Trainer:
+    """A trainer of a network that is always the same, taken for pretrained unless told otherwise."""
+    pictures = load_data(data)
+    training, validation = split(pictures.pictures, fraction=0.2, seed=0)
+    how: dict[str, Any] = {"weights": Path("unused.pth"), "mixup": 0.2, "cutmix": 0.5} if pretrained else {}
+    config = tiny_config(**{"backbone": backbone, "tune": Tune.FULL, "patience": 99, **how, **changes})
+    torch.manual_seed(3)
+    made = create_backbone(backbone)
+    return Trainer(
+        DualHead(made, superclasses=2, subclasses=4, stages=pooled_stages(made)),
+        training_taxonomy(pictures),
+        default_preprocessing(made, 32),
+        training=training,
+        validation=validation,
+        config=config,
+        device=config.device,
+    )
+
+
+def tensors_of(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of all tensors of a network by name."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], *, atol: float = 1e-5) -> None:
+    """Fail unless both hold the same names and, but for `atol`, the same values."""
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=atol, rtol=0, msg=lambda text, name=name: f"{name}: {text}")

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
-from conftest import TINY_TAXONOMY
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -29,11 +24,11 @@ from phototag.web.context import Context
 from phototag.web.passwords import Password
 from phototag.web.security import Security
 from phototag.web.thumbnails import Thumbnails
+from tests.support.models import TINY_TAXONOMY
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    pass
 
-CHROMIUM = Path("/usr/bin/chromium")
 PORT = 8765
 ADDRESS = f"http://127.0.0.1:{PORT}"
 # What a browser says of a request that a page of the server itself makes.
@@ -105,65 +100,3 @@ def save_photos(database: Path, files: Sequence[Path], tag: Tag | None = None) -
         store.save_batch(model_id=model, tagged=tagged)
         known = [store.find(file) for file in files]
     return [photo.id for photo in known if photo is not None]
-
-
-class ServerProcess:
-    """`phototag serve` in a process of its own. `link` lets in, `address` ends with a slash."""
-
-    def __init__(self, database: Path, *args: str, port: int = 0, env: dict[str, str] | None = None) -> None:
-        words = [sys.executable, "-m", "phototag", "serve", "--db", os.fspath(database), "--no-open"]
-        self.process = subprocess.Popen(
-            [*words, "--port", str(port), *args],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **(env or {})},
-        )
-        assert self.process.stdout is not None
-        self.link = self.process.stdout.readline().decode().strip()
-        if not self.link:
-            raise AssertionError(f"no link; stderr: {self.end(signal.SIGKILL)}")
-        self.address = self.link.partition("?")[0]
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return int(self.address.rpartition(":")[2].rstrip("/"))
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> str:
-        """Send a signal and wait; returns what it said on stderr."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=30)
-        return said.decode(errors="replace")
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self.end(signal.SIGKILL)
-
-    def __enter__(self) -> ServerProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end(signal.SIGKILL)
-
-
-@contextmanager
-def chromium(*args: str) -> Iterator[Browser]:
-    """Debian's Chromium, without a window. Skips the test where it, or Playwright, is not installed."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", *args])
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests of a module, which import this fixture; see `chromium`."""
-    with chromium() as opened:
-        yield opened

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakePicture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from phototag.inference.threads import bounded_map
 from phototag.learning.registry import open_model
 from phototag.records import Failure, FailureKind, Photo, Rank, Tag
 from phototag.store import Query, ScoredContent, Store, StoredTag
+from tests.support.pictures import MakePicture
 
 TAG = Tag("bird", "hawk", Rank.SUBCLASS, 0.9, 0.8, 0.1)
 Decoder = Callable[[bytes, Path], tuple[NDArray[np.uint8], int, int]]

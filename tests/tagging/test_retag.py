@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TINY_TAXONOMY, MakePicture, RunCommand
-from test_startup import NETWORKS, imported_by_command
 
 from phototag.changes import UNCHANGED
 from phototag.decision import Thresholds, decide, gather, pack, unpack
@@ -28,6 +26,10 @@ from phototag.learning.checkpoint import read_header, read_tensors, weights_hash
 from phototag.learning.registry import Model, open_model
 from phototag.records import Failure, FailureKind, Photo, Rank, Scores, Source, TaggedPhoto
 from phototag.store import Query, Store, StoredTag
+from tests.support.commands import RunCommand
+from tests.support.imports import NETWORKS, imported_by_command
+from tests.support.models import TINY_TAXONOMY
+from tests.support.pictures import MakePicture
 
 LIBRARY = Path("/library")
 STRICT = Thresholds(superclass=0.9, subclass=0.8)

@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RunCommand
 from PIL import Image
-from small_data import BACKBONE, colour_folder, draw, random_weights, tiny_config
 
 from phototag import settings
 from phototag.audit.evaluate import evaluate
@@ -29,6 +27,10 @@ from phototag.learning.examples import Examples
 from phototag.learning.registry import Model, open_model
 from phototag.learning.train import TrainingResult, train
 from phototag.records import Rank, Tag
+from tests.support.commands import RunCommand
+from tests.support.models import TINY_BACKBONE, random_weights
+from tests.support.pictures import colour_folder, draw
+from tests.support.training import tiny_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -144,7 +146,7 @@ def test_record_tells_what_became_of_old_and_new_classes(parent: Path, extended:
     assert record["tune"] == "extend"
     assert record["training_pictures"] == 64 + 36 - 18
     assert record["validation_pictures"] == 18
-    assert header.backbone == BACKBONE
+    assert header.backbone == TINY_BACKBONE
     assert header.stages == read_header(parent).stages
     (ancestor,) = record["lineage"]
     assert ancestor["name"] == "p"

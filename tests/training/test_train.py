@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from small_data import BACKBONE, COLOURS, colour_folder, draw, random_weights, tiny_config
 
 from phototag import settings
 from phototag.audit.evaluate import evaluate
@@ -38,6 +37,9 @@ from phototag.learning.registry import Model, active_reference, open_model
 from phototag.learning.train import TrainingResult, train
 from phototag.learning.trainer import Trainer
 from phototag.learning.tuning import tune
+from tests.support.models import TINY_BACKBONE, random_weights
+from tests.support.pictures import COLOURS, colour_folder, draw
+from tests.support.training import tiny_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -204,7 +206,7 @@ def test_model_holds_the_training_record(data: Path) -> None:
     header = read_header(result.model.path)
     record = header.record
     assert record["configuration"] == json.loads(json.dumps(config.to_json()))
-    assert record["configuration"]["backbone"] == BACKBONE
+    assert record["configuration"]["backbone"] == TINY_BACKBONE
     assert len(record["data_digest"]) == 64
     assert [entry["epoch"] for entry in record["curves"]] == [1, 2]
     assert {"loss", "superclass_accuracy", "subclass_accuracy"} <= record["curves"][0].keys()
@@ -299,7 +301,7 @@ def trainer(tmp_path: Path) -> Iterator[Callable[..., Trainer]]:
         from phototag.learning.backbones import create_backbone, default_preprocessing
 
         config = tiny_config(**changes)
-        backbone = create_backbone(BACKBONE)
+        backbone = create_backbone(TINY_BACKBONE)
         return Trainer(
             DualHead(backbone, superclasses=2, subclasses=4),
             taxonomy,
@@ -438,10 +440,10 @@ def test_default_names_never_collide(data: Path, tmp_path: Path, weights: Path) 
     csv.write_text("\n".join(["filepath,superclass,subclass", *rows]))
     names = [train(source, config=config).model.name for source in (data, data, csv, csv)]
     assert names == [
-        f"colours-{BACKBONE}",
-        f"colours-{BACKBONE}-2",
-        f"my_photos-{BACKBONE}",
-        f"my_photos-{BACKBONE}-2",
+        f"colours-{TINY_BACKBONE}",
+        f"colours-{TINY_BACKBONE}-2",
+        f"my_photos-{TINY_BACKBONE}",
+        f"my_photos-{TINY_BACKBONE}-2",
     ]
     assert active_reference() == names[-1]
 
@@ -595,7 +597,7 @@ LONG = {"epochs": 12, "batch_size": 4, "patience": 99}
 def start(data: Path, output: Path, *, workers: int, weights: Path | None) -> subprocess.Popen[bytes]:
     """`phototag train` with the settings of LONG, as a process group of its own."""
     how = ["--weights", weights] if weights is not None else ["--no-pretrained"]
-    words = ["train", data, "--output", output, "--tune", "full", "--backbone", BACKBONE, "--img-size", 32, *how]
+    words = ["train", data, "--output", output, "--tune", "full", "--backbone", TINY_BACKBONE, "--img-size", 32, *how]
     words += ["--epochs", LONG["epochs"], "--batch-size", LONG["batch_size"], "--workers", workers, "--device", "cpu"]
     return subprocess.Popen(
         [sys.executable, "-m", "phototag", *map(str, words)],
@@ -830,13 +832,13 @@ def test_interrupted_run_does_not_show_among_the_models(data: Path, interruption
 def test_command_prints_the_figures_and_makes_the_model_active(
     data: Path, weights: Path, run_phototag: Callable[..., Any]
 ) -> None:
-    common = ("--backbone", BACKBONE, "--weights", weights, "--img-size", "32", "--device", "cpu")
+    common = ("--backbone", TINY_BACKBONE, "--weights", weights, "--img-size", "32", "--device", "cpu")
     result = run_phototag("train", data, *common)
     assert result.exit_code == 0, result.output
     assert "subclass" in result.stdout
-    assert f"colours-{BACKBONE}" in result.stderr
-    assert active_reference() == f"colours-{BACKBONE}"
-    again = run_phototag("train", data, *common, "--output", f"colours-{BACKBONE}")
+    assert f"colours-{TINY_BACKBONE}" in result.stderr
+    assert active_reference() == f"colours-{TINY_BACKBONE}"
+    again = run_phototag("train", data, *common, "--output", f"colours-{TINY_BACKBONE}")
     assert again.exit_code == 2
     assert "exists already" in again.stderr
 
@@ -1028,7 +1030,7 @@ def test_damaged_validation_scores_are_told(plenty: Path, weights: Path, tmp_pat
 def test_commands_tell_calibration_coverage_and_promise(
     plenty: Path, weights: Path, run_phototag: Callable[..., Any]
 ) -> None:
-    common = ("--backbone", BACKBONE, "--weights", weights, "--img-size", "32", "--device", "cpu")
+    common = ("--backbone", TINY_BACKBONE, "--weights", weights, "--img-size", "32", "--device", "cpu")
     trained = run_phototag(
         "train", plenty, *common, "--val-fraction", "0.3", "--output", "m", "--target-precision", "0.9"
     )

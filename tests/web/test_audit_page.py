@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import MakePicture, RunCommand
-from sampled import Sampled
 from starlette.testclient import TestClient
-from web import ServerProcess, application, browser, logged_in  # noqa: F401  # browser is a fixture
 
 from phototag.audit.accuracy import LEVELS, Accuracy
 from phototag.audit.audit_report import make_report
@@ -22,6 +19,11 @@ from phototag.audit.reviewed_curves import score_curves
 from phototag.records import Rank, Tag
 from phototag.store import Review, Store
 from phototag.web import audit as audit_web
+from tests.support.commands import RunCommand
+from tests.support.pictures import MakePicture
+from tests.support.samples import Sampled
+from tests.support.server import ServerProcess
+from tests.support.web import application, logged_in
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -270,7 +272,7 @@ class TestBrowser:
     @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (360, "dark")])
     def test_a_number_leads_to_its_photos(
         self,
-        browser: Browser,  # noqa: F811
+        browser: Browser,
         library: Sampled,
         width: int,
         scheme: Any,

@@ -19,15 +19,18 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from conftest import MakePicture, RunCommand, RunProcess
 from PIL import Image
-from web import ServerProcess, chromium, save_photos
 
 from phototag.cli import serve
 from phototag.records import Rank, Source, Tag
 from phototag.store import Query, Store
+from tests.support.browser import chromium
+from tests.support.commands import RunCommand, RunProcess
+from tests.support.pictures import MakePicture
+from tests.support.project import SCHEMA_DATABASES
+from tests.support.server import ServerProcess
+from tests.support.web import save_photos
 
-SCHEMAS = Path(__file__).parent / "data" / "schema"
 OWN = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -175,7 +178,7 @@ def test_missing_database_is_told(tmp_path: Path, run_phototag: RunCommand) -> N
 
 
 def test_database_of_an_old_schema_is_told(tmp_path: Path, run_phototag: RunCommand) -> None:
-    shutil.copy(SCHEMAS / "0001.db", tmp_path / "old.db")
+    shutil.copy(SCHEMA_DATABASES / "0001.db", tmp_path / "old.db")
     result = run_phototag("serve", "--db", tmp_path / "old.db")
     assert result.exit_code == 2
     assert "phototag db upgrade" in result.stderr

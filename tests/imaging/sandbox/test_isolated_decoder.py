@@ -28,6 +28,7 @@ from phototag.imaging.headers import HEAVY_BYTES, cost_of
 from phototag.imaging.isolation import Decoder
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import FailureKind
+from tests.support.project import ROOT
 
 SMALL = Preprocessing(size=32, crop=1.0)
 PHOTO = Path("photo")
@@ -443,7 +444,7 @@ class TestHostile:
             "import resource, sys; sys.path.insert(0, sys.argv[1])\n"
             "from concurrent.futures import ThreadPoolExecutor\n"
             "from pathlib import Path\n"
-            "from test_isolation import png, PHOTO, SMALL, Decoder\n"
+            f"from {__name__} import png, PHOTO, SMALL, Decoder\n"
             "data = png(10_000, 8_000, colour=2)\n"
             "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
             "before = peak()\n"
@@ -452,7 +453,7 @@ class TestHostile:
             "assert found == [(10_000, 8_000)] * 6\n"
             "print((peak() - before) // 1024)"
         )
-        words = [sys.executable, "-c", script, str(Path(__file__).parent)]
+        words = [sys.executable, "-c", script, str(ROOT)]
         done = subprocess.run(words, capture_output=True, check=True, text=True, timeout=300)
         assert int(done.stdout) < 60  # MiB; one such picture takes 305
 
@@ -496,7 +497,7 @@ class TestLifetime:
         mark = tmp_path / "begun"
         script = (
             "import sys, time; sys.path.insert(0, sys.argv[1])\n"
-            "from test_isolation import BMP, PHOTO, SMALL, Decoder, helper_that, pids\n"
+            f"from {__name__} import BMP, PHOTO, SMALL, Decoder, helper_that, pids\n"
             "import threading\n"
             f"one = Decoder(SMALL, command=[*helper_that({body!r}), {str(mark)!r}], time_limit_seconds=1.5)\n"
             "threading.Thread(target=one, args=(BMP, PHOTO), daemon=True).start()\n"
@@ -504,7 +505,7 @@ class TestLifetime:
             "print(*pids(one), flush=True)\n"
             "time.sleep(300)"
         )
-        words = [sys.executable, "-c", script, str(Path(__file__).parent)]
+        words = [sys.executable, "-c", script, str(ROOT)]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as parent:
             assert parent.stdout is not None
             pid = int(parent.stdout.readline())

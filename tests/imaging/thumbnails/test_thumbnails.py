@@ -14,11 +14,9 @@ from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
-from conftest import MakePicture
 from PIL import Image, ImageCms
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
-from web import application, context_in, logged_in, save_photos
 
 from phototag.errors import DecodeError
 from phototag.imaging.formats import DECODERS
@@ -29,6 +27,8 @@ from phototag.web.disk_cache import DiskCache
 from phototag.web.reducer import reduced
 from phototag.web.reducing import Reducer
 from phototag.web.thumbnails import Size, Thumbnails
+from tests.support.pictures import MakePicture
+from tests.support.web import application, context_in, logged_in, save_photos
 
 BOX = Size.THUMBNAIL.value
 SOMEWHERE = Path("picture")

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, MakePicture, RunCommand, RunProcess
 from PIL import Image
 
 from phototag.errors import DecodeError, LockedError, ModelError, UsageError
@@ -26,6 +25,9 @@ from phototag.inference.runtime import Runtime
 from phototag.inference.tagger import Tagger, TagReport
 from phototag.records import FailureKind, PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store import Query, Store
+from tests.support.commands import RunCommand, RunProcess
+from tests.support.pictures import MakePicture
+from tests.support.project import ROOT
 
 RunTag = Callable[..., TagReport]
 

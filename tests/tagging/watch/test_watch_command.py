@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakePicture, RunCommand, inotify_limit
 
 from phototag.errors import LockedError
 from phototag.inference import watching
@@ -30,6 +29,9 @@ from phototag.library.scan import resolve_roots
 from phototag.library.settling import Settling
 from phototag.records import PhotoState, Source, TaggedPhoto
 from phototag.store import Query, Store
+from tests.support.commands import RunCommand
+from tests.support.inotify import inotify_limit
+from tests.support.pictures import MakePicture
 
 # Far more than anything here takes, for machines that are busy.
 PATIENCE_SECONDS = 60.0

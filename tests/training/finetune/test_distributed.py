@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 import torch
-from small_data import colour_folder
-from test_trainer import COUNTS, assert_close, make_trainer, tensors_of
 
 from phototag.errors import DecodeError, ModelError, PhotoTagError, RuntimeUnavailableError, UsageError
 from phototag.inference.names import Device
 from phototag.learning import distributed
 from phototag.learning.distributed import World, current, is_echo
 from phototag.learning.trainer import Trainer
+from tests.support.pictures import colour_folder
+from tests.support.project import ROOT
+from tests.support.training import COUNTS, assert_close, make_trainer, tensors_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo's processes find each other otherwise there")
 
@@ -165,9 +166,9 @@ def start(what: str, folder: Path, size: int = 2) -> list[subprocess.Popen[bytes
         "WORLD_SIZE": str(size),
         "LOCAL_WORLD_SIZE": str(size),
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])]),
+        "PYTHONPATH": str(ROOT),
     }
-    words = f"import pathlib, test_distributed as t; t.{what}(pathlib.Path({str(folder)!r}))"
+    words = f"import pathlib, {__name__} as t; t.{what}(pathlib.Path({str(folder)!r}))"
     return [
         subprocess.Popen(
             [sys.executable, "-c", words],

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_data import colour_folder, random_weights
 
 from phototag.learning.checkpoint import read_header, read_tensors
+from tests.support.models import random_weights
+from tests.support.pictures import colour_folder
 
 pytestmark = [
     pytest.mark.slow,

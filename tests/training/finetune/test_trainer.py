@@ -12,22 +12,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_data import BACKBONE, colour_folder, tiny_config
 from torch import nn
 
 from phototag.errors import DataError, RuntimeUnavailableError, UsageError
 from phototag.learning.augment import augmentation, collate_pairs, seed_all, spoil
-from phototag.learning.backbones import create_backbone, default_preprocessing
 from phototag.learning.batches import cut, epoch_batches, own_share
 from phototag.learning.config import Balance, Tune
-from phototag.learning.dataset import load_data, split, training_taxonomy
 from phototag.learning.mixing import Mix, Mixing
-from phototag.learning.network import DualHead, pooled_stages
 from phototag.learning.objective import Objective
 from phototag.learning.optimisation import freeze, stages
 from phototag.learning.trainer import Trainer
-
-COUNTS = {"red": 14, "yellow": 9, "blue": 9, "green": 6}
+from tests.support.pictures import colour_folder
+from tests.support.training import COUNTS, assert_close, make_trainer, tensors_of, tiny_config
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,35 +39,6 @@ def one_thread() -> Iterator[None]:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """38 pictures of four classes that differ in colour. Do not change it."""
     return colour_folder(tmp_path_factory.mktemp("data") / "colours", COUNTS)
-
-
-def make_trainer(data: Path, *, pretrained: bool = True, backbone: str = BACKBONE, **changes: Any) -> Trainer:
-    """A trainer of a network that is always the same, taken for pretrained unless told otherwise."""
-    pictures = load_data(data)
-    training, validation = split(pictures.pictures, fraction=0.2, seed=0)
-    how: dict[str, Any] = {"weights": Path("unused.pth"), "mixup": 0.2, "cutmix": 0.5} if pretrained else {}
-    config = tiny_config(**{"backbone": backbone, "tune": Tune.FULL, "patience": 99, **how, **changes})
-    torch.manual_seed(3)
-    made = create_backbone(backbone)
-    return Trainer(
-        DualHead(made, superclasses=2, subclasses=4, stages=pooled_stages(made)),
-        training_taxonomy(pictures),
-        default_preprocessing(made, 32),
-        training=training,
-        validation=validation,
-        config=config,
-        device=config.device,
-    )
-
-
-def tensors_of(network: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], *, atol: float = 1e-5) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(value, other[name], atol=atol, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
 
 
 # -- accumulation
@@ -198,7 +165,7 @@ def test_rare_classes_are_always_mixed() -> None:
 
 
 def objective(strategy: Balance) -> Objective:
-    from conftest import TINY_TAXONOMY
+    from tests.support.models import TINY_TAXONOMY
 
     labels = np.repeat(np.arange(5), (8, 4, 2, 1, 1))
     config = tiny_config(balance=strategy, label_smoothing=0.0)

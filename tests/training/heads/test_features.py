@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_data import colour_folder, draw, tiny_config
 
 from phototag import settings
 from phototag.cache import keep_newest
@@ -20,6 +19,8 @@ from phototag.inference.runtime import Target
 from phototag.learning.dataset import LabelledPicture, load_data
 from phototag.learning.features import FeatureExtractor, Features, data_digest, read_content
 from phototag.learning.train import train
+from tests.support.pictures import colour_folder, draw
+from tests.support.training import tiny_config
 
 CPU_TORCH = Target(Device.CPU, RuntimeName.TORCH)
 PREPROCESSING = Preprocessing(size=32, crop=1.0)
@@ -192,7 +193,7 @@ def test_cache_that_cannot_be_written_costs_nothing_but_time(folder: Path) -> No
 def test_second_training_reads_features_from_the_cache(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from small_data import random_weights
+    from tests.support.models import random_weights
 
     config = tiny_config(weights=random_weights(tmp_path / "w.pth"), tune="heads")
     first = train(folder, config=config)

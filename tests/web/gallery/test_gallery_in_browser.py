@@ -11,12 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from test_store import register, stored
-from test_web_gallery import HOSTILE, as_shown, fill, hostile  # noqa: F401  # hostile is a fixture
-from web import ServerProcess, browser, save_photos  # noqa: F401  # browser is a fixture
 
 from phototag.records import Rank, Tag
 from phototag.store import ReviewFilter, Store
+from tests.support.gallery_photos import HOSTILE, as_shown, fill
+from tests.support.server import ServerProcess
+from tests.support.stored_photos import register, stored
+from tests.support.web import save_photos
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
@@ -88,7 +89,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-def tab(browser: Browser, server: ServerProcess) -> Iterator[Tab]:  # noqa: F811
+def tab(browser: Browser, server: ServerProcess) -> Iterator[Tab]:
     opened = Tab(browser, server)
     yield opened
     opened.close()
@@ -217,7 +218,7 @@ def test_everything_that_can_be_used_has_a_name(tab: Tab) -> None:
         assert tab.page.evaluate("document.querySelectorAll('h1').length") == 1
 
 
-def test_phone_folds_the_filters_and_scrolls_only_down(browser: Browser, server: ServerProcess) -> None:  # noqa: F811
+def test_phone_folds_the_filters_and_scrolls_only_down(browser: Browser, server: ServerProcess) -> None:
     phone = Tab(browser, server, viewport={"width": 360, "height": 740}, has_touch=True)
     for path in ("/", "/?superclass=bird&text=lake&min_score=0.3", "/photos/1", "/?text=nothing-at-all"):
         phone.go(path)
@@ -235,7 +236,7 @@ def test_phone_folds_the_filters_and_scrolls_only_down(browser: Browser, server:
 
 
 @pytest.mark.slow
-def test_gallery_works_without_scripts(browser: Browser, server: ServerProcess) -> None:  # noqa: F811
+def test_gallery_works_without_scripts(browser: Browser, server: ServerProcess) -> None:
     plain = Tab(browser, server, java_script_enabled=False)
     plain.go("/")
     plain.page.click("[data-key='superclass-bird']")
@@ -252,7 +253,7 @@ def test_gallery_works_without_scripts(browser: Browser, server: ServerProcess) 
     plain.close()
 
 
-def test_hostile_names_run_nothing_in_a_browser(browser: Browser, hostile: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_hostile_names_run_nothing_in_a_browser(browser: Browser, hostile: Path, tmp_path: Path) -> None:
     with ServerProcess(hostile, env={"PHOTOTAG_HOME": str(tmp_path / "home")}) as running:
         visitor = Tab(browser, running)
         visitor.go("/?sort=path")
@@ -293,7 +294,7 @@ def said(database: Path) -> list[tuple[int, str | None, str | None]]:
         return [(each.photo_id, each.superclass, each.subclass) for each in sorted(reviews, key=lambda each: each.id)]
 
 
-def test_photo_is_corrected_with_single_keys(browser: Browser, own: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_photo_is_corrected_with_single_keys(browser: Browser, own: Path, tmp_path: Path) -> None:
     with ServerProcess(own, env={"PHOTOTAG_HOME": str(tmp_path / "home")}) as running:
         tab = Tab(browser, running)
         tab.go("/photos/1?sort=path")
@@ -342,7 +343,7 @@ def test_photo_is_corrected_with_single_keys(browser: Browser, own: Path, tmp_pa
 
 
 def test_busy_database_is_waited_for_with_words_and_no_label_can_be_right(
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     own: Path,
     tmp_path: Path,
 ) -> None:
@@ -361,7 +362,7 @@ def test_busy_database_is_waited_for_with_words_and_no_label_can_be_right(
 
 
 def test_correction_that_cannot_be_saved_is_said_and_can_be_tried_again(
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     own: Path,
     tmp_path: Path,
 ) -> None:
@@ -379,7 +380,7 @@ def test_correction_that_cannot_be_saved_is_said_and_can_be_tried_again(
 
 
 def test_photos_that_appear_meanwhile_show_up(
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     tmp_path: Path,
 ) -> None:
     with Store.open(tmp_path / "photos.db") as store:

@@ -13,13 +13,14 @@ from uuid import uuid4
 
 import pytest
 import uvicorn
-from conftest import MakePicture
-from sampled import Sampled
 from starlette.testclient import TestClient
-from web import ServerProcess, application, browser, context_in, logged_in  # noqa: F401  # browser is a fixture
 
 from phototag.audit.leases import Leases
 from phototag.store import Review, ReviewFilter, Store
+from tests.support.pictures import MakePicture
+from tests.support.samples import Sampled, scored_photo
+from tests.support.server import ServerProcess
+from tests.support.web import application, context_in, logged_in
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -127,12 +128,11 @@ class TestAnswers:
         tab = Tab(client, library)
         (photo,) = tab.next()
         import numpy as np
-        from sampled import stored
 
         path = make_picture(library.folder / "photo001.jpg", seed=99)
         scores = Scores(np.zeros((1, 3), dtype=np.float32), np.zeros((1, 5), dtype=np.float32))
         with Store.open(library.database) as store, store.writing("test"):
-            store.save_batch(model_id=1, tagged=[stored(path, scores)])
+            store.save_batch(model_id=1, tagged=[scored_photo(path, scores)])
         answer = tab.say(photo, "bird", "hawk")
         assert answer.status_code == 400
         assert "changed since it was shown" in answer.json()["error"]
@@ -217,7 +217,6 @@ class TestTogether:
         self, client: TestClient, library: Sampled, make_picture: MakePicture
     ) -> None:
         import numpy as np
-        from sampled import stored
 
         from phototag.records import Scores
 
@@ -229,7 +228,7 @@ class TestTogether:
         path = make_picture(library.folder / "photo004.jpg", seed=99)
         scores = Scores(np.zeros((1, 3), dtype=np.float32), np.zeros((1, 5), dtype=np.float32))
         with Store.open(library.database) as store, store.writing("test"):
-            store.save_batch(model_id=1, tagged=[stored(path, scores)])
+            store.save_batch(model_id=1, tagged=[scored_photo(path, scores)])
             store.save_review(Review(photo_id=second["photo_id"], superclass="dog"))  # corrects the other one
         progress = client.get(f"{tab.api}/progress").json()["progress"]
         size = len(library.items())
@@ -523,7 +522,7 @@ class TestSamples:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:  # noqa: F811
+def context(browser: Browser) -> Iterator[BrowserContext]:
     opened = browser.new_context(viewport={"width": 1100, "height": 700})
     opened.set_default_timeout(30_000)
     yield opened
@@ -826,7 +825,7 @@ class TestBrowser:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_a_phone_shows_all_of_it_without_scrolling_sideways(
         self,
-        browser: Browser,  # noqa: F811
+        browser: Browser,
         twelve: Sampled,
         scheme: Any,
     ) -> None:
@@ -851,7 +850,7 @@ class TestBrowser:
 
 
 @pytest.mark.slow
-def test_three_hundred_photos_lose_nothing(browser: Browser, tmp_path: Path, make_picture: MakePicture) -> None:  # noqa: F811
+def test_three_hundred_photos_lose_nothing(browser: Browser, tmp_path: Path, make_picture: MakePicture) -> None:
     """With answers taken back in between, two tabs, and a server that is killed in the middle."""
     library = Sampled(tmp_path / "many", make_picture, 300)
     context = browser.new_context(viewport={"width": 1100, "height": 700})

@@ -23,7 +23,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from web import ADDRESS, FROM_OWN_PAGE, application, context_in, logged_in, save_photos, stranger
 
 from phototag.audit.drawing import draw_sample
 from phototag.errors import LockedError, StoreError, UsageError
@@ -31,6 +30,7 @@ from phototag.store import Store
 from phototag.web import respond
 from phototag.web.passwords import FREE_TRIES, Password, Throttle
 from phototag.web.security import Security
+from tests.support.web import ADDRESS, FROM_OWN_PAGE, application, context_in, logged_in, save_photos, stranger
 
 PASSWORD = "correct horse battery"
 FOREIGN = ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "none"})
