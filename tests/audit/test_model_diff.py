@@ -22,16 +22,7 @@ from phototag.inference.tagger import Tagger
 from phototag.learning.checkpoint import ModelHeader
 from phototag.learning.registry import Model, open_model
 from phototag.records import Rank, Scores, Source, Tag
-from phototag.store import (
-    Design,
-    DrawnPhoto,
-    NewSample,
-    Query,
-    Review,
-    Store,
-    StoredTag,
-    Stratum,
-)
+from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, Store, StoredTag, Stratum
 from phototag.taxonomy import Taxonomy
 from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture

@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 
 from phototag.audit.curves import auroc, reliability, risk_coverage, roc
-from phototag.audit.significance import (
-    bootstrap_difference,
-    bootstrap_mean,
-    discordant,
-    holm,
-    mcnemar,
-    wilson,
-)
+from phototag.audit.significance import bootstrap_difference, bootstrap_mean, discordant, holm, mcnemar, wilson
 
 stats = pytest.importorskip("scipy.stats")
 Right = np.ndarray[tuple[int, int], np.dtype[np.bool_]]

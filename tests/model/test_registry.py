@@ -10,14 +10,7 @@ import pytest
 from phototag import settings
 from phototag.errors import ModelError, UsageError
 from phototag.learning import builtin
-from phototag.learning.registry import (
-    active_reference,
-    list_models,
-    model_path,
-    open_model,
-    remove_model,
-    set_active,
-)
+from phototag.learning.registry import active_reference, list_models, model_path, open_model, remove_model, set_active
 
 
 def install(model: Path, name: str) -> Path:

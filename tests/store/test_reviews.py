@@ -21,17 +21,7 @@ from phototag.inference.retag import retag
 from phototag.inference.tagger import Tagger
 from phototag.learning.registry import open_model
 from phototag.records import PhotoState, Rank, Source, Tag, TaggedPhoto
-from phototag.store import (
-    Query,
-    Review,
-    ReviewFilter,
-    ReviewOrigin,
-    SavedReview,
-    ShownTag,
-    Store,
-    Verdict,
-    check,
-)
+from phototag.store import Query, Review, ReviewFilter, ReviewOrigin, SavedReview, ShownTag, Store, Verdict, check
 from phototag.store.engine import driver_connection
 from tests.support.commands import run_python
 from tests.support.pictures import MakePicture

@@ -44,3 +44,8 @@ def register(store: Store, name: str = "sample") -> int:
 
 def paths(store: Store, query: Query) -> list[str]:
     return [str(row.path) for row in store.query(query)]
+
+
+def forget(store: Store) -> None:
+    with store._write() as connection:
+        connection.exec_driver_sql("DELETE FROM photos")

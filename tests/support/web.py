@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from phototag.decision import gather, pack
@@ -26,13 +28,11 @@ from phototag.web.security import Security
 from phototag.web.thumbnails import Thumbnails
 from tests.support.models import TINY_TAXONOMY
 
-if TYPE_CHECKING:
-    pass
-
 PORT = 8765
 ADDRESS = f"http://127.0.0.1:{PORT}"
 # What a browser says of a request that a page of the server itself makes.
 FROM_OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+FROM_ELSEWHERE = ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "none"})
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def context_in(app: Starlette) -> Context:
     return context
 
 
-def stranger(app: Starlette, **options: Any) -> TestClient:
+def not_logged_in(app: Starlette, **options: Any) -> TestClient:
     """A client that was not let in, and sends what a program sends that is no browser."""
     return TestClient(app, ADDRESS, raise_server_exceptions=False, follow_redirects=False, **options)
 
@@ -100,3 +100,25 @@ def save_photos(database: Path, files: Sequence[Path], tag: Tag | None = None) -
         store.save_batch(model_id=model, tagged=tagged)
         known = [store.find(file) for file in files]
     return [photo.id for photo in known if photo is not None]
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def routes(app: Starlette) -> list[tuple[str, str]]:
+    """Every method and path of the application, with an example for each part of a path."""
+    found = []
+    for route in app.routes:
+        assert isinstance(route, Route)
+        path = re.sub(r"\{[a-z_]+(:[a-z]+)?\}", "1", route.path)
+        found += [(method, path) for method in sorted(route.methods or ())]
+    assert ("GET", "/photos/1/thumbnail") in found
+    assert ("POST", "/login") in found
+    return found

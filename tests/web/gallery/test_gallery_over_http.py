@@ -22,7 +22,7 @@ from phototag.web.app import warm_up
 from phototag.web.gallery import BLOCK_PHOTOS, View
 from phototag.web.photo_words import explain
 from tests.support.gallery_photos import HOSTILE, as_shown, fill
-from tests.support.web import application, context_in, logged_in, stranger
+from tests.support.web import application, context_in, logged_in, not_logged_in
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def test_stranger_sees_neither_gallery_nor_photo() -> None:
     with Store.open("sqlite://") as store, application(store) as app:
         fill(store, 5)
         for path in ("/", "/photos/more", "/photos/1", "/photos/1/similar"):
-            answer = stranger(app).get(path)
+            answer = not_logged_in(app).get(path)
             assert answer.status_code == 401
             assert "IMG_" not in answer.text
 
