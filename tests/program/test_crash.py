@@ -1,6 +1,6 @@
 """Real runs killed with SIGKILL at random moments: the database stays sound, and the next run completes it.
 
-PHOTOTAG_KILLS=300 pytest tests/test_crash.py kills more often than is usual, PHOTOTAG_SEED=7 at other moments.
+PHOTOTAG_KILLS=300 pytest tests/program/test_crash.py kills more often than is usual, PHOTOTAG_SEED=7 at other moments.
 """
 
 from __future__ import annotations
