@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from phototag.catalog.facets.facet import Chip, Group
 from phototag.decision import Candidate
 from phototag.records import PhotoState, Rank, Source
 from phototag.store import KnownPhoto, SavedReview
@@ -46,6 +48,18 @@ class GalleryPage:
     total: int
     after: str | None
     version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facets:
+    """What stands beside the photos of a filter: `groups` of choices by the facets' names, and the filters in use.
+
+    `total` is the number of photos that the filter selects.
+    """
+
+    total: int
+    groups: Mapping[str, Group]
+    chips: tuple[Chip, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
