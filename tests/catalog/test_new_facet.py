@@ -55,7 +55,8 @@ def test_added_facet_comes_back_from_an_address_and_refuses_nonsense() -> None:
 
 def test_added_facet_stands_in_the_page_and_narrows_it() -> None:
     with Store.open("sqlite://") as store:
-        fill(store)
+        with store.writing("tag"):
+            fill(store)
         with application(store) as app:
             client = logged_in(app)
             page = client.get("/?superclass=bird").text
