@@ -29,6 +29,7 @@ COLUMNS = (
     "tagged_at",
     "state",
     "error",
+    "reason",
 )
 _LEAST_PATH_WIDTH = 24
 
@@ -62,6 +63,7 @@ def as_row(photo: TaggedPhoto) -> dict[str, Any]:
         "tagged_at": photo.tagged_at.isoformat() if photo.tagged_at is not None else None,
         "state": photo.state,
         "error": photo.error,
+        "reason": photo.reason,
     }
 
 

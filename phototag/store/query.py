@@ -129,7 +129,8 @@ def find_tagged(connection: Connection, query: Query) -> Iterator[TaggedContent]
     )
     ranks = {rank.value: rank for rank in Rank}
     for number, path, content, model_id, superclass, subclass, rank, *scores, at in connection.execute(statement):
-        tag = Tag(superclass, subclass, ranks[rank], *(float(score or 0.0) for score in scores))
+        first, second, novelty = (float(score or 0.0) for score in scores)
+        tag = Tag(superclass, subclass, ranks[rank], first, second, novelty)
         yield TaggedContent(int(number), bytes(path), bytes(content), int(model_id), tag, at)
 
 

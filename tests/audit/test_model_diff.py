@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from phototag.audit.missing_scores import Scored, score_missing
 from phototag.audit.model_diff import ModelDiff, compare_models
-from phototag.decision.rule import Thresholds, gather, pack
+from phototag.decision import Thresholds, gather, pack
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.model.file import ModelHeader
 from phototag.model.registry import Model, open_model

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from phototag.decision.rule import gather, join
+from phototag.decision import gather, join
 from phototag.errors import UsageError
 from phototag.model.linear import LinearHead
 from phototag.records import Scores
