@@ -8,7 +8,7 @@ from datetime import datetime
 
 from phototag.catalog.facets.facet import Chip, Group
 from phototag.decision import Candidate
-from phototag.records import PhotoState, Rank, Source
+from phototag.records import PhotoState, Rank, Reason, Source
 from phototag.store import KnownPhoto, SavedReview
 
 
@@ -17,8 +17,9 @@ class GalleryItem:
     """One photo of a page.
 
     `name` is the file's name, printable. `score` is that of the tag's own rank (of the best superclass where the rank
-    is none), None for a human's tag. All of the tag is None for a photo without one. `version` are the first eight hex
-    digits of the content's hash, "" for a photo that was never read; `width` and `height` are in pixels.
+    is none), None for a human's tag, and so is `reason`. All of the tag is None for a photo without one. `version` are
+    the first eight hex digits of the content's hash, "" for a photo that was never read; `width` and `height` are in
+    pixels.
     """
 
     id: int
@@ -29,6 +30,7 @@ class GalleryItem:
     score: float | None
     novelty: float | None
     source: Source | None
+    reason: Reason | None
     state: PhotoState
     version: str
     width: int | None

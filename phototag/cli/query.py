@@ -11,7 +11,7 @@ import click
 
 from phototag.cli.formats import OutputFormat, write_rows
 from phototag.cli.options import EnumChoice, db_option
-from phototag.records import NovelTier, PhotoState, Source
+from phototag.records import NovelTier, PhotoState, Reason, Source
 
 TABLE_LIMIT = 50
 # The store's sort keys, named here so that the help needs no database library; a test compares them.
@@ -40,6 +40,13 @@ class _NovelChoice(EnumChoice[NovelTier]):
     flag_value=NovelTier.ANY.value,
     help="Photos like nothing the model knows. superclass: they have no superclass; subclass: a superclass, but no "
     "subclass; any, or --novel alone: both.",
+)
+@click.option(
+    "--reason",
+    "reasons",
+    type=EnumChoice(list(Reason)),
+    multiple=True,
+    help="Why a model's tag goes no deeper; may be given several times.",
 )
 @click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="At least this score, 0 to 1.")
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
@@ -72,6 +79,7 @@ def query(
     superclass: str | None,
     subclass: str | None,
     novel: NovelTier | None,
+    reasons: tuple[Reason, ...],
     min_score: float | None,
     under: Path | None,
     source: Source | None,
@@ -99,6 +107,7 @@ def query(
         superclass=superclass,
         subclass=subclass,
         novel=novel or False,
+        reason=reasons,
         min_score=min_score,
         under=Path(os.path.abspath(under)) if under is not None else None,  # noqa: PTH100  # folds ".."
         source=source,

@@ -16,13 +16,15 @@ from phototag.store.engine import driver_connection, translate, translated
 from phototag.store.location import FileKey, Location, file_key
 from phototag.store.photos import chunked
 from phototag.store.plain import ROWS_AT_ONCE, plain_rows
+from phototag.store.reasons import reason_column
 from phototag.store.tables import models, photos, predictions, reviews, sample_items, samples, tags
 
 _HASH_START_BYTES = 4
 
 GalleryRow = tuple[Any, ...]
 """id, path_bytes, modified_ns, first 4 bytes of the content's hash, width, height, state, superclass, subclass, rank,
-superclass_score, subclass_score, novelty, source, model_id, tagged_at (a text or a moment, as the database has it)."""
+superclass_score, subclass_score, novelty, source, model_id, tagged_at (a text or a moment, as the database has it),
+reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ ScoredContentRow = tuple[int, bytes, bytes]
 
 def rows(connection: Connection, ids: Sequence[int] | None = None) -> Iterator[Sequence[GalleryRow]]:
     """Photos with their tags in the order of ids, some at a time: all of them, or those with these ids."""
-    statement = _rows()
+    statement = _rows(connection)
     if ids is not None:
         for chunk in chunked(sorted(set(ids))):
             yield from plain_rows(connection, statement.where(photos.c.id.in_(chunk)))
@@ -60,7 +62,7 @@ def rows(connection: Connection, ids: Sequence[int] | None = None) -> Iterator[S
         yield from plain_rows(connection, statement)
 
 
-def _rows() -> Select[Any]:
+def _rows(connection: Connection) -> Select[Any]:
     return (
         select(
             photos.c.id,
@@ -79,6 +81,7 @@ def _rows() -> Select[Any]:
             tags.c.source,
             tags.c.model_id,
             tags.c.tagged_at,
+            reason_column(connection),
         )
         .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
         .order_by(photos.c.id)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, insert, select, update
 
 from phototag.errors import StoreError
 from phototag.store.photos import clean_text
+from phototag.store.reasons import LeastScores, note_least_scores
 from phototag.store.tables import models
 from phototag.taxonomy import Taxonomy
 
@@ -27,13 +28,17 @@ def register(
     backbone: str,
     taxonomy: Taxonomy,
     metrics: Mapping[str, Any],
+    least_scores: LeastScores | None = None,
     now: datetime,
 ) -> int:
     """The id of the model whose file has this hash; made if new, given the new name and its weights' hash if known."""
     identity = {} if weights_hash is None else {_WEIGHTS: weights_hash}
     known = connection.execute(select(models.c.id, models.c.metrics).where(models.c.hash == file_hash)).one_or_none()
     if known is not None:
-        changed = {"name": clean_text(name), "metrics": {**dict(known.metrics), **identity}}
+        kept = {**dict(known.metrics), **identity}
+        if least_scores is not None:
+            kept = note_least_scores(kept, least_scores, now)
+        changed = {"name": clean_text(name), "metrics": kept}
         connection.execute(update(models).where(models.c.id == known.id).values(changed))
         return int(known.id)
     values: dict[str, Any] = {
@@ -41,7 +46,9 @@ def register(
         "name": clean_text(name),
         "backbone": backbone,
         "taxonomy": taxonomy.to_json(),
-        "metrics": {**metrics, **identity},
+        "metrics": note_least_scores({**metrics, **identity}, least_scores, now)
+        if least_scores is not None
+        else {**metrics, **identity},
         "created_at": now,
     }
     return inserted_id(connection, models, values)

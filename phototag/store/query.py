@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from phototag.errors import UsageError
-from phototag.records import NovelTier, PhotoState, Rank, Source, Tag, TaggedPhoto
+from phototag.records import NovelTier, PhotoState, Rank, Reason, Source, Tag, TaggedPhoto
 from phototag.store.photos import path_ranges
 from phototag.store.plain import plain_rows
+from phototag.store.reasons import reason_column
 from phototag.store.tables import models, photos, predictions, tags
 
 FEWEST_HASH_DIGITS = 8
@@ -59,9 +60,10 @@ class Query:
     """Which photos are wanted; what is None, False or absent asks for nothing.
 
     `subclass` may be written in full, "bird/rooster". `novel`: only tagged photos whose rank is not subclass,
-    or of one tier of these. `min_score` is compared with the score of the tag's own rank (of the best superclass
-    where the rank is none). `model` is a name, or at least 8 digits that a model's hash begins with. `since`:
-    tagged then or later. Rows without the value sorted by come last, and equal rows are sorted by path.
+    or of one tier of these. `reason`: only tags of models that go no deeper for one of these reasons. `min_score` is
+    compared with the score of the tag's own rank (of the best superclass where the rank is none). `model` is a name, or
+    at least 8 digits that a model's hash begins with. `since`: tagged then or later. Rows without the value sorted by
+    come last, and equal rows are sorted by path.
 
     Raises:
         UsageError: a number is out of range, or `since` has no time zone.
@@ -78,6 +80,7 @@ class Query:
     since: datetime | None = None
     limit: int | None = None
     sort: SortKey = SortKey.PATH
+    reason: Collection[Reason] = ()
     descending: bool = False
 
     def __post_init__(self) -> None:
@@ -91,12 +94,19 @@ class Query:
             if self.novel not in list(NovelTier):
                 raise UsageError(f"novel must be True, False or one of {', '.join(NovelTier)}, not {self.novel!r}")
             object.__setattr__(self, "novel", NovelTier(self.novel))
+        object.__setattr__(self, "reason", tuple(self._reasons()))
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise UsageError(f"a score lies between 0 and 1, not {self.min_score}")
         if self.limit is not None and self.limit < 0:
             raise UsageError(f"a limit is 0 or more, not {self.limit}")
         if self.since is not None and self.since.tzinfo is None:
             raise UsageError(f"{self.since} has no time zone; use datetime.astimezone()")
+
+    def _reasons(self) -> Iterator[Reason]:
+        for given in [self.reason] if isinstance(self.reason, str) else self.reason:
+            if given not in list(Reason):
+                raise UsageError(f"reason must be some of {', '.join(Reason)}, not {given!r}")
+            yield Reason(given)
 
 
 _TAG_COLUMNS = (
@@ -113,7 +123,7 @@ _TAG_COLUMNS = (
 
 def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     """The wanted photos, fetched a few at a time."""
-    statement = _select(query).execution_options(yield_per=_ROWS_AT_ONCE)
+    statement = _select(connection, query).execution_options(yield_per=_ROWS_AT_ONCE)
     for row in connection.execute(statement):
         yield _from_row(row)
 
@@ -125,7 +135,10 @@ def find_tagged(connection: Connection, query: Query) -> Iterator[TaggedContent]
     """
     columns = select(photos.c.id, photos.c.path_bytes, photos.c.content_hash, *_TAG_COLUMNS)
     statement = (
-        _joined(columns).where(*_of_models(query)).order_by(photos.c.id).execution_options(yield_per=_ROWS_AT_ONCE)
+        _joined(columns)
+        .where(*_of_models(connection, query))
+        .order_by(photos.c.id)
+        .execution_options(yield_per=_ROWS_AT_ONCE)
     )
     ranks = {rank.value: rank for rank in Rank}
     for number, path, content, model_id, superclass, subclass, rank, *scores, at in connection.execute(statement):
@@ -140,7 +153,7 @@ TagRow: TypeAlias = tuple[Any, ...]
 
 def find_tag_rows(connection: Connection, query: Query) -> Iterator[Sequence[TagRow]]:
     """The tags of the photos that `find_tagged` gives, in that order, many at a time and as the database has them."""
-    statement = _joined(select(*_TAG_COLUMNS)).where(*_of_models(query))
+    statement = _joined(select(*_TAG_COLUMNS)).where(*_of_models(connection, query))
     yield from plain_rows(connection, statement.order_by(photos.c.id))
 
 
@@ -155,7 +168,7 @@ def find_scores(connection: Connection, under: Path, keepers: Mapping[int, int])
         select(photos.c.path_bytes, tags.c.model_id, predictions.c.scores)
         .join(tags, tags.c.photo_id == photos.c.id)
         .join(predictions, (predictions.c.photo_id == photos.c.id) & (predictions.c.model_id == model))
-        .where(*_conditions(Query(under=under)))
+        .where(*_conditions(connection, Query(under=under)))
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
     yield from ((path, model_id, scores) for path, model_id, scores in connection.execute(statement))
@@ -163,11 +176,11 @@ def find_scores(connection: Connection, under: Path, keepers: Mapping[int, int])
 
 def count(connection: Connection, query: Query) -> int:
     """How many photos are wanted, whatever the limit."""
-    statement = _joined(select(func.count())).where(*_conditions(query))
+    statement = _joined(select(func.count())).where(*_conditions(connection, query))
     return int(connection.execute(statement).scalar_one())
 
 
-def _select(query: Query) -> Select[Any]:
+def _select(connection: Connection, query: Query) -> Select[Any]:
     column = _COLUMN_OF[query.sort]
     order = (column.desc() if query.descending else column.asc()).nulls_last()
     columns = select(
@@ -183,8 +196,9 @@ def _select(query: Query) -> Select[Any]:
         tags.c.source,
         tags.c.tagged_at,
         models.c.name.label("model"),
+        reason_column(connection).label("reason"),
     )
-    statement = _joined(columns).where(*_conditions(query))
+    statement = _joined(columns).where(*_conditions(connection, query))
     if query.sort is SortKey.PATH:
         # The path is never null, and saying nothing of nulls lets SQLite walk along the index.
         statement = statement.order_by(column.desc() if query.descending else column.asc())
@@ -201,7 +215,7 @@ def _joined(columns: Select[Any]) -> Select[Any]:
     )
 
 
-def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
+def _conditions(connection: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
     superclass, subclass = query.superclass, query.subclass
     if superclass is not None:
         yield tags.c.superclass == superclass
@@ -229,12 +243,14 @@ def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
         yield photos.c.state == query.state.value
     if query.model is not None:
         yield _model_is(query.model)
+    if query.reason:
+        yield reason_column(connection).in_([reason.value for reason in query.reason])
     if query.since is not None:
         yield tags.c.tagged_at >= query.since
 
 
-def _of_models(query: Query) -> Iterator[ColumnElement[bool]]:
-    yield from _conditions(query)
+def _of_models(connection: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
+    yield from _conditions(connection, query)
     yield tags.c.model_id.is_not(None)
     yield photos.c.content_hash.is_not(None)
 
@@ -260,4 +276,5 @@ def _from_row(row: Row[Any]) -> TaggedPhoto:
         tagged_at=row.tagged_at,
         state=PhotoState(row.state),
         error=row.error,
+        reason=None if row.reason is None else Reason(row.reason),
     )

@@ -25,6 +25,7 @@ from phototag.store.embeddings import RankedPhoto, ranked_page
 from phototag.store.engine import untrusted_rows
 from phototag.store.photos import KnownPhoto, clean_text
 from phototag.store.query import Query
+from phototag.store.reasons import LeastScores
 from phototag.store.review_records import check_labels
 from phototag.store.reviews import human_tag, set_tags
 from phototag.store.scored import ScoredTag, scored_page
@@ -274,10 +275,12 @@ class Store(AuditedDatabase):
         taxonomy: Taxonomy,
         metrics: Mapping[str, Any],
         weights_hash: str | None = None,
+        least_scores: LeastScores | None = None,
     ) -> int:
         """The id of the model whose file has this SHA-256 (hex); made if new, given the new name if known.
 
         Models of the same `weights_hash` share their stored scores: in what scores depend on their files are alike.
+        `least_scores` are those that tags get from now on, by level; from them follow the reasons of these tags.
         """
         with self._write() as connection, untrusted_rows(self._location):
             self._keepers = {}
@@ -289,6 +292,7 @@ class Store(AuditedDatabase):
                 backbone=backbone,
                 taxonomy=taxonomy,
                 metrics=metrics,
+                least_scores=least_scores,
                 now=utc_now(),
             )
 

@@ -12,6 +12,7 @@ _MODULES = (
     "by_class",
     "by_score",
     "by_rank",
+    "by_reason",
     "by_source",
     "by_date",
     "by_folder",
