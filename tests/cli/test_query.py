@@ -268,6 +268,7 @@ class TestMachineFormats:
             "model": "first",
             "state": "ok",
             "error": None,
+            "reason": "subclass",
         }
         assert (rows["bird"]["rank"], rows["bird"]["superclass"], rows["bird"]["subclass"]) == (
             "superclass",
