@@ -14,12 +14,11 @@ from _contender import Answer, Contender, Options, Run
 from numpy.typing import NDArray
 
 from phototag.decision import unpack
-from phototag.imaging.decode import read_bytes
-from phototag.inference.pipeline import Batch
-from phototag.inference.runtime import Runtime
-from phototag.inference.tagger import Tagger
-from phototag.library.scan import ScanProblems, scan
+from phototag.imaging import read_bytes
+from phototag.library import ScanProblems, scan
+from phototag.runtime import Runtime
 from phototag.store import Store, StoredTag
+from phototag.tagging import Batch, Tagger
 
 
 def phototag(options: Options) -> Contender:

@@ -20,12 +20,11 @@ from _contender import Answer, Contender, Options, Run
 from timm.data import create_dataset, create_loader, resolve_model_data_config
 from torch import Tensor
 
+from phototag.choices import Device
 from phototag.decision import decide, gather, pooled_logits
-from phototag.inference.names import Device
-from phototag.inference.runtime import choose_target
-from phototag.learning.network import build
-from phototag.learning.registry import open_model
+from phototag.model import build, open_model
 from phototag.records import Scores
+from phototag.runtime import choose_target
 
 # Of so many batches the number of workers is chosen; on fewer, starting and ending would decide.
 _BATCHES_TO_TRY = 2

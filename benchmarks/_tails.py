@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.learning.dataset import COLUMNS, LabelledPicture
+from phototag.dataset import COLUMNS, LabelledPicture
 
 RARE_SHARE = 1 / 3
 _RESAMPLES = 2000

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert
 
+from phototag.catalog import Gallery, GalleryFilter, GallerySort
 from phototag.decision import Thresholds, decide, gather, pack
-from phototag.gallery import Gallery, GalleryFilter, GallerySort
 from phototag.records import PhotoState, Rank, Scores, Source
 from phototag.store import Store
 from phototag.store.tables import photos, predictions, tags

@@ -3,7 +3,7 @@
 python benchmarks/long_tail.py DATA [--ratio X] [--seeds N] [--balance auto none ...] [--json FILE] ...
 
 DATA is any labelled data that `phototag train` takes. For each seed, classes are made rare at random, heads are trained
-with each strategy through `phototag.learning.train`, and all are judged on the same held-out pictures, equally many of
+with each strategy through `phototag.training`, and all are judged on the same held-out pictures, equally many of
 each class. The last columns are the gain in macro-F1 over `none` with its paired 95 % interval.
 """
 
@@ -26,12 +26,11 @@ import numpy as np
 from _tails import Answers, LongTail
 
 from phototag import settings
+from phototag.dataset import load_data
 from phototag.decision import gather, join
-from phototag.learning.config import Balance, TrainingConfig, Tune
-from phototag.learning.dataset import load_data
-from phototag.learning.registry import Model
-from phototag.learning.scoring import score_labelled
-from phototag.learning.train import train
+from phototag.evaluation import score_labelled
+from phototag.model import Model
+from phototag.training import Balance, TrainingConfig, Tune, train
 
 REFERENCE = Balance.NONE
 

@@ -22,8 +22,8 @@ import _report
 from _contender import Options, Process, Run
 from _report import Row
 
-from phototag.inference.names import Device, Precision
-from phototag.inference.runtime import choose_target
+from phototag.choices import Device, Precision
+from phototag.runtime import choose_target
 
 CONTENDERS = {  # phototag first: the others are compared with it
     "phototag": "_phototag:phototag",
@@ -93,7 +93,7 @@ def _model(reference: str | None) -> str | None:
     """The file of a named model, found before its folder is out of sight."""
     if reference is None:
         return None
-    from phototag.learning.registry import open_model
+    from phototag.model import open_model
 
     path = open_model(reference).path
     return None if path is None else str(path)

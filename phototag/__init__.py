@@ -3,40 +3,6 @@
 Public names are loaded when they are first used, so `import phototag` is instant and never imports torch.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from phototag._version import __version__
-
-if TYPE_CHECKING:
-    from phototag.audit.evaluate import evaluate as evaluate
-    from phototag.inference.tagger import Tagger as Tagger
-    from phototag.learning.train import TrainingConfig as TrainingConfig
-    from phototag.learning.train import train as train
-    from phototag.store import Query as Query
-    from phototag.store import Store as Store
-    from phototag.taxonomy import Taxonomy as Taxonomy
-
-_HOME_OF = {
-    "Query": "phototag.store",
-    "Store": "phototag.store",
-    "Tagger": "phototag.inference.tagger",
-    "Taxonomy": "phototag.taxonomy",
-    "TrainingConfig": "phototag.learning.train",
-    "evaluate": "phototag.audit.evaluate",
-    "train": "phototag.learning.train",
-}
-
-__all__ = ["Query", "Store", "Tagger", "Taxonomy", "TrainingConfig", "__version__", "evaluate", "train"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        return getattr(importlib.import_module(_HOME_OF[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -30,3 +30,24 @@ def write_whole(
     finally:
         with suppress(OSError):  # renamed, or never made
             partial.unlink()
+
+
+def keep_newest(folder: Path, pattern: str, *, count: int) -> None:
+    """Delete all but the `count` files of that pattern that were changed last, with everything of the same stem.
+
+    Raises:
+        OSError: the folder cannot be read or changed.
+    """
+    newest_first = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in newest_first[count:]:
+        for part in folder.glob(f"{path.stem}.*"):
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text to `path`, whole or not at all; folders on the way are made.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    write_whole(path, text.encode())

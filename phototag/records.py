@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LEVELS = ("superclass", "subclass")
+"""The names of the two levels, from the top down."""
+
+
 class Rank(StrEnum):
     """How deep a tag goes."""
 

@@ -21,11 +21,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
+from phototag.learning.checkpoint import ModelHeader, write_tensors
 from PIL import Image
 
 from phototag.decision import Thresholds
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.learning.checkpoint import ModelHeader, write_tensors
 from phototag.taxonomy import Taxonomy
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
@@ -106,7 +106,6 @@ def make_picture() -> MakePicture:
 
 def _write_tiny_model(path: Path, *, seed: int) -> Path:
     import torch
-
     from phototag.learning.backbones import create_backbone
     from phototag.learning.network import DualHead, to_numpy
 

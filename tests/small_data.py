@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-
 from phototag.inference.names import Device
 from phototag.learning.config import TrainingConfig
+from PIL import Image
 
 COLOURS = {
     ("warm", "red"): (200, 40, 40),

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from click.testing import Result
 from conftest import MakePicture, RunCommand
+from phototag.audit.report import GATES
+from phototag.inference.tagger import Tagger
 
 from phototag.audit.audit_report import ESTIMATED, By
-from phototag.audit.report import GATES
 from phototag.audit.sampling import Allocation, Focus, StrataBy
 from phototag.cli import audit_report, audit_sample
-from phototag.inference.tagger import Tagger
 from phototag.records import Photo, Rank, Tag
 from phototag.store import Review, Store, StoredTag
 from phototag.taxonomy import Taxonomy

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 from conftest import MakePicture, RunCommand
+from phototag.inference.tagger import Tagger
 
 from phototag.audit.truth import compare_with_truth
 from phototag.errors import DataError
-from phototag.inference.tagger import Tagger
 from phototag.records import Photo, Rank, Tag
 from phototag.store import Store, StoredTag
 from phototag.taxonomy import Taxonomy

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
 from phototag.learning.averaging import SHARES, averaged
 from phototag.learning.dataset import LabelledPicture
+from torch import Tensor, nn
+
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 

@@ -9,10 +9,6 @@ from typing import Any
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file, save_file
-from small_data import BACKBONE, random_weights
-
-from phototag.errors import ModelError, UsageError
 from phototag.learning import backbones
 from phototag.learning.backbones import (
     ALIASES,
@@ -27,6 +23,10 @@ from phototag.learning.backbones import (
     resolve_backbone,
 )
 from phototag.learning.network import DualHead
+from safetensors.torch import load_file, save_file
+from small_data import BACKBONE, random_weights
+
+from phototag.errors import ModelError, UsageError
 
 # One of each family with a tiny sibling in timm, and how their classifiers are called.
 FAMILIES = {

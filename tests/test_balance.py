@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from phototag.errors import UsageError
 from phototag.learning.balance import Balancing, balancing, effective_weights, mixed_rare, prior_offsets
 from phototag.learning.config import Balance
+
+from phototag.errors import UsageError
 
 LABELS = np.array([0] * 90 + [1] * 9 + [3])
 NAMED = [strategy for strategy in Balance if strategy is not Balance.AUTO]

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from phototag.decision import decide, gather, join
-from phototag.errors import ModelError
-from phototag.imaging.decode import decode_file
 from phototag.inference.runtime import Runtime, choose_target
 from phototag.learning import builtin
 from phototag.learning.backbones import packaged_lite0_file
 from phototag.learning.builtin import builtin_hash, builtin_header, builtin_tensors, imagenet_taxonomy
 from phototag.learning.network import build
 from phototag.learning.registry import open_model
+
+from phototag.decision import decide, gather, join
+from phototag.errors import ModelError
+from phototag.imaging.decode import decode_file
 from phototag.records import Scores
 
 

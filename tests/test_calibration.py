@@ -10,10 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import binom, binomtest  # type: ignore[import-untyped]
-
-from phototag.decision import Thresholds, decide, gather, join
-from phototag.errors import ModelError
 from phototag.learning.calibration import (
     FEWEST_PICTURES,
     Temperatures,
@@ -35,6 +31,10 @@ from phototag.learning.guarantee import (
     promised_thresholds,
 )
 from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard
+from scipy.stats import binom, binomtest  # type: ignore[import-untyped]
+
+from phototag.decision import Thresholds, decide, gather, join
+from phototag.errors import ModelError
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 

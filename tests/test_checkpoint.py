@@ -20,10 +20,6 @@ import pytest
 import safetensors.numpy
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-
-from phototag.decision import Thresholds
-from phototag.errors import ModelError
-from phototag.imaging.preprocessing import Preprocessing
 from phototag.learning.checkpoint import (
     FORMAT_VERSION,
     ModelHeader,
@@ -35,6 +31,10 @@ from phototag.learning.checkpoint import (
 from phototag.learning.network import build
 from phototag.learning.registry import open_model
 from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard
+
+from phototag.decision import Thresholds
+from phototag.errors import ModelError
+from phototag.imaging.preprocessing import Preprocessing
 from phototag.taxonomy import Taxonomy
 
 HEADER = ModelHeader(
@@ -377,7 +377,6 @@ def payloads(folder: Path, marker: Path) -> list[Path]:
 
 def test_pickles_run_no_code_as_model_or_weights(tmp_path: Path) -> None:
     import torch
-
     from phototag.learning.backbones import load_weights
 
     marker = tmp_path / "executed"

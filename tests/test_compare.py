@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import RunCommand
-from small_data import draw
-
 from phototag.audit.comparison import Comparison, Run, confusion, most_confused
 from phototag.audit.comparison_page import comparison_page
 from phototag.audit.page import render
-from phototag.errors import DataError, UsageError
 from phototag.inference.names import Device
 from phototag.learning import compare as compare_module
 from phototag.learning.compare import ComparisonConfig, compare, divide
 from phototag.learning.complexity import complexity
 from phototag.learning.config import TrainingConfig
 from phototag.learning.dataset import LabelledData, LabelledPicture, load_data
+from small_data import draw
+
+from phototag.errors import DataError, UsageError
 
 FIRST, SECOND = "test_efficientnet", "test_resnet"
 COLOURS = [(200, 40, 40), (230, 220, 50), (200, 90, 200), (30, 50, 200), (40, 170, 60), (40, 190, 200)]

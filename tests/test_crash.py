@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 from conftest import MakePicture, RunCommand
-
 from phototag.library.plan import MAX_ATTEMPTS
+
 from phototag.store import Query, Store
 
 # Read here: while a test runs, no setting is in the environment.

@@ -10,10 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_data import colour_folder, draw
-
-from phototag.errors import DataError
-from phototag.imaging.preprocessing import Preprocessing
 from phototag.learning.dataset import (
     LabelledPicture,
     check_labels,
@@ -23,6 +19,10 @@ from phototag.learning.dataset import (
     unchecked_classes,
 )
 from phototag.learning.features import read_content
+from small_data import colour_folder, draw
+
+from phototag.errors import DataError
+from phototag.imaging.preprocessing import Preprocessing
 from phototag.taxonomy import Taxonomy
 
 HEADER = "filepath,superclass,subclass\n"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard
 
 from phototag.decision import Evidence, Thresholds, decide, gather, join, pack, pooled_logits, unpack
 from phototag.errors import ModelError, StoreError
-from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard
 from phototag.records import Rank, Scores
 from phototag.taxonomy import Taxonomy
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 import torch
-from small_data import colour_folder
-from test_trainer import COUNTS, assert_close, make_trainer, tensors_of
-
-from phototag.errors import DecodeError, ModelError, PhotoTagError, RuntimeUnavailableError, UsageError
 from phototag.inference.names import Device
 from phototag.learning import distributed
 from phototag.learning.distributed import World, current, is_echo
 from phototag.learning.trainer import Trainer
+from small_data import colour_folder
+from test_trainer import COUNTS, assert_close, make_trainer, tensors_of
+
+from phototag.errors import DecodeError, ModelError, PhotoTagError, RuntimeUnavailableError, UsageError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo's processes find each other otherwise there")
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from phototag.diagnosis import Check, State
+from phototag.learning.registry import open_model, set_active
+from phototag.speed import made_up_photo
 from PIL import Image
 
 from phototag import doctor, installation
 from phototag.cli.doctor import doctor as command
-from phototag.diagnosis import Check, State
 from phototag.doctor import examine
-from phototag.learning.registry import open_model, set_active
 from phototag.library import mounts
 from phototag.library.mounts import InotifyLimits
-from phototag.speed import made_up_photo
 from phototag.store import Store
 from phototag.store.location import parse
 from phototag.store.lock import holding

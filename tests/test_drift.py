@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from phototag.learning.checkpoint import read_header, read_tensors, write_tensors
+from phototag.learning.guarantee import ScoreTable, ValidationScores
+from phototag.learning.registry import open_model
 from scipy import special, stats
 
 from phototag import settings
 from phototag.audit.drift import Shift, label_shift, recent_shift, score_shift
 from phototag.audit.library_drift import LibraryDrift, library_drift
 from phototag.audit.sampling import Scope
-from phototag.learning.checkpoint import read_header, read_tensors, write_tensors
-from phototag.learning.guarantee import ScoreTable, ValidationScores
-from phototag.learning.registry import open_model
 from phototag.records import Photo, Rank, Tag
 from phototag.store import Store, StoredTag
 

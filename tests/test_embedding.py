@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
 from phototag.learning.embedding import MOST_AXES, Embedding, fit_embedding
 
 Floats = NDArray[np.float32]

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from phototag.audit.intervals import finite_size, half_width, needed_size, wilson_interval
+from phototag.audit.metrics import Judged as Truth
+from phototag.audit.metrics import measure
+from phototag.audit.planning import need_of
 from scipy import special, stats
 
 from phototag.audit import sampling
 from phototag.audit.accuracy import Accuracy
 from phototag.audit.estimation import Ratios, SamplingDesign, Sums, joined_strata, ratio
-from phototag.audit.intervals import finite_size, half_width, needed_size, wilson_interval
-from phototag.audit.metrics import Judged as Truth
-from phototag.audit.metrics import measure
-from phototag.audit.planning import need_of
 from phototag.audit.reviewed import Cell, Drawn, Judged
 from phototag.audit.sampling import Allocation
 from phototag.errors import UsageError

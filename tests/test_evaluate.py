@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_data import draw
-
 from phototag.audit.evaluate import evaluate, judge_scores
 from phototag.audit.evaluation import evaluation_page, examine
 from phototag.audit.page import render
-from phototag.decision import Thresholds, gather, join
-from phototag.errors import DataError, ModelError
-from phototag.imaging.decode import decode_file
 from phototag.inference.names import Device, RuntimeName
 from phototag.inference.runtime import Runtime, Target
 from phototag.learning.dataset import LabelledPicture
 from phototag.learning.registry import open_model
 from phototag.learning.train import train
+from small_data import draw
+
+from phototag.decision import Thresholds, gather, join
+from phototag.errors import DataError, ModelError
+from phototag.imaging.decode import decode_file
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 

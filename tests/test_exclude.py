@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phototag.library.scan import ScanProblems, count, scan
 
 from phototag.errors import UsageError
 from phototag.library.exclude import Exclusion
-from phototag.library.scan import ScanProblems, count, scan
 
 ROOT = Path("/photos/mine")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from conftest import MakePicture, RunCommand, RunProcess
-from test_store import register
-
 from phototag.audit.labels import CHANGED, GONE, SAMPLED, STALE, UNLABELLED, collect
-from phototag.audit.truth import import_truth
 from phototag.learning.dataset import load_data
 from phototag.library.scan import ScanProblems, scan
+from test_store import register
+
+from phototag.audit.truth import import_truth
 from phototag.records import Rank, Source, Tag
 from phototag.store import (
     Design,

@@ -14,13 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import RunCommand
-from PIL import Image
-from small_data import BACKBONE, colour_folder, draw, random_weights, tiny_config
-
-from phototag import settings
 from phototag.audit.evaluate import evaluate
-from phototag.decision import Thresholds, decide, gather
-from phototag.errors import DataError, ModelError, UsageError
 from phototag.inference.names import Device, RuntimeName
 from phototag.inference.runtime import Runtime, Target
 from phototag.learning.checkpoint import EXAMPLES, read_header, read_tensors, write_tensors
@@ -28,6 +22,12 @@ from phototag.learning.config import TrainingConfig
 from phototag.learning.examples import Examples
 from phototag.learning.registry import Model, open_model
 from phototag.learning.train import TrainingResult, train
+from PIL import Image
+from small_data import BACKBONE, colour_folder, draw, random_weights, tiny_config
+
+from phototag import settings
+from phototag.decision import Thresholds, decide, gather
+from phototag.errors import DataError, ModelError, UsageError
 from phototag.records import Rank, Tag
 
 pytestmark = pytest.mark.usefixtures("one_thread")

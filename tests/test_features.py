@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_data import colour_folder, draw, tiny_config
-
-from phototag import settings
 from phototag.cache import keep_newest
-from phototag.errors import DataError
-from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.names import Device, RuntimeName
 from phototag.inference.runtime import Target
 from phototag.learning.dataset import LabelledPicture, load_data
 from phototag.learning.features import FeatureExtractor, Features, data_digest, read_content
 from phototag.learning.train import train
+from small_data import colour_folder, draw, tiny_config
+
+from phototag import settings
+from phototag.errors import DataError
+from phototag.imaging.preprocessing import Preprocessing
 
 CPU_TORCH = Target(Device.CPU, RuntimeName.TORCH)
 PREPROCESSING = Preprocessing(size=32, crop=1.0)

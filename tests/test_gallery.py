@@ -21,14 +21,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phototag.gallery import Facets, Gallery, GalleryFilter, GallerySort
+from phototag.gallery.folders import folder_key
+from phototag.store.gallery import _footprint
 from test_store import ROOSTER, TAXONOMY, failure, register, run_python, stored
 
 from phototag.errors import StoreError, UsageError
-from phototag.gallery import Facets, Gallery, GalleryFilter, GallerySort
-from phototag.gallery.folders import folder_key
 from phototag.records import PhotoState, Rank, Source, Tag
 from phototag.store import Store, StoredTag
-from phototag.store.gallery import _footprint
 
 FOLDERS = ("/photos/2023/lake", "/photos/2023/lake/boats", "/photos/2024/deep/down", "/photos/2024-x", "/photos")
 NAMES = ("IMG {}.jpg", "Straße {}.JPG", "Zürich{}.png", "a_b%{}.webp", "lake {}.jpg")

@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from phototag.gallery import GalleryFilter
 
 from phototag.errors import UsageError
-from phototag.gallery import GalleryFilter
 from phototag.records import PhotoState, Rank, Source
 
 NAMES = st.none() | st.text(st.characters(exclude_categories=["C"]), min_size=1).filter(lambda name: name.strip())

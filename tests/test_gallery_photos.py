@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_store import BEAGLE, ROOSTER, TAXONOMY, digest, failure, register, stored
-
 from phototag.candidates import best_subclasses
-from phototag.decision import Evidence, gather, join, pack
 from phototag.gallery import Gallery, PhotoDetail
 from phototag.gallery.folders import folder_key
+from test_store import BEAGLE, ROOSTER, TAXONOMY, digest, failure, register, stored
+
+from phototag.decision import Evidence, gather, join, pack
 from phototag.records import FailureKind, PhotoState, Rank, Scores, Source
 from phototag.store import Design, DrawnPhoto, NewSample, Review, Store, StoredTag, Stratum
 from phototag.taxonomy import Taxonomy

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from phototag.inference.gpu_jpeg import GpuJpegDecoder
+from phototag.inference.names import DecodeOn
+from phototag.inference.tagger import Tagger
 from PIL import Image
 
 from phototag.errors import DecodeError, UsageError
 from phototag.imaging.decode import decode_bytes
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.inference.gpu_jpeg import GpuJpegDecoder
-from phototag.inference.names import DecodeOn
-from phototag.inference.tagger import Tagger
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 PREPROCESSING = Preprocessing(size=64, crop=0.875)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
 from phototag.novel.grouping import Grouping, group, neighbours
 from phototag.novel.growing import grow
 from phototag.novelty import Space

@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-
-from phototag.decision import gather, join
-from phototag.errors import UsageError
 from phototag.learning.balance import effective_weights
 from phototag.learning.config import Balance
 from phototag.learning.heads import PENALTIES, HeadChoice, choose_heads, fit_heads
 from phototag.learning.linear import LinearHead, Scaling, fit_head
+from sklearn.linear_model import LogisticRegression
+
+from phototag.decision import gather, join
+from phototag.errors import UsageError
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 

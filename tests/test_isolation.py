@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from phototag.imaging.headers import HEAVY_BYTES, cost_of
+from phototag.imaging.isolation import Decoder
 from PIL import Image
 
 from phototag.errors import DecodeError
 from phototag.imaging import pool as helper_pool
 from phototag.imaging.decode import decode_bytes
-from phototag.imaging.headers import HEAVY_BYTES, cost_of
-from phototag.imaging.isolation import Decoder
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import FailureKind
 

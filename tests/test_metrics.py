@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from phototag.audit.metrics import SCALARS, Judged, Label, Metrics, expected_calibration_error, measure
 from phototag.audit.report import GATES, LOWER_IS_BETTER, failed_gates, json_text, parse_gates, table
+
 from phototag.errors import UsageError
 from phototag.taxonomy import Taxonomy
 

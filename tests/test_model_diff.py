@@ -12,17 +12,17 @@ import pytest
 from conftest import MakePicture, RunCommand
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_store import digest, photo
-
-from phototag.audit.model_diff import ModelDiff, compare_models
 from phototag.audit.scoring import Scored, score_missing
 from phototag.changes import UNCHANGED, kind_of
-from phototag.decision import Thresholds, gather, pack
-from phototag.imaging.preprocessing import Preprocessing
 from phototag.inference.registration import register
 from phototag.inference.tagger import Tagger
 from phototag.learning.checkpoint import ModelHeader
 from phototag.learning.registry import Model, open_model
+from test_store import digest, photo
+
+from phototag.audit.model_diff import ModelDiff, compare_models
+from phototag.decision import Thresholds, gather, pack
+from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import Rank, Scores, Source, Tag
 from phototag.store import (
     Design,

@@ -14,12 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TINY_TAXONOMY, MakePicture, RunCommand
-from PIL import Image
-from test_startup import HEAVY, NETWORKS, imported_by_command
-
-from phototag.cli import novel as cli_novel
-from phototag.decision import gather, pack
-from phototag.errors import DataError, UsageError
 from phototag.inference.registration import register
 from phototag.learning.checkpoint import read_header, read_tensors, write_tensors
 from phototag.learning.dataset import load_data
@@ -29,6 +23,12 @@ from phototag.novel.labels import Written, add_labels
 from phototag.novel.naming import parse_label, parse_numbers
 from phototag.novel.sheet import chosen_numbers, write_sheet
 from phototag.novelty import SIGNALS, NoveltyModel, Space, Standard, Tier
+from PIL import Image
+from test_startup import HEAVY, NETWORKS, imported_by_command
+
+from phototag.cli import novel as cli_novel
+from phototag.decision import gather, pack
+from phototag.errors import DataError, UsageError
 from phototag.records import Photo, Rank, Scores, Source, Tag
 from phototag.store import Query, ReviewFilter, ReviewOrigin, Store, StoredTag
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
-
-from phototag.errors import ModelError
 from phototag.learning.config import Balance
 from phototag.learning.embedding import fit_embedding
 from phototag.learning.linear import fit_head
 from phototag.learning.novelty import Rule, learn_rule
 from phototag.novelty import SIGNALS, Foreign, NoveltyModel, Space, Standard, Tier
+
+from phototag.errors import ModelError
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 

@@ -16,8 +16,6 @@ from conftest import MakePicture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-
-from phototag.errors import DecodeError, StoreError
 from phototag.inference import pipeline
 from phototag.inference.engine import Done, Outputs, Pending, Pictures
 from phototag.inference.names import Device, Precision, RuntimeName
@@ -28,6 +26,8 @@ from phototag.inference.seen import Decided, MaybeSeen, Recent
 from phototag.inference.tagger import Tagger
 from phototag.inference.threads import bounded_map
 from phototag.learning.registry import open_model
+
+from phototag.errors import DecodeError, StoreError
 from phototag.records import Failure, FailureKind, Photo, Rank, Tag
 from phototag.store import Query, ScoredContent, Store, StoredTag
 

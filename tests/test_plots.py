@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from markupsafe import Markup
+from phototag.audit.plots import Axis, Calibrated, Estimate, Series
 
 from phototag.audit import blocks, page, plots
-from phototag.audit.plots import Axis, Calibrated, Estimate, Series
 from phototag.errors import UsageError
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,9 +13,6 @@ import numpy as np
 import pytest
 from conftest import MakePicture, RunProcess
 from numpy.typing import NDArray
-
-from phototag import settings
-from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.inference import precision as precision_module
 from phototag.inference import runtime as runtime_module
 from phototag.inference.names import Device, Precision, RuntimeName
@@ -24,6 +21,9 @@ from phototag.inference.precision import LEAST_PHOTOS, Agreement, PrecisionChoos
 from phototag.inference.runtime import Runtime, Target, faster_precision
 from phototag.inference.tagger import Tagger
 from phototag.learning.registry import Model, open_model
+
+from phototag import settings
+from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.store import Store
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-
-from phototag.errors import ModelError
 from phototag.learning.embedding import fit_embedding
 from phototag.learning.examples import Examples
 from phototag.learning.novelty import learn_rule
 from phototag.learning.pretraining import Pretraining
 from phototag.novelty import SIGNALS, Tier
+
+from phototag.errors import ModelError
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 

@@ -6,9 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
-from phototag import settings
-from phototag.errors import ModelError, UsageError
 from phototag.learning import builtin
 from phototag.learning.registry import (
     active_reference,
@@ -18,6 +15,9 @@ from phototag.learning.registry import (
     remove_model,
     set_active,
 )
+
+from phototag import settings
+from phototag.errors import ModelError, UsageError
 
 
 def install(model: Path, name: str) -> Path:

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TINY_TAXONOMY, MakePicture, RunCommand
-from test_startup import NETWORKS, imported_by_command
-
 from phototag.changes import UNCHANGED
-from phototag.decision import Thresholds, decide, gather, pack, unpack
-from phototag.errors import LockedError, ModelError, StoreError
 from phototag.inference.registration import register
 from phototag.inference.retag import RetagReport, retag
 from phototag.inference.runtime import Runtime
 from phototag.inference.tagger import Tagger
 from phototag.learning.checkpoint import read_header, read_tensors, weights_hash, write_tensors
 from phototag.learning.registry import Model, open_model
+from test_startup import NETWORKS, imported_by_command
+
+from phototag.decision import Thresholds, decide, gather, pack, unpack
+from phototag.errors import LockedError, ModelError, StoreError
 from phototag.records import Failure, FailureKind, Photo, Rank, Scores, Source, TaggedPhoto
 from phototag.store import Query, Store, StoredTag
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import MakePicture, RunCommand
-from sampled import draw_all
-
 from phototag.audit.names import Cancelled, Chosen, Key, Names, TypeAhead, narrow
 from phototag.audit.review_core import Meanwhile, PassedPhoto, ShownPhoto
 from phototag.audit.review_session import ReviewSession, choose_sample
+from sampled import draw_all
+
 from phototag.cli.audit_review import Reviewing, draw
 from phototag.cli.keys import Terminal
 from phototag.cli.viewer import Viewer

@@ -16,12 +16,12 @@ import pytest
 from conftest import MakePicture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_store import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, digest, failure, photo, register, run_python, stored
-
-from phototag.errors import LockedError, StoreError, UsageError
 from phototag.inference.retag import retag
 from phototag.inference.tagger import Tagger
 from phototag.learning.registry import open_model
+from test_store import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, digest, failure, photo, register, run_python, stored
+
+from phototag.errors import LockedError, StoreError, UsageError
 from phototag.records import PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store import (
     Query,

@@ -15,11 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
-from phototag import settings
-from phototag.decision import Joint, gather, join
-from phototag.errors import RuntimeUnavailableError, UsageError
-from phototag.imaging.decode import decode_file
 from phototag.inference import openvino_engine as openvino_module
 from phototag.inference.engine import Outputs, first_line
 from phototag.inference.names import Device, RuntimeName
@@ -27,6 +22,11 @@ from phototag.inference.openvino_engine import OpenVinoEngine, import_openvino
 from phototag.inference.runtime import Runtime, Target, choose_target, create_engine, network_of
 from phototag.inference.threads import available_cores, decode_threads
 from phototag.learning.registry import Model, open_model
+
+from phototag import settings
+from phototag.decision import Joint, gather, join
+from phototag.errors import RuntimeUnavailableError, UsageError
+from phototag.imaging.decode import decode_file
 from phototag.records import Scores
 
 ROOT = Path(__file__).parents[1]
@@ -117,7 +117,6 @@ def test_batch_of_one_and_pictures_laid_out_either_way(tiny_model: Path, target:
 
 def test_runtime_gives_what_the_network_gives(tiny_model: Path) -> None:
     import torch
-
     from phototag.learning.network import build
 
     model, images = open_model(tiny_model), pictures(4)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phototag.audit.drawing import draw_sample, extend_sample, focus_sample
 from scipy import stats
 
 from phototag.audit import sampling
-from phototag.audit.drawing import draw_sample, extend_sample, focus_sample
 from phototag.audit.sampling import Allocation, Focus, Frame, Scope, StrataBy
 from phototag.errors import UsageError
 from phototag.records import Photo, Rank, Tag

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from phototag.library.plan import MAX_ATTEMPTS, Need, compare
+from phototag.library.scan import ScanProblems, count, resolve_roots, scan
 
 from phototag.errors import UsageError
 from phototag.imaging.formats import SUFFIXES, is_picture
-from phototag.library.plan import MAX_ATTEMPTS, Need, compare
-from phototag.library.scan import ScanProblems, count, resolve_roots, scan
 from phototag.records import FailureKind, Photo, PhotoState, Source
 from phototag.store import KnownPhoto
 

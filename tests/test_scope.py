@@ -11,12 +11,12 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from phototag.library import vanished
-from phototag.library.exclude import Exclusion
 from phototag.library.scan import ScanProblems, count, has_pictures, resolve_roots, scan
 from phototag.library.scope import Places, Roots, Scope
 from phototag.library.vanished import Vanished, known_mount_points, note_mount_points
+
+from phototag.library import vanished
+from phototag.library.exclude import Exclusion
 from phototag.records import Photo, Rank, Tag
 from phototag.store import KnownPhoto, Store, StoredTag
 from phototag.taxonomy import Taxonomy

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from conftest import RunCommand, RunProcess
+from phototag.inference.tagger import Tagger
 
 from phototag import settings
 from phototag.cli.main import _defaults_of, cli
 from phototag.errors import UsageError
-from phototag.inference.tagger import Tagger
 from phototag.store import Store
 
 

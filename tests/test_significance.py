@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-
 from phototag.audit.curves import auroc, reliability, risk_coverage, roc
 from phototag.audit.significance import (
     bootstrap_difference,

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, MakePicture, RunCommand, RunProcess
-from PIL import Image
-
-from phototag.errors import DecodeError, LockedError, ModelError, UsageError
 from phototag.inference import pipeline
 from phototag.inference.runtime import Runtime
 from phototag.inference.tagger import Tagger, TagReport
+from PIL import Image
+
+from phototag.errors import DecodeError, LockedError, ModelError, UsageError
 from phototag.records import FailureKind, PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store import Query, Store
 

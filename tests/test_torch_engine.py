@@ -13,12 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from phototag.inference.names import DEFAULT_BATCH_SIZE, Device, Precision
+from phototag.inference.torch_engine import TorchEngine, batch_size_for
 from torch import nn
 
 from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.inference.names import DEFAULT_BATCH_SIZE, Device, Precision
-from phototag.inference.torch_engine import TorchEngine, batch_size_for
 
 SIZE = 16
 PREPROCESSING = Preprocessing(size=SIZE)

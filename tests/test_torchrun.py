@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_data import colour_folder, random_weights
-
 from phototag.learning.checkpoint import read_header, read_tensors
+from small_data import colour_folder, random_weights
 
 pytestmark = [
     pytest.mark.slow,

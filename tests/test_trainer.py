@@ -11,11 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from small_data import BACKBONE, colour_folder, tiny_config
-from torch import nn
-
-from phototag.errors import DataError, RuntimeUnavailableError, UsageError
 from phototag.learning.augment import augmentation, collate_pairs, seed_all, spoil
 from phototag.learning.backbones import create_backbone, default_preprocessing
 from phototag.learning.batches import cut, epoch_batches, own_share
@@ -26,6 +21,11 @@ from phototag.learning.network import DualHead, pooled_stages
 from phototag.learning.objective import Objective
 from phototag.learning.optimisation import freeze, stages
 from phototag.learning.trainer import Trainer
+from PIL import Image
+from small_data import BACKBONE, colour_folder, tiny_config
+from torch import nn
+
+from phototag.errors import DataError, RuntimeUnavailableError, UsageError
 
 COUNTS = {"red": 14, "yellow": 9, "blue": 9, "green": 6}
 

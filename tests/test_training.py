@@ -20,11 +20,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from small_data import BACKBONE, COLOURS, colour_folder, draw, random_weights, tiny_config
-
-from phototag import settings
 from phototag.audit.evaluate import evaluate
-from phototag.errors import DataError, ModelError, UsageError
 from phototag.learning import backbones
 from phototag.learning import trainer as trainer_module
 from phototag.learning.balance import effective_weights
@@ -38,6 +34,10 @@ from phototag.learning.registry import Model, active_reference, open_model
 from phototag.learning.train import TrainingResult, train
 from phototag.learning.trainer import Trainer
 from phototag.learning.tuning import tune
+from small_data import BACKBONE, COLOURS, colour_folder, draw, random_weights, tiny_config
+
+from phototag import settings
+from phototag.errors import DataError, ModelError, UsageError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

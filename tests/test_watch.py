@@ -19,8 +19,6 @@ from typing import Any
 
 import pytest
 from conftest import MakePicture, RunCommand, inotify_limit
-
-from phototag.errors import LockedError
 from phototag.inference import watching
 from phototag.inference.pipeline import Batch
 from phototag.inference.report import TagReport
@@ -28,6 +26,8 @@ from phototag.inference.tagger import Tagger
 from phototag.inference.watching import WatchService
 from phototag.library.scan import resolve_roots
 from phototag.library.settling import Settling
+
+from phototag.errors import LockedError
 from phototag.records import PhotoState, Source, TaggedPhoto
 from phototag.store import Query, Store
 

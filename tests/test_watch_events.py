@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from conftest import inotify_limit
-
 from phototag.library.hints import Hints, Inbox
 from phototag.library.observing import is_watch_limit_reached
 from phototag.library.place import RENEW_SECONDS, RETRY_SECONDS

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from conftest import MakePicture, RunCommand
+from phototag.audit.reviewed_curves import score_curves
 from sampled import Sampled
 from starlette.testclient import TestClient
 from web import ServerProcess, application, browser, logged_in  # noqa: F401  # browser is a fixture
@@ -18,7 +19,6 @@ from phototag.audit.accuracy import LEVELS, Accuracy
 from phototag.audit.audit_report import make_report
 from phototag.audit.confusion import NONE, confusion
 from phototag.audit.reviewed import Drawn, Judged
-from phototag.audit.reviewed_curves import score_curves
 from phototag.records import Rank, Tag
 from phototag.store import Review, Store
 from phototag.web import audit as audit_web

@@ -15,13 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+from phototag.gallery import GalleryFilter
 from PIL import Image
 from starlette.testclient import TestClient
 from test_store import TAXONOMY, failure, register, stored
 from web import application, context_in, logged_in, save_photos, stranger
 
 from phototag.errors import StoreError
-from phototag.gallery import GalleryFilter
 from phototag.records import Rank, Source, Tag
 from phototag.store import Store, StoredTag
 from phototag.store.photos import clean_text

@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 from conftest import MakePicture
+from phototag.library.scan import ScanProblems, look
+from phototag.web.disk_cache import DiskCache
+from phototag.web.reducer import reduced
+from phototag.web.reducing import Reducer
 from PIL import Image, ImageCms
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -22,12 +26,8 @@ from web import application, context_in, logged_in, save_photos
 
 from phototag.errors import DecodeError
 from phototag.imaging.formats import DECODERS
-from phototag.library.scan import ScanProblems, look
 from phototag.records import Failure, FailureKind
 from phototag.store import KnownPhoto, Store
-from phototag.web.disk_cache import DiskCache
-from phototag.web.reducer import reduced
-from phototag.web.reducing import Reducer
 from phototag.web.thumbnails import Size, Thumbnails
 
 BOX = Size.THUMBNAIL.value

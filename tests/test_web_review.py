@@ -14,11 +14,11 @@ from uuid import uuid4
 import pytest
 import uvicorn
 from conftest import MakePicture
+from phototag.audit.leases import Leases
 from sampled import Sampled
 from starlette.testclient import TestClient
 from web import ServerProcess, application, browser, context_in, logged_in  # noqa: F401  # browser is a fixture
 
-from phototag.audit.leases import Leases
 from phototag.store import Review, ReviewFilter, Store
 
 if TYPE_CHECKING:

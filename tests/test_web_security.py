@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
+from phototag.audit.drawing import draw_sample
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,7 +26,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from web import ADDRESS, FROM_OWN_PAGE, application, context_in, logged_in, save_photos, stranger
 
-from phototag.audit.drawing import draw_sample
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.store import Store
 from phototag.web import respond

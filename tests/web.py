@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from conftest import TINY_TAXONOMY
+from phototag.gallery import Gallery
+from phototag.library.scan import ScanProblems, look
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from phototag.decision import gather, pack
-from phototag.gallery import Gallery
-from phototag.library.scan import ScanProblems, look
 from phototag.records import Rank, Scores, Tag
 from phototag.settings import cache_folder
 from phototag.store import Store, StoredTag

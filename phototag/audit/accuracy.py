@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 
 from phototag.audit import sampling
 from phototag.audit.estimation import NOTHING, Estimate, SamplingDesign, Sums, joined_strata, ratio
-from phototag.audit.intervals import Floats
-from phototag.audit.metrics import Label
 from phototag.audit.reviewed import Cell, Drawn, Judged
 from phototag.errors import UsageError
+from phototag.evaluation import Floats, Label
+from phototag.records import LEVELS
 
 _Mask: TypeAlias = NDArray[np.bool_]
-
-LEVELS = ("superclass", "subclass")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from phototag.audit.accuracy import LEVELS, Accuracy, Row
+from phototag.audit.accuracy import Accuracy, Row
 from phototag.audit.confusion import Confusion, confusion
 from phototag.audit.estimation import Estimate
 from phototag.audit.library_drift import LibraryDrift, library_drift
-from phototag.audit.planning import Plan, plan
-from phototag.audit.report import parse_gates
 from phototag.audit.reviewed import Drawn, read_drawn, usable_samples
-from phototag.audit.reviewed_curves import ScoreCurves, score_curves
+from phototag.audit.sample_size import Plan, plan
 from phototag.audit.sampling import Scope
+from phototag.audit.score_curves import ScoreCurves, score_curves
 from phototag.errors import UsageError
+from phototag.evaluation import parse_gates
+from phototag.records import LEVELS
 from phototag.store import Sample, Store
 
 ESTIMATED = (

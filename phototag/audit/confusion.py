@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phototag.audit.accuracy import LEVELS, Accuracy, class_name
+from phototag.audit.accuracy import Accuracy, class_name
+from phototag.records import LEVELS
 from phototag.store import Sample, SampleItem, Store
 
 NONE = ""

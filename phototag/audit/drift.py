@@ -25,8 +25,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.audit.intervals import Floats
-from phototag.learning.guarantee import ScoreTable
+from phototag.evaluation import Floats, ScoreTable
 
 CHANCE = 0.01
 """How often a shift may be seen where there is none."""

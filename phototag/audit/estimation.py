@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.audit.intervals import LEVEL, Floats, wilson_interval
+from phototag.evaluation import ALPHA, Floats, wilson_interval
 
 _MORE = 2.0
 """How many members more than it has a stratum's variance is computed with."""
@@ -188,7 +188,7 @@ class Ratios:
         return Estimate(float(self.value), float(self.low), float(self.high), int(self.reviewed), float(self.effective))
 
 
-def ratio(design: SamplingDesign, sums: Sums, *, known: Floats | float | None = None, level: float = LEVEL) -> Ratios:
+def ratio(design: SamplingDesign, sums: Sums, *, known: Floats | float | None = None, alpha: float = ALPHA) -> Ratios:
     """The estimated ratios; the module's docstring says how.
 
     Args:
@@ -196,7 +196,7 @@ def ratio(design: SamplingDesign, sums: Sums, *, known: Floats | float | None = 
         sums: What the reviewed photos add up to.
         known: The mean prediction over all photos of the library that count; None: predictions are not used. Only for
             shares, whose wholes are 0 or 1.
-        level: How often intervals may miss the truth.
+        alpha: How often intervals may miss the truth.
     """
     members = sums.members.sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -211,7 +211,7 @@ def ratio(design: SamplingDesign, sums: Sums, *, known: Floats | float | None = 
         effective = np.where(variance > 0, center * (1 - center) / variance, np.inf)
     effective = np.where(members > 0, effective, 0.0)
     value = np.clip(value, 0, 1)
-    low, high = wilson_interval(np.where(members > 0, value, 0.5), effective, level=level)
+    low, high = wilson_interval(np.where(members > 0, value, 0.5), effective, alpha=alpha)
     return Ratios(value, low, high, effective, members)
 
 

@@ -15,10 +15,9 @@ from phototag.audit.drift import LabelShift, ScoreShift, Shift, label_shift, rec
 from phototag.audit.sampling import Scope
 from phototag.audit.tag_columns import RANKS, TagColumns, read_tags
 from phototag.errors import ModelError, UsageError
-from phototag.learning.checkpoint import ModelHeader
-from phototag.learning.guarantee import ValidationScores
-from phototag.learning.registry import Model, list_models, open_model
-from phototag.records import Rank
+from phototag.evaluation import ValidationScores
+from phototag.model import Model, ModelHeader, list_models, open_model
+from phototag.records import LEVELS, Rank
 from phototag.store import ModelInfo, Store
 
 RECENT = timedelta(days=30)
@@ -26,7 +25,6 @@ RECENT = timedelta(days=30)
 
 _MOST_CLASSES = 100
 _NOVEL_TOO_MANY = 0.1
-_LEVELS = ("superclass", "subclass")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ def library_drift(store: Store, scope: Scope) -> LibraryDrift | None:
     kept = part.rank != RANKS.index(Rank.NONE)
     recent_scores = tuple(
         recent_shift(level, scores[kept], classes[kept], recent[kept])
-        for level, scores in zip(_LEVELS, (part.superclass_score, part.subclass_score), strict=True)
+        for level, scores in zip(LEVELS, (part.superclass_score, part.subclass_score), strict=True)
     )
     found = LibraryDrift(
         model=info.name,
@@ -150,7 +148,7 @@ def _against_training(
     tags: TagColumns, classes: NDArray[np.int64], header: ModelHeader | None
 ) -> tuple[tuple[ScoreShift, ...], float | None, float | None]:
     """The shifts of both levels, the share of photos that look novel, and the share to be expected."""
-    unknown = tuple(ScoreShift(level, Shift.UNKNOWN, len(tags)) for level in _LEVELS)
+    unknown = tuple(ScoreShift(level, Shift.UNKNOWN, len(tags)) for level in LEVELS)
     if header is None or header.record.get("validation_scores") is None:
         return unknown, None, None
     try:
@@ -158,7 +156,7 @@ def _against_training(
     except ModelError:
         return unknown, None, None
     # The tables are of pictures that do not look novel: so must the photos be.
-    familiar = [np.ones(len(tags), dtype=np.bool_) for _ in _LEVELS]
+    familiar = [np.ones(len(tags), dtype=np.bool_) for _ in LEVELS]
     novel = expected = None
     told = _novelty_limits(header)
     if told is not None:
@@ -170,7 +168,7 @@ def _against_training(
     shifts = [
         score_shift(level, of_level[keep], classes[keep], table)
         for level, of_level, table, keep in zip(
-            _LEVELS, scores, (tables.superclass, tables.subclass), familiar, strict=True
+            LEVELS, scores, (tables.superclass, tables.subclass), familiar, strict=True
         )
     ]
     return tuple(shifts), novel, expected

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phototag.audit.significance import LEVEL, holm, mcnemar
-from phototag.changes import UNCHANGED, Flows, kind_of
 from phototag.decision import decide, unpack
-from phototag.learning.registry import Model
-from phototag.records import PhotoState, Rank, Source, Tag
+from phototag.evaluation import ALPHA, holm, mcnemar
+from phototag.model import Model
+from phototag.records import LEVELS, PhotoState, Rank, Source, Tag
 from phototag.store import Content, ReviewFilter, SavedReview, Store
-
-LEVELS = ("superclass", "subclass")
+from phototag.tagging import UNCHANGED, Flows, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class ModelDiff:
             return f"No reviewed photo has scores of both models: nothing says which is better at the {level}."
         p = self.corrected_p[level]
         counts = f"{found.fixed:,} fixed, {found.broken:,} broken of {found.photos:,} reviewed photos, p = {p:.2g}"
-        if p >= LEVEL:
+        if p >= ALPHA:
             return f"No difference can be shown at the {level}: {counts}."
         better = found.fixed > found.broken
         name, other = (self.second, self.first) if better else (self.first, self.second)

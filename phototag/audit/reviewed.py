@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from phototag.audit.metrics import Label
 from phototag.errors import UsageError
+from phototag.evaluation import Label
 from phototag.records import Tag
 from phototag.store import Sample, SampleItem, Store
 

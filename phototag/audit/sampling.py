@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.audit.intervals import Floats
 from phototag.errors import UsageError
+from phototag.evaluation import Floats
 from phototag.records import PhotoState, Rank, Source, Tag
 from phototag.store import Query, Store
 

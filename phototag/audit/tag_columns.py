@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.audit.intervals import Floats
 from phototag.audit.sampling import NONE, Scope
 from phototag.errors import StoreError
+from phototag.evaluation import Floats
 from phototag.records import PhotoState, Rank, Source
 from phototag.store import Query, Store
 

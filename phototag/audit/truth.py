@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from phototag.audit.candidates import Candidates, read_candidates
-from phototag.audit.metrics import Judged, Metrics, measure
+from phototag.dataset import LabelledPicture, load_data
 from phototag.decision import unpack
 from phototag.errors import DataError, StoreError
-from phototag.learning.dataset import LabelledPicture, load_data
+from phototag.evaluation import Candidates, Judged, Metrics, measure, read_candidates
 from phototag.records import Source, TaggedPhoto
 from phototag.store import Query, Review, ReviewFilter, ReviewOrigin, Store
 from phototag.taxonomy import Taxonomy

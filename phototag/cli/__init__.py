@@ -1,1 +1,1 @@
-"""The command line: thin commands over the library. Nothing heavy is imported before a command needs it."""
+"""The command line. It reads arguments and prints; what it calls does the work."""

@@ -13,7 +13,7 @@ from phototag.cli.audit_sample import sample as sample_command
 from phototag.cli.options import db_option, gates_option
 
 if TYPE_CHECKING:
-    from phototag.audit.truth import ImportReport
+    from phototag.audit import ImportReport
 
 
 @click.group()
@@ -40,15 +40,16 @@ def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], i
     empty subclass or superclass says that the photo is of none of the known classes at that level; any tag there
     counts as wrong.
     """
-    from phototag.audit import report
-    from phototag.audit.truth import compare_with_truth, import_truth
+    from phototag.audit import compare_with_truth, import_truth
+    from phototag.evaluation import failed_gates, parse_gates
+    from phototag.report import metrics_text
     from phototag.store import Store
 
-    wanted = report.parse_gates(gates)
+    wanted = parse_gates(gates)
     with Store.open(db, create=False) as store:
         result = compare_with_truth(store, labels)
         stored = import_truth(store, labels) if imports else None
-    click.echo(result.json_text() if form == "json" else report.table(result.metrics))
+    click.echo(result.json_text() if form == "json" else metrics_text(result.metrics))
     by = ", ".join(f"{count:,} by {name}" for name, count in sorted(result.by.items()))
     click.echo(f"\nTags judged: {by}", err=True)
     if result.untagged:
@@ -57,7 +58,7 @@ def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], i
         click.echo(f"Labels that no model here knows: {', '.join(result.unknown)}", err=True)
     if stored is not None:
         click.echo(_imported(stored), err=True)
-    failed = report.failed_gates(result.metrics, wanted)
+    failed = failed_gates(result.metrics, wanted)
     for line in failed:
         click.echo(f"Gate missed: {line}", err=True)
     if failed:

@@ -62,8 +62,8 @@ def report(
         raise click.UsageError(f"--report {page}: name a file that ends in .html")
     if half_width is not None and not planned:
         raise click.UsageError("--half-width needs --plan")
-    from phototag.audit.audit_report import By, make_report, missed_gates, read_gates
-    from phototag.audit.audit_table import table
+    from phototag.audit import By, make_report, missed_gates, read_gates
+    from phototag.report import audit_text
     from phototag.store import Store
 
     wanted = read_gates(gates)
@@ -76,12 +76,12 @@ def report(
             predictions=predictions,
             half_width=(half_width or HALF_WIDTH) if planned else None,
         )
-    click.echo(found.json_text() if form == "json" else table(found))
+    click.echo(found.json_text() if form == "json" else audit_text(found))
     if page is not None:
-        from phototag.audit.audit_page import audit_page
-        from phototag.audit.page import write_page, write_text
+        from phototag.files import write_text
+        from phototag.report import build_audit_page, write_page
 
-        write_page(audit_page(found), page)
+        write_page(build_audit_page(found), page)
         write_text(page.with_suffix(".json"), found.json_text())
         click.echo(f"Report: {page.absolute()}, figures: {page.with_suffix('.json').absolute()}", err=True)
     missed = missed_gates(found, wanted)

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phototag.audit.names import Cancelled, Chosen, Key, Names, TypeAhead
 from phototag.cli.keys import Keys, open_keys
 from phototag.cli.options import db_option
 from phototag.cli.tag import terminated_as_interrupted
 from phototag.cli.viewer import Viewer
 from phototag.errors import LockedError, UsageError
 from phototag.records import Rank
+from phototag.review import Cancelled, Chosen, Key, Names, TypeAhead
 from phototag.text import printable, shorten
 
 if TYPE_CHECKING:
-    from phototag.audit.review_core import Meanwhile, ShownPhoto
-    from phototag.audit.review_session import ReviewSession
+    from phototag.review import Meanwhile, ReviewSession, ShownPhoto
     from phototag.store import Sample, SavedReview
 
 Say = Callable[[str], None]
@@ -58,7 +57,7 @@ def review(name: str | None, viewer: str | None, no_view: bool, db: str | None) 
     """
     if viewer is not None and no_view:
         raise click.UsageError("--viewer and --no-view exclude each other")
-    from phototag.audit.review_session import ReviewSession, choose_sample
+    from phototag.review import ReviewSession, choose_sample
     from phototag.store import Store
 
     shows = None if no_view else Viewer(viewer, _say)
@@ -99,7 +98,7 @@ class Reviewing:
             UsageError: an answer that nobody can correct makes no sense.
             StoreError: the database cannot be read or written.
         """
-        from phototag.audit.review_core import PassedPhoto
+        from phototag.review import PassedPhoto
 
         while True:
             shown = self._session.next_photo()
@@ -196,7 +195,7 @@ class Reviewing:
         self._say(f"  {reason[0].upper()}{reason[1:]}")
 
     def _save(self, shown: ShownPhoto, labels: Labels) -> bool:
-        from phototag.audit.review_core import Meanwhile
+        from phototag.review import Meanwhile
 
         result = self._session.save(shown, *labels)
         if isinstance(result, Meanwhile) and not result.agrees and self._takes_own(result, labels):

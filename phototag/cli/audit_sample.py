@@ -76,8 +76,7 @@ def sample(
     sample-1, sample-2 is taken. Review it with 'phototag audit review', then run 'phototag audit report'.
     """
     _check(name, size, by, allocation, seed, focus, more, (under, model_name, superclass), listed, removed)
-    from phototag.audit.drawing import draw_sample, extend_sample, focus_sample
-    from phototag.audit.sampling import Allocation, Focus, Scope, StrataBy
+    from phototag.audit import Allocation, Focus, Scope, StrataBy, draw_sample, extend_sample, focus_sample
     from phototag.store import Store
 
     with Store.open(db, create=False) as store:
@@ -175,7 +174,7 @@ def _list(store: Store, form: str) -> None:
 
 
 def _remove(store: Store, name: str, form: str) -> None:
-    from phototag.audit.drawing import find_sample
+    from phototag.audit import find_sample
 
     with store.writing("audit sample"):
         found = find_sample(store, name)

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from phototag.choices import DEFAULT_BATCH_SIZE, Device
 from phototag.cli.options import EnumChoice, device_option
-from phototag.inference.names import DEFAULT_BATCH_SIZE, Device
-from phototag.learning.config import TrainingConfig, Tune
+from phototag.training import TrainingConfig, Tune
 
 _DEFAULTS = TrainingConfig()
 _FROM_RANDOM = TrainingConfig(pretrained=False)
@@ -135,8 +135,8 @@ def compare(
         workers=workers,
         **chosen,
     )
-    from phototag.learning.compare import compare as run
-    from phototag.learning.compare_parts import ComparisonConfig
+    from phototag.comparison import ComparisonConfig
+    from phototag.comparison import compare as run
 
     wanted = ComparisonConfig(
         backbones=backbones, training=config, weights=weights, seeds=seeds, test_fraction=test_fraction
@@ -148,10 +148,10 @@ def compare(
         ctx.exit(_INTERRUPTED)
     described = comparison.to_json()
     if report is not None:
-        from phototag.audit.comparison_page import comparison_page
-        from phototag.audit.page import write_page, write_text
+        from phototag.files import write_text
+        from phototag.report import build_comparison_page, write_page
 
-        write_page(comparison_page(comparison), report)
+        write_page(build_comparison_page(comparison), report)
         write_text(report.with_suffix(".json"), json.dumps(described, allow_nan=False, indent=1))
     click.echo(json.dumps(described, allow_nan=False) if form == "json" else comparison.table())
     if report is not None:

@@ -22,8 +22,7 @@ def doctor(ctx: click.Context, db: str | None, quick: bool, as_json: bool) -> No
     Says what to do about whatever is not well. Exits with 1 if something does not work.
     """
     from phototag._version import __version__
-    from phototag.diagnosis import State
-    from phototag.doctor import examine
+    from phototag.doctor import State, examine
 
     checks = []
     for check in examine(db, quick=quick):

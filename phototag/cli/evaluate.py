@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from phototag.choices import Device, RuntimeName
 from phototag.cli.options import batch_size_option, device_option, model_option, runtime_option, workers_option
-from phototag.inference.names import Device, RuntimeName
 
 
 @click.command()
@@ -41,19 +41,20 @@ def evaluate(
     """
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"--report {report}: name a file that ends in .html")
-    from phototag.audit.evaluation import evaluation_page, examine
-    from phototag.audit.report import coverage_table, json_text, table
+    from phototag.evaluation import examine
+    from phototag.report import build_evaluation_page, coverage_table, metrics_json, metrics_text
 
     found = examine(data, model=model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
-    described = json_text(found.metrics, coverages=found.coverages)
+    described = metrics_json(found.metrics, coverages=found.coverages)
     if report is not None:
-        from phototag.audit.page import write_page, write_text
+        from phototag.files import write_text
+        from phototag.report import write_page
 
-        write_page(evaluation_page(found), report)
+        write_page(build_evaluation_page(found), report)
         write_text(report.with_suffix(".json"), described)
     if form == "json":
         click.echo(described)
     else:
-        click.echo(f"{table(found.metrics)}\n\n{coverage_table(found.validation)}")
+        click.echo(f"{metrics_text(found.metrics)}\n\n{coverage_table(found.validation)}")
     if report is not None:
         click.echo(f"Report: {report.absolute()}, figures: {report.with_suffix('.json').absolute()}", err=True)

@@ -51,7 +51,7 @@ def labels(
     A review counts while it is the newest of its photo and the file has not changed since. Photos that were drawn to
     estimate accuracy are left out.
     """
-    from phototag.audit.labels import SAMPLED, collect
+    from phototag.export import SAMPLED, collect
     from phototag.files import write_whole
     from phototag.store import ReviewOrigin, Store
 

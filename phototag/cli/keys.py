@@ -13,7 +13,7 @@ from typing import Protocol, TextIO
 
 import click
 
-from phototag.audit.names import Key
+from phototag.review import Key
 
 # A sequence that a key sends may come in parts over a slow line.
 _ESCAPE_WAIT_SECONDS = 0.05

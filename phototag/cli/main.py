@@ -43,7 +43,7 @@ def _is_told_elsewhere(error: PhotoTagError) -> bool:
     """Whether this is one of several processes of torchrun, and the first one tells of the error."""
     if "TORCHELASTIC_RUN_ID" not in os.environ and "RANK" not in os.environ:
         return False
-    from phototag.learning.distributed import is_echo
+    from phototag.runtime import is_echo
 
     return is_echo(error)
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.cli.model_diff import diff
-from phototag.learning.config import HIGHEST_TARGET, LEAST_TARGET
 from phototag.text import pad, printable
+from phototag.training import HIGHEST_TARGET, LEAST_TARGET
 
 if TYPE_CHECKING:
-    from phototag.learning.checkpoint import ModelHeader
+    from phototag.model import ModelHeader
 
 
 @click.group()
@@ -28,7 +28,7 @@ def model() -> None:
 def list_(form: str) -> None:
     """List the models; the active one has a star."""
     from phototag.errors import ModelError
-    from phototag.learning.registry import active_reference, list_models, open_model
+    from phototag.model import active_reference, list_models, open_model
 
     models, broken = list_models()
     active = active_reference()
@@ -70,7 +70,7 @@ def list_(form: str) -> None:
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def show(name: str | None, form: str) -> None:
     """Show what a model is, how it was trained and how well it did. Without MODEL: the active one."""
-    from phototag.learning.registry import open_model
+    from phototag.model import open_model
 
     found = open_model(name)
     header = found.header
@@ -178,8 +178,8 @@ def tune(name: str, target_precision: float, data: Path | None, output: str | No
     What falls below backs off: to the superclass, or to no label. The promise holds for photos like the judged ones,
     with 90 % certainty at each level.
     """
-    from phototag.audit.report import coverage_table
-    from phototag.learning.tuning import tune as run
+    from phototag.report import coverage_table
+    from phototag.training import tune as run
 
     result = run(name, target_precision=target_precision, data=data, output=output, overwrite=overwrite)
     header = result.model.header
@@ -197,7 +197,7 @@ def tune(name: str, target_precision: float, data: Path | None, output: str | No
 @click.argument("name", metavar="MODEL")
 def use(name: str) -> None:
     """Make MODEL the default: a name, a file, or 'builtin'."""
-    from phototag.learning.registry import open_model, set_active
+    from phototag.model import open_model, set_active
 
     chosen = open_model(name)
     set_active(chosen)
@@ -209,7 +209,7 @@ def use(name: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
     """Delete MODEL from the models folder. Tags that it gave stay."""
-    from phototag.learning.registry import model_path, remove_model
+    from phototag.model import model_path, remove_model
     from phototag.settings import models_folder
 
     # By its path: a damaged model can be removed too. What will be refused is not asked about.

@@ -13,10 +13,10 @@ from phototag.cli.options import db_option
 from phototag.text import pad, printable
 
 if TYPE_CHECKING:
-    from phototag.audit.model_diff import ModelDiff
+    from phototag.audit import ModelDiff
     from phototag.records import Tag
 
-# The values of `phototag.audit.scoring.Scored`; importing that would cost every command its time.
+# The values of `phototag.audit.missing_scores.Scored`; importing that would cost every command its time.
 SCORED = ("none", "reviewed", "all")
 _TABLE_LIMIT = 10
 _MOST_SUPERCLASSES = 20
@@ -58,8 +58,8 @@ def diff(
     Compares stored scores, each model deciding with its own thresholds: no file is read and no network runs, unless
     with --score. No tag is changed: 'phototag tag --model B' does that.
     """
-    from phototag.audit.model_diff import compare_models
-    from phototag.learning.registry import open_model
+    from phototag.audit import compare_models
+    from phototag.model import open_model
     from phototag.store import Store
 
     models = open_model(first), open_model(second)
@@ -67,7 +67,7 @@ def diff(
     most = limit if limit is not None or form == "json" else _TABLE_LIMIT
     with Store.open(db, create=False) as store:
         if score != "none":
-            from phototag.audit.scoring import Scored, score_missing
+            from phototag.audit import Scored, score_missing
 
             for model in models:
                 done = score_missing(store, model, Scored(score), under=root)
@@ -85,7 +85,7 @@ def diff(
 
 def as_json(found: ModelDiff) -> dict[str, Any]:
     """The difference as plain values; paths as in the rows of a query."""
-    from phototag.audit.model_diff import LEVELS
+    from phototag.records import LEVELS
 
     return {
         "models": [found.first, found.second],
@@ -207,7 +207,7 @@ def _line(path: Path, before: str, after: str) -> str:
 
 
 def _label(tag: Any) -> str:
-    from phototag.audit.model_diff import label_of
+    from phototag.audit import label_of
 
     return printable(label_of(tag))
 

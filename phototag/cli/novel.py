@@ -16,9 +16,7 @@ from phototag.records import NovelTier
 from phototag.text import display_width, pad, printable, shorten
 
 if TYPE_CHECKING:
-    from phototag.novel.finding import Found
-    from phototag.novel.groups import Group
-    from phototag.novel.naming import Naming
+    from phototag.discovery import Found, Group, Naming
 
 TABLE_LIMIT = 20
 # The library's own default, named here so that the help needs no numpy; a test compares them.
@@ -93,9 +91,8 @@ def novel(
         # What --db names is meant for the subcommand too.
         ctx.obj = db
         return
-    from phototag.learning.registry import open_model
-    from phototag.novel.finding import find_groups
-    from phototag.novel.groups import keep
+    from phototag.discovery import find_groups, keep
+    from phototag.model import open_model
     from phototag.settings import data_folder
     from phototag.store import Store
 
@@ -124,7 +121,7 @@ def _write_sheets(folder: Path, groups: tuple[Group, ...], *, afresh: bool) -> d
 
     `afresh`: sheets of an earlier grouping go, since they show other groups under the same numbers.
     """
-    from phototag.novel.sheet import chosen_numbers, write_sheet
+    from phototag.discovery import chosen_numbers, write_sheet
 
     if afresh:
         for path in folder.glob("novel-group-*.jpg"):
@@ -235,7 +232,7 @@ def _summarise(found: Found, model: str, shown: int, folder: Path | None, *, min
 @click.pass_obj
 def show(above: str | None, group: int, form: str, print0: bool, db: str | None) -> None:
     """Show all photos of a group, the most typical first."""
-    from phototag.novel.groups import kept
+    from phototag.discovery import kept
     from phototag.store import Store
 
     with Store.open(db or above, create=False) as store:
@@ -295,8 +292,7 @@ def name(
 
     The class may be new, or one that the model knows already. A photo that stands in the file gets the new label.
     """
-    from phototag.novel.groups import kept
-    from phototag.novel.naming import name_group, parse_label, select
+    from phototag.discovery import kept, name_group, parse_label, select
     from phototag.settings import data_folder
     from phototag.store import Store
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from phototag.imaging.formats import MAX_MEGAPIXELS
-from phototag.inference.names import DecodeOn, Device, Precision, RuntimeName
+from phototag.choices import DecodeOn, Device, Precision, RuntimeName
+from phototag.imaging import MAX_MEGAPIXELS
 
 if TYPE_CHECKING:
-    from phototag.inference.tagger import Tagger
+    from phototag.tagging import Tagger
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -140,8 +140,8 @@ class TaggingOptions:
 
     def tagger(self) -> Tagger:
         """The tagger they describe, in a process that keeps to the cores it may use."""
-        from phototag.inference.tagger import Tagger
-        from phototag.inference.threads import use_cores
+        from phototag.runtime import use_cores
+        from phototag.tagging import Tagger
 
         if self.jobs is not None:
             use_cores(self.jobs)

@@ -16,7 +16,7 @@ from phototag.text import pad, printable
 
 if TYPE_CHECKING:
     from phototag.decision import Thresholds
-    from phototag.inference.retag import Example, RetagReport
+    from phototag.tagging import Example, RetagReport
 
 _MOST_SUPERCLASSES = 20
 
@@ -55,9 +55,9 @@ def retag(
     Takes every photo that a model tagged and that MODEL has scored before: no file is read and no network runs. Tags
     that a human gave stay. Thresholds given here hold for this run only; photos that come later get the model's own.
     """
-    from phototag.inference.retag import retag as run
-    from phototag.learning.registry import open_model
+    from phototag.model import open_model
     from phototag.store import Store
+    from phototag.tagging import retag as run
 
     model = open_model(model_name)
     thresholds = model.header.thresholds

@@ -19,8 +19,7 @@ from phototag.errors import UsageError
 from phototag.text import printable
 
 if TYPE_CHECKING:
-    from phototag.web.passwords import Password
-    from phototag.web.security import Security
+    from phototag.web import Password, Security
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _WARNING = (
@@ -101,16 +100,12 @@ def serve(
     Prints the link to open on the first line of stdout; it lets in whoever has it. Only this computer can reach the
     page, unless --host says otherwise. Ctrl-C ends it; nothing that was saved is lost.
     """
-    from phototag.gallery import Gallery
+    from phototag.catalog import Gallery
+    from phototag.imaging import Reducer
     from phototag.settings import cache_folder
     from phototag.store import Store
-    from phototag.web.app import create_app, warm_up
-    from phototag.web.context import Context
-    from phototag.web.reducing import Reducer
-    from phototag.web.security import Security
-    from phototag.web.server import bind
-    from phototag.web.server import serve as run
-    from phototag.web.thumbnails import Thumbnails
+    from phototag.web import Context, Security, Thumbnails, bind, create_app, warm_up
+    from phototag.web import serve as run
 
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(db, create=False))
@@ -134,7 +129,7 @@ def serve(
 
 def _password(host: str, file: Path | None) -> Password | None:
     """The password that was given, or is needed; None for a page that only this computer can reach."""
-    from phototag.web.passwords import Password
+    from phototag.web import Password
 
     text = os.environ.get("PHOTOTAG_PASSWORD") or None
     if file is not None:
@@ -198,7 +193,7 @@ def _announcement(
     port_wanted: int | None,
 ) -> Callable[[], None]:
     """What is to be said, and done, once the server answers; `others` are its names for other computers."""
-    from phototag.web.server import DEFAULT_PORT
+    from phototag.web import DEFAULT_PORT
 
     address = f"http://{name}:{port}/"
 

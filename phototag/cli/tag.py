@@ -18,9 +18,8 @@ from phototag.records import PhotoState, Source, TaggedPhoto
 from phototag.text import printable
 
 if TYPE_CHECKING:
-    from phototag.inference.pipeline import Batch
-    from phototag.inference.tagger import TagReport
     from phototag.store import Store
+    from phototag.tagging import Batch, TagReport
 
 
 @click.command()
@@ -48,7 +47,7 @@ def tag(
     JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF. Hidden files and symbolic links are left out. Photos that did not change
     since the last run are skipped. Ctrl-C loses nothing: run it again to go on.
     """
-    from phototag.library.scan import resolve_roots
+    from phototag.library import resolve_roots
 
     # Before the database is opened: a mistyped name should not leave a new one behind.
     with options.tagger() as tagger:
@@ -112,7 +111,7 @@ def open_store(db: str | None, *, dry_run: bool) -> Iterator[Store]:
 
 def stored_rows(store: Store, roots: Sequence[Path], exclude: Sequence[str]) -> Iterator[TaggedPhoto]:
     """The rows of all photos at or under some roots, but for what was left out."""
-    from phototag.library.exclude import Exclusion
+    from phototag.library import Exclusion
     from phototag.store import Query
 
     exclusion = Exclusion(exclude)
@@ -147,7 +146,7 @@ def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
 
 def _named_by_humans(store: Store, roots: Sequence[Path], exclude: Sequence[str]) -> int:
     """How many photos at or under some roots have a human's tag, which no model replaces."""
-    from phototag.library.exclude import Exclusion
+    from phototag.library import Exclusion
     from phototag.store import Query
 
     exclusion = Exclusion(exclude)

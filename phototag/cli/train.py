@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from phototag.choices import DEFAULT_BATCH_SIZE, Device
 from phototag.cli.options import EnumChoice, device_option
-from phototag.inference.names import DEFAULT_BATCH_SIZE, Device
-from phototag.learning.config import (
+from phototag.training import (
     HIGHEST_TARGET,
     KEEP_KNOWN,
     KEEP_KNOWN_WITH_TARGET,
@@ -22,8 +22,7 @@ from phototag.learning.config import (
 )
 
 if TYPE_CHECKING:
-    from phototag.learning.extend import Accuracies, Extension
-    from phototag.learning.train import TrainingResult
+    from phototag.training import Accuracies, Extension, TrainingResult
 
 _DEFAULTS = TrainingConfig()
 _FROM_SCRATCH = TrainingConfig(pretrained=False)
@@ -181,10 +180,10 @@ def train(
     )
     if extend is not None:
         _refuse_with_extend(ctx)
-    from phototag.learning.distributed import current
-    from phototag.learning.train import train as run
+    from phototag.runtime import current_world
+    from phototag.training import train as run
 
-    with current() as world:
+    with current_world() as world:
         result = run(data, config=config, output=output, val=val, extend=extend, resume=resume, overwrite=overwrite)
         # Of several processes that torchrun started, one speaks.
         if world.is_writer:
@@ -194,10 +193,10 @@ def train(
 
 
 def _echo(result: TrainingResult) -> None:
-    from phototag.audit.report import calibration_line, coverage_table, table
-    from phototag.learning.tuning import validation_scores
+    from phototag.report import calibration_line, coverage_table, metrics_text
+    from phototag.training import validation_scores
 
-    click.echo(table(result.metrics))
+    click.echo(metrics_text(result.metrics))
     scores = validation_scores(result.model)
     if scores is not None:
         click.echo(f"\n{coverage_table(scores)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from phototag.imaging.formats import is_picture
+from phototag.imaging import is_picture
 from phototag.text import printable
 
 # A program that cannot show anything, as without a display, mostly says so at once.

@@ -17,7 +17,7 @@ from phototag.cli.tag import batch_rows, open_store, stored_rows, summarise
 from phototag.text import printable
 
 if TYPE_CHECKING:
-    from phototag.inference.pipeline import Batch
+    from phototag.tagging import Batch
 
 _STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
 
@@ -70,8 +70,8 @@ def watch(
     tags for when they come back. Ctrl-C (or SIGTERM) finishes the batch in hand; a second one leaves at once. Nothing
     is lost either way. One watcher runs on a database at a time; 'phototag status' says what it does.
     """
-    from phototag.inference.watching import WatchService
-    from phototag.library.scan import resolve_roots
+    from phototag.library import resolve_roots
+    from phototag.tagging import WatchService
 
     if form is not None and form not in _STREAMED and not once:
         raise click.UsageError(f"--format {form} has an end; without --once use ndjson or csv")

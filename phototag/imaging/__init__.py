@@ -1,1 +1,5 @@
-"""Picture files to pixels. Importing this imports no imaging library: modules are imported by their names."""
+"""Picture files: which are read, and how they become pixels."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,7 +12,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from phototag.errors import DecodeError
-from phototag.imaging import jpeg
 from phototag.imaging.formats import DECODERS, MAX_MEGAPIXELS
+from phototag.imaging.jpeg import MEANS, reduced
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import Decoded, FailureKind, Photo
 
@@ -228,10 +228,10 @@ def _resized_centre(image: Image.Image, data: bytes, preprocessing: Preprocessin
         # A resampling filter looks at three pixels of the result beyond the edge, at most.
         beyond = 4 * side / preprocessing.size
         used = (box[0] - beyond, box[1] - beyond, box[2] + beyond, box[3] + beyond)
-        reduced = jpeg.reduced(data, scale, box=used)
-        if reduced is not None and (reduced.width, reduced.height) == image.size:
-            small = reduced.resized(target, box, resampling)
-            return _sharpened(small, scale * preprocessing.size / side) if scale == jpeg.MEANS else small
+        smaller = reduced(data, scale, box=used)
+        if smaller is not None and (smaller.width, smaller.height) == image.size:
+            small = smaller.resized(target, box, resampling)
+            return _sharpened(small, scale * preprocessing.size / side) if scale == MEANS else small
     wanted = [max(1, round(length * _DRAFT_MARGIN * preprocessing.size / side)) for length in image.size]
     draft = image.draft(None, (wanted[0], wanted[1]))
     if draft is not None:
@@ -285,3 +285,6 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     marker[_ORIENTATION_TAG] = orientation
     image.info["exif"] = marker.tobytes()
     return ImageOps.exif_transpose(image)
+
+
+Decode = Callable[[bytes, Path], tuple[NDArray[np.uint8], int, int]]

@@ -1,1 +1,5 @@
-"""Which photo files there are, and what changed since the last look."""
+"""Which photo files there are, and what happens to them. Knows no database."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,15 +15,9 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine
 
 from phototag.errors import LockedError, StoreError
-from phototag.store import notes, registration
-from phototag.store.engine import (
-    WRITES,
-    driver_connection,
-    make_engine,
-    translated,
-    untrusted_rows,
-    use_wal,
-)
+from phototag.store import models as registration
+from phototag.store import notes
+from phototag.store.engine import WRITES, driver_connection, make_engine, translated, untrusted_rows, use_wal
 from phototag.store.location import FileKey, Location, file_key, parse
 from phototag.store.lock import Role, holding
 from phototag.store.opening import is_there, open_existing

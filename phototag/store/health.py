@@ -16,7 +16,7 @@ from phototag.errors import StoreError, TaxonomyError
 from phototag.records import PhotoState, Rank, Source
 from phototag.store import notes
 from phototag.store import query as queries
-from phototag.store.backup import default_backup_path, write_backup
+from phototag.store.backup_file import default_backup_path, write_backup
 from phototag.store.engine import translate, translated, untrusted_rows
 from phototag.store.location import parse
 from phototag.store.lock import Role, holder_of

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from phototag.errors import StoreError
-from phototag.store.backup import can_be_immutable
+from phototag.store.backup_file import can_be_immutable
 from phototag.store.engine import Access, make_engine, translated, unopenable
 from phototag.store.location import Location
 from phototag.store.schema import missing, require_current, revision

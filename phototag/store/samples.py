@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delet
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Tag
 from phototag.store import reviews as review_rows
+from phototag.store.models import inserted_id
 from phototag.store.plain import plain_rows
-from phototag.store.registration import inserted_id
 from phototag.store.review_records import SavedReview
 from phototag.store.sample_records import (
     Design,

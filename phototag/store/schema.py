@@ -19,16 +19,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, inspect
 
 from phototag.errors import LockedError, MissingDatabaseError, SchemaError, StoreError
-from phototag.store.backup import default_backup_path, write_backup
-from phototag.store.engine import (
-    WRITES,
-    Access,
-    driver_connection,
-    make_engine,
-    translated,
-    unopenable,
-    use_wal,
-)
+from phototag.store.backup_file import default_backup_path, write_backup
+from phototag.store.engine import WRITES, Access, driver_connection, make_engine, translated, unopenable, use_wal
 from phototag.store.location import Location, parse
 from phototag.store.lock import holding
 

@@ -12,16 +12,17 @@ from sqlalchemy import select, update
 from phototag._version import __version__
 from phototag.errors import StoreError
 from phototag.records import Failure, Rank, Tag, TaggedPhoto
-from phototag.store import batch, health, registration
-from phototag.store import gallery as gallery_rows
+from phototag.store import batch, health
+from phototag.store import catalog_rows as gallery_rows
+from phototag.store import models as registration
 from phototag.store import photos as photo_rows
 from phototag.store import query as queries
 from phototag.store.audited import AuditedDatabase
 from phototag.store.base import utc_now
 from phototag.store.batch import StoredTag
+from phototag.store.catalog_rows import ChangeSign, GalleryRow, PhotoFacts, ScoredContentRow, StoredPrediction
 from phototag.store.embeddings import RankedPhoto, ranked_page
 from phototag.store.engine import untrusted_rows
-from phototag.store.gallery import ChangeSign, GalleryRow, PhotoFacts, ScoredContentRow, StoredPrediction
 from phototag.store.photos import KnownPhoto, clean_text
 from phototag.store.query import Query
 from phototag.store.review_records import check_labels

@@ -111,7 +111,7 @@ class ModelRow(Base):
 
 
 class PredictionRow(Base):
-    """What one model said of one photo's content. Only `phototag.decision` packs and reads `scores`.
+    """What one model said of one photo's content. Only `phototag.decision.rule` packs and reads `scores`.
 
     `model_id` is the oldest of all models with the same weights: files that differ only in thresholds share scores.
     """

@@ -1,1 +1,5 @@
-"""The local web page: turns requests into calls of the library, and holds no logic of its own."""
+"""The page: a thin layer over catalog, review and audit."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

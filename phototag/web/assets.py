@@ -20,8 +20,8 @@ _TYPES = {
 }
 # The page of an audit is styled by the same file here as in the HTML that `phototag audit report` writes.
 _BORROWED = {
-    "blocks.css": ("phototag.audit", "templates", "blocks.css"),
-    "report.js": ("phototag.audit", "templates", "page.js"),
+    "blocks.css": ("phototag.report", "templates", "blocks.css"),
+    "report.js": ("phototag.report", "templates", "page.js"),
 }
 
 

@@ -11,15 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit.accuracy import LEVELS
-from phototag.audit.audit_figures import named
-from phototag.audit.audit_page import audit_page
-from phototag.audit.audit_report import By, make_report
-from phototag.audit.confusion import photos_of_cell
-from phototag.audit.page import Page
-from phototag.audit.report_cache import ReportCache
-from phototag.audit.reviewed import usable_samples
+from phototag.audit import By, ReportCache, make_report, photos_of_cell, usable_samples
 from phototag.errors import UsageError
+from phototag.records import LEVELS
+from phototag.report import Page, build_audit_page, named
 from phototag.store import Sample, SampleItem
 from phototag.text import printable
 from phototag.web import respond
@@ -62,7 +57,7 @@ def _made(context: Context, name: str | None, by: By) -> tuple[Page, Sample, int
         pairs = {"level": level, "truth": truth, "tag": tag, **({} if name is None else {"sample": name})}
         return f"/audit/cell?{urlencode(pairs)}"
 
-    return audit_page(report, cell=cell), report.samples[0], 0 if report.plan is None else report.plan.more
+    return build_audit_page(report, cell=cell), report.samples[0], 0 if report.plan is None else report.plan.more
 
 
 def _kept(context: Context, about: Hashable, make: Callable[[], Made]) -> Made:

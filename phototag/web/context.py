@@ -11,7 +11,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 
 if TYPE_CHECKING:
-    from phototag.gallery import Gallery
+    from phototag.catalog import Gallery
     from phototag.store import Store
     from phototag.web.security import Security
     from phototag.web.thumbnails import Thumbnails

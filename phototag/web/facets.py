@@ -9,7 +9,7 @@ from datetime import date
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from phototag.gallery import Count, Facets, GalleryFilter, YearCount
+from phototag.catalog import Count, Facets, GalleryFilter, YearCount
 from phototag.records import PhotoState, Rank, Source
 
 Few = TypeVar("Few", Rank, Source, PhotoState)

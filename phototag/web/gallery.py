@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from phototag.catalog import GalleryFilter, GalleryPage, GallerySort
 from phototag.errors import UsageError
-from phototag.gallery import GalleryFilter, GalleryPage, GallerySort
 from phototag.web import respond
 from phototag.web.context import context_of
 from phototag.web.facets import chips, groups

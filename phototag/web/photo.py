@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit.review_core import why_not
-from phototag.candidates import MOST, Candidate
-from phototag.gallery import Around, PhotoDetail
+from phototag.catalog import Around, PhotoDetail
+from phototag.decision import MOST, Candidate
 from phototag.records import Source
+from phototag.review import why_not
 from phototag.store import SavedReview
 from phototag.web import respond
 from phototag.web.context import context_of

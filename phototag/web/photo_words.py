@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phototag.gallery import PhotoDetail
+from phototag.catalog import PhotoDetail
 from phototag.records import PhotoState, Rank, Source
 from phototag.store import ReviewOrigin, Verdict
 

@@ -19,22 +19,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit.drawing import draw_sample
-from phototag.audit.leases import Leases
-from phototag.audit.review_core import (
-    Meanwhile,
-    SampleReviews,
-    ShownPhoto,
-    Step,
-    find_by_token,
-    remove_unreviewed,
-)
-from phototag.audit.sampling import StrataBy
+from phototag.audit import StrataBy, draw_sample
+from phototag.catalog import GalleryFilter
 from phototag.errors import PhotoTagError, UsageError
-from phototag.gallery import GalleryFilter
 from phototag.records import PhotoState, Source
-from phototag.store import Sample, SampleItem, SampleProgress
-from phototag.store.location import FileKey
+from phototag.review import Leases, Meanwhile, SampleReviews, ShownPhoto, Step, find_by_token, remove_unreviewed
+from phototag.store import FileKey, Sample, SampleItem, SampleProgress
 from phototag.text import printable
 from phototag.web import respond, reviewing
 from phototag.web.bodies import flag, identity, name, number, numbers, version

@@ -10,9 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit.names import narrow
-from phototag.audit.review_core import SampleReviews, known_names, review_photo, undo_review
 from phototag.errors import UsageError
+from phototag.review import SampleReviews, known_names, narrow, review_photo, undo_review
 from phototag.store import SavedReview, Store
 from phototag.web import respond
 from phototag.web.bodies import identity, name, version

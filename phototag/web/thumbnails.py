@@ -11,11 +11,9 @@ from enum import Enum
 from pathlib import Path
 
 from phototag.errors import DecodeError
-from phototag.imaging.decode import read_bytes
+from phototag.imaging import DiskCache, Reducer, read_bytes
 from phototag.records import FailureKind
 from phototag.store import KnownPhoto
-from phototag.web.disk_cache import DiskCache
-from phototag.web.reducing import Reducer
 
 DEFAULT_LIMIT_BYTES = 1 << 30
 _MOST_PROCESSES = 4

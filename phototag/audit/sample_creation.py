@@ -1,0 +1,291 @@
+"""Samples drawn from a database and kept in it, and drawn on later."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from phototag.audit import sampling
+from phototag.audit.sampling import Allocation, Counts, Focus, Frame, Scope, StrataBy
+from phototag.errors import UsageError
+from phototag.records import Tag
+from phototag.store import Design, DrawnPhoto, NewSample, ReviewFilter, Sample, SavedReview, ShownTag, Store, Stratum
+
+WHOLE = "all"
+"""The only stratum of a simple sample."""
+
+_CHANGED_AT_MOST = 0.01
+_SEED_BITS = 31
+
+
+def draw_sample(
+    store: Store,
+    *,
+    size: int,
+    name: str | None = None,
+    scope: Scope | None = None,
+    by: StrataBy | None = None,
+    allocation: Allocation = Allocation.PROPORTIONAL,
+    seed: int | None = None,
+    exact: bool = False,
+) -> Sample:
+    """Draw photos by chance and keep them as a sample for estimation.
+
+    Args:
+        store: To draw from, and to keep the sample in.
+        size: Photos to draw; all, if there are fewer.
+        exact: Refuse to draw if there are fewer.
+        name: The sample's; None takes the next of sample-1, sample-2.
+        scope: What to draw from; None is everything.
+        by: The strata; None draws a simple sample.
+        allocation: How many photos each stratum gives.
+        seed: The same seed draws the same photos from the same library; None takes a new one.
+
+    Raises:
+        UsageError: there is nothing to draw from, `size` is too small, or too large if it is `exact`, or the name is
+            taken.
+        StoreError: the database cannot be read or written.
+    """
+    scope = scope or Scope()
+    frame = _frame(store, scope)
+    if exact and size > len(frame):
+        photos = "1 photo" if len(frame) == 1 else f"{len(frame):,} photos"
+        raise UsageError(f"{photos} can be drawn, not {size:,}: those that can be read and that a model tagged")
+    seed = secrets.randbits(_SEED_BITS) if seed is None else seed
+    root = sampling.shared_folder(frame.paths)
+    size = min(size, len(frame))
+    names = [WHOLE] * len(frame) if by is None else sampling.merge_small(sampling.stratum_names(frame, by), size)
+    strata, rows = np.unique(np.array(names), return_inverse=True)
+    population = np.bincount(rows, minlength=len(strata)).astype(np.int64)
+    errors = np.bincount(rows, weights=1 - frame.right_scores(), minlength=len(strata)) / population
+    numbers = sampling.allocate(sampling.wishes(population, errors, allocation), population, size)
+    chosen = sampling.draw(rows.astype(np.intp), numbers, sampling.lots(frame.ids, seed))
+    shares = dict(zip(strata.tolist(), (numbers / population).tolist(), strict=True))
+    parameters = {
+        "scope": scope.to_json(),
+        "model": _model_name(store, frame),
+        "allocation": allocation.value if by is not None else None,
+        "root": root.hex(),
+        "errors": dict(zip(strata.tolist(), [round(error, 6) for error in errors.tolist()], strict=True)),
+        "cells": sampling.cells(frame, names),
+    }
+    sample = NewSample(
+        name=name or next_name(store),
+        design=Design.SIMPLE if by is None else Design.STRATIFIED,
+        seed=seed,
+        for_estimation=True,
+        items=_items(frame, chosen, names, shares),
+        strata=[
+            Stratum(stratum, count, number)
+            for stratum, count, number in zip(strata.tolist(), population.tolist(), numbers.tolist(), strict=True)
+        ],
+        strata_by=None if by is None else by.value,
+        model_id=_only_model(frame),
+        parameters=parameters,
+    )
+    return _saved(store, sample)
+
+
+def focus_sample(
+    store: Store, focus: Focus, *, size: int, name: str | None = None, scope: Scope | None = None
+) -> Sample:
+    """Choose the most doubtful photos and keep them as a sample that is not fit for estimation.
+
+    Raises:
+        UsageError: there is nothing to choose from, or the name is taken.
+        StoreError: the database cannot be read or written.
+    """
+    scope = scope or Scope()
+    frame = _frame(store, scope)
+    doubt = frame.right_scores() if focus is Focus.LOWEST else sampling.margins_ahead(store, frame, under=scope.under)
+    if not np.isfinite(doubt).any():
+        raise UsageError("no scores of second-best subclasses are stored for these photos; run: phototag tag --force")
+    order = np.argsort(doubt, kind="stable")[:size]
+    chosen = [int(row) for row in order if np.isfinite(doubt[row])]
+    sample = NewSample(
+        name=name or next_name(store),
+        design=Design.FOCUS,
+        seed=0,
+        for_estimation=False,
+        items=_items(frame, chosen, [WHOLE] * len(frame), None),
+        strata=[Stratum(WHOLE, len(frame), len(chosen))],
+        model_id=_only_model(frame),
+        parameters={"scope": scope.to_json(), "focus": focus.value},
+    )
+    return _saved(store, sample)
+
+
+def extend_sample(store: Store, name: str, *, more: int) -> Sample:
+    """Draw further photos of the same design into a sample for estimation; reviews made so far keep their worth.
+
+    Drawn are photos whose tag is as it was, or was corrected since by a review that noted it. The few that were tagged
+    anew or are gone count like photos that were drawn and not reviewed; when they are more than 1 %, a new sample has
+    to be drawn.
+
+    Raises:
+        UsageError: there is no such sample, it was not drawn by chance, it holds all photos already, or too much of the
+            library has changed since.
+        StoreError: the database cannot be read or written.
+    """
+    sample = find_sample(store, name)
+    if not sample.for_estimation:
+        raise UsageError(f"sample {name!r} was chosen, not drawn by chance; draw a new one with another name")
+    known = {item.photo_id for item in store.sample_items(sample.id)}
+    frame = _unchanged(store, sample, known)
+    names = _names_again(frame, sample)
+    rest = [row for row, photo in enumerate(frame.ids.tolist()) if photo not in known]
+    total = _totals(sample, Counter(names[row] for row in rest), more)
+    strata = [each.name for each in sample.strata]
+    position = {stratum: place for place, stratum in enumerate(strata)}
+    rest = [row for row in rest if names[row] in position]
+    part = frame.part(rest)
+    places = np.array([position[names[row]] for row in rest], dtype=np.intp)
+    further = total - np.array([each.drawn for each in sample.strata], dtype=np.int64)
+    chosen = sampling.draw(places, further, sampling.lots(part.ids, sample.seed))
+    counted = [
+        Stratum(each.name, each.population, number) for each, number in zip(sample.strata, total.tolist(), strict=True)
+    ]
+    shares = {each.name: each.drawn / each.population for each in counted}
+    items = _items(part, chosen, [names[row] for row in rest], shares)
+    with store.writing("audit sample"):
+        store.extend_sample(sample.id, items=items, strata=counted)
+    return find_sample(store, name)
+
+
+def _totals(sample: Sample, here: Counter[str], more: int) -> Counts:
+    """How many photos of each stratum are drawn with `more` of them; `here` counts those that can still be."""
+    lost = sum(max(0, each.population - each.drawn - here[each.name]) for each in sample.strata)
+    if lost > _CHANGED_AT_MOST * sample.population:
+        raise UsageError(
+            f"sample {sample.name!r}: {lost:,} of the {sample.population:,} photos that it was drawn from were tagged "
+            "anew or are gone; draw a new one: phototag audit sample"
+        )
+    drawn = np.array([each.drawn for each in sample.strata], dtype=np.int64)
+    population = np.array([each.population for each in sample.strata], dtype=np.int64)
+    available = np.array([min(each.population - each.drawn, here[each.name]) for each in sample.strata], dtype=np.int64)
+    if not available.sum():
+        raise UsageError(f"sample {sample.name!r} holds all photos that it could be drawn from")
+    allocation = Allocation(sample.parameters.get("allocation") or Allocation.PROPORTIONAL)
+    known = dict(sample.parameters.get("errors") or {})
+    errors = np.array([float(known.get(each.name, 0.1)) for each in sample.strata])
+    wish = sampling.wishes(population, errors, allocation)
+    return sampling.allocate(wish, drawn + available, int(drawn.sum()) + more, least=drawn)
+
+
+def find_sample(store: Store, name: str) -> Sample:
+    """The sample of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    sample = store.find_sample(name)
+    if sample is None:
+        known = ", ".join(each.name for each in store.samples()) or "none"
+        raise UsageError(f"there is no sample {name!r}; there are: {known} (see: phototag audit sample --list)")
+    return sample
+
+
+def next_name(store: Store) -> str:
+    """The first of sample-1, sample-2 and so on that is free."""
+    taken = {sample.name for sample in store.samples()}
+    number = 1
+    while f"sample-{number}" in taken:
+        number += 1
+    return f"sample-{number}"
+
+
+def _frame(store: Store, scope: Scope) -> Frame:
+    frame = sampling.read_frame(store, scope)
+    if not len(frame):
+        where = f" under {scope.under}" if scope.under is not None else ""
+        raise UsageError(f"no readable photo{where} has such a tag of a model in {store.location}; run: phototag tag")
+    return frame
+
+
+def _unchanged(store: Store, sample: Sample, known: set[int]) -> Frame:
+    """The photos with the tag that they had when the sample was drawn, those not drawn for it included."""
+    scope = Scope.from_json(sample.parameters.get("scope"))
+    frame = sampling.read_frame(store, scope)
+    times = frame.tagged_at
+    kept = frame.part([row for row in range(len(frame)) if times[row] <= sample.created_at])
+    return kept.joined(_reviewed_since(store, sample, scope, {*kept.ids.tolist(), *known}))
+
+
+def _reviewed_since(store: Store, sample: Sample, scope: Scope, known: set[int]) -> Frame:
+    """Photos whose tag a human replaced since the sample was drawn, with the tag that the review was shown."""
+    models = {model.id for model in store.models() if scope.model is None or scope.model == model.name}
+    found: dict[int, tuple[SavedReview, ShownTag]] = {}
+    for review in store.reviews(ReviewFilter(under=scope.under, current=False)):
+        shown = review.shown
+        # The first review after the drawing saw the tag of then; later ones saw a human's.
+        if shown is None or review.reviewed_at <= sample.created_at or review.photo_id in {*known, *found}:
+            continue
+        if shown.model_id in models and scope.superclass in (None, shown.superclass):
+            found[review.photo_id] = (review, shown)
+    rows = [found[photo] for photo in sorted(found)]
+    return Frame(
+        np.array([review.photo_id for review, _ in rows], dtype=np.int64),
+        np.array([shown.model_id for _, shown in rows], dtype=np.int64),
+        [
+            # A review does not keep the novelty; the drawing does not need it.
+            Tag(
+                shown.superclass,
+                shown.subclass,
+                shown.rank,
+                shown.superclass_score,
+                shown.subclass_score,
+                1 - shown.subclass_score,
+            )
+            for _, shown in rows
+        ],
+        [review.content_hash for review, _ in rows],
+        [review.path_bytes for review, _ in rows],
+        [sample.created_at for _ in rows],
+    )
+
+
+def _names_again(frame: Frame, sample: Sample) -> list[str]:
+    """The strata that photos had when the sample was drawn."""
+    if sample.strata_by is None:
+        return [WHOLE] * len(frame)
+    by = StrataBy(sample.strata_by)
+    if by is StrataBy.FOLDER:
+        names = sampling.folder_names(frame.paths, bytes.fromhex(str(sample.parameters.get("root", ""))))
+    else:
+        names = sampling.stratum_names(frame, by)
+    known = {stratum.name for stratum in sample.strata}
+    return [name if name in known else sampling.OTHERS for name in names]
+
+
+def _items(frame: Frame, rows: Sequence[int], names: Sequence[str], shares: dict[str, Any] | None) -> list[DrawnPhoto]:
+    return [
+        DrawnPhoto(
+            photo_id=int(frame.ids[row]),
+            stratum=names[row],
+            inclusion_probability=None if shares is None else float(shares[names[row]]),
+            content_hash=frame.contents[row],
+            tag=frame.tags[row],
+            model_id=int(frame.models[row]),
+        )
+        for row in rows
+    ]
+
+
+def _only_model(frame: Frame) -> int | None:
+    models = np.unique(frame.models).tolist()
+    return int(models[0]) if len(models) == 1 else None
+
+
+def _model_name(store: Store, frame: Frame) -> str | None:
+    only = _only_model(frame)
+    return next((model.name for model in store.models() if model.id == only), None)
+
+
+def _saved(store: Store, sample: NewSample) -> Sample:
+    with store.writing("audit sample"):
+        store.save_sample(sample)
+    return find_sample(store, sample.name)

@@ -1,0 +1,5 @@
+"""The searchable index behind the gallery: a library's photos filtered, sorted, counted and compared."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

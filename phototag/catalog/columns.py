@@ -1,0 +1,160 @@
+"""All photos of a library as columns in memory, in the order of their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.errors import StoreError
+from phototag.records import PhotoState, Rank, Source
+from phototag.store import GalleryRow
+
+Label = tuple[str | None, str | None]
+
+RANKS, SOURCES, STATES = tuple(Rank), tuple(Source), tuple(PhotoState)
+ABSENT = -1
+_RANK_CODE: Mapping[str | None, int] = {rank.value: code for code, rank in enumerate(RANKS)} | {None: ABSENT}
+_SOURCE_CODE: Mapping[str | None, int] = {source.value: code for code, source in enumerate(SOURCES)} | {None: ABSENT}
+_STATE_CODE: Mapping[str, int] = {state.value: code for code, state in enumerate(STATES)}
+_NO_HASH = bytes(4)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """N photos. `paths` are path bytes and `labels` what `label` points into; all others are [N].
+
+    `version` holds the first 32 bits of the content's hash; numbers that are not there are -1, scores NaN and moments
+    NaT. `rank`, `source` and `state` point into `RANKS`, `SOURCES` and `STATES`.
+    """
+
+    paths: tuple[bytes, ...]
+    labels: tuple[Label, ...]
+    id: NDArray[np.int64]
+    modified_ns: NDArray[np.int64]
+    version: NDArray[np.int64]
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    state: NDArray[np.int8]
+    label: NDArray[np.int32]
+    rank: NDArray[np.int8]
+    superclass_score: NDArray[np.float64]
+    subclass_score: NDArray[np.float64]
+    novelty: NDArray[np.float64]
+    source: NDArray[np.int8]
+    model: NDArray[np.int64]
+    tagged_at: NDArray[np.datetime64]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def places(self, ids: Sequence[int]) -> NDArray[np.int64]:
+        """Where photos stand, -1 for unknown ones."""
+        return self.places_of(np.array([number if 0 <= number < 2**63 else ABSENT for number in ids], dtype=np.int64))
+
+    def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the photos `ids` [M] stand, [M], -1 for unknown ones."""
+        if not len(self):
+            return np.full(len(ids), ABSENT, dtype=np.int64)
+        found = np.minimum(np.searchsorted(self.id, ids), len(self) - 1)
+        return np.where(self.id[found] == ids, found, ABSENT)
+
+    def label_of(self, place: int) -> Label:
+        """Superclass and subclass of a photo's tag."""
+        code = int(self.label[place])
+        return (None, None) if code == ABSENT else self.labels[code]
+
+
+_ARRAYS = tuple(field.name for field in fields(Columns) if field.name not in {"paths", "labels"})
+
+
+def read(parts: Iterable[Sequence[GalleryRow]], labels: Sequence[Label] = ()) -> Columns:
+    """The columns of rows in the order of ids; codes of `labels` stay as they are, new ones come behind.
+
+    Raises:
+        StoreError: a row holds what phototag never writes.
+    """
+    codes = {label: code for code, label in enumerate(labels)}
+    paths: list[bytes] = []
+    collected: list[dict[str, NDArray[Any]]] = []
+    # With an empty part there is always something to join.
+    for rows in chain(parts, [()]):
+        try:
+            found, arrays = _convert(rows, codes)
+        except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
+            raise StoreError(
+                f"the database holds a row that phototag did not write ({error}); run: phototag db check"
+            ) from error
+        paths += found
+        collected.append(arrays)
+    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in collected]) for name in _ARRAYS}
+    return Columns(paths=tuple(paths), labels=tuple(codes), **joined)
+
+
+def _convert(rows: Sequence[GalleryRow], codes: dict[Label, int]) -> tuple[list[bytes], dict[str, NDArray[Any]]]:
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 16
+    (ids, paths, modified, hashes, width, height, state, superclass, subclass, rank) = columns[:10]
+    superclass_score, subclass_score, novelty, source, model, tagged_at = columns[10:]
+    ranks = [_RANK_CODE[value] for value in rank]
+    values: dict[str, NDArray[Any]] = {
+        "id": np.array(ids, dtype=np.int64),
+        "modified_ns": np.array(modified, dtype=np.int64),
+        "version": _versions(hashes),
+        "width": _numbers(width, np.int32),
+        "height": _numbers(height, np.int32),
+        "state": np.array([_STATE_CODE[value] for value in state], dtype=np.int8),
+        "label": np.array(
+            [
+                ABSENT if code == ABSENT else codes.setdefault((first, second), len(codes))
+                for code, first, second in zip(ranks, superclass, subclass, strict=True)
+            ],
+            dtype=np.int32,
+        ),
+        "rank": np.array(ranks, dtype=np.int8),
+        "superclass_score": np.array(superclass_score, dtype=np.float64),
+        "subclass_score": np.array(subclass_score, dtype=np.float64),
+        "novelty": np.array(novelty, dtype=np.float64),
+        "source": np.array([_SOURCE_CODE[value] for value in source], dtype=np.int8),
+        "model": _numbers(model, np.int64),
+        "tagged_at": _moments(tagged_at),
+    }
+    return [bytes(path) for path in paths], values
+
+
+def _numbers(values: Sequence[int | None], kind: type[np.signedinteger[Any]]) -> NDArray[Any]:
+    return np.array([ABSENT if value is None else value for value in values], dtype=kind)
+
+
+def _versions(hashes: Sequence[bytes | None]) -> NDArray[np.int64]:
+    known = np.array([value is not None for value in hashes], dtype=np.bool_)
+    starts = b"".join(_NO_HASH if value is None else bytes(value) for value in hashes)
+    return np.where(known, np.frombuffer(starts, dtype=">u4").astype(np.int64), ABSENT)
+
+
+def _moments(values: Sequence[str | datetime | None]) -> NDArray[np.datetime64]:
+    # SQLite has texts in UTC; another database has aware moments, of which numpy wants to know no time zone.
+    plain = [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in values]
+    return np.array(plain, dtype="datetime64[us]")
+
+
+def replaced(columns: Columns, fresh: Columns) -> Columns | None:
+    """The columns with these photos anew; None where one of them is new or has another path.
+
+    The fresh ones were read with the labels of the others.
+    """
+    places = columns.places(fresh.id.tolist())
+    if (places == ABSENT).any():
+        return None
+    if any(columns.paths[place] != path for place, path in zip(places.tolist(), fresh.paths, strict=True)):
+        return None
+    changed: dict[str, Any] = {}
+    for name in _ARRAYS:
+        array = getattr(columns, name).copy()
+        array[places] = getattr(fresh, name)
+        changed[name] = array
+    return replace(columns, labels=fresh.labels, **changed)

@@ -1,0 +1,168 @@
+"""A snapshot that follows what is written to a database, by this process and by others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from phototag.catalog.columns import ABSENT, Columns, read, replaced
+from phototag.catalog.snapshot import Snapshot
+from phototag.errors import StoreError
+from phototag.store import GalleryRow, Store
+
+POLL_SECONDS = 2.0
+# Reading a large library anew takes seconds: while another process writes without end, that is no more than this share
+# of the time, and once in a while where nobody looks.
+_REST_PER_WORK = 5.0
+_IDLE_SECONDS = 60.0
+_CLOSING_SECONDS = 1.0
+
+_UNKNOWN = object()  # like no sign
+
+_log = logging.getLogger(__name__)
+
+
+class Following:
+    """The newest snapshot of a library, kept so by a thread of its own until it is closed."""
+
+    def __init__(self, store: Store, *, poll_seconds: float = POLL_SECONDS) -> None:
+        """Read the library.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        self._store = store
+        self._poll_seconds = poll_seconds
+        # Held while the snapshot is exchanged, not while a library is read.
+        self._mutex = threading.RLock()
+        self._turn = threading.RLock()
+        self._closing = threading.Event()
+        self._sign = store.change_sign()
+        self._refreshed: set[int] = set()
+        self._used_at = time.monotonic()
+        try:
+            self._seen: object = self._sign.read()
+            self._snapshot = self._load(None)
+        except BaseException:
+            self._sign.close()
+            raise
+        self._thread = threading.Thread(target=self._follow, name="gallery", daemon=True)
+        if not store.in_memory:
+            self._thread.start()
+
+    def close(self) -> None:
+        """End the thread. Closing twice is no error."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(_CLOSING_SECONDS)
+        with self._mutex:
+            self._sign.close()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest one."""
+        self._used_at = time.monotonic()
+        return self._snapshot
+
+    def sign(self) -> object:
+        """A value that differs after every write to the database; None where no cheap one tells of all."""
+        with self._mutex:
+            return self._sign.read() if self._sign.tells_all else None
+
+    def refresh(self, ids: Sequence[int]) -> None:
+        """Take over what was just written of these photos.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._mutex:
+            self._refreshed.update(ids)
+            self._snapshot = self._refresh(self._snapshot, ids)
+
+    @contextmanager
+    def writing(self, command: str, *, wait_seconds: float) -> Iterator[Store]:
+        """As `Store.writing`; what is written in there is not looked for, as the caller tells `refresh` of it."""
+        # Two at once would take each other's writes for a stranger's, and read the library anew: no harm, but work.
+        alone = self._turn.acquire(timeout=wait_seconds)
+        try:
+            with self._store.writing(command, wait_seconds=wait_seconds):
+                # No other process can write now: what has changed at the end was written in here.
+                with self._mutex:
+                    seen = self._seen
+                    up_to_date = self._sign.read() == seen
+                try:
+                    yield self._store
+                finally:
+                    with self._mutex, suppress(StoreError):
+                        if up_to_date and self._seen == seen:
+                            self._seen = self._sign.read()
+        finally:
+            if alone:
+                self._turn.release()
+
+    # ---- reading
+
+    def _refresh(self, snapshot: Snapshot, ids: Sequence[int]) -> Snapshot:
+        fresh = read(self._store.gallery_rows(ids), snapshot.columns.labels)
+        gone = sorted(set(ids) - set(fresh.id.tolist()))
+        removed = bool((snapshot.columns.places(gone) != ABSENT).any())
+        columns = None if removed else replaced(snapshot.columns, fresh)
+        return self._load(snapshot) if columns is None else Snapshot(columns, before=snapshot)
+
+    def _load(self, before: Snapshot | None) -> Snapshot:
+        columns = read(self._parts())
+        if before is not None and _same_photos(columns, before.columns):
+            return Snapshot(columns, before=before)
+        return Snapshot(columns)
+
+    def _parts(self) -> Iterator[Sequence[GalleryRow]]:
+        for part in self._store.gallery_rows():
+            if self._closing.is_set():
+                raise StoreError("the gallery was closed while it read the library")
+            yield part
+
+    # ---- following
+
+    def _follow(self) -> None:
+        ended, rest_seconds, trouble = time.monotonic(), 0.0, ""
+        while not self._closing.wait(self._poll_seconds):
+            started = time.monotonic()
+            idle = started - self._used_at > _IDLE_SECONDS
+            if started - ended < (max(rest_seconds, _IDLE_SECONDS) if idle else rest_seconds):
+                continue
+            try:
+                self._catch_up()
+                trouble = ""
+            except StoreError as error:
+                # What is in memory still serves, and the database may come back.
+                if not self._closing.is_set() and str(error) != trouble:
+                    trouble = str(error)
+                    _log.warning("cannot read the library anew: %s", error)
+            ended = time.monotonic()
+            rest_seconds = _REST_PER_WORK * (ended - started)
+
+    def _catch_up(self) -> None:
+        with self._mutex:
+            seen = self._sign.read()
+            if seen == self._seen:
+                return
+            before, self._refreshed, self._seen = self._snapshot, set(), seen
+        try:
+            snapshot = self._load(before)
+            snapshot.prepare(before)
+            with self._mutex:
+                if self._refreshed:
+                    # Written since, so perhaps not in what was read.
+                    snapshot = self._refresh(snapshot, sorted(self._refreshed))
+                self._snapshot = snapshot
+        except StoreError:
+            with self._mutex:
+                self._seen = _UNKNOWN
+            raise
+
+
+def _same_photos(columns: Columns, others: Columns) -> bool:
+    return columns.paths == others.paths and bool((columns.id == others.id).all())

@@ -1,0 +1,44 @@
+"""What a page shows of photos, read off their columns."""
+
+from __future__ import annotations
+
+import math
+import os
+
+from phototag.catalog.columns import ABSENT, RANKS, SOURCES, STATES, Columns
+from phototag.catalog.folders import shown
+from phototag.catalog.views import GalleryItem
+from phototag.records import Rank, Source
+
+_SEPARATOR = os.sep.encode()
+_HUMAN = SOURCES.index(Source.HUMAN)
+
+
+def item_at(columns: Columns, place: int) -> GalleryItem:
+    """The photo at a place of the columns."""
+    superclass, subclass = columns.label_of(place)
+    rank, source = int(columns.rank[place]), int(columns.source[place])
+    version = int(columns.version[place])
+    scores = columns.subclass_score if rank == RANKS.index(Rank.SUBCLASS) else columns.superclass_score
+    return GalleryItem(
+        id=int(columns.id[place]),
+        name=shown(columns.paths[place].rpartition(_SEPARATOR)[2]),
+        superclass=superclass,
+        subclass=subclass,
+        rank=None if rank == ABSENT else RANKS[rank],
+        score=None if source == _HUMAN else _present(float(scores[place])),
+        novelty=_present(float(columns.novelty[place])),
+        source=None if source == ABSENT else SOURCES[source],
+        state=STATES[int(columns.state[place])],
+        version="" if version == ABSENT else f"{version:08x}",
+        width=_positive(int(columns.width[place])),
+        height=_positive(int(columns.height[place])),
+    )
+
+
+def _present(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _positive(value: int) -> int | None:
+    return None if value == ABSENT else value

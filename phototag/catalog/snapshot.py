@@ -1,0 +1,295 @@
+"""A library at one moment: which photos a filter wants, in every order. It never changes, so threads share it."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from itertools import count
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.catalog.columns import RANKS, SOURCES, STATES, Columns
+from phototag.catalog.cursor import Key
+from phototag.catalog.filters import GalleryFilter, GallerySort
+from phototag.catalog.folders import FolderTree, folder_of
+from phototag.catalog.search import PathText, fold
+from phototag.records import Rank, Source
+
+Bools = NDArray[np.bool_]
+Places = NDArray[np.int64]
+
+_NS = 1_000_000_000
+_FIRST_NS, _LAST_NS = -(2**63), 2**63 - 1
+_RESULTS_KEPT = 16
+_SEARCHES_KEPT = 8
+_numbers = count(1)
+
+
+class PathFacts:
+    """What follows from the paths alone: folders, the text that is searched, and the order."""
+
+    def __init__(self, paths: tuple[bytes, ...]) -> None:
+        folders = [folder_of(path) for path in paths]
+        self.tree = FolderTree.of(folders)
+        index_of = self.tree.index_of
+        self.folder = np.array([index_of[folder] for folder in folders], dtype=np.int32)
+        self.text = PathText(paths)
+        order = np.array(sorted(range(len(paths)), key=paths.__getitem__), dtype=np.int64)
+        self.place = np.empty_like(order)
+        self.place[order] = np.arange(len(order))
+
+
+class Snapshot:
+    """The photos of a library at one moment. Photos are named by their places in the columns, which are those by id."""
+
+    def __init__(self, columns: Columns, *, before: Snapshot | None = None) -> None:
+        """`before` has the same photos under the same paths: what is known of these is taken over."""
+        self.number = next(_numbers)
+        self.columns = columns
+        self.by_path: PathFacts = before.by_path if before else PathFacts(columns.paths)
+        deep = columns.rank == RANKS.index(Rank.SUBCLASS)
+        given = np.where(deep, columns.subclass_score, columns.superclass_score)
+        # A human's 1 or 0 is no score.
+        self.score = np.where(columns.source == SOURCES.index(Source.HUMAN), np.nan, given)
+        self._orders: Kept[tuple[GallerySort, bool], Places] = Kept(2 * len(GallerySort))
+        self._results: Kept[tuple[GalleryFilter, GallerySort, bool], Places] = Kept(_RESULTS_KEPT)
+        self._searches: Kept[tuple[str, ...], Bools] = Kept(_SEARCHES_KEPT)
+        self._months: Months | None = None
+        if before is not None:
+            self._take_over(before)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def _take_over(self, before: Snapshot) -> None:
+        for (sort, descending), order in before._orders.items():
+            # As whole numbers, so that a score that is not there equals itself, and quickly.
+            if np.array_equal(self._values(sort).view(np.int64), before._values(sort).view(np.int64)):
+                self._orders.get((sort, descending), partial(_same, order))
+        if np.array_equal(self.columns.modified_ns, before.columns.modified_ns):
+            self._months = before._months
+
+    # ---- which photos
+
+    def all_of(self, parts: Mapping[str, Bools], *, but: str = "") -> Bools:
+        """The photos that are wanted by all the parts of a filter but one, [N]."""
+        found = np.ones(len(self), dtype=np.bool_)
+        for name, part in parts.items():
+            if name != but:
+                found &= part
+        return found
+
+    def parts(self, wanted: GalleryFilter) -> dict[str, Bools]:
+        """What a filter asks for, one by one: the photos that are wanted by each, [N]."""
+        columns, parts = self.columns, {}
+        if wanted.words:
+            parts["text"] = self._searches.get(wanted.words, lambda: self._holding(wanted.words))
+        if wanted.superclass is not None:
+            parts["label"] = self._labelled(wanted.superclass, wanted.subclass)
+        if wanted.rank is not None:
+            parts["rank"] = columns.rank == RANKS.index(wanted.rank)
+        if wanted.source is not None:
+            parts["source"] = columns.source == SOURCES.index(wanted.source)
+        if wanted.state is not None:
+            parts["state"] = columns.state == STATES.index(wanted.state)
+        if wanted.min_score is not None or wanted.max_score is not None:
+            low, high = wanted.min_score or 0.0, 1.0 if wanted.max_score is None else wanted.max_score
+            # A score that is not there is not above any.
+            parts["score"] = (self.score >= low) & ((self.score < high) | (high == 1.0))
+        if wanted.since is not None or wanted.until is not None:
+            first = _FIRST_NS if wanted.since is None else start_of(wanted.since)
+            last = _LAST_NS if wanted.until is None else end_of(wanted.until)
+            parts["date"] = (columns.modified_ns >= first) & (columns.modified_ns <= last)
+        if wanted.folder is not None:
+            tree = self.by_path.tree
+            folder = tree.find(wanted.folder)
+            first, end = (0, 0) if folder is None else (folder, tree.ends[folder])
+            parts["folder"] = (self.by_path.folder >= first) & (self.by_path.folder < end)
+        return parts
+
+    def _labelled(self, superclass: str, subclass: str | None) -> Bools:
+        fits = [label[0] == superclass and (subclass is None or label[1] == subclass) for label in self.columns.labels]
+        return self._by_label(fits)
+
+    def _by_label(self, fits: list[bool]) -> Bools:
+        # Photos without a tag have the label -1, so they take the last one.
+        found: Bools = np.array([*fits, False], dtype=np.bool_)[self.columns.label]
+        return found
+
+    def _holding(self, words: tuple[str, ...]) -> Bools:
+        labels = [fold("/".join(name for name in label if name)) for label in self.columns.labels]
+        found = np.ones(len(self), dtype=np.bool_)
+        for word in words:
+            folded = fold(word)
+            found &= self.by_path.text.holds(word) | self._by_label([folded in label for label in labels])
+        return found
+
+    # ---- in which order
+
+    def result(self, wanted: GalleryFilter, sort: GallerySort, *, descending: bool) -> Places:
+        """The places of the wanted photos in that order."""
+
+        def find() -> Places:
+            order = self.order(sort, descending=descending)
+            return order[self.all_of(self.parts(wanted))[order]]
+
+        return self._results.get((wanted, sort, descending), find)
+
+    def order(self, sort: GallerySort, *, descending: bool) -> Places:
+        """The places of all photos in that order: equal ones by id, those without the value last."""
+
+        def find() -> Places:
+            values = self._values(sort)
+            order: Places = np.argsort(values, kind="stable")
+            if not descending:
+                return order
+            present = len(values) - int(np.count_nonzero(_missing(values)))
+            return np.concatenate([order[:present][::-1], order[present:][::-1]])
+
+        return self._orders.get((sort, descending), find)
+
+    def key(self, sort: GallerySort, place: int) -> Key:
+        """What a photo is sorted by."""
+        photo_id = int(self.columns.id[place])
+        if sort is GallerySort.PATH:
+            return Key(False, self.columns.paths[place], photo_id)
+        value = self._values(sort)[place : place + 1]
+        missing = bool(_missing(value)[0])
+        if sort is GallerySort.TAGGED:
+            value = value.astype(np.int64)
+        return Key(missing, 0 if missing else value.item(), photo_id)
+
+    def place_behind(self, result: Places, key: Key, sort: GallerySort, *, descending: bool) -> int:
+        """Where in a result of that order the photos behind a key begin; the key's own photo need not be there."""
+        return bisect_left(
+            range(len(result)),
+            True,
+            key=lambda index: self.key(sort, int(result[index])).is_behind(key, descending=descending),
+        )
+
+    def place_in(self, result: Places, photo: int, sort: GallerySort, *, descending: bool) -> int | None:
+        """Where in a result of that order a photo stands, None if it is not in there."""
+        behind = self.place_behind(result, self.key(sort, photo), sort, descending=descending)
+        return behind - 1 if behind and result[behind - 1] == photo else None
+
+    def prepare(self, before: Snapshot) -> None:
+        """Find the orders that were asked for before, so that nobody has to wait for them."""
+        for (sort, descending), _ in before._orders.items():
+            self.order(sort, descending=descending)
+
+    def _values(self, sort: GallerySort) -> NDArray[Any]:
+        match sort:
+            case GallerySort.DATE:
+                return self.columns.modified_ns
+            case GallerySort.PATH:
+                return self.by_path.place
+            case GallerySort.SCORE:
+                return self.score
+            case GallerySort.NOVELTY:
+                return self.columns.novelty
+            case GallerySort.TAGGED:
+                return self.columns.tagged_at
+
+    # ---- when
+
+    @property
+    def months(self) -> Months:
+        """The months of the photos' dates."""
+        if self._months is None:
+            self._months = Months(self.columns.modified_ns)
+        return self._months
+
+
+class Months:
+    """The months of moments [N] in local time: `of` [N] points into `starts`, the first days of the months."""
+
+    def __init__(self, moments_ns: NDArray[np.int64]) -> None:
+        self.starts: list[date] = []
+        self.of = np.zeros(len(moments_ns), dtype=np.int64)
+        if not len(moments_ns):
+            return
+        month, last = _local_month(int(moments_ns.min())), _local_month(int(moments_ns.max()))
+        while month <= last:
+            self.starts.append(month)
+            month = next_month(month)
+        starts = np.array([start_of(month) for month in self.starts], dtype=np.int64)
+        self.of = np.maximum(np.searchsorted(starts, moments_ns, side="right") - 1, 0)
+
+
+def next_month(day: date) -> date:
+    """The first day of the month after."""
+    return date(day.year + day.month // 12, day.month % 12 + 1, 1)
+
+
+def start_of(day: date) -> int:
+    """When a day begins in local time, in nanoseconds since 1970, as far as 64 bits reach."""
+    try:
+        moment = datetime.combine(day, time.min).astimezone()
+    except (OverflowError, OSError, ValueError):
+        # Some systems know local time since 1970 only.
+        moment = datetime.combine(day, time.min, tzinfo=UTC)
+    return min(max(int(moment.timestamp()) * _NS, _FIRST_NS), _LAST_NS)
+
+
+def end_of(day: date) -> int:
+    """The last nanosecond of a day in local time."""
+    return _LAST_NS if day == date.max else max(start_of(day + timedelta(days=1)) - 1, _FIRST_NS)
+
+
+def _local_month(moment_ns: int) -> date:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_ns // 1000)
+    try:
+        local = moment.astimezone()
+    except (OverflowError, OSError, ValueError):
+        local = moment
+    return date(local.year, local.month, 1)
+
+
+def _same(order: Places) -> Places:
+    return order
+
+
+def _missing(values: NDArray[Any]) -> Bools:
+    # Moments that are not there count as numbers that are none.
+    found: Bools = np.isnan(values) if values.dtype.kind in "fM" else np.zeros(len(values), dtype=np.bool_)
+    return found
+
+
+_Name = TypeVar("_Name", bound=Hashable)
+_Value = TypeVar("_Value")
+
+
+class Kept(Generic[_Name, _Value]):
+    """The values that were last asked for, by key. Two threads may compute the same value; one of them is kept.
+
+    Unlike `functools.lru_cache` on a method, it makes no cycle that keeps a large owner in memory.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[_Name, _Value] = OrderedDict()
+        self._mutex = threading.Lock()
+
+    def get(self, key: _Name, make: Callable[[], _Value]) -> _Value:
+        """The value of that key, made if it is not there."""
+        with self._mutex:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = make()
+        with self._mutex:
+            self._values[key] = value
+            while len(self._values) > self._most:
+                self._values.popitem(last=False)
+        return value
+
+    def items(self) -> list[tuple[_Name, _Value]]:
+        """The keys and values that are kept."""
+        with self._mutex:
+            return list(self._values.items())

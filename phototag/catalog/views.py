@@ -1,0 +1,119 @@
+"""What the gallery hands out: photos of a page, everything known of one photo, and photos that look like it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from phototag.decision import Candidate
+from phototag.records import PhotoState, Rank, Source
+from phototag.store import KnownPhoto, SavedReview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryItem:
+    """One photo of a page.
+
+    `name` is the file's name, printable. `score` is that of the tag's own rank (of the best superclass where the rank
+    is none), None for a human's tag. All of the tag is None for a photo without one. `version` are the first eight hex
+    digits of the content's hash, "" for a photo that was never read; `width` and `height` are in pixels.
+    """
+
+    id: int
+    name: str
+    superclass: str | None
+    subclass: str | None
+    rank: Rank | None
+    score: float | None
+    novelty: float | None
+    source: Source | None
+    state: PhotoState
+    version: str
+    width: int | None
+    height: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryPage:
+    """Some photos of a result, in its order.
+
+    `start` is the place of the first one, from 0, and `total` the number of photos in the whole result. `after` asks
+    for the photos behind these, None where there are none. `version` changes whenever anything in the gallery may have.
+    """
+
+    items: tuple[GalleryItem, ...]
+    start: int
+    total: int
+    after: str | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """Where a photo stands in a result: the photos before and behind it, and its place from 0.
+
+    All three are None for a photo that is not in the result.
+    """
+
+    previous: int | None
+    next: int | None
+    place: int | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a model said of a photo; `candidates` are its best six subclasses, best first: a tag, and five others.
+
+    `models` are the names of all models that share these scores, oldest first. `current` is false for scores of what
+    the file held before. `damaged`: the stored scores cannot be read, and there are no candidates.
+    """
+
+    model_id: int
+    models: tuple[str, ...]
+    predicted_at: datetime
+    candidates: tuple[Candidate, ...]
+    current: bool
+    damaged: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleMembership:
+    """A sample that a photo is in, and the photo's place in the order of review, from 1."""
+
+    sample_id: int
+    name: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoDetail:
+    """Everything known of one photo.
+
+    `item` is what a page shows of it, `path_text` its path, printable and for showing only. The scores are both of
+    the tag's, None without a tag. `model` is the name of the model that gave the tag. `predictions` and `reviews` are
+    newest first, and reviews that were undone are among them.
+    """
+
+    item: GalleryItem
+    known: KnownPhoto
+    path_text: str
+    folder: str
+    superclass_score: float | None
+    subclass_score: float | None
+    model: str | None
+    tagged_at: datetime | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    error: str | None
+    predictions: tuple[Prediction, ...]
+    reviews: tuple[SavedReview, ...]
+    samples: tuple[SampleMembership, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarPhoto:
+    """A photo whose embedding is near another's; `distance` is 0 for the same, in deviations within a class."""
+
+    item: GalleryItem
+    distance: float

@@ -1,0 +1,5 @@
+"""Several backbones, trained and evaluated on one split of the data."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

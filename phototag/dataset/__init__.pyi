@@ -1,0 +1,12 @@
+from .content import Content as Content
+from .content import data_digest as data_digest
+from .content import read_content as read_content
+from .labelled import COLUMNS as COLUMNS
+from .labelled import LabelledData as LabelledData
+from .labelled import LabelledPicture as LabelledPicture
+from .labelled import check_complete as check_complete
+from .labelled import check_labels as check_labels
+from .labelled import load_data as load_data
+from .labelled import split as split
+from .labelled import training_taxonomy as training_taxonomy
+from .labelled import unchecked_classes as unchecked_classes

@@ -1,0 +1,119 @@
+"""The bytes of labelled pictures: which can be read, and what identifies them."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Callable, Container, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from phototag.choices import DEFAULT_BATCH_SIZE
+from phototag.dataset.labelled import LabelledPicture
+from phototag.errors import DataError, DecodeError
+from phototag.imaging import Preprocessing, decode_bytes, read_bytes
+from phototag.runtime import bounded_map, decode_threads
+
+MAX_UNREADABLE_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Content:
+    """The readable pictures of a data set with the SHA-256 of their bytes, and one line for each unreadable one.
+
+    `positions` are those of the readable pictures among all that were given, rising.
+    """
+
+    pictures: tuple[LabelledPicture, ...]
+    hashes: tuple[bytes, ...]
+    positions: tuple[int, ...]
+    unreadable: tuple[str, ...]
+
+    def cut(self, position: int) -> tuple[Self, Self]:
+        """What came of the pictures given before `position`, and of the others; `unreadable` stays whole."""
+        border = bisect_left(self.positions, position)
+        return self._part(slice(border)), self._part(slice(border, None))
+
+    def _part(self, part: slice) -> Self:
+        return replace(self, pictures=self.pictures[part], hashes=self.hashes[part], positions=self.positions[part])
+
+
+def check_unreadable(unreadable: Sequence[str], total: int) -> None:
+    """Refuse data of which too much cannot be read.
+
+    Raises:
+        DataError: more than 5 % are unreadable; the first ones are listed.
+    """
+    if len(unreadable) > MAX_UNREADABLE_SHARE * total:
+        listed = "\n  ".join(unreadable[:5])
+        raise DataError(
+            f"{len(unreadable)} of {total} pictures cannot be read, more than {MAX_UNREADABLE_SHARE:.0%}; "
+            f"mend or remove them:\n  {listed}"
+        )
+
+
+def data_digest(pictures: Sequence[LabelledPicture], hashes: Sequence[bytes]) -> str:
+    """SHA-256 over labels and contents, in hex: the same for the same data, wherever it lies."""
+    lines = sorted(
+        f"{picture.superclass}/{picture.subclass}:{content.hex()}"
+        for picture, content in zip(pictures, hashes, strict=True)
+    )
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read_content(
+    pictures: Sequence[LabelledPicture],
+    preprocessing: Preprocessing,
+    *,
+    workers: int | None = None,
+    skip: Container[bytes] = frozenset(),
+    take: Callable[[bytes, NDArray[np.uint8]], None] | None = None,
+    what: str = "reading",
+) -> Content:
+    """Read, hash and decode every picture once.
+
+    `take` gets the content hash and the pixels [H, W, 3] of every picture whose content is not in `skip`, in order.
+
+    Raises:
+        DataError: more than 5 % of the pictures are unreadable.
+    """
+
+    def read(picture: LabelledPicture) -> tuple[LabelledPicture, bytes, NDArray[np.uint8] | None] | str:
+        try:
+            data = read_bytes(picture.path)
+            digest = hashlib.sha256(data).digest()
+            if digest in skip:
+                return picture, digest, None
+            return picture, digest, decode_bytes(data, preprocessing, picture.path)[0]
+        except DecodeError as error:
+            return str(error)
+
+    readable: list[tuple[int, LabelledPicture, bytes]] = []
+    unreadable: list[str] = []
+    threads = decode_threads(workers)
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(total=len(pictures), desc=what, unit="picture", disable=None, leave=False) as bar,
+    ):
+        outcomes = bounded_map(pool, read, pictures, limit=4 * threads + DEFAULT_BATCH_SIZE)
+        for position, outcome in enumerate(outcomes):
+            bar.update()
+            if isinstance(outcome, str):
+                unreadable.append(outcome)
+                continue
+            picture, digest, pixels = outcome
+            readable.append((position, picture, digest))
+            if pixels is not None and take is not None:
+                take(digest, pixels)
+    check_unreadable(unreadable, len(pictures))
+    return Content(
+        pictures=tuple(picture for _, picture, _ in readable),
+        hashes=tuple(digest for _, _, digest in readable),
+        positions=tuple(position for position, _, _ in readable),
+        unreadable=tuple(unreadable),
+    )

@@ -1,0 +1,229 @@
+"""How much a photo is like nothing that a model was taught, from what one forward pass gives. Pure: numpy only.
+
+Novelty has two tiers: a photo may be of an unknown superclass, or of a known superclass and an unknown subclass. Each
+has a probability of its own, by logistic regression on a few signals:
+
+- the free energy of each head, -log sum exp(logits) (Liu et al., "Energy-based out-of-distribution detection", NeurIPS
+  2020, equation 4), which is low for photos that some class claims;
+- the relative Mahalanobis distance of the embedding: to the nearest class, less that to all classes as one (Ren et al.,
+  "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021, equation 3);
+- how much nearer the nearest class is than the second one, and how far from everything the photo lies;
+- how much nearer the nearest class is than the nearest foreign one: where a class that the backbone was pretrained with
+  would lie, and that is none of the known ones (`phototag.model.pretrained` tells how that is found).
+
+The embedding is a linear map of the features in which the classes of the training have unit variance about their means
+(linear discriminant analysis), so Mahalanobis distances are Euclidean ones there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.errors import ModelError
+from phototag.records import Scores
+
+Floats = NDArray[np.float64]
+
+SIGNALS = ("energy", "superclass_energy", "relative", "margin", "background", "foreign")
+# Files written before there were foreign classes know the others.
+_FEWEST_SIGNALS = 5
+NOVELTY = "novelty."
+_LARGEST_WEIGHT = 1e6
+_MEANS, _SPREAD = f"{NOVELTY}means", f"{NOVELTY}spread"
+_FOREIGN, _SETBACKS = f"{NOVELTY}foreign", f"{NOVELTY}setbacks"
+
+
+class Tier(IntEnum):
+    """What may be unknown of a photo, in the order of the probabilities."""
+
+    SUPERCLASS = 0
+    SUBCLASS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Where foreign classes would lie among the embeddings: `means` [K, E].
+
+    `setbacks` [K] are added to the squared distances: the more, the more a known class is like that one.
+    """
+
+    means: NDArray[np.float32]
+    setbacks: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where the known classes lie among the embeddings.
+
+    `means` [C, E] are those of the subclasses, about the mean of all pictures; `spread` [E] is the variance of all
+    pictures along each axis, that within the classes being 1. `foreign` is None where nothing is known of foreign ones.
+    """
+
+    means: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    foreign: Foreign | None = None
+
+    def squared_distances(self, embedding: NDArray[np.floating[Any]]) -> Floats:
+        """Of embeddings [B, E] to the mean of every class: [B, C]."""
+        return _squared_distances(embedding, self.means)
+
+    def signals(self, scores: Scores) -> Floats:
+        """The signals [B, F] of scores with an embedding, higher where a photo is stranger; see `SIGNALS`.
+
+        Raises:
+            ModelError: the scores have no embedding, or one of another width or with values that are not finite.
+        """
+        embedding = scores.embedding
+        if embedding is None or embedding.shape[1:] != self.spread.shape:
+            raise ModelError("the scores hold no embedding that fits the model's; the model file is damaged")
+        if not np.isfinite(embedding).all():
+            raise ModelError("the network gave an embedding that is not finite; the model is broken or overflows")
+        distances = self.squared_distances(embedding)
+        nearest = np.partition(distances, 1, axis=1)[:, :2] if distances.shape[1] > 1 else distances.repeat(2, axis=1)
+        background = (embedding.astype(np.float64) ** 2 / self.spread).sum(1)
+        return np.stack(
+            [
+                _energy(scores.subclass),
+                _energy(scores.superclass),
+                nearest[:, 0] - background,
+                nearest[:, 0] - nearest[:, 1],
+                np.sqrt(background),
+                self._nearer_foreign(embedding, nearest[:, 0]),
+            ],
+            axis=1,
+        )
+
+    def _nearer_foreign(self, embedding: NDArray[np.float32], nearest: Floats) -> Floats:
+        """How much nearer [B] a foreign class lies than the nearest known one; 0 where nothing is known of them."""
+        if self.foreign is None:
+            return np.zeros(len(embedding))
+        distances = _squared_distances(embedding, self.foreign.means) + self.foreign.setbacks
+        result: Floats = nearest - distances.min(axis=1)
+        return result
+
+
+def _squared_distances(embedding: NDArray[np.floating[Any]], means: NDArray[np.float32]) -> Floats:
+    points, centres = embedding.astype(np.float64), means.astype(np.float64)
+    squares = (points**2).sum(1)[:, None] + (centres**2).sum(1)[None]
+    result: Floats = np.maximum(squares - 2 * points @ centres.T, 0.0)
+    return result
+
+
+def _energy(logits: NDArray[np.float32]) -> Floats:
+    values = logits.astype(np.float64)
+    top = values.max(axis=1)
+    result: Floats = -(top + np.log(np.exp(values - top[:, None]).sum(axis=1)))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """What signals are measured in: the means [F] and deviations [F] of those of known photos."""
+
+    mean: Floats
+    deviation: Floats
+
+    @classmethod
+    def of(cls, signals: Floats) -> Self:
+        """That of the signals [N, F] of known photos."""
+        return cls(signals.mean(0), np.maximum(signals.std(0), 1e-6))
+
+    def __call__(self, signals: Floats) -> Floats:
+        """The signals [B, F] in deviations from the mean, held within bounds so that nothing absurd gets far."""
+        result: Floats = np.clip((signals - self.mean) / self.deviation, -20.0, 20.0)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class NoveltyModel:
+    """The probabilities of both tiers, given signals: sigmoid of `weights` [2, F] @ signals + `biases` [2]."""
+
+    space: Space
+    standard: Standard
+    weights: Floats
+    biases: Floats
+
+    def probabilities(self, scores: Scores) -> NDArray[np.float32]:
+        """That the superclass, and that the subclass, of each photo is unknown: [B, 2]; see `Tier`.
+
+        The second one is at least the first one: a photo of an unknown superclass is of an unknown subclass.
+        """
+        logits = self.standard(self.space.signals(scores)) @ self.weights.T + self.biases
+        each = 1 / (1 + np.exp(-logits.clip(-500, 500)))
+        # In this form rounding never takes it below the first one.
+        each[:, Tier.SUBCLASS] = each[:, Tier.SUPERCLASS] + each[:, Tier.SUBCLASS] * (1 - each[:, Tier.SUPERCLASS])
+        result: NDArray[np.float32] = each.astype(np.float32)
+        return result
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the space, as plain values for JSON."""
+        return {
+            "signals": list(SIGNALS),
+            "mean": self.standard.mean.tolist(),
+            "deviation": self.standard.deviation.tolist(),
+            "weights": self.weights.tolist(),
+            "biases": self.biases.tolist(),
+        }
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The space, as tensors of a model file."""
+        foreign = self.space.foreign
+        known = {_MEANS: self.space.means, _SPREAD: self.space.spread}
+        return known if foreign is None else {**known, _FOREIGN: foreign.means, _SETBACKS: foreign.setbacks}
+
+    @classmethod
+    def from_json(cls, value: Any, tensors: Mapping[str, NDArray[np.float32]]) -> Self:
+        """The inverse of `to_json` and `tensors`; both may come from a stranger.
+
+        Raises:
+            ModelError: they are not such a model, or of another phototag.
+        """
+        try:
+            signals = tuple(value["signals"])
+            if signals != SIGNALS[: max(len(signals), _FEWEST_SIGNALS)]:
+                raise ModelError("the model's novelty scores are of another phototag; train it again")
+            mean, deviation, weights, biases = (
+                np.asarray(value[name], dtype=np.float64) for name in ("mean", "deviation", "weights", "biases")
+            )
+            space = Space(tensors[_MEANS], tensors[_SPREAD], _foreign(tensors))
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
+            raise ModelError(f"the model's novelty scores are damaged: {error}") from error
+        count = len(signals)
+        shapes = (mean.shape, deviation.shape, weights.shape, biases.shape)
+        fits = shapes == ((count,), (count,), (len(Tier), count), (len(Tier),))
+        arrays = (mean, deviation, weights, biases)
+        if (
+            not fits
+            or not _is_sound(space)
+            or not all(np.isfinite(array).all() for array in arrays)
+            or not (deviation > 0).all()
+            or max(np.abs(weights).max(), np.abs(biases).max()) > _LARGEST_WEIGHT
+        ):
+            raise ModelError("the model's novelty scores are damaged: shapes or values that cannot be")
+        more = (0, len(SIGNALS) - count)
+        standard = Standard(np.pad(mean, more), np.pad(deviation, more, constant_values=1.0))
+        return cls(space, standard, np.pad(weights, ((0, 0), more)), biases)
+
+
+def _foreign(tensors: Mapping[str, NDArray[np.float32]]) -> Foreign | None:
+    return Foreign(tensors[_FOREIGN], tensors[_SETBACKS]) if _FOREIGN in tensors or _SETBACKS in tensors else None
+
+
+def _is_sound(space: Space) -> bool:
+    """Whether the shapes fit each other and all values are possible."""
+    arrays, foreign = [space.means, space.spread], space.foreign
+    fits = space.means.ndim == 2 and len(space.means) > 0 and space.means.shape[1:] == space.spread.shape
+    if foreign is not None:
+        arrays += [foreign.means, foreign.setbacks]
+        fits &= len(foreign.means) > 0 and foreign.means.shape == (*foreign.setbacks.shape, *space.spread.shape)
+    return (
+        fits
+        and all(np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all() for array in arrays)
+        and bool((space.spread > 0).all())
+    )

@@ -1,0 +1,11 @@
+from .contact_sheet import chosen_numbers as chosen_numbers
+from .contact_sheet import write_sheet as write_sheet
+from .find import Found as Found
+from .find import find_groups as find_groups
+from .groups import Group as Group
+from .groups import keep as keep
+from .groups import kept as kept
+from .name import Naming as Naming
+from .name import name_group as name_group
+from .name import parse_label as parse_label
+from .name import select as select

@@ -1,0 +1,2 @@
+from .check import State as State
+from .examination import examine as examine

@@ -1,0 +1,149 @@
+"""Whether what phototag is built on is here, loads, and fits together.
+
+What may crash the process that loads it is loaded in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from phototag._version import __version__
+from phototag.doctor.check import Check, State, gib
+
+_OLDEST_PYTHON = (3, 11)
+_LOADING_SECONDS = 120.0
+INSTALL_TORCH = "install them together: pip install --upgrade --force-reinstall torch torchvision timm"
+
+
+def check_phototag() -> Check:
+    """Which phototag this is."""
+    return Check("phototag", State.OK, __version__, values={"version": __version__})
+
+
+def check_python() -> Check:
+    """Whether this Python is new enough."""
+    version = platform.python_version()
+    values = {"version": version, "implementation": platform.python_implementation()}
+    if sys.version_info < _OLDEST_PYTHON:
+        wanted = ".".join(map(str, _OLDEST_PYTHON))
+        return Check("python", State.FAILED, version, f"install Python {wanted} or newer", values)
+    return Check("python", State.OK, version, values=values)
+
+
+def check_system() -> Check:
+    """What computer this is."""
+    from phototag.runtime import available_cores
+
+    usable, there = available_cores(), os.cpu_count() or 1
+    cores = f"{usable} cores" if usable == there else f"{usable} of {there} cores usable"
+    values = {"platform": platform.platform(), "machine": platform.machine(), "cores": there, "usable_cores": usable}
+    return Check("system", State.OK, f"{platform.platform()}, {cores}", values=values)
+
+
+def check_torch() -> list[Check]:
+    """Whether torch, torchvision and timm load together, and which devices torch finds."""
+    code = (
+        "import torch, torchvision, timm; cuda = torch.cuda; "
+        "gpus = [cuda.get_device_properties(n) for n in range(cuda.device_count() if cuda.is_available() else 0)]; "
+        "answer = [torch.__version__, torchvision.__version__, timm.__version__, torch.version.cuda, "
+        "torch.backends.mps.is_available(), [[gpu.name, gpu.total_memory] for gpu in gpus]]"
+    )
+    try:
+        torch, torchvision, timm, built_for, mps, gpus = _in_other_process(code)
+    except _BrokenError as error:
+        fit = "; they are builds that do not fit each other" if "torchvision::nms" in str(error) else ""
+        text = f"torch, torchvision and timm do not load: {error}{fit}"
+        return [Check("torch", State.FAILED, text, INSTALL_TORCH)]
+    values = {"torch": torch, "torchvision": torchvision, "timm": timm}
+    text = f"torch {torch}, torchvision {torchvision}, timm {timm}"
+    return [Check("torch", State.OK, text, values=values), _devices(gpus, mps=mps, built_for=built_for)]
+
+
+def _devices(gpus: list[tuple[str, int]], *, mps: bool, built_for: str | None) -> Check:
+    values = {"cuda": [{"name": name, "memory_bytes": size} for name, size in gpus], "mps": mps}
+    names = [f"{name} with {gib(size)} (cuda)" for name, size in gpus] + ["Apple GPU (mps)"] * mps
+    if not names and Path("/dev/nvidia0").exists():
+        why = f"this torch is built for CUDA {built_for}" if built_for else "this torch is built for the CPU only"
+        remedy = "install a torch and a driver that fit the GPU: https://pytorch.org/get-started/locally"
+        return Check("devices", State.WARNING, f"an NVIDIA GPU is here and cannot be used: {why}", remedy, values)
+    return Check("devices", State.OK, ", ".join(names) or "no GPU: the CPU does the work", values=values)
+
+
+def check_openvino() -> Check:
+    """Whether OpenVINO loads, and what the processor computes in."""
+    code = (
+        "from phototag.runtime.openvino_engine import cpu_precisions, import_openvino; "
+        "answer = [import_openvino().__version__, [str(p) for p in cpu_precisions()]]"
+    )
+    if not _version_of("openvino"):
+        remedy = "pip install openvino"
+        return Check("openvino", State.WARNING, "not installed: on a CPU the network runs several times slower", remedy)
+    try:
+        version, precisions = _in_other_process(code)
+    except _BrokenError as error:
+        remedy = "pip install --upgrade --force-reinstall openvino, or use --runtime torch"
+        return Check("openvino", State.WARNING, f"cannot be used: {error}", remedy)
+    text = f"{version.split('-')[0]}; this processor computes in {', '.join(precisions)}"
+    return Check("openvino", State.OK, text, values={"version": version, "precisions": precisions})
+
+
+def check_numba() -> Check:
+    """Whether numba, which decodes large JPEGs faster, loads."""
+    version = _version_of("numba")
+    if version is None:
+        return Check("numba", State.WARNING, "not installed: large JPEGs are decoded more slowly", "pip install numba")
+    try:
+        _in_other_process("import numba; answer = numba.__version__")
+    except _BrokenError as error:
+        remedy = "pip install --upgrade --force-reinstall numba"
+        return Check("numba", State.WARNING, f"cannot be used, so large JPEGs are decoded more slowly: {error}", remedy)
+    return Check("numba", State.OK, version, values={"version": version})
+
+
+def check_nncf() -> Check:
+    """Whether nncf, which makes networks of 8-bit integers, is here."""
+    version = _version_of("nncf")
+    text = version or "not installed; only --runtime-precision int8 needs it: pip install 'phototag[int8]'"
+    return Check("nncf", State.OK, text, values={"version": version})
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+class _BrokenError(Exception):
+    """Code in a process of its own went wrong; the text says how, in a line."""
+
+
+def _in_other_process(code: str) -> Any:
+    """Run code that sets `answer`, in a process that may crash, and return the answer as JSON brings it over.
+
+    Raises:
+        _BrokenError: it raised, crashed, or took too long.
+    """
+    # As for helpers that decode: no module is taken from the working folder, and this very phototag is found.
+    program = f"import json, sys; sys.path.append(sys.argv[1])\n{code}\nprint(); print(json.dumps(answer))"
+    words = [sys.executable, "-P", "-c", program, str(Path(__file__).parents[1])]
+    try:
+        done = subprocess.run(words, capture_output=True, timeout=_LOADING_SECONDS, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise _BrokenError(f"it took longer than {_LOADING_SECONDS:.0f} s") from error
+    except OSError as error:
+        raise _BrokenError(f"no process can be started: {error.strerror}") from error
+    if done.returncode < 0:
+        raise _BrokenError(f"the process crashed ({signal.Signals(-done.returncode).name})")
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise _BrokenError(lines[-1] if lines else f"exit code {done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,2 @@
+from .labels import SAMPLED as SAMPLED
+from .labels import collect as collect

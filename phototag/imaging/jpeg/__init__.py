@@ -1,0 +1,5 @@
+"""Decode large JPEG files at a reduced size, fast."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,2 @@
+from .reader import MEANS as MEANS
+from .reader import reduced as reduced

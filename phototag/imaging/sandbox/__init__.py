@@ -1,0 +1,5 @@
+"""Decode risky files in worker processes with limits on time and memory."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,12 @@
+from .decoder import Decoder as Decoder
+from .pool import HelperPool as HelperPool
+from .pool import memory_limit as memory_limit
+from .process import own_command as own_command
+from .worker import GO_ON as GO_ON
+from .worker import LONGEST_REASON as LONGEST_REASON
+from .worker import Reply as Reply
+from .worker import alarm as alarm
+from .worker import confine as confine
+from .worker import receive as receive
+from .worker import reply_pipe as reply_pipe
+from .worker import send as send

@@ -1,0 +1,2 @@
+from .disk_cache import DiskCache as DiskCache
+from .thumbnailer import Reducer as Reducer

@@ -1,0 +1,14 @@
+from .exclude import Exclusion as Exclusion
+from .mounts import inotify_limits as inotify_limits
+from .mounts import is_mount_point as is_mount_point
+from .mounts import mount_points as mount_points
+from .scanner import ScanProblems as ScanProblems
+from .scanner import count as count
+from .scanner import has_pictures as has_pictures
+from .scanner import look as look
+from .scanner import resolve_roots as resolve_roots
+from .scanner import scan as scan
+from .scanner import scan_below as scan_below
+from .settle import Settling as Settling
+from .watcher import Mode as Mode
+from .watcher import Watcher as Watcher

@@ -1,0 +1,145 @@
+"""The scanner: every picture file under some folders, with its stat. It is the truth about what is there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from phototag.errors import UsageError
+from phototag.imaging import is_picture
+from phototag.library.exclude import Exclusion
+from phototag.records import Photo
+
+_NOTHING = Exclusion()
+
+
+@dataclass
+class ScanProblems:
+    """Folders and files that could not be looked at: one line for people each, and their paths."""
+
+    lines: list[str] = field(default_factory=list)
+    seen: set[Path] = field(default_factory=set)
+
+    def add(self, path: str, error: OSError) -> None:
+        """Note a folder or file and why."""
+        self.lines.append(f"{path}: {error.strerror or error}")
+        self.seen.add(Path(path))
+
+
+def resolve_roots(paths: Sequence[str | Path]) -> list[Path]:
+    """Absolute roots in the order in which their files sort, none inside another.
+
+    Raises:
+        UsageError: a path does not exist, cannot be looked at, or is a file that is no picture by its name.
+    """
+    roots = []
+    for path in dict.fromkeys(Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100  # keeps symlinks
+        _check_root(path)
+        roots.append(path)
+    roots.sort(key=_sort_key)
+    outer: list[Path] = []
+    for root in sorted(roots, key=lambda path: len(path.parts)):
+        if not any(root.is_relative_to(other) for other in outer):
+            outer.append(root)
+    return sorted(outer, key=_sort_key)
+
+
+def _check_root(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be looked at: {error.strerror}") from error
+    if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and is_picture(path)):
+        raise UsageError(f"{path}: not a picture that phototag reads (JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF)")
+
+
+def _sort_key(path: Path) -> bytes:
+    return os.fsencode(path) + (b"/" if path.is_dir() else b"")
+
+
+def scan(roots: Sequence[Path], problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
+    """Every picture at or under `roots`, in the order of path bytes, with flat memory.
+
+    Symbolic links are not followed (a root itself may be one), hidden files and folders are left out, and what
+    `exclude` names. What cannot be looked at is noted in `problems`. `roots` come from `resolve_roots`.
+    """
+    for root in roots:
+        if os.path.isdir(root):  # noqa: PTH112  # does not raise below a folder that was locked meanwhile
+            yield from scan_below(root, root, problems, exclude=exclude)
+        else:
+            # Through a link that was named itself, it is the file behind it that may change.
+            found = look(os.fspath(root), problems, follow=True)
+            if found is not None:
+                yield found
+
+
+def scan_below(folder: Path, root: Path, problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
+    """As `scan`, of one folder at or below a root; patterns are taken from the root."""
+    for path in _under(os.fspath(folder), os.fspath(root), exclude, problems.add):
+        found = look(path, problems)
+        if found is not None:
+            yield found
+
+
+def look(path: str, problems: ScanProblems, *, follow: bool = False) -> Photo | None:
+    """The picture at a path, None if there is no file (any more). What cannot be looked at is noted."""
+    try:
+        found = os.stat(path, follow_symlinks=follow)  # noqa: PTH116  # a Path each costs half the scan
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # gone since the folder was listed
+    except OSError as error:
+        problems.add(path, error)
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return Photo(Path(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def count(roots: Sequence[Path], *, exclude: Exclusion = _NOTHING) -> int:
+    """How many pictures `scan` will find, without looking at each."""
+    return sum(1 for _ in _files(roots, exclude))
+
+
+def has_pictures(root: Path) -> bool:
+    """Whether there is any picture at or under a root; stops at the first."""
+    return next(_files([root], _NOTHING), None) is not None
+
+
+def _files(roots: Sequence[Path], exclude: Exclusion) -> Iterator[str]:
+    for root in roots:
+        if os.path.isdir(root):  # noqa: PTH112  # as in `scan`
+            yield from _under(os.fspath(root), os.fspath(root), exclude, ScanProblems().add)
+        elif os.path.isfile(root):  # noqa: PTH113
+            yield os.fspath(root)
+
+
+def _under(folder: str, root: str, exclude: Exclusion, report: Callable[[str, OSError], None]) -> Iterator[str]:
+    """Paths of the pictures below a folder, in the order of path bytes."""
+    # A stack of our own: folders may be nested deeper than Python's calls.
+    waiting = [(folder, True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if not is_folder:
+            yield path
+            continue
+        entries: list[tuple[bytes, str, bool]] = []
+        try:
+            with os.scandir(path) as listing:
+                for entry in listing:
+                    if entry.name.startswith(".") or (exclude and exclude.leaves_out(entry.path, root)):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        # With the slash a folder sorts among files as the paths below it do.
+                        entries.append((os.fsencode(entry.name) + b"/", entry.path, True))
+                    elif entry.is_file(follow_symlinks=False) and is_picture(PurePath(entry.name)):
+                        entries.append((os.fsencode(entry.name), entry.path, False))
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # gone since it was seen
+        except OSError as error:
+            report(path, error)
+        waiting += [(path, is_folder) for _, path, is_folder in sorted(entries, reverse=True)]

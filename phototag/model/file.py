@@ -1,0 +1,254 @@
+"""The model file: one .safetensors with a JSON header. Torch-free, so that listing models is instant.
+
+The header lies under the key "phototag" of the safetensors metadata. Model files may come from strangers: sizes are
+bounded, values are checked, nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phototag.decision import Thresholds
+from phototag.errors import ModelError, TaxonomyError
+from phototag.imaging import Preprocessing
+from phototag.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMAT_VERSION = 2
+SUFFIX = ".safetensors"
+_HEADER_KEY = "phototag"
+EXAMPLES = "examples."
+_MAX_HEADER_BYTES = 64 << 20
+_MOST_STAGES = 1000
+_WIDEST_EMBEDDING = 4096
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """What a model file says of itself.
+
+    `backbone` is timm's name. Without `superclass_head` the superclass scores are sums over the subclasses. `record` is
+    the training record: configuration, data digest, curves, versions, seconds. `metrics` are those of the validation.
+    `stages` are the backbone's stages whose averages join its features. `novelty` is what `NoveltyModel.to_json` gives;
+    None for a model without embedding, whose width is `embedding`.
+    """
+
+    backbone: str
+    taxonomy: Taxonomy
+    preprocessing: Preprocessing
+    thresholds: Thresholds
+    superclass_head: bool = True
+    stages: tuple[int, ...] = ()
+    embedding: int = 0
+    novelty: Mapping[str, Any] | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    created_at: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "backbone": self.backbone,
+            "taxonomy": self.taxonomy.to_json(),
+            "preprocessing": self.preprocessing.to_json(),
+            "thresholds": self.thresholds.to_json(),
+            "superclass_head": self.superclass_head,
+            "stages": list(self.stages),
+            "embedding": self.embedding,
+            "novelty": dict(self.novelty) if self.novelty is not None else None,
+            "metrics": dict(self.metrics),
+            "record": dict(self.record),
+            "created_at": self.created_at,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> ModelHeader:
+        """The inverse of `to_json`; `where` names the file in errors.
+
+        Raises:
+            ModelError: the value is no header, or of a newer format.
+        """
+        if not isinstance(value, dict) or not isinstance(value.get("format_version"), int):
+            raise ModelError(f"{where}: not a phototag model")
+        if value["format_version"] > FORMAT_VERSION:
+            version = value["format_version"]
+            raise ModelError(f"{where}: model format {version} is newer than {FORMAT_VERSION}; upgrade phototag")
+        try:
+            return cls(
+                backbone=str(value["backbone"]),
+                taxonomy=Taxonomy.from_json(value["taxonomy"]),
+                preprocessing=Preprocessing.from_json(value["preprocessing"]),
+                thresholds=Thresholds.from_json(value["thresholds"]),
+                superclass_head=bool(value["superclass_head"]),
+                stages=_stages(value.get("stages", [])),
+                embedding=_width(value.get("embedding", 0)),
+                novelty=dict(value["novelty"]) if value.get("novelty") is not None else None,
+                metrics=_numbers(value["metrics"]),
+                record=dict(value["record"]),
+                created_at=str(value["created_at"]),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError, TaxonomyError, ModelError) as error:
+            raise ModelError(f"{where}: the model's header is damaged: {error}") from error
+
+
+def _stages(values: Any) -> tuple[int, ...]:
+    stages = tuple(values)
+    if not all(type(stage) is int and 0 <= stage < _MOST_STAGES for stage in stages):
+        raise ValueError("stages must be small whole numbers")
+    # Repeated ones would make features of any width, and heads that fill the memory.
+    if list(stages) != sorted(set(stages)):
+        raise ValueError("stages must be in order, each once")
+    return stages
+
+
+def _width(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _WIDEST_EMBEDDING:
+        raise ValueError("the embedding's width must be a whole number")
+    return value
+
+
+def _numbers(values: Any) -> dict[str, float | None]:
+    numbers = {str(name): value for name, value in dict(values).items()}
+    if not all(value is None or isinstance(value, int | float) for value in numbers.values()):
+        raise ValueError("metrics must be numbers")
+    return numbers
+
+
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON header to `path`, whole or not at all.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(tensors), partial, metadata={_HEADER_KEY: json.dumps(header, allow_nan=False)})
+        partial.chmod(0o644)  # the library makes it readable for its owner only
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except SafetensorError as error:  # its writer wraps the system's error, as of a full disk
+        raise ModelError(f"{path}: cannot be written: {error}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def read_json_header(path: Path) -> Any:
+    """The JSON header that `write_tensors` wrote, without reading the tensors.
+
+    Raises:
+        ModelError: the file is missing, unreadable, cut short or not of this kind.
+    """
+    try:
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER_BYTES + 1
+            if length > _MAX_HEADER_BYTES:
+                raise ModelError(f"{path}: not a phototag model")
+            described = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in described.items() if name != "__metadata__"]
+            have, need = os.fstat(file.fileno()).st_size, 8 + length + max(ends, default=0)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such model file") from None
+    except IsADirectoryError:
+        raise ModelError(f"{path}: a folder, not a model file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise ModelError(f"{path}: not a phototag model, or cut short") from error
+    if have != need:
+        raise ModelError(f"{path}: the file is cut short: {have:,} of {need:,} bytes; copy or train it again")
+    try:
+        return json.loads(described["__metadata__"][_HEADER_KEY])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: a safetensors file, but not a phototag model") from error
+
+
+def read_tensors(path: Path, *, under: str | None = None) -> dict[str, NDArray[np.float32]]:
+    """The tensors of the file whose names begin with `under`; with None all but the examples kept for `--extend`.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = [
+                name
+                for name in file.keys()  # noqa: SIM118  # it is no mapping
+                if (name.startswith(under) if under is not None else not name.startswith(EXAMPLES))
+            ]
+            return {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        # The last two are of types of numbers that numpy does not have.
+        raise ModelError(f"{path}: the model file is damaged: {error}") from error
+
+
+def read_header(path: Path) -> ModelHeader:
+    """The header of a model file.
+
+    Raises:
+        ModelError: the file is missing, cut short, of a newer format or not a model.
+    """
+    return ModelHeader.from_json(read_json_header(path), str(path))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def weights_hash(path: Path, header: ModelHeader) -> str:
+    """SHA-256, in hex, of all that a model's scores depend on: its tensors, and what of its header shapes scores.
+
+    Thresholds, metrics and the training record are no part of it, nor is the order of the tensors in the file.
+
+    Raises:
+        ModelError: the file cannot be read, or is damaged.
+    """
+    described = header.to_json()
+    parts = {key: described[key] for key in ("backbone", "taxonomy", "preprocessing", "superclass_head")}
+    if header.embedding or header.stages:
+        parts |= {key: described[key] for key in ("stages", "embedding", "novelty")}
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    read_json_header(path)  # proves that the lengths below are sound
+    try:
+        with path.open("rb") as file:
+            length = struct.unpack("<Q", file.read(8))[0]
+            table = json.loads(file.read(length))
+            for name in sorted(table.keys() - {"__metadata__"}):
+                if name.startswith(EXAMPLES):
+                    continue
+                start, end = table[name]["data_offsets"]
+                digest.update(json.dumps([name, table[name]["dtype"], table[name]["shape"]]).encode())
+                file.seek(8 + length + start)
+                digest.update(file.read(end - start))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: the model file is damaged: {error}") from error
+    return digest.hexdigest()

@@ -1,0 +1,39 @@
+"""The linear maps of a model: a head gives logits of features, an embedding gives a short description of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.decision import Space
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear classifier: logits = features @ weight.T + bias, with weight [K, D] and bias [K]."""
+
+    weight: Floats
+    bias: Floats
+
+    def logits(self, features: Floats) -> Floats:
+        """Logits [N, K] of features [N, D]."""
+        result: Floats = features @ self.weight.T + self.bias
+        return result
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Embeddings are features @ weight.T + bias, with weight [E, D] and bias [E]; `space` tells where classes lie."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    space: Space
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embeddings [N, E] of features [N, D]."""
+        result: NDArray[np.float32] = features @ self.weight.T + self.bias
+        return result

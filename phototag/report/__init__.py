@@ -1,0 +1,5 @@
+"""Tables and pages of numbers: one HTML machine, one table for the terminal."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

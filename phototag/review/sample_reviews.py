@@ -1,0 +1,415 @@
+"""Looking at one photo of a sample, storing what is said of it, and taking that back.
+
+Nothing is remembered between calls, so that a terminal, and any number of pages that one server serves, review the same
+sample at once: what somebody else said meanwhile is found when an answer is stored, and never replaced unasked. Every
+answer is durable before the call returns, and the right to write is held for that moment only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from phototag.decision import MOST, Candidate, best_subclasses, unpack
+from phototag.errors import StoreError, UsageError
+from phototag.records import PhotoState
+from phototag.review.names import Names
+from phototag.store import (
+    KnownPhoto,
+    Review,
+    ReviewFilter,
+    ReviewOrigin,
+    Sample,
+    SampleItem,
+    SampleProgress,
+    SavedReview,
+    ShownTag,
+    Store,
+)
+from phototag.taxonomy import Taxonomy
+
+# The right to write keeps other processes away while an answer is compared and stored; this the threads of this one.
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPhoto:
+    """A photo to be judged; `candidates` are the model's best subclasses but for the tag's, best first.
+
+    `newest` is the id of the review that counted when it was shown, None if there was none.
+    """
+
+    item: SampleItem
+    candidates: tuple[Candidate, ...]
+    newest: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PassedPhoto:
+    """A photo that cannot be judged now, and why."""
+
+    item: SampleItem
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """Somebody else reviewed the photo after it was shown; nothing was stored. `agrees`: they said the same."""
+
+    review: SavedReview
+    agrees: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that can be taken back: a review, or a skipped photo where there is no `review_id`.
+
+    `own`: it was done in this session. `right`: the review says that the tag is.
+    """
+
+    position: int
+    review_id: int | None
+    own: bool
+    right: bool = False
+
+
+class SampleReviews:
+    """The photos of one sample, and what is said of them. May be used from several threads."""
+
+    def __init__(self, store: Store, sample_id: int, *, command: str, wait_seconds: float) -> None:
+        """For "phototag `command`"; `wait_seconds` is how long to wait for another process that writes."""
+        self._store = store
+        self._sample_id = sample_id
+        self._command = command
+        self._wait_seconds = wait_seconds
+        self._taxonomies: dict[int, Taxonomy] = {}
+
+    # ---- looking
+
+    def items(self, positions: Sequence[int] | None = None) -> list[SampleItem]:
+        """All photos of the sample, or those at these places, in order.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return self._store.sample_items(self._sample_id, positions=positions)
+
+    def item(self, position: int) -> SampleItem:
+        """The photo at a place of the sample, whether it waits or not.
+
+        Raises:
+            UsageError: there is no such place.
+            StoreError: the database cannot be read.
+        """
+        found = self.items([position])
+        if not found:
+            raise UsageError(f"sample {self._sample_id}: has no photo at position {position}")
+        return found[0]
+
+    def standing(self) -> tuple[list[int], SampleProgress]:
+        """The positions that wait for a review, in order, and how far the review is.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return self._store.sample_standing(self._sample_id)
+
+    def waiting(self) -> list[SampleItem]:
+        """The photos that wait for a review, in order.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return self._store.sample_items(self._sample_id, pending_only=True)
+
+    def look(self, item: SampleItem) -> ShownPhoto | None:
+        """A photo as it is shown to be judged; None where somebody reviewed it for this sample since it was read.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        newest = self._newest(item.photo_id)
+        if item.review is None and newest is not None and newest.sample_id == self._sample_id:
+            # Taken as known, it would be replaced unasked.
+            return None
+        return ShownPhoto(item, self._candidates(item), None if newest is None else newest.id)
+
+    def why_not(self, item: SampleItem) -> str | None:
+        """Why a photo cannot be judged, None if it can: what is on the disk must be what was drawn.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        if item.changed:
+            return "changed since it was drawn"
+        return why_not(self._store.find(item.photo_id), item.path, item.content_hash, item.state)
+
+    def _newest(self, photo_id: int) -> SavedReview | None:
+        return next(self._store.reviews(ReviewFilter(photo_id=photo_id)), None)
+
+    def _candidates(self, item: SampleItem) -> tuple[Candidate, ...]:
+        taxonomy = None if item.model_id is None else self._known_taxonomies(item.model_id).get(item.model_id)
+        if item.model_id is None or taxonomy is None:
+            return ()
+        blob = self._store.predictions_for(item.model_id, [item.content_hash]).get(item.content_hash)
+        if not blob:
+            return ()
+        try:
+            found = best_subclasses(unpack([blob], taxonomy), taxonomy, most=MOST + 1)
+        except StoreError:
+            # They only help to choose; the tag can be judged without them.
+            return ()
+        tag = (item.tag.superclass, item.tag.subclass)
+        return tuple(each for each in found if (each.superclass, each.subclass) != tag)[:MOST]
+
+    def _known_taxonomies(self, *wanted: int | None) -> dict[int, Taxonomy]:
+        """The taxonomies of all models by id, read anew where one of the `wanted` was registered since."""
+        if not self._taxonomies or any(each is not None and each not in self._taxonomies for each in wanted):
+            self._taxonomies = {model.id: model.taxonomy for model in self._store.models()}
+        return self._taxonomies
+
+    # ---- answers
+
+    def save(
+        self,
+        item: SampleItem,
+        superclass: str | None,
+        subclass: str | None,
+        *,
+        newest: int | None,
+        replace: bool = False,
+        token: str | None = None,
+    ) -> SavedReview | Meanwhile:
+        """Store durably what the photo shows; neither label says that it shows nothing that has one.
+
+        Where somebody else reviewed the photo after it was shown, so that `newest` is not the review that counts,
+        nothing is stored, unless `replace`: their review then stays in the record, and counts again when this one is
+        taken back. An answer that comes again with its `token` is not stored again, even if it was taken back since.
+
+        Raises:
+            UsageError: the labels cannot be labels, the photo changed since it was shown, or the token belongs to
+                another answer.
+            LockedError: another process writes for longer than this waits.
+            StoreError: the database cannot be written.
+        """
+        review = Review(
+            photo_id=item.photo_id,
+            superclass=superclass,
+            subclass=subclass,
+            content_hash=item.content_hash,
+            shown=_shown_tag(item),
+            sample_id=self._sample_id,
+            token=token,
+        )
+        with _ONE_AT_A_TIME, self._store.writing(self._command, wait_seconds=self._wait_seconds):
+            known = token is not None and find_by_token(self._store, token) is not None
+            other = None if known else self._meanwhile(item, newest)
+            if other is not None:
+                agrees = (other.superclass, other.subclass) == (superclass, subclass)
+                if not replace and not (agrees and other.sample_id != self._sample_id):
+                    return Meanwhile(other, agrees)
+            review_id = self._store.save_review(review)
+        saved = self._store.find_review(review_id)
+        if saved is None:
+            raise StoreError(f"{self._store.location}: a review that was just saved is not there")
+        return saved
+
+    def skip(self, item: SampleItem, *, newest: int | None) -> Meanwhile | None:
+        """Store durably that nobody can tell what the photo shows, unless somebody said so after it was shown.
+
+        Raises:
+            LockedError: another process writes for longer than this waits.
+            StoreError: the database cannot be written.
+        """
+        with _ONE_AT_A_TIME, self._store.writing(self._command, wait_seconds=self._wait_seconds):
+            other = self._meanwhile(item, newest)
+            if other is not None:
+                return Meanwhile(other, agrees=False)
+            self._store.skip(self._sample_id, item.position)
+        return None
+
+    def _meanwhile(self, item: SampleItem, newest: int | None) -> SavedReview | None:
+        found = self._newest(item.photo_id)
+        return None if found is None or found.id == newest else found
+
+    def take_back(self, step: Step) -> None:
+        """Take a review or a skipped photo back. What was taken back already stays so.
+
+        Raises:
+            UsageError: it cannot be taken back, since the photo was reviewed or tagged in another way since.
+            LockedError: another process writes for longer than this waits.
+            StoreError: the database cannot be written.
+        """
+        if step.review_id is not None:
+            undo_review(self._store, step.review_id, command=self._command, wait_seconds=self._wait_seconds)
+            return
+        with _ONE_AT_A_TIME, self._store.writing(self._command, wait_seconds=self._wait_seconds):
+            self._store.skip(self._sample_id, step.position, skipped=False)
+
+    def steps(self, *, before: datetime | None = None) -> list[Step]:
+        """What was done and not taken back, in the order of time; with `before` only what was done by then.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        done = []
+        for item in self.items():
+            review = item.review
+            if review is not None and review.sample_id == self._sample_id:
+                done.append((review.reviewed_at, Step(item.position, review.id, own=False)))
+            elif review is None and item.skipped_at is not None and not item.changed:
+                done.append((item.skipped_at, Step(item.position, None, own=False)))
+        done.sort(key=lambda pair: (pair[0], pair[1].position))
+        return [step for at, step in done if before is None or at < before]
+
+    def names(self, sample: Sample) -> Names:
+        """The names that the sample's models know, and those that people gave.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        judged = {sample.model_id, *(item.model_id for item in self.items())}
+        known = self._known_taxonomies(*judged)
+        taxonomies = [known[each] for each in known if each in judged]
+        return known_names(self._store, taxonomies or known.values())
+
+
+def why_not(known: KnownPhoto | None, path: Path, content: bytes, state: PhotoState | None = None) -> str | None:
+    """Why the file of a photo cannot be judged, None if it can: what is on the disk must have this content still.
+
+    What is `known` of the photo spares reading a file that did not change.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return "is no file any more"
+        if known is not None and (known.size_bytes, known.modified_ns) == (status.st_size, status.st_mtime_ns):
+            return None
+        with path.open("rb") as file:
+            same = hashlib.file_digest(file, "sha256").digest() == content
+    except FileNotFoundError:
+        return "is missing" if state is PhotoState.MISSING else "is missing; if it was moved, run: phototag tag"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return None if same else "changed since it was tagged; run: phototag tag"
+
+
+def review_photo(
+    store: Store,
+    photo_id: int,
+    superclass: str | None,
+    subclass: str | None,
+    *,
+    version: str,
+    token: str | None,
+    command: str,
+    wait_seconds: float,
+) -> SavedReview:
+    """Store durably what a photo shows, outside of any sample; `version` begins the hash of the content that was seen.
+
+    An answer that comes again with its `token` is not stored again.
+
+    Raises:
+        UsageError: the photo is not known, is gone or changed since it was shown, or the labels cannot be labels.
+        LockedError: another process writes for longer than this waits.
+        StoreError: the database cannot be written.
+    """
+    seen = store.find(photo_id)
+    # A file that went away since does not matter to an answer that was stored.
+    if seen is not None and seen.content_hash is not None and (token is None or find_by_token(store, token) is None):
+        reason = why_not(seen, seen.path, seen.content_hash, seen.state)
+        if reason is not None:
+            raise UsageError(f"the photo {reason}")
+    with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
+        known = store.find(photo_id)
+        if known is None:
+            raise UsageError(f"photo {photo_id}: not in the database")
+        if known.content_hash is None or not version or not known.content_hash.hex().startswith(version):
+            raise UsageError("the photo changed since it was shown; look at it again")
+        review_id = store.save_review(
+            Review(
+                photo_id=photo_id,
+                superclass=superclass,
+                subclass=subclass,
+                content_hash=known.content_hash,
+                token=token,
+            )
+        )
+    saved = store.find_review(review_id)
+    if saved is None:
+        raise StoreError(f"{store.location}: a review that was just saved is not there")
+    return saved
+
+
+def undo_review(store: Store, review_id: int, *, command: str, wait_seconds: float) -> SavedReview:
+    """Take a review back, and give it back as it was; one that was taken back already stays so.
+
+    Raises:
+        UsageError: there is none, a newer one took its place, or the photo was tagged by a human in another way since.
+        LockedError: another process writes for longer than this waits.
+        StoreError: the database cannot be written.
+    """
+    with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
+        review = store.find_review(review_id)
+        if review is None:
+            raise UsageError(f"review {review_id}: there is none")
+        if review.undone_at is None:
+            store.undo_review(review_id)
+        return review
+
+
+def remove_unreviewed(store: Store, sample_id: int, *, command: str, wait_seconds: float) -> bool:
+    """Remove a sample that has no reviews; false, and nothing is removed, where it has some.
+
+    Raises:
+        UsageError: there is no such sample.
+        LockedError: another process writes for longer than this waits.
+        StoreError: the database cannot be written.
+    """
+    with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
+        made_for_it = store.reviews(ReviewFilter(sample_id=sample_id, current=False, valid=False))
+        if any(review.undone_at is None for review in made_for_it):
+            return False
+        store.remove_sample(sample_id)
+    return True
+
+
+def find_by_token(store: Store, token: str) -> SavedReview | None:
+    """The review that was given this token, taken back or not.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    return next(store.reviews(ReviewFilter(token=token, current=False, valid=False)), None)
+
+
+def known_names(store: Store, taxonomies: Iterable[Taxonomy]) -> Names:
+    """The names of these taxonomies, and those that people gave.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    names = Names()
+    for taxonomy in taxonomies:
+        for subclass in taxonomy.subclasses:
+            names.add(taxonomy.parent(subclass), subclass)
+    for superclass, given in store.given_labels((ReviewOrigin.REVIEW, ReviewOrigin.NAMED)):
+        names.add(superclass, given)
+    return names
+
+
+def _shown_tag(item: SampleItem) -> ShownTag:
+    tag = item.tag
+    return ShownTag(
+        superclass=tag.superclass,
+        subclass=tag.subclass,
+        rank=tag.rank,
+        superclass_score=tag.superclass_score,
+        subclass_score=tag.subclass_score,
+        model_id=item.model_id,
+    )

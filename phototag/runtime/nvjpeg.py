@@ -1,0 +1,115 @@
+"""JPEG decoding on a CUDA device, for machines whose cores cannot keep their GPU busy."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from phototag.errors import RuntimeUnavailableError
+from phototag.imaging import Decode, Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+_ORIENTATION_TAG = 0x0112
+_MODES = frozenset({"bicubic", "bilinear"})
+_START, _END = b"\xff\xd8", b"\xff\xd9"
+
+
+class GpuJpegDecoder:
+    """Decodes JPEG files in full on the device, and crops and shrinks them there; called from several threads.
+
+    What the device's decoder does not take, and whatever is no plain JPEG file with its end in place, goes to
+    `fallback`, file by file. Pixels differ a little from those of the CPU, which shrinks while it decodes.
+
+    Args:
+        preprocessing: What the pixels are for.
+        fallback: Decodes on the CPU.
+        device: A torch device.
+        max_pixels: Larger pictures go to the fallback, which refuses them with the reason.
+
+    Raises:
+        RuntimeUnavailableError: this torchvision has no JPEG decoder.
+    """
+
+    def __init__(
+        self, preprocessing: Preprocessing, fallback: Decode, *, device: str = "cuda", max_pixels: int
+    ) -> None:
+        # Its successor needs FFmpeg beside it, which no package brings along.
+        warnings.filterwarnings("ignore", message="The image decoding and encoding capabilities of TorchVision")
+        try:
+            from torchvision.io import decode_jpeg  # noqa: F401
+        except ImportError as error:
+            raise RuntimeUnavailableError(
+                f"this torchvision decodes no JPEG files ({error}); use --decode-on cpu"
+            ) from error
+        self._preprocessing, self._fallback = preprocessing, fallback
+        self._device, self._max_pixels = device, max_pixels
+
+    def __call__(self, data: bytes, path: Path) -> tuple[NDArray[np.uint8], int, int]:
+        """Pixels [size, size, 3] of a picture file's bytes, and the upright width and height of the whole picture.
+
+        Raises:
+            DecodeError: as the fallback does.
+        """
+        orientation = self._orientation(data)
+        if orientation is not None:
+            try:
+                return self._decode(data, orientation)
+            except RuntimeError:
+                pass  # a kind of JPEG that this decoder does not know, damage, or no memory left on the device
+        return self._fallback(data, path)
+
+    def _orientation(self, data: bytes) -> int | None:
+        """The EXIF orientation, 1 to 8, of a JPEG that the device may try; None for all else."""
+        # A decoder on a GPU fills what is missing with grey and says nothing.
+        if (
+            not data.startswith(b"\xff\xd8")
+            or not data.endswith(_END)
+            or self._preprocessing.interpolation not in _MODES
+        ):
+            return None
+        try:
+            with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+                if image.format != "JPEG" or image.mode not in ("RGB", "L"):
+                    return None
+                if image.width * image.height > self._max_pixels:
+                    return None
+                value = image.getexif().get(_ORIENTATION_TAG, 1)
+        except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+            return None
+        return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+    def _decode(self, data: bytes, orientation: int) -> tuple[NDArray[np.uint8], int, int]:
+        import torch
+        from torch.nn import functional as F
+        from torchvision.io import ImageReadMode, decode_jpeg
+
+        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        with torch.inference_mode():
+            whole = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=self._device)
+            height, width = whole.shape[1:]
+            side = max(1, round(min(width, height) * self._preprocessing.crop))
+            top, left = (height - side) // 2, (width - side) // 2
+            centre = whole[None, :, top : top + side, left : left + side].float()
+            size = self._preprocessing.size
+            mode = self._preprocessing.interpolation
+            small = F.interpolate(centre, size=(size, size), mode=mode, antialias=True, align_corners=False)
+            upright = _upright(small[0].round().clamp(0, 255).to(torch.uint8), orientation)
+            pixels = upright.permute(1, 2, 0).contiguous().cpu().numpy()
+        return (pixels, height, width) if orientation >= 5 else (pixels, width, height)
+
+
+def _upright(image: torch.Tensor, orientation: int) -> torch.Tensor:
+    """[3, H, W] as it is to be seen; the orientations are those of EXIF 2.32, tag 0x0112."""
+    if orientation >= 5:
+        image = image.transpose(1, 2)
+    # After the transposition 5 is done, 6 is still mirrored left to right, 8 top to bottom, 7 both.
+    flips = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation, [])
+    return image.flip(flips) if flips else image

@@ -1,0 +1,78 @@
+"""Photos that are known and were not found: which of them may be marked missing.
+
+A disk that is not mounted looks like a folder whose photos were all deleted. So nothing is marked below a root without
+any picture, below a mount point where nothing is mounted, or below a folder that cannot be read.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+from phototag.library import ScanProblems, has_pictures, is_mount_point, mount_points
+from phototag.store import KnownPhoto, Store
+
+_NOTE = "mounts"
+
+
+class Vanished:
+    """Collects the photos of one pass that were not found, eight bytes each."""
+
+    def __init__(self, roots: Sequence[Path], problems: ScanProblems, store: Store) -> None:
+        self._roots = roots
+        self._problems = problems
+        self._unmounted = {
+            point for point in known_mount_points(store) if not is_mount_point(point) and not has_pictures(point)
+        }
+        self._gone: dict[Path, array[int]] = {root: array("q") for root in roots}
+        self._held: dict[Path, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._held) or any(self._gone.values())
+
+    def add(self, known: KnownPhoto) -> None:
+        """Note a photo that was not found; what is wrong with the folders above it has been noted before."""
+        path = known.path
+        above = (path, *path.parents)
+        for folder in above:
+            if folder in self._problems.seen or folder in self._unmounted:
+                self._held[folder] = self._held.get(folder, 0) + 1
+                return
+        root = next((folder for folder in above if folder in self._gone), None)
+        if root is not None:
+            self._gone[root].append(known.id)
+
+    def settle(self) -> tuple[list[int], list[Path], list[str]]:
+        """The ids to mark missing, the roots where nothing is to be marked, and a line on each thing held back."""
+        ids: list[int] = []
+        suspended, lines = [], []
+        for root, gone in self._gone.items():
+            if gone and not has_pictures(root):
+                suspended.append(root)
+                lines.append(f"{root}: all its known photos are gone; nothing was marked missing. Is the disk mounted?")
+            else:
+                ids += gone
+        for folder, number in self._held.items():
+            why = "nothing is mounted there any more" if folder in self._unmounted else "cannot be read"
+            lines.append(f"{folder}: {why}; known photos that were not seen there ({number:,}) are not marked missing")
+        return ids, suspended, lines
+
+
+def known_mount_points(store: Store) -> list[Path]:
+    """The mount points that earlier passes found below their roots."""
+    noted = store.read_note(_NOTE)
+    return [Path(path) for path in noted if isinstance(path, str)] if isinstance(noted, list) else []
+
+
+def note_mount_points(store: Store, roots: Sequence[Path]) -> None:
+    """Remember where other disks are mounted below the roots.
+
+    A mount point of before is forgotten when it has become a folder like any other: not mounted, and with pictures.
+    """
+    before = set(known_mount_points(store))
+    elsewhere = {point for point in before if not any(point.is_relative_to(root) for root in roots)}
+    empty = {point for point in before if not is_mount_point(point) and not has_pictures(point)}
+    points = elsewhere | empty | mount_points(roots)
+    if points != before:
+        store.write_note(_NOTE, sorted(str(point) for point in points))

@@ -1,0 +1,165 @@
+"""Photos to decided tags: decode threads, a bounded queue, batches through the runtime, decisions for whole batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from phototag.decision import decide, gather, pack, unpack
+from phototag.errors import DecodeError
+from phototag.imaging import Decode, read_bytes
+from phototag.records import Decoded, Failure, FailureKind, Photo
+from phototag.runtime import PendingScores, Runtime, bounded_map, decode_threads
+from phototag.store import ScoredContent, StoredTag
+from phototag.tagging.dedup import Decided, Recent
+
+# Batches are cut when so many photos came together, decoded or not, so that failures and known contents are saved too.
+_MOST_IN_BATCH = 256
+# While one batch is computed the next is begun, so that the network never waits for decisions.
+_UNDER_WAY = 2
+_LEAST_REMEMBERED = 2048
+
+Lookup = Callable[[bytes], ScoredContent | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What came of some photos, in their order, and how many of them went through the network."""
+
+    items: tuple[StoredTag | Failure, ...]
+    inferred: int
+
+    @property
+    def tagged(self) -> list[StoredTag]:
+        """The photos that have a tag now."""
+        return [item for item in self.items if isinstance(item, StoredTag)]
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The photos that cannot be read."""
+        return [item for item in self.items if isinstance(item, Failure)]
+
+    def without_gone(self) -> Batch:
+        """Without the photos that vanished before they were read: if they were known, the next scan misses them."""
+        there = tuple(item for item in self.items if isinstance(item, StoredTag) or item.kind is not FailureKind.GONE)
+        return Batch(there, self.inferred)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A photo whose content was scored before."""
+
+    photo: Photo
+    content_hash: bytes
+    content: ScoredContent
+
+
+_Outcome = Decoded | _Known | Failure
+
+
+def process(
+    photos: Iterable[Photo],
+    runtime: Runtime,
+    decode: Decode,
+    *,
+    workers: int | None = None,
+    known: Lookup | None = None,
+) -> Generator[Batch]:
+    """Decode, score and decide photos, in order, a bounded number of them in memory. Equal contents are scored once.
+
+    Args:
+        photos: What to process.
+        runtime: Scores batches.
+        decode: From a file's bytes to pixels [H, W, 3], width and height; called from several threads at once.
+        workers: Threads that decode; None is one a core.
+        known: Gives what this model said of a content hash before, if anything; such photos are not decoded. Called
+            from the decode threads.
+    """
+    threads = decode_threads(workers)
+
+    def read(photo: Photo) -> _Outcome:
+        digest = None
+        try:
+            data = read_bytes(photo.path)
+            digest = hashlib.sha256(data).digest()
+            content = known(digest) if known is not None else None
+            if content is not None:
+                return _Known(photo, digest, content)
+            pixels, width, height = decode(data, photo.path)
+        except DecodeError as error:
+            return Failure(photo, FailureKind(error.kind), error.reason, digest)
+        return Decoded(photo, digest, width, height, pixels)
+
+    batches = _Batches(runtime, remembered=max(_LEAST_REMEMBERED, 16 * runtime.batch_size))
+    waiting: list[_Outcome] = []
+    decoded = 0
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        for outcome in bounded_map(pool, read, photos, limit=2 * (threads + runtime.batch_size)):
+            waiting.append(outcome)
+            decoded += isinstance(outcome, Decoded)
+            if decoded >= runtime.batch_size or len(waiting) >= _MOST_IN_BATCH + runtime.batch_size:
+                yield from batches.add(waiting)
+                waiting, decoded = [], 0
+        if waiting:
+            yield from batches.add(waiting)
+        yield from batches.rest()
+    finally:
+        # After Ctrl-C nobody waits for a picture that takes minutes.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Batches:
+    """Batches on their way through the network."""
+
+    def __init__(self, runtime: Runtime, *, remembered: int) -> None:
+        self._runtime = runtime
+        self._recent = Recent(remembered)
+        self._under_way: deque[tuple[list[_Outcome], list[Decoded], PendingScores | None]] = deque()
+
+    def add(self, outcomes: list[_Outcome]) -> Iterator[Batch]:
+        """Begin with a batch; gives those that are through."""
+        fresh = []
+        for outcome in outcomes:
+            if isinstance(outcome, Decoded) and self._recent.begin(outcome.content_hash):
+                fresh.append(outcome)
+        scores = self._runtime.start([outcome.pixels for outcome in fresh]) if fresh else None
+        self._under_way.append((outcomes, fresh, scores))
+        while len(self._under_way) >= _UNDER_WAY:
+            yield self._finish(*self._under_way.popleft())
+
+    def rest(self) -> Iterator[Batch]:
+        """Wait for all that is under way."""
+        while self._under_way:
+            yield self._finish(*self._under_way.popleft())
+
+    def _finish(self, outcomes: list[_Outcome], fresh: list[Decoded], scores: PendingScores | None) -> Batch:
+        """Decide what was scored together with what was known."""
+        header = self._runtime.model.header
+        done: dict[bytes, Decided] = {}
+        if scores is not None:
+            evidence = gather(scores.result(), header.taxonomy, self._runtime.model.novelty)
+            tags = decide(evidence, header.taxonomy, header.thresholds)
+            for outcome, packed, tag in zip(fresh, pack(evidence), tags, strict=True):
+                done[outcome.content_hash] = Decided(packed, tag)
+                self._recent.finish(outcome.content_hash, done[outcome.content_hash])
+        known = [outcome for outcome in outcomes if isinstance(outcome, _Known)]
+        if known:
+            stored = [outcome.content.scores for outcome in known]
+            tags = decide(unpack(stored, header.taxonomy), header.taxonomy, header.thresholds)
+            for before, packed, tag in zip(known, stored, tags, strict=True):
+                done[before.content_hash] = Decided(packed, tag)
+        return Batch(tuple(self._item(outcome, done) for outcome in outcomes), len(fresh))
+
+    def _item(self, outcome: _Outcome, done: dict[bytes, Decided]) -> StoredTag | Failure:
+        if isinstance(outcome, Failure):
+            return outcome
+        size = outcome if isinstance(outcome, Decoded) else outcome.content
+        # A content that an earlier batch scored is through by now: batches finish in the order they began.
+        decided = done.get(outcome.content_hash) or self._recent.get(outcome.content_hash)
+        if decided is None:
+            raise RuntimeError(f"{outcome.photo.path}: its scores were forgotten before they were used")
+        return StoredTag(outcome.photo, outcome.content_hash, size.width, size.height, decided.scores, decided.tag)

@@ -1,0 +1,158 @@
+"""What a pass looks at: whole roots, or some files and folders below them."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from phototag.imaging import is_picture
+from phototag.library import Exclusion, ScanProblems, count, look, scan, scan_below
+from phototag.records import Photo
+from phototag.store import KnownPhoto, Store
+
+_NOTHING = Exclusion()
+_MANY_FILES = 1000
+
+
+class Scope(Protocol):
+    """Some places, on disk and in the database; both in the order of path bytes, so that they can be merged."""
+
+    roots: Sequence[Path]
+
+    def photos(self, problems: ScanProblems) -> Iterator[Photo]:
+        """The pictures that are there."""
+        ...
+
+    def known(self, store: Store) -> Iterator[KnownPhoto]:
+        """What the database knows of these places."""
+        ...
+
+    def count(self) -> int:
+        """About how many pictures are there, for a progress bar."""
+        ...
+
+    def is_large(self) -> bool:
+        """Whether there may be so many pictures that it pays to prepare for them."""
+        ...
+
+
+class Roots:
+    """Everything at or under some roots, as `resolve_roots` gives them."""
+
+    def __init__(self, roots: Sequence[Path], exclude: Exclusion = _NOTHING) -> None:
+        self.roots = roots
+        self._exclude = exclude
+
+    def photos(self, problems: ScanProblems) -> Iterator[Photo]:
+        """See `Scope`."""
+        return scan(self.roots, problems, exclude=self._exclude)
+
+    def known(self, store: Store) -> Iterator[KnownPhoto]:
+        """See `Scope`."""
+        return _not_excluded(store.known_photos(self.roots), self.roots, self._exclude)
+
+    def count(self) -> int:
+        """See `Scope`."""
+        return count(self.roots, exclude=self._exclude)
+
+    def is_large(self) -> bool:
+        """See `Scope`."""
+        return True
+
+
+class Places:
+    """Some files, and folders with all below them, whether they are there or gone. All lie at or below `roots`."""
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        *,
+        files: Iterable[Path] = (),
+        folders: Iterable[Path] = (),
+        exclude: Exclusion = _NOTHING,
+    ) -> None:
+        self.roots = roots
+        self._exclude = exclude
+        inside = {folder for folder in folders if self._root(folder) is not None}
+        self._folders = sorted(
+            (folder for folder in inside if not any(parent in inside for parent in folder.parents)), key=_folder_key
+        )
+        outer = set(self._folders)
+        self._files = sorted(
+            (
+                file
+                for file in set(files) - outer
+                if self._root(file) is not None and not any(parent in outer for parent in file.parents)
+            ),
+            key=os.fsencode,
+        )
+
+    def photos(self, problems: ScanProblems) -> Iterator[Photo]:
+        """See `Scope`."""
+        folders = [folder for folder in self._folders if os.path.isdir(folder)]  # noqa: PTH112  # never raises
+        # What was a folder may be a file by now. What is gone is looked at as well: why may be of interest.
+        files = sorted({*self._files, *self._folders} - set(folders), key=os.fsencode)
+        return heapq.merge(
+            self._loose_photos(files, problems), self._photos_in_folders(folders, problems), key=_photo_key
+        )
+
+    def known(self, store: Store) -> Iterator[KnownPhoto]:
+        """See `Scope`."""
+        below = store.known_photos(self._folders)
+        merged = heapq.merge(store.known_at(self._files), below, key=lambda row: row.path_bytes)
+        return _not_excluded(merged, self.roots, self._exclude)
+
+    def count(self) -> int:
+        """See `Scope`."""
+        return len(self._files) + count(self._folders, exclude=self._exclude)
+
+    def is_large(self) -> bool:
+        """See `Scope`. Folders that were moved or made can hold anything; they are rare."""
+        return bool(self._folders) or len(self._files) > _MANY_FILES
+
+    def _root(self, path: Path) -> Path | None:
+        return next((root for root in self.roots if path.is_relative_to(root)), None)
+
+    def _loose_photos(self, files: Iterable[Path], problems: ScanProblems) -> Iterator[Photo]:
+        for file in files:
+            root = self._root(file)
+            if root is None or not self._is_searched(file, root):
+                continue
+            # A root that is itself a link to a file was named on purpose.
+            found = look(os.fspath(file), problems, follow=file == root)
+            if found is not None and (file == root or is_picture(file)):
+                yield found
+
+    def _photos_in_folders(self, folders: Iterable[Path], problems: ScanProblems) -> Iterator[Photo]:
+        for folder in folders:
+            root = self._root(folder)
+            if root is not None and self._is_searched(folder, root) and (folder == root or not _is_link(folder)):
+                yield from scan_below(folder, root, problems, exclude=self._exclude)
+
+    def _is_searched(self, path: Path, root: Path) -> bool:
+        """Whether a scan of the root would come to that path: nothing on the way is hidden, a link or excluded."""
+        if any(part.startswith(".") for part in path.relative_to(root).parts) or self._exclude.covers(path, root):
+            return False
+        return not any(_is_link(folder) for folder in path.parents if folder != root and folder.is_relative_to(root))
+
+
+def _is_link(path: Path) -> bool:
+    return os.path.islink(path)  # noqa: PTH114  # does not raise below a folder that cannot be read
+
+
+def _photo_key(photo: Photo) -> bytes:
+    return os.fsencode(photo.path)
+
+
+def _folder_key(folder: Path) -> bytes:
+    return os.fsencode(folder) + b"/"
+
+
+def _not_excluded(known: Iterator[KnownPhoto], roots: Sequence[Path], exclude: Exclusion) -> Iterator[KnownPhoto]:
+    """Without the photos that an exclusion covers: they were not looked for, so they are not missing."""
+    if not exclude:
+        return known
+    return (row for row in known if not any(exclude.covers(row.path, root) for root in roots))

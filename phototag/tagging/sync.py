@@ -1,0 +1,274 @@
+"""One pass over some places: compare disk and database, process what needs it, save batch by batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from itertools import chain
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from phototag.decision import decide, unpack
+from phototag.imaging import Decode
+from phototag.library import ScanProblems
+from phototag.model import ModelHeader
+from phototag.records import Photo, PhotoState, Source, Tag
+from phototag.runtime import Runtime
+from phototag.store import ScoredContent, Store
+from phototag.tagging.dedup import MaybeSeen
+from phototag.tagging.missing import Vanished, note_mount_points
+from phototag.tagging.pipeline import Batch, Lookup, process
+from phototag.tagging.plan import Need, Step, compare
+from phototag.tagging.scope import Scope
+from phototag.tagging.tag_report import TagReport
+from phototag.tagging.writer import Saver
+
+_CHUNK = 500
+
+
+class Runner(Protocol):
+    """What a pass needs of the tagger that runs it."""
+
+    @property
+    def workers(self) -> int:
+        """Threads that decode."""
+        ...
+
+    @property
+    def decode(self) -> Decode:
+        """From a file's bytes to pixels."""
+        ...
+
+    @property
+    def header(self) -> ModelHeader:
+        """Of the model."""
+        ...
+
+    def prepare(self, photos: Iterator[Photo]) -> tuple[Runtime, Iterator[Photo]]:
+        """The network, loaded; photos looked at for that are among those given back."""
+        ...
+
+
+def never() -> bool:
+    """A pass that nobody stops."""
+    return False
+
+
+class Pass:
+    """One pass of a tagger over a scope.
+
+    Args:
+        runner: The tagger.
+        store: The database; opened for writing unless `writes` is false.
+        model_id: The model's id there; None if it is not known there.
+        scored_by: The id of a model there with the same weights, whose stored scores will do; None is `model_id`.
+        force: Run the network on every photo.
+        writes: False for a dry run.
+        progress: What a progress bar calls the pass; None shows none.
+        stop: Asked before every photo; once it says yes, what is under way is finished and saved.
+        hold: Whether a photo that would be read is better left for later, as it may still be being written.
+        on_batch: Called with every batch after it was saved.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        store: Store,
+        model_id: int | None,
+        *,
+        scored_by: int | None = None,
+        force: bool = False,
+        writes: bool = True,
+        progress: str | None = None,
+        stop: Callable[[], bool] = never,
+        hold: Callable[[Photo], bool] | None = None,
+        on_batch: Callable[[Batch], None] | None = None,
+    ) -> None:
+        self._runner, self._store, self._model_id = runner, store, model_id
+        self._scored_by = model_id if scored_by is None else scored_by
+        self._force, self._writes, self._on_batch = force, writes, on_batch
+        self._stop, self._hold = stop, hold
+        self._progress = progress
+        self._report = TagReport()
+        self._problems = ScanProblems()
+        self._back: list[int] = []
+        self._bar: tqdm[Any] | None = None
+
+    def over(self, scope: Scope) -> TagReport:
+        """Do it. Ctrl-C ends the pass early; what was saved stays."""
+        report, started = self._report, time.monotonic()
+        with tqdm(
+            desc=self._progress, unit="photo", disable=True if self._progress is None else None, leave=False
+        ) as bar:
+            self._bar = bar
+            if not bar.disable:
+                bar.total = scope.count()
+            try:
+                self._run(scope)
+            except KeyboardInterrupt:
+                report.interrupted = True
+        report.seconds = time.monotonic() - started
+        report.problems = self._problems.lines + report.problems
+        return report
+
+    def _run(self, scope: Scope) -> None:
+        vanished = Vanished(scope.roots, self._problems, self._store)
+        wanted = self._wanted(scope, vanished)
+        first = next(wanted, None)
+        if first is not None:
+            self._process(chain([first], wanted), large=scope.is_large())
+        if self._writes and not self._report.interrupted:
+            self._note_back()
+            self._mark_missing(vanished)
+            note_mount_points(self._store, scope.roots)
+
+    def _process(self, photos: Iterator[Photo], *, large: bool) -> None:
+        started = time.monotonic()
+        runtime, photos = self._runner.prepare(photos)
+        self._report.load_seconds = time.monotonic() - started
+        runner, known = self._runner, self._lookup(large=large)
+        # Closed here: whatever ends the run, no more photos are begun when the tagger is closed.
+        with closing(process(photos, runtime, runner.decode, workers=runner.workers, known=known)) as batches:
+            if self._writes:
+                self._save_all(batches)
+            else:
+                for batch in batches:
+                    self._count(batch.without_gone())
+
+    def _save_all(self, batches: Iterator[Batch]) -> None:
+        saver = Saver(self._save)
+        try:
+            for batch in batches:
+                for saved in saver.put(batch.without_gone()):
+                    self._count(saved)
+        finally:
+            # Also after Ctrl-C or a full disk: what was handed over is saved, or was not.
+            for saved in saver.close():
+                self._count(saved)
+
+    def _save(self, batch: Batch) -> None:
+        if self._model_id is not None:
+            self._store.save_batch(model_id=self._model_id, tagged=batch.tagged, failures=batch.failures)
+
+    def _count(self, batch: Batch) -> None:
+        self._report.add(batch)
+        if self._bar is not None:
+            self._bar.update(len(batch.items))
+        if self._on_batch is not None:
+            self._on_batch(batch)
+
+    def _lookup(self, *, large: bool) -> Lookup | None:
+        """Finds what this model said of a content before.
+
+        A look-up costs a millisecond, a tenth of the network's time. For many photos it pays to read all hashes once,
+        and not to ask about contents that are not among them.
+        """
+        model_id = self._scored_by
+        if model_id is None or self._force:
+            return None
+        if not large:
+            return lambda content_hash: self._store.scored_content(model_id, content_hash)
+        seen = MaybeSeen()
+        for content_hash in self._store.scored_hashes(model_id):
+            seen.add(content_hash)
+
+        def known(content_hash: bytes) -> ScoredContent | None:
+            if content_hash in seen:
+                return self._store.scored_content(model_id, content_hash)
+            seen.add(content_hash)  # saved in a moment
+            return None
+
+        return known
+
+    # -- what needs tagging
+
+    def _wanted(self, scope: Scope, vanished: Vanished) -> Iterator[Photo]:
+        """The photos that have to be read; the others are dealt with on the way."""
+        chunk: list[Step] = []
+        steps = compare(
+            scope.photos(self._problems), scope.known(self._store), model_id=self._model_id, force=self._force
+        )
+        for step in steps:
+            if self._stop():
+                self._report.interrupted = True
+                return
+            if step.need is Need.MISSING and step.known is not None:
+                vanished.add(step.known)
+            elif step.need is Need.NOTHING:
+                self._skip(step)
+            elif step.need is Need.GIVEN_UP:
+                self._give_up(step)
+            elif not self._writes and step.known is not None and step.known.tag_source == Source.HUMAN:
+                self._skip(step)  # a dry run shows what would change, and a human's tag would not
+            elif step.same_content and not self._force and self._writes:
+                chunk.append(step)
+                if len(chunk) == _CHUNK:
+                    yield from self._without_stored_scores(chunk)
+                    chunk = []
+            elif step.photo is not None and not (self._hold is not None and self._hold(step.photo)):
+                yield step.photo
+        yield from self._without_stored_scores(chunk)
+
+    def _skip(self, step: Step) -> None:
+        self._report.unchanged += 1
+        self._pass_by(step)
+
+    def _give_up(self, step: Step) -> None:
+        self._report.failed += 1
+        self._report.given_up += 1
+        self._pass_by(step)
+
+    def _pass_by(self, step: Step) -> None:
+        """Count a photo that is not read; one that was missing is there again."""
+        self._report.photos += 1
+        if self._bar is not None:
+            self._bar.update()
+        if step.known is not None and step.known.state == PhotoState.MISSING:
+            self._back.append(step.known.id)
+            if self._writes and len(self._back) >= _CHUNK:
+                self._note_back()
+
+    def _note_back(self) -> None:
+        if self._back:
+            self._store.mark_seen(self._back)
+            self._back = []
+
+    def _without_stored_scores(self, steps: Sequence[Step]) -> Iterator[Photo]:
+        """Decide unchanged photos again where this model's scores of them are stored; yield the others. Writes."""
+        if not steps:
+            return
+        hashes = [step.known.content_hash for step in steps if step.known and step.known.content_hash]
+        stored = self._store.predictions_for(self._model_id, hashes) if self._model_id is not None else {}
+        again: list[tuple[Step, bytes]] = []
+        for step in steps:
+            scores = stored.get(step.known.content_hash or b"") if step.known is not None else None
+            if scores is not None:
+                again.append((step, scores))
+            elif step.photo is not None:
+                yield step.photo
+        if not again:
+            return
+        header = self._runner.header
+        tags = decide(unpack([scores for _, scores in again], header.taxonomy), header.taxonomy, header.thresholds)
+        changed: list[tuple[int, Tag]] = []
+        for (step, _), tag in zip(again, tags, strict=True):
+            if step.known is None:
+                continue
+            if step.known.tag_source == Source.HUMAN:
+                self._skip(step)
+            else:
+                changed.append((step.known.id, tag))
+                self._report.tagged += 1
+                self._pass_by(step)
+        if self._model_id is not None and changed:
+            self._store.save_tags(model_id=self._model_id, tags=changed)
+
+    def _mark_missing(self, vanished: Vanished) -> None:
+        if not vanished:
+            return
+        ids, self._report.suspended, lines = vanished.settle()
+        self._report.problems += lines
+        self._store.mark_missing(ids)
+        self._report.missing = len(ids)

@@ -1,0 +1,65 @@
+"""What a run of the tagger did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from phototag.records import Failure
+from phototag.tagging.pipeline import Batch
+
+_FAILURES_KEPT = 20
+
+
+@dataclass
+class TagReport:
+    """What a run did.
+
+    `photos` were found; of them `tagged` got a tag, `inferred` of these through the network and the rest from scores
+    stored before; `unchanged` had theirs; `failed` cannot be read, `given_up` of these without another try. `missing`
+    were known and are marked as gone. `load_seconds` of all `seconds` went into loading the model. `failures` holds the
+    first ones, `problems` the folders that could not be read, and `suspended` the roots that look as if a disk were not
+    mounted.
+    """
+
+    photos: int = 0
+    tagged: int = 0
+    inferred: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    given_up: int = 0
+    missing: int = 0
+    seconds: float = 0.0
+    load_seconds: float = 0.0
+    interrupted: bool = False
+    failures: list[Failure] = field(default_factory=list)
+    failure_kinds: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    suspended: list[Path] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every photo has its tag."""
+        return not (self.failed or self.problems or self.interrupted)
+
+    def counts(self) -> dict[str, int]:
+        """The numbers, for the record of the run."""
+        names = ("photos", "tagged", "inferred", "unchanged", "failed", "given_up", "missing")
+        return {name: getattr(self, name) for name in names}
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch."""
+        failures = batch.failures
+        self.photos += len(batch.items)
+        self.tagged += len(batch.items) - len(failures)
+        self.inferred += batch.inferred
+        self.failed += len(failures)
+        self.failure_kinds.update(str(failure.kind) for failure in failures)
+        self.failures += failures[: _FAILURES_KEPT - len(self.failures)]
+
+    def add_pass(self, other: TagReport) -> None:
+        """Add up the counts of another pass. Its `unchanged` photos are not added: every pass sees the same ones."""
+        for name in ("tagged", "inferred", "failed", "missing"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failure_kinds.update(other.failure_kinds)

@@ -1,0 +1,227 @@
+"""The batch tagger: a model ready to tag photos, and to keep a database of them up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import chain, islice
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.choices import DecodeOn, Device, Precision, RuntimeName
+from phototag.errors import DecodeError, ModelError, UsageError
+from phototag.imaging import MAX_MEGAPIXELS, Decode, Decoder, read_bytes
+from phototag.library import Exclusion, ScanProblems, resolve_roots, scan
+from phototag.model import Model, ModelHeader, file_hash, open_model
+from phototag.records import Failure, Photo, Tag
+from phototag.runtime import (
+    LEAST_PHOTOS,
+    SAMPLE_PHOTOS,
+    PrecisionChooser,
+    Runtime,
+    bounded_map,
+    choose_target,
+    decode_threads,
+)
+from phototag.store import Store, StoredTag
+from phototag.tagging.pipeline import Batch, process
+from phototag.tagging.registration import register
+from phototag.tagging.scope import Roots
+from phototag.tagging.sync import Pass, never
+from phototag.tagging.tag_report import TagReport
+
+__all__ = ["TagReport", "Tagger"]
+
+
+class Tagger:
+    """A model ready to tag photos. Close it, or use it in a `with`: it may have processes that decode for it.
+
+    Args:
+        model: A model, its name or its file; None is the active one, and before any training the built-in one.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        runtime: `auto`, `torch` or `openvino`.
+        precision: `auto`, `f32`, `f16`, `bf16` or `int8`; `auto` takes a faster one only where it proved to agree.
+        batch_size: Photos in a batch; None suits the device.
+        workers: Threads that decode; None is one a core.
+        jobs: Cores to use at most; None is all there are.
+        compiled: Use torch.compile on a GPU.
+        max_megapixels: Larger pictures are refused.
+        decode_on: GPU lets a CUDA device decode the JPEG files that it can.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged.
+        UsageError: runtime, device and precision do not fit each other.
+        RuntimeUnavailableError: the device or runtime is not here.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | Path | None = None,
+        *,
+        device: Device | str = Device.AUTO,
+        runtime: RuntimeName | str = RuntimeName.AUTO,
+        precision: Precision | str = Precision.AUTO,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        jobs: int | None = None,
+        compiled: bool = False,
+        max_megapixels: int = MAX_MEGAPIXELS,
+        decode_on: DecodeOn = DecodeOn.CPU,
+    ) -> None:
+        self.model = model if isinstance(model, Model) else open_model(model)
+        self.target = choose_target(Device(device), RuntimeName(runtime))
+        self.workers = workers or (decode_threads(None) if jobs is None else min(jobs, decode_threads(None)))
+        self._precision = PrecisionChooser(
+            self.model,
+            self.target,
+            Precision(precision),
+            batch_size=batch_size,
+            threads=jobs,
+            compiled=compiled,
+        )
+        self._runtime: Runtime | None = None
+        self._decoder = Decoder(self.header.preprocessing, max_megapixels=max_megapixels)
+        self.decode: Decode = self._decoder
+        if decode_on is DecodeOn.GPU:
+            self.decode = self._decoding_on_gpu(max_megapixels)
+
+    def close(self) -> None:
+        """End the processes that decode. The tagger cannot be used again."""
+        self._decoder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _decoding_on_gpu(self, max_megapixels: int) -> Decode:
+        if self.target.device is not Device.CUDA:
+            raise UsageError(f"--decode-on gpu needs a CUDA device, and the network runs on {self.target.device}")
+        from phototag.runtime import GpuJpegDecoder
+
+        return GpuJpegDecoder(self.header.preprocessing, self._decoder, max_pixels=max_megapixels * 1_000_000)
+
+    @property
+    def header(self) -> ModelHeader:
+        """Of the model."""
+        return self.model.header
+
+    @property
+    def runtime(self) -> Runtime:
+        """The network, loaded when it is first needed: a run that finds nothing new never loads it."""
+        if self._runtime is None:
+            self._refuse_if_changed()
+            self._runtime = self._precision.open()
+        return self._runtime
+
+    def _refuse_if_changed(self) -> None:
+        """A watcher may load its model weeks after it started; what it stores names the model of then."""
+        if self.model.path is not None and file_hash(self.model.path) != self.model.hash:
+            raise ModelError(f"{self.model.path}: this model was replaced since it was opened; start again")
+
+    def prepare(self, photos: Iterator[Photo]) -> tuple[Runtime, Iterator[Photo]]:
+        """The network, loaded, and all of `photos`; the first of them are decoded if a precision is to be measured."""
+        if self._runtime is None and self._precision.needs_sample:
+            self._refuse_if_changed()
+            first = list(islice(photos, SAMPLE_PHOTOS))
+            # With too few for a measurement, decoding them twice would be for nothing.
+            self._runtime = self._precision.open(list(self._pixels(first)) if len(first) >= LEAST_PHOTOS else ())
+            photos = chain(first, photos)
+        return self.runtime, photos
+
+    def _pixels(self, photos: Sequence[Photo]) -> Iterator[NDArray[np.uint8]]:
+        """The readable ones of some photos, decoded to [H, W, 3]."""
+
+        def read(photo: Photo) -> NDArray[np.uint8] | None:
+            try:
+                return self.decode(read_bytes(photo.path), photo.path)[0]
+            except DecodeError:
+                return None  # the run itself says why
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            for pixels in bounded_map(pool, read, photos, limit=len(photos) + 1):
+                if pixels is not None:
+                    yield pixels
+
+    def predict(self, *paths: str | Path) -> Iterator[tuple[Path, Tag | Failure]]:
+        """Tag photos without a database: each picture at or under `paths`, with its tag or why it has none.
+
+        Raises:
+            UsageError: a path does not exist, or is no picture.
+        """
+        photos = scan(resolve_roots(paths), ScanProblems())
+        runtime, photos = self.prepare(photos)
+        with closing(process(photos, runtime, self.decode, workers=self.workers)) as batches:
+            for batch in batches:
+                for item in batch.items:
+                    yield item.photo.path, item.tag if isinstance(item, StoredTag) else item
+
+    def tag(
+        self,
+        paths: Sequence[str | Path],
+        store: Store,
+        *,
+        force: bool = False,
+        dry_run: bool = False,
+        exclude: Sequence[str] = (),
+        stop: Callable[[], bool] = never,
+        on_batch: Callable[[Batch], None] | None = None,
+    ) -> TagReport:
+        """Tag every picture at or under `paths` and save the tags, one transaction a batch.
+
+        What is unchanged and tagged by this model is skipped; what was scored by it before, under whatever name, is
+        decided again without running the network. A human's tag is never replaced. Ctrl-C ends the run; what was
+        saved stays, and the next run goes on from there.
+
+        Args:
+            paths: Folders, searched with all below them, and files.
+            store: Where the tags go.
+            force: Run the network on every photo.
+            dry_run: Write nothing.
+            exclude: Patterns of files and folders to leave out; see `Exclusion`.
+            stop: Asked before every photo; once it says yes, what is under way is finished and saved.
+            on_batch: Called with every batch after it was saved.
+
+        Raises:
+            UsageError: a path does not exist, or is no picture.
+            LockedError: another process is writing to this database.
+            StoreError: the database cannot be written.
+        """
+        scope = Roots(resolve_roots(paths), Exclusion(exclude))
+
+        def whole(model_id: int | None, scored_by: int | None = None) -> TagReport:
+            return Pass(
+                self,
+                store,
+                model_id,
+                scored_by=scored_by,
+                force=force,
+                writes=not dry_run,
+                progress="tagging",
+                stop=stop,
+                on_batch=on_batch,
+            ).over(scope)
+
+        if dry_run:
+            same_file = store.find_model(hash=self.model.hash)
+            return whole(same_file, store.find_model(hash=self.model.hash, weights_hash=self.model.weights_hash))
+        with store.tagging("phototag tag"), store.writing("phototag tag"):
+            model_id = self.register(store)
+            run_id = self.begin_run(store, "tag", model_id)
+            report = whole(model_id)
+            store.finish_run(run_id, report.counts(), "interrupted" if report.interrupted else None)
+            return report
+
+    def register(self, store: Store) -> int:
+        """The model's id in a database that is open for writing."""
+        return register(store, self.model)
+
+    def begin_run(self, store: Store, kind: str, model_id: int) -> int:
+        """Note in the database that a run starts; the id of its record."""
+        target = self.target
+        return store.begin_run(kind, model_id=model_id, device=str(target.device), runtime=str(target.runtime))

@@ -1,0 +1,190 @@
+"""What a training run is told to do. Torch-free, so that the command line can name the choices at once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from phototag.choices import Device
+from phototag.errors import UsageError
+
+LEAST_TARGET, HIGHEST_TARGET = 0.5, 0.999
+"""What can be asked of a precision. Below, a label says little; above, it takes thousands of pictures without fault."""
+
+KEEP_KNOWN = 0.94
+"""The share of right subclasses kept when photos are told to be novel, where nobody says otherwise."""
+
+KEEP_KNOWN_WITH_TARGET = 0.99
+"""The same with a target precision: who names one wants as many labels as it allows."""
+
+LEAST_KEPT = 0.5
+"""The least share of right labels that may be left when photos are told to be novel."""
+
+
+class Tune(StrEnum):
+    """How much of the network learns."""
+
+    AUTO = "auto"
+    HEADS = "heads"
+    LAST = "last"
+    FULL = "full"
+
+
+class Balance(StrEnum):
+    """What is done about classes of unequal size."""
+
+    AUTO = "auto"
+    NONE = "none"
+    SAMPLER = "sampler"
+    LOSS = "loss"
+    LOGITS = "logits"
+    MIX = "mix"
+
+
+# What a choice is before anything is known of the others; `TrainingConfig` never keeps it.
+_CHOSEN: Any = None
+
+# Pretrained features are to be changed little: smoothed or mixed labels pull them away from what they are good at.
+_FROM_PRETRAINED: dict[str, Any] = {
+    "epochs": 6,
+    "lr": 2e-4,
+    "head_lr_factor": 3.0,
+    "label_smoothing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "frozen_stages": 2,
+}
+_FROM_RANDOM: dict[str, Any] = {
+    "epochs": 10,
+    "lr": 1e-3,
+    "head_lr_factor": 1.0,
+    "label_smoothing": 0.1,
+    "mixup": 0.2,
+    "cutmix": 0.5,
+    "frozen_stages": 0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """Everything that decides what a training run learns, apart from the data.
+
+    Attributes:
+        backbone: An alias or any timm name.
+        weights: A file with pretrained weights; None looks in the installed package, then in timm's hub.
+        pretrained: False starts from random weights.
+        epochs: Passes over the data by gradient; `heads` makes none. None is 6 from pretrained weights, else 10.
+        img_size: Side of the input in pixels; None is the backbone's own.
+        batch_size: Pictures in a step, on all devices together and over all `accumulate` parts.
+        accumulate: Parts that a step is computed in, so that large batches fit into little memory.
+        compiled: Let torch.compile make the gradient steps faster.
+        lr: Peak learning rate of the backbone; None is 2e-4 from pretrained weights and 1e-3 from random ones.
+        tune: `heads` fits linear heads on frozen features, `last` and `full` go on from there by gradient; `auto` is
+            `heads` on a CPU and `full` on a GPU.
+        val_fraction: Share of each class kept for validation, where no validation data is given.
+        balance: `sampler` draws every class equally often, `loss` weighs classes by their effective number of
+            pictures, `logits` adjusts the logits by the classes' shares, `mix` adds mixed pictures of rare classes;
+            `auto` takes what does best on pictures kept apart.
+        device: Where to train.
+        amp: Mixed precision; None is on for CUDA only.
+        workers: Processes or threads that decode; None chooses.
+        seed: Of the split, the order and the augmentation.
+        head_lr_factor: The heads' learning rate over the backbone's; None is 3 from pretrained weights, else 1.
+        superclass_weight: Weight of the superclass loss; the subclass loss has weight 1.
+        label_smoothing: Of both losses, in gradient training; None is 0 from pretrained weights, else 0.1.
+        mixup: Alpha of mixup; 0 switches it off, and None is 0 from pretrained weights, else 0.2.
+        cutmix: Alpha of cutmix; 0 switches it off, and None is 0 from pretrained weights, else 0.5.
+        augment: RandAugment in timm's notation; empty switches it off.
+        min_crop: The least share of a picture's area that a random crop keeps.
+        weight_decay: Of AdamW; biases and norms have none.
+        clip_norm: The most the gradient's norm may be.
+        warmup_share: Share of all steps in which the learning rate rises.
+        patience: Epochs without improvement after which training stops.
+        layer_decay: The learning rate of each stage of the backbone over that of the next deeper one.
+        frozen_stages: Stages at the backbone's beginning that stay as they are, the stem with them; None is 2 from
+            pretrained weights and 0 from random ones.
+        distillation: Weight of the squared distance, in standard deviations, between a picture's features and what the
+            starting weights make of it; 0 switches it off.
+        target_precision: The share of stored labels that is promised to be right, 0.5 to 0.999; None chooses
+            thresholds that lose hardly any right label.
+        keep_known: The share of right subclasses that are kept when photos are told to be novel; None is 0.94, and 0.99
+            with a target precision.
+    """
+
+    backbone: str = "efficientnet_lite0"
+    weights: Path | None = None
+    pretrained: bool = True
+    epochs: int = _CHOSEN
+    img_size: int | None = None
+    batch_size: int = 32
+    accumulate: int = 1
+    compiled: bool = False
+    lr: float = _CHOSEN
+    tune: Tune = Tune.AUTO
+    val_fraction: float = 0.2
+    balance: Balance = Balance.AUTO
+    device: Device = Device.AUTO
+    amp: bool | None = None
+    workers: int | None = None
+    seed: int = 0
+    head_lr_factor: float = _CHOSEN
+    superclass_weight: float = 0.5
+    label_smoothing: float = _CHOSEN
+    mixup: float = _CHOSEN
+    cutmix: float = _CHOSEN
+    augment: str = "rand-m6-n2-mstd0.5-inc1"
+    min_crop: float = 0.35
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    warmup_share: float = 0.1
+    patience: int = 5
+    layer_decay: float = 0.75
+    frozen_stages: int = _CHOSEN
+    distillation: float = 0.0
+    target_precision: float | None = None
+    keep_known: float | None = None
+
+    def __post_init__(self) -> None:
+        # From Python it is natural to write tune="heads".
+        for name, choices in (("tune", Tune), ("balance", Balance), ("device", Device)):
+            given = getattr(self, name)
+            if given not in list(choices):
+                raise UsageError(f"{name} must be one of {', '.join(choices)}, not {given!r}")
+            object.__setattr__(self, name, choices(given))
+        for name, value in (_FROM_PRETRAINED if self.pretrained else _FROM_RANDOM).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        checks = (
+            (self.pretrained or self.weights is None, "weights from a file and random weights exclude each other"),
+            (self.epochs >= 1, "epochs must be 1 or more"),
+            (self.img_size is None or 32 <= self.img_size <= 2048, "the image size must lie between 32 and 2048"),
+            (self.batch_size >= 2, "the batch size must be 2 or more"),
+            (
+                1 <= self.accumulate <= self.batch_size,
+                "the parts of a step must be 1 or more, and no more than its pictures",
+            ),
+            (0 < self.layer_decay <= 1, "the layer decay must lie between 0 and 1"),
+            (self.frozen_stages >= 0, "frozen stages must not be negative"),
+            (self.distillation >= 0, "the weight of distillation must not be negative"),
+            (0 < self.lr <= 1, "the learning rate must lie between 0 and 1"),
+            (0 < self.val_fraction < 1, "the validation fraction must lie between 0 and 1"),
+            (self.workers is None or self.workers >= 0, "workers must not be negative"),
+            (
+                self.target_precision is None or LEAST_TARGET <= self.target_precision <= HIGHEST_TARGET,
+                f"the target precision must lie between {LEAST_TARGET} and {HIGHEST_TARGET}",
+            ),
+            (
+                self.keep_known is None or LEAST_KEPT <= self.keep_known <= 1,
+                f"the share of known subclasses to keep must lie between {LEAST_KEPT} and 1",
+            ),
+            (0 <= self.label_smoothing < 1, "label smoothing must lie between 0 and 1"),
+        )
+        for fine, problem in checks:
+            if not fine:
+                raise UsageError(problem)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}

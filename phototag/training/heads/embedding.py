@@ -1,0 +1,119 @@
+"""The embedding of a model: a linear map of features in which the known classes are round and of unit variance.
+
+Linear discriminant analysis with a shrunken covariance; where there are few classes it is filled up, so that unknown
+classes have room to show: with the directions in which foreign classes differ most (`phototag.model.pretrained`),
+or, where nothing is known of these, pictures beyond their classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag.decision import Foreign, Space
+
+if TYPE_CHECKING:
+    from phototag.model import Reading
+from phototag.model import Embedding
+
+MOST_AXES = 128
+_FEWEST_AXES = 128
+# Of the covariances towards a round one (Friedman, "Regularized discriminant analysis", JASA 1989). Without foreign
+# classes 0.1 and 0.3 were as good on held-out kinds (area under the curve .889 and .888; .884 with 0.02), with them
+# more was better than less: .928 with 0.05, .931 with 0.1, .933 with 0.2.
+_SHRINKAGE = 0.2
+_OUT_OF_REACH = 1e4
+
+
+def fit_embedding(
+    features: NDArray[np.float32],
+    labels: NDArray[np.intp],
+    *,
+    classes: int,
+    filled: bool = True,
+    reading: Reading | None = None,
+) -> Embedding:
+    """The embedding of features [N, D] with labels [N], all below `classes`; `filled` up to 128 axes.
+
+    A class without pictures is placed far from everything. With the `reading` of these pictures foreign classes get
+    their places too.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    scale = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)
+    mean = features.mean(axis=0, dtype=np.float64)
+    points = ((features - mean) / scale).astype(np.float32)
+    means = np.zeros((classes, points.shape[1]))
+    np.add.at(means, labels, points)
+    means /= np.maximum(counts, 1)[:, None]
+    within = _shrunken_covariance(points - means[labels].astype(np.float32))
+    axes = _discriminant_axes(within, means * np.sqrt(counts / len(labels))[:, None])
+    elsewhere = None if reading is None else reading.means(points)
+    if filled:
+        more = _further_axes(within, axes) if elsewhere is None else _foreign_axes(within, axes, elsewhere)
+        axes = np.concatenate([axes, more], axis=1)
+    weight = axes.T / scale
+    placed = means @ axes
+    spread = 1 + counts @ placed**2 / len(labels)
+    # In the middle of all others it would be the nearest class of whatever is strange.
+    placed[counts == 0] = _OUT_OF_REACH
+    return Embedding(
+        weight.astype(np.float32),
+        (-weight @ mean).astype(np.float32),
+        Space(
+            placed.astype(np.float32),
+            spread.astype(np.float32),
+            None
+            if reading is None or elsewhere is None
+            else Foreign((elsewhere @ axes).astype(np.float32), reading.setbacks(labels, counts).astype(np.float32)),
+        ),
+    )
+
+
+def _shrunken_covariance(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = (points.T @ points).astype(np.float64) * ((1 - _SHRINKAGE) / len(points))
+    # With one picture a class nothing varies within the classes.
+    typical = np.trace(result) / len(result) or 1.0
+    result[np.diag_indices_from(result)] += _SHRINKAGE / (1 - _SHRINKAGE) * max(typical, 1e-6)
+    return result
+
+
+def _discriminant_axes(within: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axes [D, E] of unit variance within the classes, along which their means [C, D], weighted, differ most."""
+    # Where the covariance within classes is the identity, they are the main components of the means.
+    factor = np.linalg.cholesky(within)
+    components, sizes, _ = np.linalg.svd(np.linalg.solve(factor, means.T), full_matrices=False)
+    kept = (sizes > 1e-6 * max(sizes[0], 1e-12))[:MOST_AXES]
+    result: NDArray[np.float64] = np.linalg.solve(factor.T, components[:, : len(kept)][:, kept])
+    return result
+
+
+def _further_axes(within: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axes [D, E] uncorrelated with the others, of unit variance, from the directions that vary most within classes."""
+    more = min(_FEWEST_AXES, len(within)) - axes.shape[1]
+    if more <= 0:
+        return np.zeros((len(within), 0))
+    basis, _ = np.linalg.qr(within @ axes)
+    rest = np.eye(len(within)) - basis @ basis.T
+    variances, vectors = np.linalg.eigh(rest @ within @ rest)
+    result: NDArray[np.float64] = rest @ vectors[:, ::-1][:, :more] / np.sqrt(variances[::-1][:more])
+    return result
+
+
+def _foreign_axes(
+    within: NDArray[np.float64], axes: NDArray[np.float64], means: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Axes [D, E] uncorrelated with the others, of unit variance, along which the foreign means [K, D] differ most."""
+    more = min(_FEWEST_AXES, len(within)) - axes.shape[1]
+    if more <= 0:
+        return np.zeros((len(within), 0))
+    factor = np.linalg.cholesky(within)
+    points = np.linalg.solve(factor, (means - means.mean(axis=0)).T).T
+    basis = factor.T @ axes
+    points -= points @ basis @ basis.T
+    values, vectors = np.linalg.eigh(points @ points.T)
+    kept = (values[::-1] > 1e-9 * max(values[-1], 1e-12))[:more]
+    components = points.T @ (vectors[:, ::-1][:, : len(kept)][:, kept] / np.sqrt(values[::-1][: len(kept)][kept]))
+    result: NDArray[np.float64] = np.linalg.solve(factor.T, components)
+    return result

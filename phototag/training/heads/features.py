@@ -1,0 +1,141 @@
+"""Frozen features of labelled pictures, computed once through the fastest runtime and kept in a cache.
+
+The cache is one file for each backbone, weights and preprocessing. It is keyed by the content of the pictures, so that
+adding pictures to a data set computes only theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phototag import settings
+from phototag.choices import DEFAULT_BATCH_SIZE, RuntimeName
+from phototag.dataset import LabelledPicture
+from phototag.errors import RuntimeUnavailableError
+from phototag.files import keep_newest
+from phototag.imaging import Preprocessing
+from phototag.runtime import Engine, Target, create_engine, decode_threads
+
+if TYPE_CHECKING:
+    import torch
+from phototag.dataset import Content, read_content
+
+log = logging.getLogger(__name__)
+
+_CACHE_FORMAT = 1
+_CACHE_FILES = 8
+
+
+@dataclass(frozen=True)
+class Features(Content):
+    """Content with the features [N, D] of the readable pictures."""
+
+    values: NDArray[np.float32]
+
+    def _part(self, part: slice) -> Self:
+        return replace(super()._part(part), values=self.values[part])
+
+
+class FeatureExtractor:
+    """Features of pictures from a frozen backbone. The engine is only made when something is not in the cache."""
+
+    def __init__(
+        self,
+        build: Callable[[], torch.nn.Module],
+        preprocessing: Preprocessing,
+        *,
+        weights_digest: str,
+        target: Target,
+        workers: int | None = None,
+    ) -> None:
+        def create() -> Engine:
+            try:
+                return create_engine(build, preprocessing, target=target, key=self._key)
+            except RuntimeUnavailableError as error:
+                if target.runtime is RuntimeName.TORCH:
+                    raise
+                log.warning("%s; going on with torch, which is slower", error)
+                return create_engine(
+                    build, preprocessing, target=Target(target.device, RuntimeName.TORCH), key=self._key
+                )
+
+        described = json.dumps([_CACHE_FORMAT, weights_digest, preprocessing.to_json()])
+        self._key = hashlib.sha256(described.encode()).hexdigest()
+        self._preprocessing = preprocessing
+        self._workers = decode_threads(workers)
+        self._create = create
+
+    @property
+    def _file(self) -> Path:
+        return settings.cache_folder() / "features" / f"{self._key[:32]}.npz"
+
+    def __call__(self, pictures: Sequence[LabelledPicture]) -> Features:
+        """Features of all readable pictures, in their order.
+
+        Raises:
+            DataError: more than 5 % of the pictures are unreadable.
+        """
+        values = self._read_cache()
+        known = len(values)
+        engine: Engine | None = None
+        waiting: list[tuple[bytes, NDArray[np.uint8]]] = []
+
+        def compute() -> None:
+            nonlocal engine
+            engine = engine or self._create()
+            (features,) = engine.start([pixels for _, pixels in waiting]).result()
+            values.update(zip((digest for digest, _ in waiting), features, strict=True))
+            waiting.clear()
+
+        def take(digest: bytes, pixels: NDArray[np.uint8]) -> None:
+            waiting.append((digest, pixels))
+            if len(waiting) == DEFAULT_BATCH_SIZE:
+                compute()
+
+        content = read_content(
+            pictures, self._preprocessing, workers=self._workers, skip=frozenset(values), take=take, what="features"
+        )
+        if waiting:
+            compute()
+        if len(values) > known:
+            self._write_cache(values)
+        rows = np.stack([values[digest] for digest in content.hashes]).astype(np.float32)
+        return Features(content.pictures, content.hashes, content.positions, content.unreadable, rows)
+
+    def _read_cache(self) -> dict[bytes, NDArray[np.float32]]:
+        try:
+            # numpy leaves a damaged file open that it opened itself.
+            with self._file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                hashes, values = stored["hashes"], stored["values"]
+            return {row.tobytes(): value for row, value in zip(hashes, values, strict=True)}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile):
+            with suppress(OSError):  # cut short by a crash: it can be made again
+                self._file.unlink()
+            return {}
+
+    def _write_cache(self, values: dict[bytes, NDArray[np.float32]]) -> None:
+        partial = self._file.with_name(f".{os.getpid()}-{self._file.name}")
+        hashes = np.frombuffer(b"".join(values), dtype=np.uint8).reshape(-1, 32)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                np.savez(file, hashes=hashes, values=np.stack(list(values.values())))
+            partial.replace(self._file)
+            keep_newest(self._file.parent, "*.npz", count=_CACHE_FILES)
+        except OSError:
+            with suppress(OSError):  # without a cache the next training takes longer, nothing else
+                partial.unlink()

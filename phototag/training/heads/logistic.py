@@ -1,0 +1,135 @@
+"""Multinomial logistic regression on frozen features, fitted in seconds by L-BFGS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from phototag.errors import UsageError
+from phototag.model import Floats, LinearHead
+from phototag.training.config import Balance
+from phototag.training.heads.balance import balancing, mixed_rare
+
+Labels = NDArray[np.intp]
+
+_MAX_ITERATIONS = 200
+
+# How much the features of earlier stages count beside the last ones, after scaling.
+_EARLIER_WEIGHT = 0.6
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """An affine change of features that makes one penalty fit all of them, and folds into the weights afterwards."""
+
+    shift: Floats
+    scale: Floats
+
+    @classmethod
+    def of(cls, features: Floats, blocks: Sequence[int] | None = None) -> Scaling:
+        """The scaling of features [N, D] that are a network's last ones, followed by those of earlier stages.
+
+        `blocks` are the widths of these parts, in sum D; None is one block.
+
+        Raises:
+            UsageError: the widths do not make up the features.
+        """
+        widths = [features.shape[1]] if blocks is None else list(blocks)
+        if sum(widths) != features.shape[1]:
+            raise UsageError(f"{features.shape[1]} features cannot be parts of {widths}")
+        # Half-way between raw and standardised features: on held-out pictures better than either end, by 0.2 to 0.5
+        # points of subclass accuracy, since how much a feature varies says something of its worth.
+        scales = []
+        for number, deviation in enumerate(np.split(features.std(axis=0), np.cumsum(widths)[:-1])):
+            typical = float(np.sqrt(np.mean(deviation**2))) or 1.0
+            scale = np.sqrt(np.maximum(deviation, 1e-3 * typical) * typical)
+            scales.append(scale if number == 0 else scale / np.float32(_EARLIER_WEIGHT))
+        return cls(features.mean(axis=0), np.concatenate(scales))
+
+    def apply(self, features: Floats) -> Floats:
+        """The scaled features [N, D]."""
+        result: Floats = (features - self.shift) / self.scale
+        return result
+
+
+def fit_head(
+    features: Floats,
+    labels: Labels,
+    *,
+    classes: int,
+    penalty: float,
+    strategy: Balance = Balance.NONE,
+    seed: int = 0,
+    blocks: Sequence[int] | None = None,
+) -> LinearHead:
+    """Fit logistic regression on features [N, D] and labels [N].
+
+    Minimises mean cross-entropy + penalty / 2 * |W|^2 on scaled features, with the loss changed by `strategy`; see
+    `fit_scaled`. `blocks` are those of `Scaling.of`.
+    There is no label smoothing: on features it moved the heads away from ordinary photographs (measured).
+
+    Raises:
+        UsageError: the strategy is `auto`, or the blocks do not make up the features.
+    """
+    scaling = Scaling.of(features, blocks)
+    matrix, bias = fit_scaled(
+        scaling.apply(features),
+        labels,
+        classes=classes,
+        penalty=penalty,
+        strategy=strategy,
+        seed=seed,
+    )
+    weight = matrix / scaling.scale
+    folded = bias - weight @ scaling.shift
+    return LinearHead(weight.astype(np.float32), folded.astype(np.float32))
+
+
+def fit_scaled(
+    inputs: Floats, labels: Labels, *, classes: int, penalty: float, strategy: Balance, seed: int
+) -> tuple[Floats, Floats]:
+    """The matrix [K, D] and bias [K] of logistic regression on scaled features [N, D].
+
+    There is no drawing at random in a fit over all pictures at once: under `sampler` each counts as often as it would
+    be drawn on average. Under `mix` pictures mixed by `mixed_rare` are added.
+
+    Raises:
+        UsageError: the strategy is `auto`.
+    """
+    plan = balancing(strategy, labels, classes)
+    weights = plan.drawing
+    if plan.mix_rare:
+        inputs, labels = mixed_rare(inputs, labels, classes, seed=seed)
+        weights = None
+    if plan.sample_weights is not None:
+        weights = plan.sample_weights[labels]
+    offsets = torch.zeros(classes) if plan.logit_offsets is None else torch.from_numpy(plan.logit_offsets)
+    factors = torch.ones(len(labels)) if weights is None else torch.from_numpy(weights)
+    return _minimise(torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64)), factors, offsets, penalty)
+
+
+def _minimise(
+    inputs: Tensor, targets: Tensor, factors: Tensor, offsets: Tensor, penalty: float
+) -> tuple[Floats, Floats]:
+    matrix = torch.zeros(len(offsets), inputs.shape[1], requires_grad=True)
+    bias = torch.zeros(len(offsets), requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [matrix, bias], max_iter=_MAX_ITERATIONS, history_size=10, line_search_fn="strong_wolfe", tolerance_grad=1e-5
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        logits = torch.addmm(bias + offsets, inputs, matrix.T)
+        loss = (factors * F.cross_entropy(logits, targets, reduction="none")).mean()
+        loss = loss + penalty / 2 * matrix.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return matrix.detach().numpy(), bias.detach().numpy()

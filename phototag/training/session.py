@@ -1,0 +1,260 @@
+"""One training run: its pictures, its configuration and starting weights, and what comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from phototag._version import __version__
+from phototag.choices import Device, RuntimeName
+from phototag.dataset import (
+    Content,
+    LabelledData,
+    LabelledPicture,
+    check_labels,
+    load_data,
+    split,
+    training_taxonomy,
+    unchecked_classes,
+)
+from phototag.errors import DataError
+from phototag.imaging import Preprocessing
+from phototag.model import (
+    Pretraining,
+    check_size,
+    create_backbone,
+    default_preprocessing,
+    load_into,
+    load_weights,
+    resolve_backbone,
+)
+from phototag.runtime import choose_target, current_world, machine
+from phototag.taxonomy import Taxonomy
+from phototag.training.config import TrainingConfig, Tune
+from phototag.training.heads import FeatureExtractor, Features
+
+if TYPE_CHECKING:
+    import torch
+
+    from phototag.training.finalize import Outcome
+
+log = logging.getLogger(__name__)
+
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Training and validation pictures, by path only. `kept_apart`: validation was split off the training data."""
+
+    taxonomy: Taxonomy
+    training: Sequence[LabelledPicture]
+    validation: Sequence[LabelledPicture]
+    kept_apart: bool
+
+    @classmethod
+    def load(cls, data: Path, val: Path | None, config: TrainingConfig) -> Pictures:
+        """The pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
+        labelled = load_counted(data)
+        taxonomy = training_taxonomy(labelled)
+        if val is None:
+            training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
+            check_unchecked(labelled)
+            return cls(taxonomy, training, validation, kept_apart=True)
+        other = load_counted(val)
+        check_labels(other, taxonomy)
+        return cls(taxonomy, labelled.pictures, other.pictures, kept_apart=False)
+
+
+def check_unchecked(data: LabelledData) -> None:
+    """Warn of classes with a single picture; DataError if there is no other class: nothing could be checked."""
+    alone = unchecked_classes(data.pictures)
+    if len(alone) == len(data.pictures):
+        raise DataError(f"{data.source}: one picture of each class leaves none to check with; add more")
+    if alone:
+        listed = ", ".join(alone[:_MOST_NAMED]) + (" and others" if len(alone) > _MOST_NAMED else "")
+        log.warning("one picture each of %s: nothing checks how well such classes are learned", listed)
+
+
+def load_counted(source: Path) -> LabelledData:
+    """Labelled pictures, with a warning of those that are left out; DataError if they are not usable."""
+    data = load_data(source)
+    if data.ignored:
+        log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, data.ignored)
+    return data
+
+
+@dataclass
+class Session:
+    """One training run: the pictures, the configuration, and the backbone with its starting weights.
+
+    `pretraining` is the classifier that these come with; None if they are random or come without, and in the processes
+    besides the first one, which have no need of it.
+    """
+
+    pictures: Pictures
+    config: TrainingConfig
+    backbone_name: str
+    backbone: torch.nn.Module
+    weights_origin: str
+    preprocessing: Preprocessing
+    device: Device
+    tune: Tune
+    stages: tuple[int, ...]
+    pretraining: Pretraining | None
+
+    @classmethod
+    def open(cls, pictures: Pictures, config: TrainingConfig) -> Session:
+        """Choose the device and make the backbone with its starting weights.
+
+        Raises:
+            ModelError: the weights cannot be had.
+            UsageError: there is no such backbone, or it cannot take that size.
+        """
+        import torch
+
+        from phototag.model import feature_blocks, pooled_stages
+
+        name = resolve_backbone(config.backbone)
+        device = choose_target(config.device, RuntimeName.TORCH).device
+        torch.manual_seed(config.seed)
+        backbone = create_backbone(name)
+        stages = pooled_stages(backbone)
+        origin, pretraining = "random", None
+        if config.pretrained:
+
+            def load() -> str:
+                nonlocal pretraining
+                weights = load_weights(name, config.weights)
+                load_into(backbone, weights)
+                pretraining = Pretraining.find(weights.tensors, backbone, feature_blocks(backbone, stages)[0])
+                return weights.origin
+
+            # Of several processes only the first one needs them: training gives all the same tensors.
+            origin = current_world().first(load)
+        tune = config.tune
+        if tune is Tune.AUTO:
+            # Random features are worth no heads; a CPU takes long for gradients.
+            tune = Tune.HEADS if device is Device.CPU and config.pretrained else Tune.FULL
+        preprocessing = default_preprocessing(backbone, config.img_size)
+        if config.img_size is not None:
+            check_size(backbone, config.img_size)
+        return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune, stages, pretraining)
+
+    def features(self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None) -> Features:
+        """Features of the starting weights, or of another `backbone`."""
+        return features_of(
+            pictures,
+            backbone or self.backbone,
+            self.stages,
+            self.preprocessing,
+            device=self.device,
+            workers=self.config.workers,
+        )
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Widths of the parts of the features."""
+        from phototag.model import feature_blocks
+
+        return feature_blocks(self.backbone, self.stages)
+
+    def record(self, outcome: Outcome, seconds: float) -> dict[str, Any]:
+        """The training record of the model file."""
+        return {
+            "configuration": self.config.to_json(),
+            "tune": str(self.tune),
+            "weights": self.weights_origin,
+            "training_pictures": len(self.pictures.training),
+            "class_pictures": class_pictures((*self.pictures.training, *self.pictures.validation)),
+            **circumstances(outcome, seconds, self.device),
+        }
+
+
+def class_pictures(pictures: Sequence[LabelledPicture]) -> dict[str, int]:
+    """How many pictures each subclass has, by its name in full: what a library's mix of classes is compared with."""
+    counts = Counter(f"{picture.superclass}/{picture.subclass}" for picture in pictures if picture.subclass)
+    return dict(sorted(counts.items()))
+
+
+def circumstances(outcome: Outcome, seconds: float, device: Device) -> dict[str, Any]:
+    """What every training record says of a run: its data, its machine, how long it took."""
+    import timm
+    import torch
+
+    return {
+        "data_digest": outcome.digest,
+        "validation_pictures": len(outcome.validation),
+        "seconds": round(seconds, 1),
+        "interrupted": outcome.interrupted,
+        "device": str(device),
+        "machine": machine(),
+        "versions": {
+            "phototag": __version__,
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def features_of(
+    pictures: Sequence[LabelledPicture],
+    backbone: torch.nn.Module,
+    stages: Sequence[int],
+    preprocessing: Preprocessing,
+    *,
+    device: Device,
+    workers: int | None,
+) -> Features:
+    """Features of a backbone through the fastest runtime, from the cache where it has them."""
+    from phototag.model import PooledFeatures
+
+    features = FeatureExtractor(
+        lambda: PooledFeatures(backbone, stages).eval(),
+        preprocessing,
+        weights_digest=f"{_digest_of(backbone)}:{list(stages)}",
+        target=choose_target(device),
+        workers=workers,
+    )(pictures)
+    report_unreadable(features)
+    return features
+
+
+def _digest_of(network: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def report_unreadable(content: Content) -> None:
+    """Say which pictures cannot be read, and how many."""
+    for line in content.unreadable[:10]:
+        log.warning("skipped: %s", line)
+    if content.unreadable:
+        log.warning("%d pictures cannot be read and were skipped", len(content.unreadable))
+
+
+Read = TypeVar("Read", bound=Content)
+
+
+def readable_parts(content: Read, pictures: Pictures) -> tuple[Read, Read]:
+    """What could be read of the training and of the validation pictures; both are read at once, and judged as one.
+
+    Raises:
+        DataError: nothing could be read of one of them.
+    """
+    training, validation = content.cut(len(pictures.training))
+    for part, what in ((training, "training"), (validation, "validation")):
+        if not part.pictures:
+            raise DataError(f"none of the {what} pictures can be read")
+    return training, validation

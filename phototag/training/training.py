@@ -1,0 +1,193 @@
+"""Train a model from labelled pictures: the data, heads on frozen features, gradient steps, the model file."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phototag.errors import UsageError
+from phototag.evaluation import Metrics
+from phototag.model import Model, ModelHeader, open_model, set_active, state_path, write_tensors
+from phototag.runtime import choose_target, current_world
+from phototag.training.config import Balance, TrainingConfig, Tune
+from phototag.training.finalize import Finished, Outcome, finish
+from phototag.training.finetune import train_by_gradient
+from phototag.training.heads import fit_heads_only
+from phototag.training.output import choose_output, extended_output
+from phototag.training.session import Pictures, Session, circumstances
+
+if TYPE_CHECKING:
+    from phototag.training.extension import Extension
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Balance", "TrainingConfig", "TrainingResult", "Tune", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained model, its metrics on the validation pictures, and whether Ctrl-C cut the run short.
+
+    `extension` tells what became of the old classes and how good the new ones are, after `extend`.
+    """
+
+    model: Model
+    metrics: Metrics
+    seconds: float
+    interrupted: bool = False
+    extension: Extension | None = None
+
+
+def train(
+    data: str | Path,
+    *,
+    config: TrainingConfig | None = None,
+    output: str | Path | None = None,
+    val: str | Path | None = None,
+    extend: Model | str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    activate: bool = True,
+) -> TrainingResult:
+    """Train a model from a folder superclass/subclass/* or a CSV, and write it to a model file.
+
+    Args:
+        data: The labelled pictures.
+        config: What and how to learn; None is the default.
+        output: A name in the models folder, or a file ending in .safetensors; None makes a name of data and backbone,
+            or of the model that is extended.
+        val: Labelled pictures for validation; None keeps a share of `data` apart, class by class.
+        extend: A trained model to which the classes of `data` are added; its backbone stays.
+        resume: Go on with an interrupted run of the same data and configuration, if there is one.
+        overwrite: Replace an existing model, and forget an interrupted run.
+        activate: Make the new model the default one.
+
+    Returns:
+        The model with its validation metrics. After Ctrl-C it is the best one so far.
+
+    Raises:
+        DataError: the data is not usable.
+        ModelError: the backbone's weights cannot be had, the model to extend keeps no examples, or the model cannot be
+            written.
+        UsageError: the configuration makes no sense, or the output exists already.
+    """
+    if extend is not None and (val is not None or resume):
+        raise UsageError("a model is extended in seconds, and judged on its own examples: no --val and no --resume")
+    config, source, started = config or TrainingConfig(), Path(data), time.monotonic()
+    with current_world() as world:
+        if extend is not None:
+            parent = extend if isinstance(extend, Model) else open_model(extend)
+            return world.first(
+                lambda: _extend(parent, source, config, output, overwrite=overwrite, activate=activate, started=started)
+            )
+        pictures = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config))
+        path = world.first(lambda: choose_output(output, source, config, resume=resume, overwrite=overwrite))
+        session = Session.open(pictures, config)
+        log.info(
+            "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
+            len(pictures.training) + len(pictures.validation),
+            len(pictures.taxonomy.subclasses),
+            len(pictures.taxonomy.superclasses),
+            session.backbone_name,
+            session.tune,
+            session.device,
+        )
+        if session.tune is Tune.HEADS:
+            _check_heads_options(config, path, resume=resume)
+            return world.first(lambda: _complete(session, fit_heads_only(session), path, started, activate=activate))
+        trained = train_by_gradient(session, path, resume=resume)
+        return world.first(lambda: _complete(session, trained.outcome(), path, started, activate=activate))
+
+
+def _complete(session: Session, outcome: Outcome, path: Path, started: float, *, activate: bool) -> TrainingResult:
+    """Finish what was learned and write the model."""
+    taxonomy = session.pictures.taxonomy
+    finished = finish(outcome, taxonomy, session.config)
+    seconds = time.monotonic() - started
+    header = ModelHeader(
+        backbone=session.backbone_name,
+        taxonomy=taxonomy,
+        preprocessing=session.preprocessing,
+        thresholds=finished.thresholds,
+        stages=session.stages,
+        embedding=len(outcome.space.spread),
+        novelty=finished.novelty.to_json(),
+        metrics=finished.metrics.scalars(),
+        record={**session.record(outcome, seconds), **finished.details},
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    model = _write(path, finished, header, activate=activate)
+    if not outcome.interrupted:
+        state_path(path).unlink(missing_ok=True)
+    return TrainingResult(model, finished.metrics, seconds, outcome.interrupted)
+
+
+def _extend(
+    parent: Model,
+    data: Path,
+    config: TrainingConfig,
+    output: str | Path | None,
+    *,
+    overwrite: bool,
+    activate: bool,
+    started: float,
+) -> TrainingResult:
+    from phototag.training.extension import extend, lineage
+
+    path = extended_output(output, parent, overwrite=overwrite)
+    extension = extend(parent, data, config)
+    outcome, taxonomy = extension.outcome, extension.taxonomy
+    finished = finish(outcome, taxonomy, config)
+    seconds = time.monotonic() - started
+    header = replace(
+        parent.header,
+        taxonomy=taxonomy,
+        thresholds=finished.thresholds,
+        superclass_head=True,
+        embedding=len(outcome.space.spread),
+        novelty=finished.novelty.to_json(),
+        metrics=finished.metrics.scalars(),
+        record={
+            "configuration": config.to_json(),
+            "tune": "extend",
+            "weights": parent.header.record.get("weights"),
+            **circumstances(outcome, seconds, choose_target(config.device).device),
+            **finished.details,
+            "extension": extension.to_json(),
+            "lineage": lineage(parent, extension.added),
+        },
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    model = _write(path, finished, header, activate=activate)
+    return TrainingResult(model, finished.metrics, seconds, extension=extension)
+
+
+def _write(path: Path, finished: Finished, header: ModelHeader, *, activate: bool) -> Model:
+    write_tensors(path, finished.tensors, header.to_json())
+    model = open_model(path)
+    if activate:
+        set_active(model)
+    return model
+
+
+def _check_heads_options(config: TrainingConfig, path: Path, *, resume: bool) -> None:
+    """Say what has no effect on fitted heads, and keep a run by gradient from being replaced by them.
+
+    Raises:
+        UsageError: an interrupted run by gradient was to be resumed.
+    """
+    if resume and state_path(path).exists():
+        raise UsageError(
+            f"{path}: the interrupted run trained by gradient; give its options again (--tune full or last), or start "
+            "anew with --overwrite"
+        )
+    usual = TrainingConfig(pretrained=config.pretrained)
+    names = ("epochs", "batch_size", "lr", "amp", "accumulate", "compiled")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(config, name) != getattr(usual, name)]
+    if given:
+        options = ", ".join(given).replace("--compiled", "--compile")
+        log.warning("%s: no effect on heads on frozen features; --tune full trains by gradient", options)
