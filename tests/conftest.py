@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +18,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from filelock import FileLock
-from phototag.learning.checkpoint import ModelHeader, write_tensors
 from PIL import Image
 
-from phototag.decision import Thresholds
-from phototag.imaging.preprocessing import Preprocessing
-from phototag.taxonomy import Taxonomy
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.commands import RunCommand, RunProcess
+from tests.support.models import write_tiny_model
+from tests.support.pictures import MakePicture
+from tests.support.project import ROOT
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-ROOT = Path(__file__).parents[1]
-TINY_BACKBONE = "test_efficientnet"
-TINY_TAXONOMY = Taxonomy.from_pairs(
-    [("bird", "hawk"), ("bird", "rooster"), ("dog", "beagle"), ("dog", "boxer"), ("reptile", "gecko")]
-)
-
-MakePicture = Callable[..., Path]
-RunCommand = Callable[..., Result]
-RunProcess = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
 @pytest.fixture(autouse=True)
@@ -74,22 +63,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@contextlib.contextmanager
-def inotify_limit(name: str, value: int) -> Iterator[None]:
-    """A limit of inotify set low for a moment: all of this user's programs share it."""
-    setting = Path("/proc/sys/fs/inotify") / name
-    if not os.access(setting, os.W_OK):
-        pytest.skip("setting limits of inotify takes Linux and the rights of root")
-    # Two test runs at once would take each other's low limit for the real one, and leave it behind.
-    with FileLock(Path(tempfile.gettempdir()) / "inotify-limits-in-tests.lock"):
-        before = setting.read_text()
-        try:
-            setting.write_text(str(value))
-            yield
-        finally:
-            setting.write_text(before)
-
-
 @pytest.fixture
 def make_picture() -> MakePicture:
     """A function that draws a picture file, of soft blots of colour that depend on its name, or on `seed`."""
@@ -104,57 +77,24 @@ def make_picture() -> MakePicture:
     return make
 
 
-def _write_tiny_model(path: Path, *, seed: int) -> Path:
-    import torch
-    from phototag.learning.backbones import create_backbone
-    from phototag.learning.network import DualHead, to_numpy
-
-    torch.manual_seed(seed)
-    backbone = create_backbone(TINY_BACKBONE)
-    network = DualHead(
-        backbone, superclasses=len(TINY_TAXONOMY.superclasses), subclasses=len(TINY_TAXONOMY.subclasses)
-    ).eval()
-    preprocessing = Preprocessing(size=32, crop=1.0)
-    with torch.no_grad():
-        # Random features hardly differ between pictures: centre and stretch what the heads make of them.
-        features = backbone(torch.rand(64, 3, 1, 1).expand(-1, -1, 32, 32) * 2 - 1)
-        for head in (network.superclass_head, network.subclass_head):
-            assert head is not None
-            head.weight.normal_()
-            outputs = features @ head.weight.T
-            head.weight.mul_(2 / outputs.std(dim=0, keepdim=True).T)
-            head.bias.copy_(-(features @ head.weight.T).mean(dim=0))
-    header = ModelHeader(
-        backbone=TINY_BACKBONE,
-        taxonomy=TINY_TAXONOMY,
-        preprocessing=preprocessing,
-        thresholds=Thresholds(superclass=0.4, subclass=0.25),
-        metrics={"subclass_accuracy": 0.9, "superclass_accuracy": 0.95},
-        record={"source": "random weights, for tests"},
-        created_at="2026-01-01T00:00:00+00:00",
-    )
-    write_tensors(path, to_numpy(network), header.to_json())
-    return path
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file with random weights that tags a picture in a millisecond. Do not change it: copy it."""
-    return _write_tiny_model(tmp_path_factory.mktemp("models") / "tiny.safetensors", seed=1)
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny.safetensors", seed=1)
 
 
 @pytest.fixture(scope="session")
 def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another one of the same classes, with other weights."""
-    return _write_tiny_model(tmp_path_factory.mktemp("models") / "other.safetensors", seed=2)
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "other.safetensors", seed=2)
 
 
 @pytest.fixture(scope="session")
 def _converted(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A cache folder with the tiny model converted for OpenVINO, so that processes need no torch to tag."""
-    from phototag.inference.names import Device, RuntimeName
-    from phototag.inference.runtime import Runtime, Target
-    from phototag.learning.registry import open_model
+    from phototag.choices import Device, RuntimeName
+    from phototag.model.registry import open_model
+    from phototag.runtime.runtime import Runtime, Target
 
     folder = tmp_path_factory.mktemp("converted")
     with pytest.MonkeyPatch.context() as patch:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from phototag.learning.examples import Examples
 
 from phototag.errors import ModelError
+from phototag.training.heads.exemplars import Examples
 
 Part = tuple[NDArray[np.float32], NDArray[np.intp]]
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import RunCommand, RunProcess
-from phototag.inference.tagger import Tagger
 
 from phototag import settings
 from phototag.cli.main import _defaults_of, cli
 from phototag.errors import UsageError
 from phototag.store import Store
+from phototag.tagging.tagger import Tagger
+from tests.support.commands import RunCommand, RunProcess
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .pages import ROOT, parse
+from tests.docs.pages import ROOT, parse
 
 UNIT = ROOT / "contrib" / "systemd" / "phototag.service"
 AGENT = ROOT / "contrib" / "launchd" / "phototag.watch.plist"

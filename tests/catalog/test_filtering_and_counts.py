@@ -1,0 +1,203 @@
+"""What a filter finds and in which order, and how many there are of each: against one written down plainly."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phototag.catalog.catalog import Gallery
+from phototag.catalog.facets import Facets
+from phototag.catalog.filters import GalleryFilter, GallerySort
+from phototag.catalog.folders import folder_key
+from phototag.records import PhotoState, Rank, Source
+from phototag.store import Store
+from tests.support.catalog_photos import FOLDERS, NS, all_ids
+from tests.support.stored_photos import register, stored
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A photo, read by SQL that the gallery does not share."""
+
+    id: int
+    path: str
+    label: tuple[str | None, str | None]
+    rank: str | None
+    score: float | None
+    novelty: float | None
+    source: str | None
+    state: str
+    modified_ns: int
+
+
+def plain_photos(store: Store) -> list[Plain]:
+    statement = (
+        "SELECT id, path_text, superclass, subclass, rank, CASE WHEN source = 'human' THEN NULL "
+        "WHEN rank = 'subclass' THEN subclass_score ELSE superclass_score END, novelty, source, state, "
+        "modified_ns FROM photos LEFT JOIN tags ON photo_id = id"
+    )
+    with store._read() as connection:
+        rows = connection.exec_driver_sql(statement).all()
+    return [Plain(row[0], row[1], (row[2], row[3]), *row[4:]) for row in rows]
+
+
+def is_wanted(photo: Plain, wanted: GalleryFilter) -> bool:
+    low, high = wanted.min_score, wanted.max_score
+    day = datetime.fromtimestamp(photo.modified_ns // NS).date()
+    folder = wanted.folder is None or any(
+        folder_key(os.fsencode(parent)) == wanted.folder for parent in Path(photo.path).parents
+    )
+    words = [word.casefold() for word in wanted.words]
+    name = "/".join(part for part in photo.label if part)
+    return (
+        all(word in photo.path.casefold() or word in name.casefold() for word in words)
+        and wanted.superclass in (None, photo.label[0])
+        and wanted.subclass in (None, photo.label[1])
+        and wanted.rank in (None, photo.rank)
+        and wanted.source in (None, photo.source)
+        and wanted.state in (None, photo.state)
+        and (low is None or (photo.score is not None and photo.score >= low))
+        and (high is None or (photo.score is not None and (photo.score < high or high == 1)))
+        and (wanted.since is None or day >= wanted.since)
+        and (wanted.until is None or day <= wanted.until)
+        and folder
+    )
+
+
+DAYS = st.dates(date(2021, 12, 30), date(2025, 1, 2)) | st.sampled_from([date(2023, 3, 1), date.min, date.max])
+
+
+@st.composite
+def some_filters(draw: st.DrawFn) -> GalleryFilter:
+    low, high = sorted(draw(st.sampled_from([0.0, 0.1, 0.3, 0.55, 0.9, 1.0])) for _ in range(2))
+    since, until = sorted([draw(DAYS), draw(DAYS)])
+    superclass = draw(st.sampled_from([None, None, "bird", "dog", "fish"]))
+    folders = [*FOLDERS, "/photos/2023", "/photos/2024", "/nowhere"]
+    return GalleryFilter(
+        text=draw(st.sampled_from(["", "", "LAKE", "lake boats", '"lake 1"', "STRASSE", "zürich", "hawk", "%", "x y"])),
+        superclass=superclass,
+        subclass=draw(st.sampled_from([None, "hawk", "beagle"])) if superclass else None,
+        rank=draw(st.sampled_from([None, None, *Rank])),
+        min_score=draw(st.sampled_from([None, low])),
+        max_score=draw(st.sampled_from([None, high])),
+        source=draw(st.sampled_from([None, None, *Source])),
+        state=draw(st.sampled_from([None, None, *PhotoState])),
+        since=draw(st.sampled_from([None, since])),
+        until=draw(st.sampled_from([None, until])),
+        folder=draw(st.none() | st.sampled_from([folder_key(os.fsencode(folder)) for folder in folders])),
+    )
+
+
+def order_of(photo: Plain, sort: GallerySort) -> Any:
+    return {
+        GallerySort.DATE: photo.modified_ns,
+        GallerySort.PATH: os.fsencode(photo.path),
+        GallerySort.SCORE: photo.score,
+        GallerySort.NOVELTY: photo.novelty,
+        GallerySort.TAGGED: 0 if photo.rank is not None else None,
+    }[sort]
+
+
+def in_order(photos: Iterable[Plain], sort: GallerySort, *, descending: bool) -> list[int]:
+    present = [photo for photo in photos if order_of(photo, sort) is not None]
+    present.sort(key=lambda photo: (order_of(photo, sort), photo.id), reverse=descending)
+    absent = sorted((photo.id for photo in photos if order_of(photo, sort) is None), reverse=descending)
+    return [photo.id for photo in present] + absent
+
+
+@given(
+    wanted=some_filters(),
+    sort=st.sampled_from([sort for sort in GallerySort if sort is not GallerySort.TAGGED]),
+    descending=st.booleans(),
+    limit=st.sampled_from([1, 7, 1000]),
+)
+@settings(deadline=None)
+def test_pages_hold_the_wanted_photos_in_order(
+    gallery: Gallery, wanted: GalleryFilter, sort: GallerySort, descending: bool, limit: int
+) -> None:
+    photos = [photo for photo in plain_photos(gallery._store) if is_wanted(photo, wanted)]
+    expected = in_order(photos, sort, descending=descending)
+    assert all_ids(gallery, wanted, sort=sort, descending=descending, limit=limit) == expected
+    assert gallery.page(wanted).total == len(expected)
+
+
+def choices(wanted: GalleryFilter, facets: Facets) -> Iterator[tuple[int, GalleryFilter]]:
+    """Every count of the facets, and the filter whose photos it promises."""
+    for superclass in facets.superclasses:
+        only = replace(wanted, superclass=superclass.name, subclass=None)
+        yield superclass.count, only
+        for subclass in superclass.subclasses:
+            yield subclass.count, replace(only, subclass=subclass.name)
+    for rank in facets.ranks:
+        yield rank.count, replace(wanted, rank=rank.value)
+    for source in facets.sources:
+        yield source.count, replace(wanted, source=source.value)
+    for state in facets.states:
+        yield state.count, replace(wanted, state=state.value)
+    for band in facets.scores:
+        yield band.count, replace(wanted, min_score=band.low, max_score=band.high)
+    for period in [*facets.years, *(month for year in facets.years for month in year.months)]:
+        yield period.count, replace(wanted, since=period.since, until=period.until)
+    for folder in [*facets.folders, *facets.folder_path]:
+        yield folder.count, replace(wanted, folder=folder.key)
+
+
+@given(wanted=some_filters())
+@settings(deadline=None)
+def test_every_count_is_what_its_choice_shows(gallery: Gallery, wanted: GalleryFilter) -> None:
+    facets = gallery.facets(wanted)
+    assert facets.total == gallery.page(wanted).total
+    for count, choice in choices(wanted, facets):
+        assert gallery.page(choice, limit=1).total == count, choice
+
+
+def test_counts_of_a_facet_leave_out_its_own_filter_only(gallery: Gallery) -> None:
+    every = gallery.facets(GalleryFilter())
+    birds = gallery.facets(GalleryFilter(superclass="bird"))
+    assert birds.superclasses == every.superclasses
+    assert sum(rank.count for rank in birds.ranks) == birds.total < every.total
+    assert sum(rank.count for rank in every.ranks) + every.untagged == every.total == gallery.total
+    assert every.untagged == 6, "the unreadable ones"
+    assert [count.value for count in every.states] == list(PhotoState)
+    assert [(band.low, band.high) for band in every.scores][2:4] == [(0.2, 0.3), (0.3, 0.4)]
+    assert [year.year for year in every.years] == sorted((year.year for year in every.years), reverse=True)
+
+
+def test_chosen_class_is_counted_though_nothing_has_it(gallery: Gallery) -> None:
+    facets = gallery.facets(GalleryFilter(superclass="fish", subclass="cod"))
+    fish = next(superclass for superclass in facets.superclasses if superclass.name == "fish")
+    assert (fish.count, [(subclass.name, subclass.count) for subclass in fish.subclasses]) == (0, [("cod", 0)])
+
+
+def test_counts_are_the_same_on_a_thousand_photos_taken_at_midnights_of_a_changing_clock(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TZ", "America/Santiago")  # its clocks change at midnight
+    time.tzset()
+    try:
+        starts = [datetime(2023, month, day).astimezone() for month in range(1, 13) for day in range(1, 29)]
+        photos = [
+            stored(f"/p/{number}-{off}.jpg", modified_ns=int(start.timestamp()) * NS + off)
+            for number, start in enumerate(starts)
+            for off in (-1, 0, 1)
+        ]
+        with Store.open("sqlite://") as store, store.writing("tag"):
+            store.save_batch(model_id=register(store), tagged=photos)
+            with Gallery(store) as gallery:
+                for wanted in (GalleryFilter(), GalleryFilter(since=date(2023, 4, 2), until=date(2023, 9, 3))):
+                    facets = gallery.facets(wanted)
+                    for count, choice in choices(wanted, facets):
+                        assert gallery.page(choice, limit=1).total == count
+                    assert sum(year.count for year in facets.years) == len(photos)
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -1,0 +1,41 @@
+"""Stores and a database with a few photos, which a test file may replace by its own of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from phototag.store import Store
+from tests.support.stored_photos import BEAGLE, failure, register, stored
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty store that may be written to, on disk and in memory."""
+    location = "sqlite://" if request.param == "memory" else tmp_path / "photos.db"
+    with Store.open(location) as opened, opened.writing("tag"):
+        yield opened
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A database with two tagged photos and one unreadable one."""
+    path = tmp_path / "photos.db"
+    with Store.open(path) as opened, opened.writing("tag"):
+        model_id = register(opened)
+        opened.save_batch(
+            model_id=model_id,
+            tagged=[stored("/p/a.jpg"), stored("/p/b.jpg", BEAGLE)],
+            failures=[failure("/p/c.jpg")],
+        )
+    return path
+
+
+@pytest.fixture(scope="module")
+def reused_store() -> Iterator[Store]:
+    """One store in memory for the laws, which use it for every example."""
+    with Store.open("sqlite://") as opened, opened.writing("tag"):
+        register(opened)
+        yield opened

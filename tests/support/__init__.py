@@ -1,0 +1,1 @@
+"""What tests of several folders share: pictures, models, stored photos, samples, servers and browsers."""

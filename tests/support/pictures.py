@@ -1,0 +1,34 @@
+"""Pictures that tests draw: soft blots, and labelled folders of classes told apart by colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+MakePicture = Callable[..., Path]
+COLOURS = {
+    ("warm", "red"): (200, 40, 40),
+    ("warm", "yellow"): (230, 220, 50),
+    ("cold", "blue"): (30, 50, 200),
+    ("cold", "green"): (40, 170, 60),
+}
+
+
+def draw(path: Path, colour: tuple[int, int, int], *, seed: int, size: int = 40) -> Path:
+    """A noisy picture of one colour."""
+    noise = np.random.default_rng(seed).normal(0, 30, (size, size, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+def colour_folder(root: Path, counts: Mapping[str, int] | int = 8) -> Path:
+    """A folder superclass/subclass/*.png of four subclasses; `counts` of each, or by subclass."""
+    for number, ((superclass, subclass), colour) in enumerate(COLOURS.items()):
+        count = counts if isinstance(counts, int) else counts.get(subclass, 8)
+        for index in range(count):
+            draw(root / superclass / subclass / f"{index:03}.png", colour, seed=1000 * number + index)
+    return root

@@ -1,0 +1,173 @@
+"""Temperatures that calibrate scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from phototag.dataset.labelled import LabelledPicture
+from phototag.decision.rule import gather, join
+from phototag.evaluation.label_index import label_indexes
+from phototag.records import Scores
+from phototag.training.calibration import FEWEST_PICTURES, Temperatures, calibrate, choose_thresholds, fit_temperatures
+from tests.support.validation_scores import TAXONOMY, calibrated, picture
+
+
+def without_subclass(pictures: list[LabelledPicture]) -> list[LabelledPicture]:
+    return [picture(one.superclass, None) for one in pictures]
+
+
+def bent(scores: Scores, superclass: float, subclass: float) -> Scores:
+    return Temperatures(superclass, subclass).scaled(scores)
+
+
+def loss(pictures: list[LabelledPicture], scores: Scores) -> float:
+    """Mean negative logarithm of the joint probabilities of the true superclass and, added, of the true pair."""
+    superclass, subclass = scores.superclass.astype(np.float64), scores.subclass.astype(np.float64)
+    by_child = np.exp(subclass) / np.exp(subclass).sum(axis=1, keepdims=True)
+    sums = by_child.reshape(-1, 3, 4).sum(axis=2)
+    by_head = np.exp(superclass) / np.exp(superclass).sum(axis=1, keepdims=True)
+    joint = np.sqrt(by_head * sums)
+    joint /= joint.sum(axis=1, keepdims=True)
+    top, child = label_indexes(pictures, TAXONOMY)
+    rows = np.arange(len(pictures))
+    pair = joint[rows, top] * by_child[rows, child] / sums[rows, top]
+    return float(-np.log(joint[rows, top]).mean() - np.log(pair).mean())
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
+def test_temperature_undoes_what_bent_honest_scores(factor: float) -> None:
+    pictures, scores = calibrated(4000)
+    found = fit_temperatures(pictures, bent(scores, factor, factor), TAXONOMY)
+    assert found.superclass == pytest.approx(1 / factor, rel=0.2)
+    assert found.subclass == pytest.approx(1 / factor, rel=0.06)
+
+
+def test_each_head_gets_a_temperature_of_its_own() -> None:
+    pictures, scores = calibrated(4000)
+    found = fit_temperatures(pictures, bent(scores, 3.0, 0.5), TAXONOMY)
+    assert found.superclass == pytest.approx(1 / 3, rel=0.2)
+    assert found.subclass == pytest.approx(2.0, rel=0.06)
+
+
+def test_fit_is_the_least_loss_of_the_joint_distribution() -> None:
+    pictures, scores = calibrated(400, seed=3)
+    scores = bent(scores, 0.7, 1.9)
+    found = fit_temperatures(pictures, scores, TAXONOMY)
+    best = loss(pictures, found.scaled(scores))
+    for superclass in (0.8, 1.0, 1.25):
+        for subclass in (0.8, 1.0, 1.25):
+            moved = Temperatures(found.superclass * superclass, found.subclass * subclass)
+            # Up to the faint pull towards 1.
+            assert loss(pictures, moved.scaled(scores)) > best - 2e-3
+
+
+def test_modest_and_boastful_scores_become_honest() -> None:
+    pictures, scores = calibrated(2000)
+    for factor in (0.4, 3.0):
+        result = calibrate(pictures, bent(scores, factor, factor), TAXONOMY)
+        for level in (result.superclass, result.subclass):
+            assert level.ece_before is not None
+            assert level.ece_after is not None
+            assert level.ece_before > 0.1
+            assert level.ece_after < 0.05
+        other, unseen = calibrated(2000, seed=1)
+        again = calibrate(other, result.temperatures.scaled(bent(unseen, factor, factor)), TAXONOMY)
+        assert again.subclass.ece_before is not None
+        assert again.subclass.ece_before < 0.05
+
+
+def test_bins_hold_every_labelled_picture_once() -> None:
+    pictures, scores = calibrated(500)
+    result = calibrate([*pictures[:400], *without_subclass(pictures[400:])], scores, TAXONOMY)
+    assert sum(entry.count for entry in result.superclass.bins) == 500
+    assert sum(entry.count for entry in result.subclass.bins) == 400
+    gaps = sum(entry.count * abs(entry.confidence - entry.accuracy) for entry in result.subclass.bins) / 400
+    assert gaps == pytest.approx(result.subclass.ece_after, abs=1e-4)
+    assert all(entry.low < entry.confidence <= entry.high for entry in result.subclass.bins)
+
+
+def test_honest_level_is_left_alone() -> None:
+    pictures, _ = calibrated(300)
+    top, child = label_indexes(pictures, TAXONOMY)
+    # Never wrong and almost sure: the likelihood alone would ask for certainty.
+    sure = Scores(np.eye(3, dtype=np.float32)[top] * 8, np.eye(12, dtype=np.float32)[child] * 8)
+    assert fit_temperatures(pictures, sure, TAXONOMY) == Temperatures()
+
+
+def test_few_pictures_leave_the_scores_alone() -> None:
+    pictures, scores = calibrated(FEWEST_PICTURES - 1)
+    assert fit_temperatures(pictures, bent(scores, 0.3, 0.3), TAXONOMY) == Temperatures(1.0, 1.0)
+    result = calibrate([], Scores(scores.superclass[:0], scores.subclass[:0]), TAXONOMY)
+    assert result.temperatures == Temperatures()
+    assert result.superclass.ece_before is None
+    assert result.superclass.bins == ()
+
+
+def test_level_without_labels_keeps_its_temperature() -> None:
+    pictures, scores = calibrated(2000)
+    found = fit_temperatures(without_subclass(pictures), bent(scores, 2.0, 1.0), TAXONOMY)
+    assert found.subclass == 1.0
+    assert found.superclass == pytest.approx(0.5, rel=0.2)
+
+
+def test_pictures_of_no_known_class_say_nothing_about_temperatures() -> None:
+    pictures, scores = calibrated(300)
+    strange = Scores(*(np.concatenate([part, part[::-1]]) for part in (scores.superclass, scores.subclass)))
+    found = fit_temperatures([*pictures, *[picture(None, None)] * 300], strange, TAXONOMY)
+    alone = fit_temperatures(pictures, scores, TAXONOMY)
+    assert found.superclass == pytest.approx(alone.superclass)
+    assert found.subclass == pytest.approx(alone.subclass)
+
+
+def test_faultless_level_does_not_ask_for_certainty() -> None:
+    pictures, _ = calibrated(300)
+    top, child = label_indexes(pictures, TAXONOMY)
+    right = Scores(np.eye(3, dtype=np.float32)[top] * 8, np.eye(12, dtype=np.float32)[child] * 8)
+    found = fit_temperatures(pictures, right, TAXONOMY)
+    assert found.superclass >= 0.2
+    assert found.subclass >= 0.2
+    always_wrong = Scores(right.superclass[:, [1, 2, 0]], np.roll(right.subclass, 4, axis=1))
+    found = fit_temperatures(pictures, always_wrong, TAXONOMY)
+    assert found.superclass <= 5.0
+    assert found.subclass <= 5.0
+
+
+def test_fit_is_the_same_every_time() -> None:
+    pictures, scores = calibrated(200)
+    assert fit_temperatures(pictures, scores, TAXONOMY) == fit_temperatures(pictures, scores, TAXONOMY)
+
+
+def test_folded_heads_give_the_scaled_logits() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(5, 7)).astype(np.float32)
+    sizes = {"superclass": 3, "subclass": 12}
+    tensors = {"backbone.conv": random.normal(size=4).astype(np.float32)}
+    for level, size in sizes.items():
+        tensors[f"{level}_head.weight"] = random.normal(size=(size, 7)).astype(np.float32)
+        tensors[f"{level}_head.bias"] = random.normal(size=size).astype(np.float32)
+
+    def logits(of: dict[str, NDArray[np.float32]]) -> Scores:
+        parts = [features @ of[f"{level}_head.weight"].T + of[f"{level}_head.bias"] for level in sizes]
+        return Scores(*parts)
+
+    temperatures = Temperatures(0.5, 1.7)
+    folded = temperatures.folded(tensors)
+    wanted, found = temperatures.scaled(logits(tensors)), logits(folded)
+    np.testing.assert_allclose(found.superclass, wanted.superclass, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.subclass, wanted.subclass, rtol=1e-4, atol=1e-5)
+    assert folded["backbone.conv"] is tensors["backbone.conv"]
+    assert folded["subclass_head.bias"].dtype == np.float32
+    assert Temperatures().folded(tensors)["subclass_head.weight"].tobytes() == tensors["subclass_head.weight"].tobytes()
+
+
+def test_plain_thresholds_lose_hardly_any_right_label() -> None:
+    pictures, scores = calibrated(2000, spread=4.0)
+    thresholds = choose_thresholds(pictures, scores, TAXONOMY)
+    joint = join(gather(scores, TAXONOMY))
+    top, child = label_indexes(pictures, TAXONOMY)
+    best = joint.superclass.max(axis=1)[joint.chosen == top]
+    assert (best < thresholds.superclass).mean() <= 0.0025
+    assert (joint.child_score[joint.child == child] < thresholds.subclass).mean() <= 0.0025
+    assert thresholds.superclass <= 0.5

@@ -1,0 +1,177 @@
+"""Names of models and existing files, validation data, and pictures that cannot be read."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phototag import settings
+from phototag.errors import DataError, ModelError, UsageError
+from phototag.model.registry import active_reference, open_model
+from phototag.training.config import Tune
+from phototag.training.finetune.trainer import Trainer
+from phototag.training.training import train
+from tests.support.models import TINY_BACKBONE
+from tests.support.pictures import colour_folder, draw
+from tests.support.training import tiny_config
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# -- names, existing files, folders
+
+
+def test_default_names_never_collide(data: Path, tmp_path: Path, weights: Path) -> None:
+    config = tiny_config(weights=weights)
+    csv = tmp_path / "my photos" / "labels.csv"
+    csv.parent.mkdir()
+    rows = [f"{path},{path.parts[-3]},{path.parts[-2]}" for path in sorted(data.rglob("*.png"))]
+    csv.write_text("\n".join(["filepath,superclass,subclass", *rows]))
+    names = [train(source, config=config).model.name for source in (data, data, csv, csv)]
+    assert names == [
+        f"colours-{TINY_BACKBONE}",
+        f"colours-{TINY_BACKBONE}-2",
+        f"my_photos-{TINY_BACKBONE}",
+        f"my_photos-{TINY_BACKBONE}-2",
+    ]
+    assert active_reference() == names[-1]
+
+
+@pytest.mark.parametrize("name", ["n" * 250, "日" * 80, "--", "Straße & Co.", "a\nb"])
+def test_folder_of_any_name_gives_a_model_of_a_usable_name(
+    data: Path, tmp_path: Path, weights: Path, name: str
+) -> None:
+    (tmp_path / name).symlink_to(data)
+    model = train(tmp_path / name, config=tiny_config(weights=weights)).model
+    assert open_model(model.name).path == model.path
+
+
+def test_model_can_be_trained_without_becoming_active(data: Path, weights: Path, tmp_path: Path) -> None:
+    model = train(data, config=tiny_config(weights=weights), output=tmp_path / "m.safetensors", activate=False).model
+    assert model.path == tmp_path / "m.safetensors"
+    assert active_reference() == "builtin"
+
+
+def test_existing_output_is_refused_without_overwrite(data: Path, weights: Path) -> None:
+    config = tiny_config(weights=weights)
+    model = train(data, config=config, output="mine").model
+    assert model.path == settings.models_folder() / "mine.safetensors"
+    before = model.path.read_bytes()
+    with pytest.raises(UsageError, match=r"mine\.safetensors: exists already; use --overwrite"):
+        train(data, config=config, output="mine")
+    assert model.path.read_bytes() == before
+    train(data, config=replace(config, seed=3), output="mine", overwrite=True)
+    assert model.path.read_bytes() != before
+
+
+def test_output_that_cannot_be_a_model_is_refused_before_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("training began although its model cannot be written")
+
+    monkeypatch.setattr("phototag.training.session.Session.open", never)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.safetensors").mkdir()
+    for output, error, words in (
+        (tmp_path / "model.pth", UsageError, "ends in .safetensors"),
+        (tmp_path / "folder.safetensors", UsageError, "a folder"),
+        (tmp_path / "file" / "model.safetensors", ModelError, "cannot be made"),
+        ("builtin", UsageError, "built-in"),
+        ("*", UsageError, "cannot name a model"),
+    ):
+        with pytest.raises(error) as caught:
+            train(data, config=tiny_config(), output=output)
+        assert words in str(caught.value)
+
+
+# -- validation data
+
+
+def test_validation_data_of_its_own_leaves_all_pictures_for_training(data: Path, weights: Path, tmp_path: Path) -> None:
+    val = colour_folder(tmp_path / "val", 3)
+    result = train(data, config=tiny_config(weights=weights), val=val)
+    record = result.model.header.record
+    assert (record["training_pictures"], record["validation_pictures"]) == (48, 12)
+    assert record["refitted_on_all"] is False
+    assert result.metrics.photos == 12
+
+
+def test_unknown_label_in_validation_data_is_refused_by_name(data: Path, weights: Path, tmp_path: Path) -> None:
+    val = colour_folder(tmp_path / "val", 3)
+    draw(val / "cold" / "violet" / "x.png", (90, 0, 200), seed=1)
+    with pytest.raises(DataError, match="no subclass 'violet'") as caught:
+        train(data, config=tiny_config(weights=weights), val=val)
+    assert str(val / "cold" / "violet") in str(caught.value)
+
+
+def test_unlabelled_pictures_in_validation_data_do_not_count_against_the_model(
+    data: Path, weights: Path, tmp_path: Path
+) -> None:
+    rows = [f"{path},{path.parts[-3]},{path.parts[-2]}" for path in sorted(data.rglob("*.png"))[::4]]
+    rows += [f"{draw(tmp_path / 'novel.png', (128, 128, 128), seed=1)},,"]
+    val = tmp_path / "val.csv"
+    val.write_text("\n".join(["filepath,superclass,subclass", *rows]))
+    result = train(data, config=tiny_config(weights=weights, tune=Tune.FULL, epochs=1), val=val)
+    assert result.model.header.record["curves"][0]["subclass_accuracy"] == 1.0
+    assert result.metrics.subclass_accuracy == 1.0
+    assert result.metrics.novel_photos == 1
+
+
+# -- unreadable pictures
+
+
+@pytest.mark.parametrize("tune", [Tune.HEADS, Tune.FULL, "random"])
+def test_unreadable_pictures_are_told_counted_and_skipped(
+    data: Path, weights: Path, tmp_path: Path, tune: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixed = shutil.copytree(data, tmp_path / "mixed")
+    # Two of 50 are few, even if both come to lie among the 8 validation pictures.
+    for index in range(2):
+        (mixed / "warm" / "red" / f"broken{index}.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    config = tiny_config(epochs=1) if tune == "random" else tiny_config(weights=weights, tune=Tune(tune), epochs=1)
+    result = train(mixed, config=config)
+    assert "broken0.jpg" in caplog.text
+    assert "2 pictures cannot be read and were skipped" in caplog.text
+    record = result.model.header.record
+    assert record["training_pictures"] + record["validation_pictures"] in (48, 50)
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_too_many_unreadable_pictures_stop_the_training(
+    data: Path, weights: Path, tmp_path: Path, pretrained: bool
+) -> None:
+    mixed = shutil.copytree(data, tmp_path / "mixed")
+    for index in range(3):
+        (mixed / "warm" / "red" / f"broken{index}.jpg").write_bytes(b"")
+    config = tiny_config(weights=weights) if pretrained else tiny_config()
+    with pytest.raises(DataError, match="3 of 51 pictures cannot be read"):
+        train(mixed, config=config)
+
+
+def test_ignored_pictures_are_counted_aloud(
+    data: Path, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixed = shutil.copytree(data, tmp_path / "mixed")
+    draw(mixed / "stray.png", (1, 2, 3), seed=1)
+    train(mixed, config=tiny_config(weights=weights))
+    assert "1 picture" in caplog.text
+    assert "left out" in caplog.text
+
+
+def test_picture_that_breaks_during_training_does_not_stop_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(data, tmp_path / "copy")
+    run_epoch = Trainer._run_epoch
+
+    def break_one(self: Trainer, epoch: int) -> float:
+        self.training[0].path.write_bytes(b"broken now")
+        return run_epoch(self, epoch)
+
+    monkeypatch.setattr(Trainer, "_run_epoch", break_one)
+    train(copy, config=tiny_config(epochs=2))

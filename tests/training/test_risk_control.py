@@ -1,0 +1,247 @@
+"""Thresholds that certify a precision: the binomial tail, and what is promised of known and novel pictures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import binom, binomtest  # type: ignore[import-untyped]
+
+from phototag.dataset.labelled import LabelledPicture
+from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard
+from phototag.decision.rule import Thresholds, decide, gather
+from phototag.evaluation.label_index import best_scores, label_indexes
+from phototag.evaluation.score_table import ScoreTable, ValidationScores
+from phototag.records import Scores
+from phototag.training.calibration import novelty_limits
+from phototag.training.risk_control import (
+    DELTA,
+    binomial_tail,
+    certified_threshold,
+    fewest_pictures,
+    promised_thresholds,
+)
+from tests.support.validation_scores import TAXONOMY, calibrated, draw_scores, picture
+
+
+@given(st.integers(0, 400), st.integers(0, 400), st.floats(0.5, 0.999))
+def test_tail_is_that_of_scipy(one: int, other: int, share: float) -> None:
+    right, total = min(one, other), max(one, other)
+    found = binomial_tail(np.array([right]), np.array([total]), share)
+    assert found[0] == pytest.approx(binom.sf(right - 1, total, share), rel=1e-7, abs=1e-14)
+
+
+def test_tail_of_many_pictures_is_that_of_scipy() -> None:
+    total = np.array([100_000, 100_000, 100_000, 1_000_000, 20_000])
+    right = np.array([95_000, 95_200, 99_999, 950_300, 19_100])
+    np.testing.assert_allclose(binomial_tail(right, total, 0.95), binom.sf(right - 1, total, 0.95), rtol=1e-6)
+
+
+def test_test_is_the_bound_of_clopper_and_pearson() -> None:
+    for right, total in ((45, 45), (44, 44), (200, 205), (97, 100)):
+        low = binomtest(right, total).proportion_ci(1 - 2 * DELTA, "exact").low
+        chance = binomial_tail(np.array([right]), np.array([total]), 0.95)[0]
+        assert (chance <= DELTA) == (low >= 0.95)
+
+
+def test_fewest_pictures_are_just_enough() -> None:
+    for target in (0.5, 0.9, 0.95, 0.999):
+        need = fewest_pictures(target)
+        assert target**need <= DELTA * (1 + 1e-9)
+        assert target ** (need - 1) > DELTA
+    assert fewest_pictures(0.95) == 45
+
+
+# -- tables of scores
+
+
+def true_precision(threshold: float, steep: float = 3.0) -> float:
+    return float(1 - (1 - threshold) ** steep / (steep + 1))
+
+
+def best_coverage(target: float, steep: float = 3.0) -> float:
+    return min(1.0, float(((steep + 1) * (1 - target)) ** (1 / steep)))
+
+
+# -- the promise
+
+
+def simulated(target: float, count: int, draws: int) -> tuple[NDArray[np.float64], int]:
+    """Thresholds found in repeated draws of validation pictures, and how often there was none."""
+    random = np.random.default_rng(int(1000 * target) + count)
+    found = [certified_threshold(ScoreTable.of(*draw_scores(count, random)), target) for _ in range(draws)]
+    return np.array([value for value in found if value is not None]), sum(value is None for value in found)
+
+
+@pytest.mark.parametrize(("target", "count"), [(0.8, 200), (0.95, 200), (0.95, 1000), (0.99, 1000)])
+def test_promise_is_broken_no_more_often_than_said(target: float, count: int) -> None:
+    found, _ = simulated(target, count, 1000)
+    broken = sum(true_precision(threshold) < target for threshold in found)
+    # Three standard errors above the level.
+    assert broken <= 1000 * DELTA + 3 * math.sqrt(1000 * DELTA * (1 - DELTA))
+
+
+@pytest.mark.parametrize(("target", "count", "lost"), [(0.8, 1000, 0.12), (0.9, 1000, 0.12), (0.95, 2000, 0.12)])
+def test_promise_costs_little_coverage(target: float, count: int, lost: float) -> None:
+    found, none = simulated(target, count, 200)
+    assert none <= 4
+    assert (1 - found).mean() > best_coverage(target) - lost
+
+
+def test_many_pictures_cost_hardly_any_coverage() -> None:
+    found, none = simulated(0.95, 50_000, 10)
+    assert none == 0
+    assert (1 - found).mean() == pytest.approx(best_coverage(0.95), abs=0.02)
+
+
+def test_few_wrong_labels_among_the_best_scored_do_not_end_the_search() -> None:
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(200):
+        values, right = draw_scores(1000, random, steep=8.0)
+        found.append(certified_threshold(ScoreTable.of(values, right & (random.random(1000) > 0.01)), 0.95))
+    assert sum(value is None for value in found) <= 6
+
+
+def test_too_few_pictures_promise_nothing_and_say_how_many_it_takes() -> None:
+    table = ScoreTable.of(np.linspace(1, 0.5, 44), np.ones(44, dtype=bool))
+    thresholds, warnings = promised_thresholds(ValidationScores(table, table), 0.95)
+    assert (thresholds.superclass, thresholds.subclass) == (1.0, 1.0)
+    assert len(warnings) == 2
+    assert "44 validation pictures are too few, it takes 45" in warnings[0]
+    enough = ScoreTable.of(np.linspace(1, 0.5, 45), np.ones(45, dtype=bool))
+    thresholds, warnings = promised_thresholds(ValidationScores(enough, enough), 0.95)
+    assert (thresholds.superclass, thresholds.subclass, warnings) == (0.5, 0.5, [])
+
+
+def test_scores_too_often_wrong_promise_nothing() -> None:
+    random = np.random.default_rng(0)
+    good = ScoreTable.of(random.random(900), np.ones(900, dtype=bool))
+    bad = ScoreTable.of(random.random(900), random.random(900) < 0.7)
+    thresholds, warnings = promised_thresholds(ValidationScores(good, bad), 0.95)
+    assert thresholds.superclass < 0.1
+    assert thresholds.subclass == 1.0
+    (warning,) = warnings
+    assert "no subclass can be promised a precision of 0.95" in warning
+    assert "better model" in warning
+
+
+def test_subclass_never_passes_where_its_superclass_does_not() -> None:
+    random = np.random.default_rng(0)
+    weak = ScoreTable.of(*draw_scores(1000, random))
+    strong = ScoreTable.of(random.random(1000), np.ones(1000, dtype=bool))
+    thresholds, _ = promised_thresholds(ValidationScores(weak, strong), 0.95)
+    assert thresholds.subclass == thresholds.superclass > 0.3
+
+
+def test_promise_counts_pictures_of_no_known_class_as_wrong() -> None:
+    pictures, scores = calibrated(1000, spread=6.0)
+    half = [*pictures[:500], *[picture(None, None)] * 500]
+    known = ValidationScores.of(pictures, scores, TAXONOMY)
+    mixed = ValidationScores.of(half, scores, TAXONOMY)
+    assert sum(mixed.subclass.right) == sum(
+        ValidationScores.of(
+            pictures[:500], Scores(scores.superclass[:500], scores.subclass[:500]), TAXONOMY
+        ).subclass.right
+    )
+    assert mixed.subclass.total == known.subclass.total == 1000
+    assert promised_thresholds(mixed, 0.8)[0].subclass == 1.0
+    assert promised_thresholds(known, 0.8)[0].subclass < 1.0
+
+
+# -- the promise beside limits on novelty
+
+
+# Its weights are of scores made up here: the embedding is the strangeness itself, as the background of one axis.
+STRANGENESS = NoveltyModel(
+    Space(np.zeros((12, 1), np.float32), np.ones(1, np.float32)),
+    Standard(np.zeros(len(SIGNALS)), np.ones(len(SIGNALS))),
+    np.array([1.0, 2.0])[:, None] * (np.array(SIGNALS) == "background"),
+    np.array([-5.0, -3.0]),
+)
+
+
+def doubtful(count: int, *, seed: int) -> tuple[list[LabelledPicture], Scores]:
+    """Pictures that are wrong the more often the stranger they are; one in eight is of no known subclass."""
+    random = np.random.default_rng(seed)
+    pictures, scores = calibrated(count, seed=seed, spread=5.0)
+    unknown = random.random(count) < 0.125
+    strangeness = random.gamma(1.5 + 3.0 * unknown, 1.0)
+    labelled = [picture(one.superclass, None) if new else one for one, new in zip(pictures, unknown, strict=True)]
+    return labelled, Scores(scores.superclass, scores.subclass, strangeness[:, None].astype(np.float32))
+
+
+def promised(
+    pictures: list[LabelledPicture], scores: Scores, *, target: float, keep_known: float
+) -> tuple[Thresholds, ValidationScores]:
+    limits = novelty_limits(pictures, scores, TAXONOMY, STRANGENESS, keep_known=keep_known)
+    familiar = STRANGENESS.probabilities(scores) <= np.array(limits, np.float32)
+    tables = ValidationScores.of(pictures, scores, TAXONOMY, familiar=[familiar[:, 0], familiar[:, 0] & familiar[:, 1]])
+    plain, _ = promised_thresholds(tables, target)
+    return Thresholds(plain.superclass, plain.subclass, *limits), tables
+
+
+def stored(pictures: list[LabelledPicture], scores: Scores, thresholds: Thresholds) -> tuple[float | None, float]:
+    """Precision and coverage of the subclasses that would be stored."""
+    tags = decide(gather(scores, TAXONOMY, STRANGENESS), TAXONOMY, thresholds)
+    right = [tag.subclass == one.subclass for tag, one in zip(tags, pictures, strict=True) if tag.subclass is not None]
+    return (sum(right) / len(right) if right else None), len(right) / len(tags)
+
+
+@pytest.mark.parametrize(("keep_known", "target"), [(0.9, 0.85), (0.99, 0.75)])
+def test_promise_holds_for_what_is_stored_behind_limits_on_novelty(keep_known: float, target: float) -> None:
+    pictures, scores = doubtful(20_000, seed=1)
+    embedding, strange = scores.embedding, STRANGENESS.probabilities(scores)
+    assert embedding is not None
+    truth = label_indexes(pictures, TAXONOMY)[1]
+    (_, tops), (chosen, values) = best_scores(scores, TAXONOMY)
+    random, broken, found, draws = np.random.default_rng(2), 0, 0, 150
+    for _ in range(draws):
+        rows = random.integers(0, len(pictures), 400)
+        part = Scores(scores.superclass[rows], scores.subclass[rows], embedding[rows])
+        limits, _ = promised([pictures[row] for row in rows], part, target=target, keep_known=keep_known)
+        kept = (tops >= limits.superclass) & (strange[:, 0] <= limits.novel_superclass)
+        kept &= (values >= limits.subclass) & (strange[:, 1] <= limits.novel_subclass)
+        if limits.subclass < 1:
+            found += 1
+            broken += (chosen == truth)[kept].mean() < target
+    assert found >= 0.8 * draws
+    assert broken <= draws * DELTA + 3 * math.sqrt(draws * DELTA * (1 - DELTA))
+
+
+def test_tables_behind_limits_tell_the_precision_and_coverage_of_what_is_stored() -> None:
+    pictures, scores = doubtful(2000, seed=3)
+    thresholds, tables = promised(pictures, scores, target=0.85, keep_known=0.9)
+    assert 0 < thresholds.subclass < 1
+    assert tables.subclass.total == 2000
+    assert tables.subclass.at(thresholds.subclass) == pytest.approx(stored(pictures, scores, thresholds), abs=1e-9)
+
+
+def test_limits_keep_the_share_of_right_subclasses_that_was_asked_for() -> None:
+    pictures, scores = doubtful(4000, seed=4)
+    right = [
+        (tag.subclass == one.subclass, one.superclass == tag.superclass)
+        for tag, one in zip(decide(gather(scores, TAXONOMY), TAXONOMY, Thresholds(0, 0)), pictures, strict=True)
+    ]
+    before: tuple[float, float] = (0.0, 0.0)
+    for keep in (0.5, 0.8, 0.95, 0.99, 1.0):
+        limits = novelty_limits(pictures, scores, TAXONOMY, STRANGENESS, keep_known=keep)
+        tags = decide(gather(scores, TAXONOMY, STRANGENESS), TAXONOMY, Thresholds(0, 0, *limits))
+        kept = [tag.subclass is not None for tag, (fine, _) in zip(tags, right, strict=True) if fine]
+        assert np.mean(kept) >= keep - 0.1 * (1 - keep) - 1e-3  # the other tier may take a tenth of what is lost
+        superclasses = [tag.superclass is not None for tag, (_, fine) in zip(tags, right, strict=True) if fine]
+        assert np.mean(superclasses) >= 1 - 0.1 * (1 - keep) - 1e-3
+        assert limits[0] >= before[0]
+        assert limits[1] >= before[1]
+        before = limits
+
+
+def test_without_a_right_label_nothing_is_limited() -> None:
+    pictures, scores = doubtful(20, seed=5)
+    nobody = [picture(None, None)] * 20
+    assert novelty_limits(nobody, scores, TAXONOMY, STRANGENESS, keep_known=0.9) == (1.0, 1.0)
+    assert len(pictures) == 20
