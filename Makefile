@@ -45,6 +45,7 @@ lint: $(VENV)/.installed-dev
 ## The documentation as a site, in docs/_build/html; a warning is an error.
 docs: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build --quiet --fresh-env --nitpicky --fail-on-warning --keep-going --builder html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

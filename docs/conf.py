@@ -46,6 +46,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True}
 autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 100
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -58,8 +59,11 @@ html_theme = "furo"
 html_title = "phototag"
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 
 _HELP_WIDTH = 100
+# Its stub file doesn't declare the list, which is made of that file.
+_PUBLIC: frozenset[str] = frozenset(vars(phototag)["__all__"])
 
 
 def commands(command: click.Command, parent: click.Context | None = None) -> Iterator[str]:
@@ -93,7 +97,7 @@ _SORTS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
 def api() -> Iterator[str]:
     """Yield Markdown that documents everything in `phototag.__all__`, by sort and name."""
     found: dict[str, list[str]] = {title: [] for title in _SORTS}
-    for name in sorted(phototag.__all__):
+    for name in sorted(_PUBLIC):
         if not name.startswith("__"):
             title = next(title for title, (fits, _, _) in _SORTS.items() if fits(getattr(phototag, name)))
             _, directive, option = _SORTS[title]
@@ -116,7 +120,7 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes
     """Link a name of the public API to `phototag.NAME`, from whatever module a signature says that it comes."""
     target = str(node.get("reftarget", ""))
     name = target.rpartition(".")[2]
-    if node.get("refdomain") != "py" or name not in phototag.__all__ or not re.fullmatch(r"(phototag\..+)?\w+", target):
+    if node.get("refdomain") != "py" or name not in _PUBLIC or not re.fullmatch(r"(phototag\..+)?\w+", target):
         return None
     domain = env.get_domain("py")
     return domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], f"phototag.{name}", node, text)
