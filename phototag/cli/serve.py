@@ -101,10 +101,10 @@ def serve(
     page, unless --host says otherwise. Ctrl-C ends it; nothing that was saved is lost.
     """
     from phototag.catalog import Gallery
-    from phototag.imaging import Reducer
+    from phototag.imaging import Reducer, Thumbnails
     from phototag.settings import cache_folder
     from phototag.store import Store
-    from phototag.web import Context, Security, Thumbnails, bind, create_app, warm_up
+    from phototag.web import Context, Security, bind, create_app, warm_up
     from phototag.web import serve as run
 
     with ExitStack() as stack:

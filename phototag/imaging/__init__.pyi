@@ -7,5 +7,6 @@ from .formats import is_picture as is_picture
 from .preprocessing import INTERPOLATIONS as INTERPOLATIONS
 from .preprocessing import Preprocessing as Preprocessing
 from .sandbox import Decoder as Decoder
-from .thumbnails import DiskCache as DiskCache
 from .thumbnails import Reducer as Reducer
+from .thumbnails import Thumbnails as Thumbnails
+from .thumbnails import ThumbnailSize as ThumbnailSize

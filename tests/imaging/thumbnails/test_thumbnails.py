@@ -14,13 +14,13 @@ from PIL import Image, ImageCms
 
 from phototag.errors import DecodeError
 from phototag.imaging.formats import DECODERS
+from phototag.imaging.thumbnails.cached import ThumbnailSize
 from phototag.imaging.thumbnails.render import reduced
 from phototag.imaging.thumbnails.thumbnailer import Reducer
 from phototag.records import FailureKind
-from phototag.web.thumbnails import Size
 from tests.support.thumbnails import CountingReducer, opened
 
-BOX = Size.THUMBNAIL.value
+BOX = ThumbnailSize.THUMBNAIL.value
 SOMEWHERE = Path("picture")
 
 
@@ -49,7 +49,7 @@ def test_copy_fits_the_box_and_is_never_larger(size: tuple[int, int], expected: 
 
 
 def test_large_copy_is_hardly_smaller_than_there_is_room_for() -> None:
-    image = opened(reduced(as_bytes(Image.new("RGB", (4032, 3024), "teal")), Size.PICTURE.value, SOMEWHERE))
+    image = opened(reduced(as_bytes(Image.new("RGB", (4032, 3024), "teal")), ThumbnailSize.PICTURE.value, SOMEWHERE))
     assert 0.94 * 2048 <= image.width <= 2048
     assert image.height == round(image.width * 3 / 4)
 
