@@ -52,7 +52,7 @@ def labels(
     estimate accuracy are left out.
     """
     from phototag.export import SAMPLED, collect
-    from phototag.files import write_whole
+    from phototag.files import atomic_write
     from phototag.store import ReviewOrigin, Store
 
     root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
@@ -60,7 +60,7 @@ def labels(
     with Store.open(db, create=False) as store:
         found = collect(store, under=root, origins=wanted, include_samples=include_samples)
     if output is not None:
-        write_whole(output, found.csv())
+        atomic_write(output, found.csv())
     else:
         sys.stdout.buffer.write(found.csv())
         sys.stdout.buffer.flush()

@@ -122,7 +122,7 @@ def _decoder() -> Check:
             remedy = "free memory, and see that this user may start more processes (ulimit -u)"
             return Check("decoder", State.FAILED, str(error).partition(": ")[2], remedy)
         seconds = time.perf_counter() - started
-    text = f"helper processes start in {seconds:.1f} s"
+    text = f"worker processes start in {seconds:.1f} s"
     return Check("decoder", State.OK, text, values={"start_seconds": round(seconds, 3)})
 
 

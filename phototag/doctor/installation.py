@@ -132,7 +132,7 @@ def _in_other_process(code: str) -> Any:
     Raises:
         _BrokenError: it raised, crashed, or took too long.
     """
-    # As for helpers that decode: no module is taken from the working folder, and this very phototag is found.
+    # As for workers that decode: no module is taken from the working folder, and this very phototag is found.
     program = f"import json, sys; sys.path.append(sys.argv[1])\n{code}\nprint(); print(json.dumps(answer))"
     words = [sys.executable, "-P", "-c", program, str(Path(__file__).parents[1])]
     try:

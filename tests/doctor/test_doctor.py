@@ -289,12 +289,12 @@ class TestComputer:
         monkeypatch.setattr(doctor, "_free_memory_bytes", lambda: free)
         assert found("memory").state is state
 
-    def test_helpers_that_do_not_start_fail(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("phototag.imaging.sandbox.decoder.own_command", lambda: ["/nowhere/python"])
+    def test_workers_that_do_not_start_fail(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("phototag.imaging.sandbox.decoder.worker_command", lambda _: ["/nowhere/python"])
         monkeypatch.setattr("phototag.imaging.sandbox.pool._WAITS_SECONDS", (0.0,))
         check = found("decoder")
         assert check.state is State.FAILED
-        assert "no helper process" in check.text
+        assert "no worker process" in check.text
 
     def test_any_error_becomes_a_failed_check(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def look() -> Check:

@@ -13,7 +13,7 @@ from pathlib import Path
 from phototag.errors import DecodeError
 from phototag.imaging.decode import read_bytes
 from phototag.imaging.thumbnails.disk_cache import DiskCache
-from phototag.imaging.thumbnails.thumbnailer import Reducer
+from phototag.imaging.thumbnails.thumbnailer import Thumbnailer
 from phototag.records import FailureKind
 
 DEFAULT_LIMIT_BYTES = 1 << 30
@@ -42,10 +42,12 @@ class Thumbnails:
     not answer keeps anything else waiting.
     """
 
-    def __init__(self, folder: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, reducer: Reducer | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, thumbnailer: Thumbnailer | None = None
+    ) -> None:
         """`folder` is where copies are kept, up to `limit_bytes`."""
         self.cache = DiskCache(folder, suffix=".jpg", limit_bytes=limit_bytes)
-        self._reducer = reducer if reducer is not None else Reducer()
+        self._thumbnailer = thumbnailer if thumbnailer is not None else Thumbnailer()
         workers = max(1, min(_MOST_PROCESSES, os.cpu_count() or 1))
         self.readers = ThreadPoolExecutor(_READERS, "thumbnail reader")
         self._makers = ThreadPoolExecutor(workers, "thumbnail maker")
@@ -54,11 +56,11 @@ class Thumbnails:
         self._failures: OrderedDict[str, DecodeError] = OrderedDict()
 
     def close(self) -> None:
-        """Stop making copies, and end the helper processes."""
+        """Stop making copies, and end the worker processes."""
         self.cache.close()
         self.readers.shutdown(wait=False, cancel_futures=True)
         self._makers.shutdown(wait=False, cancel_futures=True)
-        self._reducer.close()
+        self._thumbnailer.close()
 
     def find(self, content_hash: bytes, size: ThumbnailSize) -> bytes | None:
         """Return the JPEG file of that size if it is kept, else None."""
@@ -99,7 +101,7 @@ class Thumbnails:
         if failed is not None:
             raise failed
         try:
-            content = self._reducer(data, size.value, path)
+            content = self._thumbnailer(data, size.value, path)
         except DecodeError as error:
             self._note_failure(key, error)
             raise

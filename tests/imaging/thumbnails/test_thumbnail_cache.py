@@ -15,7 +15,7 @@ from phototag.errors import DecodeError
 from phototag.imaging.thumbnails.cached import Thumbnails, ThumbnailSize
 from phototag.imaging.thumbnails.disk_cache import DiskCache
 from tests.support.pictures import MakePicture
-from tests.support.thumbnails import CountingReducer, opened
+from tests.support.thumbnails import CountingThumbnailer, opened
 
 MiB = 1 << 20
 
@@ -34,38 +34,42 @@ def digest(photo: Path) -> bytes:
 # ---- making them once
 
 
-def test_same_copy_is_made_once_at_a_time(tmp_path: Path, make_picture: MakePicture, reducer: CountingReducer) -> None:
+def test_same_copy_is_made_once_at_a_time(
+    tmp_path: Path, make_picture: MakePicture, thumbnailer: CountingThumbnailer
+) -> None:
     photo = make_picture(tmp_path / "a.jpg")
-    thumbnails = Thumbnails(tmp_path / "cache", reducer=reducer)
-    reducer.may_go_on.clear()
+    thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=thumbnailer)
+    thumbnailer.may_go_on.clear()
     futures = [thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL) for _ in range(50)]
-    reducer.may_go_on.set()
+    thumbnailer.may_go_on.set()
     wait(futures)
     assert len({future.result() for future in futures}) == 1
     assert thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL).result() == futures[0].result()
-    assert reducer.count == 1
+    assert thumbnailer.count == 1
     assert thumbnails.make(photo, digest(photo), ThumbnailSize.PICTURE).result()
-    assert reducer.count == 2
+    assert thumbnailer.count == 2
     thumbnails.close()
 
 
-def test_copies_outlast_the_server(tmp_path: Path, make_picture: MakePicture, reducer: CountingReducer) -> None:
+def test_copies_outlast_the_server(tmp_path: Path, make_picture: MakePicture, thumbnailer: CountingThumbnailer) -> None:
     photo = make_picture(tmp_path / "a.jpg")
     for _ in range(2):
-        thumbnails = Thumbnails(tmp_path / "cache", reducer=CountingReducer())
+        thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=CountingThumbnailer())
         content = thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL).result()
         thumbnails.close()
     content_hash = digest(photo)
     photo.unlink()
-    thumbnails = Thumbnails(tmp_path / "cache", reducer=reducer)
+    thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=thumbnailer)
     assert thumbnails.find(content_hash, ThumbnailSize.THUMBNAIL) == content
-    assert reducer.count == 0
+    assert thumbnailer.count == 0
     thumbnails.close()
 
 
-def test_damaged_copy_is_made_again(tmp_path: Path, make_picture: MakePicture, reducer: CountingReducer) -> None:
+def test_damaged_copy_is_made_again(
+    tmp_path: Path, make_picture: MakePicture, thumbnailer: CountingThumbnailer
+) -> None:
     photo = make_picture(tmp_path / "a.jpg")
-    thumbnails = Thumbnails(tmp_path / "cache", reducer=reducer)
+    thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=thumbnailer)
     content = thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL).result()
     (kept,) = (tmp_path / "cache").rglob("*.jpg")
     for damage in (b"", content[:100], b"<html>"):
@@ -76,14 +80,16 @@ def test_damaged_copy_is_made_again(tmp_path: Path, make_picture: MakePicture, r
     thumbnails.close()
 
 
-def test_picture_that_cannot_be_decoded_is_tried_once(tmp_path: Path, folder: Path, reducer: CountingReducer) -> None:
+def test_picture_that_cannot_be_decoded_is_tried_once(
+    tmp_path: Path, folder: Path, thumbnailer: CountingThumbnailer
+) -> None:
     photo = folder / "a.jpg"
     photo.write_bytes(b"\xff\xd8\xff no picture")
-    thumbnails = Thumbnails(tmp_path / "cache", reducer=reducer)
+    thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=thumbnailer)
     for _ in range(3):
         with pytest.raises(DecodeError):
             thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL).result()
-    assert reducer.count == 1
+    assert thumbnailer.count == 1
     thumbnails.close()
 
 
