@@ -237,7 +237,7 @@ class WorkerPool(ABC, Generic[Made]):
 
 
 def memory_limit(max_megapixels: int) -> int | None:
-    """Return the bytes of address space that are enough for any picture of that size, None where there is no such limit."""
+    """Return how many bytes of address space any picture of that size needs at most, None where no limit can be set."""
     if sys.platform in ("win32", "darwin"):
         return None
     return max_megapixels * 1_000_000 * COSTLY_BYTES + _SPARE_BYTES
