@@ -55,8 +55,9 @@ with Decoder(preprocessing) as decoder:
 with Thumbnailer() as thumbnailer:
     thumbnail = Image.open(io.BytesIO(thumbnailer(data, (16, 16), photo.path)))
     found["thumbnail"] = [thumbnail.format, *thumbnail.size, *thumbnail.getpixel((2, 2))]
+labelled = [LabelledPicture(photo.path, "a", "b", "made up")]
 for name, augment in (("validation", None), ("training", lambda image: image)):
-    pictures = TrainingPictures([LabelledPicture(photo.path, "a", "b")], [0], preprocessing, augment=augment, seed=())
+    pictures = TrainingPictures(labelled, [0], preprocessing, augment=augment, seed=())
     (batch,) = DataLoader(pictures, batch_size=1, collate_fn=collate, num_workers=1, worker_init_fn=start_worker)
     found[name] = batch[0].float().mean((0, 1, 2)).tolist()
 print(json.dumps(found))
