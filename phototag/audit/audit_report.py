@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from phototag.audit.reviewed import Drawn, read_drawn, usable_samples
 from phototag.audit.sample_size import Plan, plan
 from phototag.audit.sampling import Scope
 from phototag.audit.score_curves import ScoreCurves, score_curves
+from phototag.choices import By
 from phototag.errors import UsageError
 from phototag.evaluation import parse_gates
 from phototag.records import LEVELS
@@ -39,15 +39,6 @@ BOUNDS_NOTE = "The bounds say how far intervals could reach if all skipped photo
 """The note for where the `bounds` of a report are shown."""
 
 _ROUNDING = 1e-12
-
-
-class By(StrEnum):
-    """What the rows of a report are."""
-
-    SUPERCLASS = "superclass"
-    SUBCLASS = "subclass"
-    STRATUM = "stratum"
-    FOLDER = "folder"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import click
 
-from phototag.cli.options import db_option
+from phototag.choices import OutputFormat
+from phototag.cli.options import db_option, format_option
 
 Name = TypeVar("Name", bound=str)
 
@@ -23,14 +24,14 @@ def db() -> None:
 
 @db.command()
 @db_option
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def info(db: str | None, form: str) -> None:
+@format_option
+def info(db: str | None, form: OutputFormat) -> None:
     """Show where the database is and what it holds."""
     from phototag.store import info as read
 
     found = read(db)
     last = found.last_run
-    if form == "json":
+    if form is OutputFormat.JSON:
         value: dict[str, object] = dataclasses.asdict(found)
         value["models"] = [
             {"name": model.name, "hash": model.hash, "backbone": model.backbone} for model in found.models

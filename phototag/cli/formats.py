@@ -9,10 +9,10 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from phototag.choices import OutputFormat
 from phototag.records import Source, TaggedPhoto
 from phototag.text import display_width, pad, printable, shorten
 
@@ -31,16 +31,6 @@ COLUMNS = (
     "error",
 )
 _LEAST_PATH_WIDTH = 24
-
-
-class OutputFormat(StrEnum):
-    """How rows are written."""
-
-    TABLE = "table"
-    JSON = "json"
-    NDJSON = "ndjson"
-    CSV = "csv"
-    PATHS = "paths"
 
 
 # Commands whose rows are not a choice of paths do not offer the last one.

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phototag.choices import OutputFormat
 from phototag.cli.model_diff import diff
+from phototag.cli.options import format_option
 from phototag.text import pad, printable
 from phototag.training import HIGHEST_TARGET, LEAST_TARGET
 
@@ -24,8 +26,8 @@ def model() -> None:
 
 
 @model.command("list")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def list_(form: str) -> None:
+@format_option
+def list_(form: OutputFormat) -> None:
     """List the models; the active one has a star."""
     from phototag.errors import ModelError
     from phototag.model import active_reference, list_models, open_model
@@ -50,7 +52,7 @@ def list_(form: str) -> None:
         }
         for entry in models
     ]
-    if form == "json":
+    if form is OutputFormat.JSON:
         click.echo(json.dumps(rows, indent=2))
     else:
         width = max(len(str(row["name"])) for row in rows)
@@ -67,14 +69,14 @@ def list_(form: str) -> None:
 
 @model.command()
 @click.argument("name", required=False, metavar="[MODEL]")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def show(name: str | None, form: str) -> None:
+@format_option
+def show(name: str | None, form: OutputFormat) -> None:
     """Show what a model is, how it was trained and how well it did. Without MODEL: the active one."""
     from phototag.model import open_model
 
     found = open_model(name)
     header = found.header
-    if form == "json":
+    if form is OutputFormat.JSON:
         path = str(found.path) if found.path is not None else None
         described = header.to_json()
         # Thousands of numbers for `model tune` alone.

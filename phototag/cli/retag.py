@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.cli.options import db_option, model_option
+from phototag.choices import OutputFormat
+from phototag.cli.options import db_option, format_option, model_option
 from phototag.cli.tag import terminated_as_interrupted
 from phototag.text import pad, printable
 
@@ -37,7 +38,7 @@ _MOST_SUPERCLASSES = 20
 )
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; say what would change.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 @db_option
 @click.pass_context
 def retag(
@@ -47,7 +48,7 @@ def retag(
     subclass_threshold: float | None,
     under: Path | None,
     dry_run: bool,
-    form: str,
+    form: OutputFormat,
     db: str | None,
 ) -> None:
     """Decide photos again from their stored scores, with other thresholds or another model's scores.
@@ -68,7 +69,7 @@ def retag(
     root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
     with Store.open(db, create=False) as store, terminated_as_interrupted():
         report = run(store, model, thresholds, under=root, dry_run=dry_run)
-    if form == "json":
+    if form is OutputFormat.JSON:
         click.echo(json.dumps(_as_json(report, model.name, thresholds, dry_run=dry_run), indent=2))
     elif report.decided:
         click.echo("\n".join(_table(report)))

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from functools import partial
 
-from phototag.audit import AuditReport, By, Estimate, Plan
+from phototag.audit import AuditReport, Estimate, Plan
+from phototag.choices import By
 from phototag.records import LEVELS
 from phototag.text import pad, printable, shorten
 

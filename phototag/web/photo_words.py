@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phototag.catalog import PhotoDetail
+from phototag.choices import ReviewOrigin
 from phototag.records import PhotoState, Rank, Source
-from phototag.store import ReviewOrigin, Verdict
+from phototag.store import Verdict
 
 VERDICTS = {
     Verdict.RIGHT: "the tag was right",

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from phototag.cli.formats import COLUMNS, OutputFormat, as_row, table
-from phototag.cli.query import SORT_KEYS, TABLE_LIMIT
+from phototag.choices import OutputFormat
+from phototag.cli.formats import COLUMNS, as_row, table
+from phototag.cli.query import TABLE_LIMIT
 from phototag.errors import UsageError
 from phototag.records import Failure, FailureKind, NovelTier, Photo, PhotoState, Rank, Source, Tag, TaggedPhoto
-from phototag.store import Query, SortKey, Store, StoredTag
+from phototag.store import Query, Store, StoredTag
 from phototag.taxonomy import Taxonomy
 from phototag.text import display_width
 from tests.support.commands import RunCommand, RunProcess
@@ -185,9 +186,6 @@ class TestFilters:
 class TestOrderAndLimit:
     def names(self, run_phototag: RunCommand, *words: str) -> list[str]:
         return [Path(row["path"]).stem for row in json.loads(run_phototag("query", *words, "--format", "json").stdout)]
-
-    def test_the_sort_keys_are_those_of_the_store(self) -> None:
-        assert tuple(SORT_KEYS) == tuple(SortKey)
 
     def test_paths_are_in_the_order_of_their_bytes(self, run_phototag: RunCommand) -> None:
         rows = json.loads(run_phototag("query", "--format", "json").stdout)
