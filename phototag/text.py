@@ -51,9 +51,9 @@ def percent(share: float | None, digits: int | None = 1, *, unknown: str = "-") 
     return f"{100 * share:.10g} %" if digits is None else f"{100 * share:.{digits}f} %"
 
 
-def percent_range(low: float, high: float, *, between: str = " to ") -> str:
+def percent_range(low: float, high: float, digits: int | None = 1, *, between: str = " to ") -> str:
     """Return a range of shares as "93.1 to 96.4 %"."""
-    return f"{100 * low:.1f}{between}{100 * high:.1f} %"
+    return f"{percent(low, digits).removesuffix(' %')}{between}{percent(high, digits)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from phototag.errors import UsageError
 from phototag.evaluation import parse_gates
 from phototag.records import LEVELS
 from phototag.store import Sample, Store
+from phototag.text import percent
 
 ESTIMATED = (
     "superclass_precision_given",
@@ -185,8 +186,8 @@ def _broken_promises(metrics: Mapping[str, Estimate], promised: Mapping[str, flo
         found = metrics.get(f"{level}_precision_given")
         if value is not None and found is not None and found.high is not None and value > found.high:
             lines.append(
-                f"The scores promise {_percent(value)} of the {level} tags to be right, and by the reviews it is at "
-                f"most {_percent(found.high)}: do not rely on scores in this library. Train with pictures of it "
+                f"The scores promise {percent(value)} of the {level} tags to be right, and by the reviews it is at "
+                f"most {percent(found.high)}: do not rely on scores in this library. Train with pictures of it "
                 "(phototag export labels), or name what is new in it (phototag novel)."
             )
     return lines
@@ -271,17 +272,13 @@ def missed_gates(report: AuditReport, gates: Mapping[str, float]) -> list[str]:
     """
     lines = []
     for name, gate in gates.items():
-        estimate, wanted = report.metrics[name], f"the gate of {100 * gate:.10g} %"
+        estimate, wanted = report.metrics[name], f"the gate of {percent(gate, None)}"
         if estimate.value is None or estimate.low is None or estimate.high is None:
             lines.append(f"{name} cannot be known, as no reviewed photo tells, so {wanted} is missed")
         elif estimate.low < gate - _ROUNDING:
             reach = " More reviews may show that it is met." if estimate.value >= gate else ""
             lines.append(
-                f"{name} is {_percent(estimate.value)}, but may be as low as {_percent(estimate.low)}, below {wanted}."
+                f"{name} is {percent(estimate.value)}, but may be as low as {percent(estimate.low)}, below {wanted}."
                 f"{reach}"
             )
     return lines
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

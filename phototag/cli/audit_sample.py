@@ -12,7 +12,7 @@ import click
 
 from phototag.choices import Allocation, Focus, OutputFormat, StrataBy
 from phototag.cli.options import EnumChoice, db_option, format_option
-from phototag.text import pad, printable, shorten
+from phototag.text import Column, numbers, percent, printable, table
 
 if TYPE_CHECKING:
     from phototag.store import Sample, Store
@@ -150,10 +150,11 @@ def _list(store: Store, form: OutputFormat) -> None:
     if not samples:
         click.echo("No samples yet; draw one: phototag audit sample", err=True)
         return
-    head = ("sample", "drawn on", "design", "photos", "of", "reviewed", "skipped", "changed")
+    columns = [Column("sample"), Column("sampled on"), Column("design")]
+    columns += numbers("photos", "of", "reviewed", "skipped", "changed", width=0)
     rows = [
         (
-            printable(one.name),
+            one.name,
             f"{one.created_at.astimezone():%Y-%m-%d}",
             _design(one),
             f"{one.size:,}",
@@ -164,10 +165,7 @@ def _list(store: Store, form: OutputFormat) -> None:
         )
         for one in samples
     ]
-    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
-    for row in (head, *rows):
-        parts = [pad(text, widths[place], right=place > 2) for place, text in enumerate(row)]
-        click.echo("  ".join(parts).rstrip())
+    click.echo("\n".join(table(columns, rows)))
 
 
 def _remove(store: Store, name: str, form: OutputFormat) -> None:
@@ -192,12 +190,12 @@ def _table(made: Sample) -> str:
     if made.for_estimation:
         lines[0] += f", seed {made.seed}"
     if made.strata_by is not None:
-        lines += ["", f"{pad(made.strata_by, 42)}{'photos':>12}{'drawn':>10}{'chance':>10}"]
-        lines += [
-            f"  {pad(shorten(printable(each.name), 40), 40)}{each.population:>12,}{each.drawn:>10,}"
-            f"{100 * each.drawn / each.population:>8.2f} %"
+        columns = [Column(made.strata_by, 42, most=42), *numbers(("photos", 10), ("sampled", 8), ("chance", 8))]
+        rows = [
+            (each.name, f"{each.population:,}", f"{each.drawn:,}", percent(each.drawn / each.population, 2))
             for each in made.strata
         ]
+        lines += ["", *table(columns, rows, indent="  ")]
     return "\n".join(lines)
 
 

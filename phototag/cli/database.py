@@ -13,6 +13,7 @@ import click
 
 from phototag.choices import OutputFormat
 from phototag.cli.options import db_option, format_option
+from phototag.text import Column, table
 
 Name = TypeVar("Name", bound=str)
 
@@ -51,8 +52,7 @@ def info(db: str | None, form: OutputFormat) -> None:
     if last is not None:
         end = f"finished {_local(last.finished_at)}" if last.finished_at is not None else "not finished"
         rows.append(("last run", f"{last.kind}, {_local(last.started_at)}, {end}"))
-    for label, text in rows:
-        click.echo(f"{label:16}{text}")
+    click.echo("\n".join(table([Column(width=14), Column()], rows)))
 
 
 def _local(moment: datetime) -> str:

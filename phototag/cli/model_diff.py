@@ -11,7 +11,7 @@ import click
 
 from phototag.choices import OutputFormat, Scored
 from phototag.cli.options import EnumChoice, db_option, format_option
-from phototag.text import pad, printable
+from phototag.text import Column, numbers, printable, table
 
 if TYPE_CHECKING:
     from phototag.audit import ModelDiff
@@ -76,7 +76,7 @@ def diff(
     if form is OutputFormat.JSON:
         click.echo(json.dumps(as_json(found), indent=2))
     elif found.decided or found.judged:
-        click.echo("\n".join(table(found)))
+        click.echo("\n".join(diff_lines(found)))
     _summarise(found)
     if not found.decided and not found.judged:
         ctx.exit(2)
@@ -144,19 +144,20 @@ def _tag(tag: Tag) -> dict[str, Any]:
     }
 
 
-def table(found: ModelDiff) -> list[str]:
+def diff_lines(found: ModelDiff) -> list[str]:
     """Lines for people: what would change, by kind and superclass, and what the reviewed photos say."""
-    lines = _rows([("", "photos"), *((name, f"{number:,}") for name, number in found.kinds.most_common())])
+    counts = [(name, f"{number:,}") for name, number in found.kinds.most_common()]
+    lines = table([Column(), *numbers("photos", width=0)], counts)
     moved = sorted(
         ((name, flow) for name, flow in found.superclasses.items() if flow.changed), key=lambda item: -item[1].changed
     )
     if moved:
-        head = ("superclass", printable(found.first), printable(found.second), "changed")
+        columns = [Column("superclass"), *numbers(found.first, found.second, "changed", width=0)]
         rows = [
-            (printable(name or "(none)"), f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
+            (name or "(none)", f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
             for name, flow in moved[:_MOST_SUPERCLASSES]
         ]
-        lines += ["", *_rows([head, *rows])]
+        lines += ["", *table(columns, rows)]
         if len(moved) > _MOST_SUPERCLASSES:
             lines.append(f"and {len(moved) - _MOST_SUPERCLASSES} more; --format json has all")
     if found.changes:
@@ -168,7 +169,7 @@ def table(found: ModelDiff) -> list[str]:
 def _judged_lines(found: ModelDiff) -> list[str]:
     if not found.judged:
         return []
-    head = ("reviewed photos", "both right", "fixed", "broken", "both wrong", "p")
+    columns = [Column("reviewed photos"), *numbers("both right", "fixed", "broken", "both wrong", "p", width=0)]
     rows = [
         (
             level,
@@ -177,7 +178,7 @@ def _judged_lines(found: ModelDiff) -> list[str]:
         )
         for level, one in found.outcomes.items()
     ]
-    lines = ["", *_rows([head, *rows])]
+    lines = ["", *table(columns, rows)]
     for name, examples in found.examples.items():
         if examples:
             lines += ["", f"{name}, for example"]
@@ -186,19 +187,6 @@ def _judged_lines(found: ModelDiff) -> list[str]:
                 for review, before, after in examples
             ]
     return lines
-
-
-def _rows(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [
-                pad(row[0], widths[0]),
-                *(pad(text, width, right=True) for text, width in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    ]
 
 
 def _line(path: Path, before: str, after: str) -> str:

@@ -14,7 +14,7 @@ import click
 from phototag.choices import MIN_GROUP_SIZE, OutputFormat
 from phototag.cli.options import EnumChoice, db_option, format_option, model_option
 from phototag.records import NovelTier
-from phototag.text import display_width, pad, printable, shorten
+from phototag.text import Column, numbers, printable, table
 
 if TYPE_CHECKING:
     from phototag.discovery import Found, Group, Naming
@@ -160,25 +160,26 @@ def _as_json(found: Found, shown: tuple[Group, ...], written: dict[int, Path]) -
 
 
 def _table(groups: tuple[Group, ...]) -> list[str]:
-    head = ("group", "photos", "of them tagged", "superclass", "closest known", "spread", "most typical")
-    cells = [
+    columns = [
+        *numbers("group", "photos", "of them tagged", width=0),
+        Column("superclass"),
+        Column("closest known"),
+        *numbers("spread", width=0),
+        Column("most typical", most=_EXAMPLE_WIDTH),
+    ]
+    rows = [
         (
             str(group.id),
             f"{len(group.members):,}",
             f"{group.taken:,}",
-            printable(group.superclass or "-"),
-            printable(group.closest or "-"),
+            group.superclass or "-",
+            group.closest or "-",
             f"{group.spread:.2f}",
-            shorten(printable(os.fspath(group.members[0].path)), _EXAMPLE_WIDTH),
+            os.fspath(group.members[0].path),
         )
         for group in groups
     ]
-    widths = [max(display_width(row[column]) for row in (head, *cells)) for column in range(len(head))]
-    right = {0, 1, 2, 5}
-    return [
-        "  ".join(pad(text, widths[column], right=column in right) for column, text in enumerate(row)).rstrip()
-        for row in (head, *cells)
-    ]
+    return table(columns, rows)
 
 
 def _summarise(found: Found, model: str, shown: int, folder: Path | None, *, min_size: int) -> None:

@@ -13,7 +13,7 @@ import click
 from phototag.choices import OutputFormat
 from phototag.cli.options import db_option, format_option, model_option
 from phototag.cli.tag import terminated_as_interrupted
-from phototag.text import pad, printable
+from phototag.text import Column, numbers, percent, printable, table
 
 if TYPE_CHECKING:
     from phototag.decision import Thresholds
@@ -116,22 +116,19 @@ def _as_json(report: RetagReport, model: str, thresholds: Thresholds, *, dry_run
 
 def _table(report: RetagReport) -> list[str]:
     """Lines for people: by transition, by superclass, and examples."""
-    counts = [("", "photos"), *((name, f"{number:,}") for name, number in report.transitions.most_common())]
-    width = max(len(name) for name, _ in counts)
-    lines = [f"{pad(name, width)}  {pad(text, 9, right=True)}" for name, text in counts]
+    counts = [(name, f"{number:,}") for name, number in report.transitions.most_common()]
+    lines = table([Column(), *numbers("photos", width=9)], counts)
     moved = sorted(
         ((name, flow) for name, flow in report.superclasses.items() if flow.changed),
         key=lambda item: -item[1].changed,
     )
     if moved:
-        rows = [("superclass", "before", "after", "changed")]
-        rows += [
-            (printable(name or "(none)"), f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
+        columns = [Column("superclass"), *numbers("before", "after", "changed", width=9)]
+        rows = [
+            (name or "(none)", f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
             for name, flow in moved[:_MOST_SUPERCLASSES]
         ]
-        width = max(len(row[0]) for row in rows)
-        lines.append("")
-        lines += [pad(row[0], width) + "".join(pad(text, 11, right=True) for text in row[1:]) for row in rows]
+        lines += ["", *table(columns, rows)]
         if len(moved) > _MOST_SUPERCLASSES:
             lines.append(f"and {len(moved) - _MOST_SUPERCLASSES} more; --format json has all")
     for name, examples in report.examples.items():
@@ -142,7 +139,7 @@ def _table(report: RetagReport) -> list[str]:
 
 def _example(example: Example) -> str:
     tag = example.tag
-    scores = f"{100 * tag.superclass_score:.0f} %, {100 * tag.subclass_score:.0f} %"
+    scores = f"{percent(tag.superclass_score, 0)}, {percent(tag.subclass_score, 0)}"
     before, after = _label(example.superclass, example.subclass), _label(tag.superclass, tag.subclass)
     return f"{printable(os.fspath(example.path))}: {before} -> {after} ({scores})"
 

@@ -213,7 +213,10 @@ def _risk(comparison: Comparison) -> Section:
         for precision in PRECISIONS:
             shares = [each.coverage_at(level, precision) for each in comparison.contenders]
             rows.append(
-                [f"{LEVELS[level].capitalize()}, {precision * 100:g} % right", *(percent(share) for share in shares)]
+                [
+                    f"{LEVELS[level].capitalize()}, {percent(precision, None)} right",
+                    *(percent(share) for share in shares),
+                ]
             )
     caption = "How large a share of the pictures can keep its label so that this share of the labels kept is right."
     return Section(

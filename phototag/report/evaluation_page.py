@@ -168,7 +168,7 @@ def _risk(found: Evaluation) -> Section:
         [level.capitalize(), *(percent(share) for share in found.coverages[level].values())]
         for level in reversed(LEVELS)
     ]
-    columns = ["Coverage at a precision of", *(f"{100 * float(name):g} %" for name in precisions)]
+    columns = ["Coverage at a precision of", *(percent(float(name), None) for name in precisions)]
     caption = "How large a share of all pictures can keep its label so that this share of the labels kept is right."
     return Section("Risk and coverage", "risk", [figures(*charts), table(columns, rows, caption=caption)])
 

@@ -24,6 +24,7 @@ from phototag.report.plots import legend
 
 if TYPE_CHECKING:
     from jinja2 import Template
+from phototag import text
 from phototag.files import write_text
 
 Block = Markup
@@ -69,7 +70,7 @@ class Card:
 def render(page: Page) -> str:
     """The page as HTML text."""
     style, script = _asset("page.css") + _asset("blocks.css"), _asset("page.js")
-    text = _template().render(
+    shown = _template().render(
         page=page,
         # Marked as safe: both are files of this package.
         style=Markup(style),  # noqa: S704
@@ -79,7 +80,7 @@ def render(page: Page) -> str:
         generator=f"phototag {__version__}",
     )
     # Bytes of file names that are not UTF-8 have no place in a page.
-    return text.encode("utf-8", "replace").decode()
+    return shown.encode("utf-8", "replace").decode()
 
 
 def write_page(page: Page, path: Path) -> None:
@@ -207,7 +208,7 @@ def matrix(
             element(
                 "td",
                 _linked(f"{count:,}", link(place, column) if link is not None and count else None),
-                element("span", f"{100 * count / total:.1f} %", class_="more"),
+                element("span", percent(count / total), class_="more"),
                 class_=f"{'right' if column == place else 'wrong'} share{_tenths(count / total)}",
             )
             for column, count in enumerate(row)
@@ -233,14 +234,14 @@ def definitions(entries: Mapping[str, Content]) -> Block:
     return element("dl", join(join([element("dt", term), element("dd", text)]) for term, text in entries.items()))
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share as "95.0 %"; a dash where it is unknown."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+def percent(share: float | None, digits: int | None = 1) -> str:
+    """Return a share as "95.0 %"; a dash where it is unknown."""
+    return text.percent(share, digits, unknown="–")
 
 
 def span_of(low: float, high: float) -> str:
-    """A range of shares as "93.1 – 96.4 %"."""
-    return f"{100 * low:.1f} – {100 * high:.1f} %"
+    """Return a range of shares as "93.1 – 96.4 %"."""
+    return text.percent_range(low, high, between=" – ")
 
 
 def share_cell(share: float | None, more: Content = None) -> Cell:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from phototag.evaluation import Calibrated
 from phototag.report.markup import Content, element, join
-from phototag.text import display_width, shorten
+from phototag.text import display_width, percent, shorten
 
 SERIES = 6
 """So many series have a colour of their own; further ones start again, with other dashes."""
@@ -178,7 +178,7 @@ def interval_chart(estimates: Sequence[Estimate], *, title: str, description: st
 def _precise(value: float, axis: Axis) -> str:
     """A value with at least a digit more than the axis has: neighbours are to be told apart."""
     if axis.percent:
-        return f"{100 * value:.1f} %"
+        return percent(value)
     return Axis("", axis.low, axis.low + (axis.high - axis.low) / 10).text(value)
 
 

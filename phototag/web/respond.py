@@ -9,7 +9,7 @@ from __future__ import annotations
 import json as jsonlib
 import logging
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
 from phototag.errors import LockedError, PhotoTagError, UsageError
-from phototag.text import printable
+from phototag.text import percent, printable
 from phototag.web.assets import asset_url
 
 __all__ = [
@@ -188,7 +188,12 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.globals |= {"static": asset_url, "section": ""}
-    environment.filters |= {"printable": printable, "named": named, "thousands": thousands, "percent": percent}
+    environment.filters |= {
+        "printable": printable,
+        "named": named,
+        "thousands": thousands,
+        "percent": partial(percent, digits=0),
+    }
     return environment
 
 
@@ -200,8 +205,3 @@ def named(text: str) -> Markup:
 def thousands(number: int) -> str:
     """A count with its thousands apart."""
     return f"{number:,}"
-
-
-def percent(share: float) -> str:
-    """A share in [0, 1] as a whole percentage."""
-    return f"{100 * share:.0f} %"
