@@ -9,7 +9,6 @@ import numpy as np
 from phototag.comparison import Comparison, confusion, most_confused
 from phototag.evaluation import RESAMPLES
 from phototag.report import blocks
-from phototag.report.markup import Content
 from phototag.report.page import Block, Section, definitions, figures, folded, matrix, percent
 
 _CONFUSED = 15
@@ -83,7 +82,7 @@ def method(comparison: Comparison) -> Section:
     }
     budget = f"{configuration['epochs']} epochs in steps of {configuration['batch_size']} pictures"
     sizes = sorted({run.size for run in comparison.runs})
-    entries: dict[str, Content] = {
+    entries: dict[str, str | None] = {
         "What learned": tuned.get(first.tune, first.tune) + ("" if first.tune == "heads" else f", {budget}"),
         "Started from": "; ".join(f"{each.name}: {each.runs[0].weights}" for each in comparison.contenders),
         "Input": " and ".join(f"{size} px" for size in sizes),

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import anyio
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
 from phototag.errors import LockedError, PhotoTagError, UsageError
+from phototag.report import html_environment
 from phototag.text import percent, printable
 from phototag.web.assets import asset_url
 
@@ -179,14 +180,7 @@ def _loggable(text: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("phototag.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
+    environment = html_environment("phototag.web")
     environment.globals |= {"static": asset_url, "section": ""}
     environment.filters |= {
         "printable": printable,
