@@ -1,10 +1,9 @@
 """A watcher over a folder in which everything changes all the time: does it keep up, and does its memory grow?
 
 Run by hand: python tests/program/soak.py --minutes 30. Prints the memory of the watcher every minute. In the end the
-driver stops, the watcher comes to rest, and its database is compared with a fresh scan; the memory is compared with that
-after the first minutes. Exit code 1 if anything differs, or the memory grew by more than 5 %.
+driver stops, the watcher comes to rest, and its database is compared with a fresh scan; the memory is compared with
+that after the first minutes. Exit code 1 if anything differs, or the memory grew by more than 5 %.
 """
-# ruff: noqa: T201
 
 from __future__ import annotations
 
