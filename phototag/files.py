@@ -9,7 +9,7 @@ from pathlib import Path
 from phototag.errors import PhotoTagError, UsageError
 
 
-def write_whole(
+def atomic_write(
     file: Path, content: bytes, *, error: type[PhotoTagError] = UsageError, way_out: str = "name another file"
 ) -> None:
     """Write a file as a whole or not at all, and durably; folders on the way are made.
@@ -50,4 +50,4 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    write_whole(path, text.encode())
+    atomic_write(path, text.encode())

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from phototag.imaging.formats import JPEG, PNG, format_of
 from phototag.imaging.preprocessing import Preprocessing
 
 # Above this, a picture is decoded alone: sixteen threads may otherwise each hold a giant at the same moment.
@@ -16,8 +17,6 @@ _MOST_SCANS = 64
 _EVERYDAY_FILE_BYTES = 64 << 20
 _MOST_SEGMENTS = 10_000
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_JPEG_MAGIC = b"\xff\xd8\xff"
 # Pillow keeps RGB in four bytes a pixel. Laying transparency on white or scaling 16-bit greys takes five such images.
 OPAQUE_BYTES = 4
 COSTLY_BYTES = 20
@@ -50,9 +49,10 @@ def cost_of(data: bytes, preprocessing: Preprocessing) -> Cost | None:
     The content decides, not the file's name. None as well when the header cannot be made sense of.
     """
     try:
-        if data.startswith(_PNG_MAGIC):
+        form = format_of(data)
+        if form is PNG:
             return _png_cost(data)
-        if data.startswith(_JPEG_MAGIC):
+        if form is JPEG:
             return _jpeg_cost(data, round(2 * preprocessing.size / preprocessing.crop))
     except (struct.error, IndexError):  # cut short within the header
         return None

@@ -8,45 +8,23 @@ DCT scaling), only the central crop is resized, and rotation is applied to the s
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import struct
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps
 
 from phototag.errors import DecodeError
-from phototag.imaging.formats import DECODERS, MAX_MEGAPIXELS
+from phototag.imaging.formats import MAX_MEGAPIXELS
 from phototag.imaging.jpeg import MEANS, reduced
+from phototag.imaging.openers import open_image
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import Decoded, FailureKind, Photo
 
 MAX_FILE_BYTES = 1 << 30
-# Pillow's own limit is one for the whole process, a warning, and speaks of attacks. Ours is an argument, an error that
-# names the size, and is checked at the same point: when the header is read, before there is any memory for pixels.
-Image.MAX_IMAGE_PIXELS = None
-
-# What Pillow's decoders raise on broken files, as seen by feeding them cut and flipped bytes.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -70,16 +48,6 @@ _REDUCED_MARGIN = {4: 2.0, 8: 1.4}
 # `jpeg` decodes at 1/4 and 1/8. In smaller files there is little to win, and they may be all that a user has: then
 # numba, half a second and 120 MB of memory, is never loaded.
 _WORTH_BYTES = 512 << 10
-# How many bits of a picture a bit of the file can become, or how many pixels for JPEG, of PNG and of compressions in
-# TIFF. Of others any number.
-_MOST_EXPANSION = {
-    "raw": 1,
-    "packbits": 64,
-    "jpeg": 256,
-    "tiff_lzw": 1400,
-    **dict.fromkeys(("PNG", "tiff_adobe_deflate", "tiff_deflate"), 1040),
-}
-_FAX = ("tiff_ccitt", "group3", "group4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +114,7 @@ def decode_bytes(
     Raises:
         DecodeError: the bytes are not a picture, cut short, too large or broken.
     """
-    with _opened(data, path, max_megapixels) as image:
+    with open_image(data, path, max_megapixels=max_megapixels) as image:
         orientation = _orientation(image)
         width, height = image.size
         small = _upright(_resized_centre(image, data, preprocessing), orientation)
@@ -161,7 +129,7 @@ def picture_size(data: bytes, path: Path, *, max_megapixels: int = MAX_MEGAPIXEL
     Raises:
         DecodeError: as for `decode_bytes`, where the header shows it.
     """
-    with _opened(data, path, max_megapixels) as image:
+    with open_image(data, path, max_megapixels=max_megapixels) as image:
         turned = _orientation(image) in _QUARTER_TURNS
         return (image.height, image.width) if turned else (image.width, image.height)
 
@@ -174,45 +142,12 @@ def decode_whole(data: bytes, *, short_side: int, path: Path, max_megapixels: in
     Raises:
         DecodeError: as for `decode_bytes`.
     """
-    with _opened(data, path, max_megapixels) as image:
+    with open_image(data, path, max_megapixels=max_megapixels) as image:
         orientation = _orientation(image)
         factor = min(1.0, short_side / min(image.size))
         image.draft(None, (max(1, int(image.width * factor)), max(1, int(image.height * factor))))
         image.load()  # here, where errors are translated; Pillow would put it off until the file is closed
         return _upright(to_rgb(image), orientation)
-
-
-@contextmanager
-def _opened(data: bytes, path: Path, max_megapixels: int) -> Iterator[Image.Image]:
-    """An image of its own for every call: one Image object is not safe to share between threads."""
-    try:
-        with Image.open(io.BytesIO(data), formats=DECODERS) as image:
-            _check_size(image, len(data), path, max_megapixels)
-            yield image
-    except UnidentifiedImageError as error:
-        raise DecodeError(path, FailureKind.NOT_AN_IMAGE, "not a picture in a known format") from error
-    except _BROKEN as error:
-        text = str(error) or type(error).__name__
-        if "truncated" in text.lower() or isinstance(error, EOFError):
-            raise DecodeError(path, FailureKind.TRUNCATED, f"the picture is cut short: {text}") from error
-        raise DecodeError(path, FailureKind.CORRUPT, f"the picture is damaged: {text}") from error
-
-
-def _check_size(image: Image.Image, size_bytes: int, path: Path, max_megapixels: int) -> None:
-    width, height = image.size
-    if width * height > max_megapixels * 1_000_000:
-        reason = (
-            f"{width} x {height} pixels are more than the limit of {max_megapixels} megapixels; "
-            "raise it with --max-megapixels"
-        )
-        raise DecodeError(path, FailureKind.TOO_LARGE, reason)
-    # Pillow makes all the pixels before it finds that there is nothing to fill them with: seconds for a few bytes that
-    # claim what the limit just allows.
-    coding = image.info.get("compression") if image.format == "TIFF" else image.format
-    expansion = width if coding in _FAX else _MOST_EXPANSION.get(str(coding))  # a fax may say "as above" of a whole row
-    if expansion is not None and width * height > 8 * size_bytes * expansion:
-        reason = f"the picture is cut short: {size_bytes} bytes cannot hold {width} x {height} pixels"
-        raise DecodeError(path, FailureKind.TRUNCATED, reason)
 
 
 def _resized_centre(image: Image.Image, data: bytes, preprocessing: Preprocessing) -> Image.Image:

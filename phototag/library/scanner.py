@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from phototag.errors import UsageError
-from phototag.imaging import is_picture
+from phototag.imaging import FORMAT_NAMES, is_picture
 from phototag.library.exclude import Exclusion
 from phototag.records import Photo
 
@@ -55,7 +55,7 @@ def _check_root(path: Path) -> None:
     except OSError as error:
         raise UsageError(f"{path}: cannot be looked at: {error.strerror}") from error
     if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and is_picture(path)):
-        raise UsageError(f"{path}: not a picture that phototag reads (JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF)")
+        raise UsageError(f"{path}: not a picture that phototag reads ({FORMAT_NAMES})")
 
 
 def _sort_key(path: Path) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from phototag.choices import ReviewOrigin
 from phototag.store import contents as content_rows
 from phototag.store import query as queries
 from phototag.store import reviews as review_rows
@@ -16,7 +17,7 @@ from phototag.store.contents import Content
 from phototag.store.engine import untrusted_rows
 from phototag.store.photos import PAGE_ROWS
 from phototag.store.query import Query, TaggedContent, TagRow
-from phototag.store.review_records import Review, ReviewFilter, ReviewOrigin, SavedReview
+from phototag.store.review_records import Review, ReviewFilter, SavedReview
 from phototag.store.sample_records import DrawnPhoto, NewSample, Sample, SampleItem, SampleProgress, Stratum
 
 

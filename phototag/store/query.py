@@ -7,12 +7,12 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
+from phototag.choices import SortKey
 from phototag.errors import UsageError
 from phototag.records import NovelTier, PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store.photos import path_ranges
@@ -33,16 +33,6 @@ class TaggedContent:
     model_id: int
     tag: Tag
     tagged_at: datetime
-
-
-class SortKey(StrEnum):
-    """What the rows of a query are sorted by."""
-
-    PATH = "path"
-    TAGGED = "tagged"
-    SUPERCLASS_SCORE = "superclass_score"
-    SUBCLASS_SCORE = "subclass_score"
-    NOVELTY = "novelty"
 
 
 _COLUMN_OF: dict[SortKey, ColumnElement[Any]] = {

@@ -13,19 +13,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, or_, select, update
 
+from phototag.choices import ReviewOrigin
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Source
 from phototag.store.photos import PAGE_ROWS, chunked, path_ranges
-from phototag.store.review_records import (
-    Review,
-    ReviewFilter,
-    ReviewOrigin,
-    SavedReview,
-    ShownTag,
-    Verdict,
-    rank_of,
-    verdict_of,
-)
+from phototag.store.review_records import Review, ReviewFilter, SavedReview, ShownTag, Verdict, rank_of, verdict_of
 from phototag.store.tables import photos, reviews, sample_items, tags
 
 _TAG_COLUMNS = tuple(column.name for column in tags.c if column.name != "photo_id")
