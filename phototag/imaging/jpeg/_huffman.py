@@ -149,7 +149,7 @@ def _refill(data: Any, at: Any, buffer: Any, count: Any, borrowed: Any) -> Any:
 
 @_compiled(types.Tuple((uint64, uint64, int64))(_WORDS, uint64, uint64))
 def _symbol(codes: Any, offset: Any, buffer: Any) -> Any:
-    """Return the length in bits of a symbol (0 if there is no such code), the symbol, and the value of its extra bits."""
+    """Return the bits that a symbol takes (0 if there is no such code), the symbol, and the value of its extra bits."""
     code = uint64(codes[offset | (buffer >> _48)])
     length, symbol = code & _LENGTH, code >> _FIVE
     size = symbol & uint64(15)
