@@ -1,4 +1,4 @@
-"""What a picture will cost to decode, read from the first bytes of its file. Nothing is decoded here."""
+"""Estimate what a picture costs to decode from the header of its file. Nothing is decoded here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from phototag.imaging.preprocessing import Preprocessing
 HEAVY_BYTES = 256 << 20
 # A progressive photo has about ten scans. Each is a pass over the whole picture, and a file may hold thousands.
 _MOST_SCANS = 64
-# Hostile files make decoders slow with millions of tiny parts, for which they have to be large.
+# Malicious files make decoders slow with millions of tiny parts, for which they have to be large.
 _EVERYDAY_FILE_BYTES = 64 << 20
 _MOST_SEGMENTS = 10_000
 
@@ -32,19 +32,19 @@ _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What decoding takes: `memory_bytes` at most, about; `everyday` if the decoder is known to be safe and quick."""
+    """The cost of decoding: about `memory_bytes` at most; `everyday` if the decoder is known to be safe and fast."""
 
     memory_bytes: int
     everyday: bool
 
     @property
     def heavy(self) -> bool:
-        """Whether the picture is to be decoded with no other heavy one beside it."""
+        """Return whether the picture is to be decoded with no other heavy one beside it."""
         return self.memory_bytes > HEAVY_BYTES
 
 
 def cost_of(data: bytes, preprocessing: Preprocessing) -> Cost | None:
-    """The cost of decoding a PNG or JPEG file for that preprocessing; None for anything else.
+    """Return the cost of decoding a PNG or JPEG file for that preprocessing, None for anything else.
 
     The content decides, not the file's name. None as well when the header cannot be made sense of.
     """
@@ -54,13 +54,13 @@ def cost_of(data: bytes, preprocessing: Preprocessing) -> Cost | None:
             return _png_cost(data)
         if form is JPEG:
             return _jpeg_cost(data, round(2 * preprocessing.size / preprocessing.crop))
-    except (struct.error, IndexError):  # cut short within the header
+    except (struct.error, IndexError):  # truncated within the header
         return None
     return None
 
 
 def cost_of_size(width: int, height: int) -> Cost:
-    """The cost of decoding any other picture of that many pixels."""
+    """Return the cost of decoding any other picture of that many pixels."""
     return Cost(width * height * _UNKNOWN_BYTES, everyday=False)
 
 
@@ -87,7 +87,7 @@ def _jpeg_cost(data: bytes, short_side: int) -> Cost | None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """The markers of a JPEG up to its first scan, each with where its content starts."""
+    """Return the markers of a JPEG up to its first scan, each with the start of its content."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
         if data[at] != 0xFF:
@@ -107,7 +107,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
 def _scanned_cost(
     data: bytes, frame: tuple[int, int, int, list[int]], *, first_scan: int, short_side: int
 ) -> Cost | None:
-    """The cost of a JPEG; `first_scan` is the number of colour components in its first scan."""
+    """Return the cost of a JPEG; `first_scan` is the number of colour components in its first scan."""
     marker, width, height, sampling = frame
     if not width or not height or not sampling or 0 in sampling:
         return None

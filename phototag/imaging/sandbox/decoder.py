@@ -1,4 +1,4 @@
-"""Decode pictures such that none can crash the program.
+"""Decode pictures so that none can crash the program.
 
 Everyday files of trusted formats, JPEG and PNG, are decoded in this process. Everything else goes to worker processes:
 formats whose decoders break more often, and giants of any format, one at a time.

@@ -1,4 +1,4 @@
-"""Worker processes that are kept for work on untrusted pictures: lent, watched, replaced and ended."""
+"""Manage the worker processes that handle untrusted pictures: start, lend, watch, replace and end them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phototag.imaging.sandbox.process import Worker, WorkerError
 from phototag.imaging.sandbox.worker import GO_ON, LONGEST_REASON, Limits, Reply
 from phototag.records import FailureKind
 
-# Whatever a decoder leaks goes with its process.
+# What a decoder leaks is freed with its process.
 _MOST_PICTURES = 1000
 _SPARE_BYTES = 512 << 20
 _STARTING_SECONDS = 60.0
@@ -36,7 +36,7 @@ Made = TypeVar("Made")
 
 
 class WorkerPool(ABC, Generic[Made]):
-    """Workers that make something of pictures. May be used from several threads at once; close it in the end."""
+    """Worker processes of one function on pictures. May be used from several threads at once; close it in the end."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class WorkerPool(ABC, Generic[Made]):
 
     @abstractmethod
     def _result(self, content: bytearray) -> Made | None:
-        """Return what a worker made, None for nonsense: a decoder that a hostile picture took over may say anything."""
+        """Return what a worker made, None for nonsense: a malicious picture may make a decoder say anything."""
 
     def ask(self, request: bytes, path: Path) -> Made:
         """Return what a worker makes of a request about a picture, which `path` only names in errors.

@@ -22,7 +22,7 @@ _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_MMA
 
 
 class WorkerError(Exception):
-    """A worker died, or spoke nonsense. `may_be_innocent`: the picture may have nothing to do with it."""
+    """A worker died, or its reply made no sense. `may_be_innocent`: the picture may have nothing to do with it."""
 
     def __init__(self, reason: str, *, may_be_innocent: bool = True) -> None:
         super().__init__(reason)
@@ -39,7 +39,7 @@ class Worker:
 
     def __init__(self, command: Sequence[str]) -> None:
         env = {**os.environ, **_ENVIRONMENT}
-        # Damaged files make decoders talk: what they print on stderr helps nobody.
+        # Decoders print warnings about damaged files on stderr, which help no user.
         self._process = subprocess.Popen(  # noqa: S603
             command, bufsize=0, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -139,7 +139,7 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Room for a whole picture: through the usual 64 KiB it passes in many small steps, each a change of process."""
+    """Make room for a whole picture: through the usual 64 KiB it passes in many small steps, each a context switch."""
     if sys.platform == "linux":
         import fcntl
 
@@ -149,8 +149,8 @@ def _widen(pipe: IO[bytes]) -> None:
 
 def worker_command(module: str) -> list[str]:
     """Return the command that runs a worker process: the `main` of a module."""
-    # -P, since the folder that phototag was started in may hold a file named like a module; and the package is named
-    # by its place, since that folder may be where it was found.
-    place = str(Path(__file__).parents[2])
+    # -P, since the folder that phototag was started in may hold a file named like a module; and the package's own
+    # folder is named, since it may have been found through that one.
+    folder = str(Path(__file__).parents[2])
     program = f"import sys; sys.path.append(sys.argv[1]); from {module} import main; main()"
-    return [sys.executable, "-P", "-c", program, place]
+    return [sys.executable, "-P", "-c", program, folder]

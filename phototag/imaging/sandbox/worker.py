@@ -1,4 +1,4 @@
-"""The worker process of untrusted pictures: the protocol, the loop that serves requests, and the decoding of pictures.
+"""Serve requests about untrusted pictures in a worker process: protocol, limits, loop, and the decoding of pictures.
 
 A worker gets bytes and gives bytes: it opens no file, and may crash, hang or run out of memory without harm to its
 parent process. All numbers are little-endian. To it: one frame of JSON with its `Limits`, then one frame for each
@@ -145,7 +145,7 @@ def _serve(function: Callable[[bytes, Limits, Admit], bytes], requests: BinaryIO
 
 
 def _confine(memory_limit_bytes: int | None) -> None:
-    """Leave this process no more memory than that, no core dump, and the first place to go where memory is short."""
+    """Limit the memory of this process, leave no core dump, and be the first to be killed where memory is short."""
     if sys.platform == "win32":
         return
     import resource

@@ -1,4 +1,4 @@
-"""Thumbnails: each is rendered once, and kept on disk under the content hash of its picture file."""
+"""Render each thumbnail once, and keep it on disk under the content hash of its picture file."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 class ThumbnailSize(Enum):
-    """How large a copy is: the box in pixels, width and height, that it fits in."""
+    """The size of a thumbnail: the box in pixels, width and height, that it fits in."""
 
     THUMBNAIL = (320, 480)
     PICTURE = (2048, 2048)
 
     @property
     def longest(self) -> int:
-        """The name of this size in keys."""
+        """Return the longer side of the box in pixels, which names this size in keys."""
         return max(self.value)
 
 
 class Thumbnails:
-    """Small copies of photos. May be used from several threads; close it in the end.
+    """Thumbnails of photos. May be used from several threads; close it in the end.
 
-    Finding copies and making them have threads of their own: neither a gallery full of new photos nor a disk that does
+    Separate threads find thumbnails and make them: neither a gallery full of new photos nor a disk that does
     not answer keeps anything else waiting.
     """
 
     def __init__(
         self, folder: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, thumbnailer: Thumbnailer | None = None
     ) -> None:
-        """`folder` is where copies are kept, up to `limit_bytes`."""
+        """Keep thumbnails in `folder`, up to `limit_bytes`."""
         self.cache = DiskCache(folder, suffix=".jpg", limit_bytes=limit_bytes)
         self._thumbnailer = thumbnailer if thumbnailer is not None else Thumbnailer()
         workers = max(1, min(_MOST_PROCESSES, os.cpu_count() or 1))
@@ -56,7 +56,7 @@ class Thumbnails:
         self._failures: OrderedDict[str, DecodeError] = OrderedDict()
 
     def close(self) -> None:
-        """Stop making copies, and end the worker processes."""
+        """Stop making thumbnails, and end the worker processes."""
         self.cache.close()
         self.readers.shutdown(wait=False, cancel_futures=True)
         self._makers.shutdown(wait=False, cancel_futures=True)
@@ -109,7 +109,7 @@ class Thumbnails:
         return content
 
     def _note_failure(self, key: str, error: DecodeError) -> None:
-        """Remember what cannot be decoded: the same bytes will not be either, and may take a minute to say so."""
+        """Remember what cannot be decoded: the same bytes cannot be later either, and may take a minute to fail."""
         if error.kind != FailureKind.BUSY:
             with self._lock:
                 self._failures[key] = error

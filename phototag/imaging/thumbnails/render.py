@@ -21,9 +21,7 @@ from phototag.imaging.preprocessing import Preprocessing
 from phototag.imaging.sandbox import PICTURE, Admit, Limits, serve
 
 BOX = Struct("<II")
-# What is decoded is at least this many times larger than the copy: less shows, more takes longer. So thumbnails of
-# photos of 12 megapixels are made of an eighth of their width and height, and large copies of half: a twentieth less
-# than there is room for, in a third of the time.
+# What is decoded is at least this many times larger than the thumbnail: docs/experiments.md#thumbnails
 _SMALL_MARGIN = 1.5
 _LARGE_MARGIN = 0.95
 _LARGE = 1000

@@ -1,4 +1,4 @@
-"""Thumbnails rendered by a few worker processes: no picture can crash the server, or hold it up."""
+"""Render thumbnails in a few worker processes: no picture can crash the server, or hold it up."""
 
 from __future__ import annotations
 
