@@ -1,8 +1,8 @@
 """A watcher over a folder in which everything changes all the time: does it keep up, and does its memory grow?
 
-Run by hand: python tests/program/soak.py --minutes 30. Prints the watcher's memory every minute. In the end the driver stops,
-the watcher comes to rest, and its database is compared with a fresh scan; the memory is compared with that after the
-first minutes. Exit code 1 if anything differs, or the memory grew by more than 5 %.
+Run by hand: python tests/program/soak.py --minutes 30. Prints the watcher's memory every minute. In the end the driver
+stops, the watcher comes to rest, and its database is compared with a fresh scan; the memory is compared with that after
+the first minutes. Exit code 1 if anything differs, or the memory grew by more than 5 %.
 """
 # ruff: noqa: T201
 
