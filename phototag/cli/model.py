@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phototag.choices import HIGHEST_TARGET, LEAST_TARGET
 from phototag.cli.model_diff import diff
 from phototag.text import pad, printable
-from phototag.training import HIGHEST_TARGET, LEAST_TARGET
 
 if TYPE_CHECKING:
     from phototag.model import ModelHeader
