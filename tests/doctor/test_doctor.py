@@ -53,9 +53,9 @@ def fake_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def found(name: str, location: str | Path | None = None) -> Check:
-    """The check of that name, made alone: the decoder's helper process takes longer than all others."""
+    """The check of that name, made alone: the decoder's worker process takes longer than all others."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doctor, "_LOOKS", [(other, look) for other, look in doctor._LOOKS if other == name])
+        patch.setattr(examination, "CHECKS", tuple(each for each in examination.CHECKS if each[0] == name))
         (check,) = [check for check in examine(location, quick=True) if check.name == name]
     return check
 
