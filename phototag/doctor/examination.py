@@ -127,11 +127,11 @@ def _decoder() -> Check:
 
 
 def _database(location: str | Path | None) -> Check:
-    from phototag.store import is_there, parse
+    from phototag.store import database_exists, parse_location
 
-    place = parse(location)
+    place = parse_location(location)
     shown = str(place.path) if place.path is not None else _kind_of(place)
-    if place.path is not None and not is_there(place):
+    if place.path is not None and not database_exists(place):
         folder = _nearest_folder(place.path.parent)
         values = {"path": shown, "exists": False}
         if not os.access(folder, os.W_OK):
@@ -142,11 +142,11 @@ def _database(location: str | Path | None) -> Check:
 
 
 def _opened_database(place: Location, shown: str) -> Check:
-    from phototag.store import HEAD, opened, require_current, translated
+    from phototag.store import HEAD, opened_database, require_current, translated_errors
 
     values: dict[str, Any] = {"path": shown, "exists": True, "needs_schema": HEAD}
     try:
-        with opened(place) as (engine, have), translated(place), engine.connect() as connection:
+        with opened_database(place) as (engine, have), translated_errors(place), engine.connect() as connection:
             values["schema"] = have
             if place.path is not None:
                 found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check(1)")]
@@ -198,11 +198,11 @@ def _inotify() -> Check:
 
 
 def _disk(location: str | Path | None) -> Check:
-    from phototag.store import parse
+    from phototag.store import parse_location
 
     folders = {"cache": settings.cache_folder()}
     with suppress(PhotoTagError):  # the database has a check of its own
-        path = parse(location).path
+        path = parse_location(location).path
         if path is not None:
             folders["database"] = path.parent
     free = {name: shutil.disk_usage(_nearest_folder(folder)).free for name, folder in folders.items()}

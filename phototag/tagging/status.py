@@ -114,7 +114,7 @@ class StatusBoard:
         roots = [{"path": os.fspath(root), "mode": modes[root], **scan} for root, scan in self._scans.items()]
         fresh = {"updated_at": _now(), "queue": self._queue, "roots": roots}
         lists = {"failures": list(self._failures), "notices": list(self._notices)}
-        self._store.write_note(NOTE, self._values | fresh | lists)
+        self._store.notes.write(NOTE, self._values | fresh | lists)
 
 
 def _totals(report: TagReport) -> dict[str, int]:

@@ -37,7 +37,7 @@ def database(tmp_path: Path) -> Path:
 def known(database: Path, file: Path) -> KnownPhoto:
     save_photos(database, [file])
     with Store.open(database) as store:
-        photo = store.find(file)
+        photo = store.photos.find(file)
     assert photo is not None
     return photo
 
