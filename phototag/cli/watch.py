@@ -136,7 +136,7 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(db: str | None, form: str) -> None:
     """Say what the watcher of a database does, or what it did last."""
-    from phototag.store import watcher_status
+    from phototag.tagging import watcher_status
 
     found = watcher_status(db)
     if form == "json":

@@ -9,7 +9,6 @@ from .health import backup_database as backup_database
 from .health import check_database as check_database
 from .health import database_info as database_info
 from .health import pending_photos as pending_photos
-from .health import watcher_status as watcher_status
 from .location import FileKey as FileKey
 from .location import Location as Location
 from .location import parse_location as parse_location

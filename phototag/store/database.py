@@ -59,32 +59,22 @@ class Database:
             SchemaError: its schema is older or newer.
             StoreError: it is not there and `create` is false, or it cannot be made, opened or read.
         """
-        if location.in_memory:
-            return cls._open_in_memory(location, create)
-        if location.url is None and not database_exists(location):
+        if location.in_memory and not create:
+            raise StoreError(f"{location}: a database in memory is always new; name a file")
+        if location.path is not None and not database_exists(location):
             if not create:
                 raise missing(location)
             create_tables(location)
-        engine, have = _open_existing(location)
+        engine, have = (make_engine(location), None) if location.in_memory else _open_existing(location)
         try:
-            if have is None:
-                if not create:
-                    raise missing(location)
+            if have is not None:
+                require_current(have, location)
+            elif location.in_memory:
+                migrate(engine, location)
+            elif create:
                 create_tables(location)
             else:
-                require_current(have, location)
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(location, engine)
-
-    @classmethod
-    def _open_in_memory(cls, location: Location, create: bool) -> Self:
-        if not create:
-            raise StoreError(f"{location}: a database in memory is always new; name a file")
-        engine = make_engine(location)
-        try:
-            migrate(engine, location)
+                raise missing(location)
         except BaseException:
             engine.dispose()
             raise

@@ -18,9 +18,7 @@ from phototag.store.backup_file import default_backup_path, write_backup
 from phototag.store.connection import translate, translated_errors
 from phototag.store.database import opened_database, reading
 from phototag.store.location import parse_location
-from phototag.store.lock import Role, holder_of
 from phototag.store.models import ModelInfo, known_models
-from phototag.store.notes import Notes
 from phototag.store.runs import RunInfo, last_run
 from phototag.store.schema import HEAD
 from phototag.store.tables import models, photos, predictions, runs, tags
@@ -84,34 +82,6 @@ def database_info(location: str | Path | None = None) -> DatabaseInfo:
             models=known_models(connection),
             last_run=last_run(connection),
         )
-
-
-def watcher_status(location: str | Path | None = None) -> dict[str, Any]:
-    """What a watcher wrote down of itself, whether it still runs, who writes, and the photos by state; fit for JSON.
-
-    Raises:
-        StoreError: there is no database, or it cannot be read.
-    """
-    place = parse_location(location)
-    with reading(place) as connection:
-        photos_by_state = dict(_counts(connection, photos.c.state))
-    tagger, writer = holder_of(place, Role.TAG), holder_of(place, Role.WRITE)
-    note = Notes(place).read("watch")
-    holder = tagger or writer
-    return {
-        "database": place.shown,
-        "running": tagger is not None and tagger.command == "watch",
-        "watcher": note if isinstance(note, dict) else None,
-        "holder": None
-        if holder is None
-        else {
-            "pid": holder.pid,
-            "host": holder.host,
-            "command": holder.command,
-            "since": holder.since.isoformat(timespec="seconds"),
-        },
-        "photos": photos_by_state,
-    }
 
 
 def check_database(location: str | Path | None = None) -> CheckReport:

@@ -24,8 +24,20 @@ CHUNK_ROWS = 500
 _SEPARATOR = os.sep.encode()
 
 
+class HasPath:
+    """A record of a photo: `path_bytes` is its absolute path as the operating system has it."""
+
+    __slots__ = ()
+    path_bytes: bytes
+
+    @property
+    def path(self) -> Path:
+        """The photo's absolute path."""
+        return Path(os.fsdecode(self.path_bytes))
+
+
 @dataclass(frozen=True, slots=True)
-class KnownPhoto:
+class KnownPhoto(HasPath):
     """What the database knows of one photo. Stat values are as `os.stat` gave them, `inode` modulo 2**64.
 
     `tag_model_id` and `tag_source` are None when the photo has no tag; `tag_model_id` also when a human gave
@@ -45,11 +57,6 @@ class KnownPhoto:
     tag_model_id: int | None
     tag_source: Source | None
 
-    @property
-    def path(self) -> Path:
-        """The photo's absolute path."""
-        return Path(os.fsdecode(self.path_bytes))
-
     def matches(self, photo: Photo) -> bool:
         """Whether size, times and inode are those of `photo`: the file has not been touched since."""
         known = (self.size_bytes, self.modified_ns, self.changed_ns, signed_64(self.inode))
@@ -58,7 +65,7 @@ class KnownPhoto:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class Content(HasPath):
     """A photo whose content is known. `tag_source` is None where it has no tag."""
 
     photo_id: int
@@ -66,11 +73,6 @@ class Content:
     content_hash: bytes
     state: PhotoState
     tag_source: Source | None
-
-    @property
-    def path(self) -> Path:
-        """The photo's absolute path."""
-        return Path(os.fsdecode(self.path_bytes))
 
 
 def signed_64(number: int) -> int:

@@ -10,7 +10,7 @@ import importlib
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -240,17 +240,12 @@ def _check_references(connection: Connection, location: Location) -> None:
 def _config(scripts: Path | None) -> Iterator[Config]:
     from alembic.config import Config
 
-    with _scripts_folder() if scripts is None else _as_is(scripts) as folder:
+    with _scripts_folder() if scripts is None else nullcontext(scripts) as folder:
         config = Config()
         # The value goes through a config parser, where % is special.
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         config.set_main_option("path_separator", "os")
         yield config
-
-
-@contextmanager
-def _as_is(folder: Path) -> Iterator[Path]:
-    yield folder
 
 
 @contextmanager

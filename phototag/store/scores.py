@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from sqlalchemy import Connection, Row, case, delete, insert, select
 from phototag.records import Photo, PhotoState, Rank, Source, Tag
 from phototag.store.database import Database, utc_now
 from phototag.store.models import Models, score_owners
-from phototag.store.photos import chunked, is_under, path_key
+from phototag.store.photos import HasPath, chunked, is_under, path_key
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions
 from phototag.store.tables import models, photos, predictions, tags
 
@@ -55,7 +54,7 @@ class StoredPrediction:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredTag:
+class ScoredTag(HasPath):
     """A tag that a model gave to a photo, and packed scores of its content, None where none are stored.
 
     `superclass` and `subclass` are None at a lower rank. `model_id` is the model that gave the tag; the scores may be
@@ -70,11 +69,6 @@ class ScoredTag:
     rank: Rank
     model_id: int
     scores: bytes | None
-
-    @property
-    def path(self) -> Path:
-        """The photo's absolute path."""
-        return Path(os.fsdecode(self.path_bytes))
 
 
 class Scores:

@@ -92,7 +92,7 @@ class WatchService:
         self.totals = TagReport()
         self._board = StatusBoard(
             store,
-            tagger,
+            tagger.model.name,
             self._roots,
             modes=self._watcher.modes,
             waiting=lambda: len(self._settling) + len(self._folders),

@@ -27,7 +27,8 @@ import numpy as np
 from PIL import Image
 
 from phototag.records import PhotoState
-from phototag.store import Query, Store, check_database, watcher_status
+from phototag.store import Query, Store, check_database
+from phototag.tagging import watcher_status
 
 KINDS = ("jpg", "jpg", "jpg", "png", "webp", "tif", "gif", "bmp")
 MOST_PHOTOS = 400

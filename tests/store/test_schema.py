@@ -32,7 +32,7 @@ from phototag.store import (
 )
 from phototag.store.connection import make_engine, translate
 from phototag.store.location import parse_location
-from phototag.store.tables import Base
+from phototag.store.tables import metadata
 from tests.support.commands import run_python
 from tests.support.project import ROOT, SCHEMA_DATABASES
 
@@ -127,13 +127,13 @@ def test_migrated_database_is_what_the_models_describe(tmp_path: Path) -> None:
     engine = make_engine(parse_location(path))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "render_as_batch": True})
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, metadata) == []
         migrated = {row[0] for row in connection.exec_driver_sql(CONSTRAINTS)}
     engine.dispose()
     # The comparison above does not look at CHECK constraints.
     described = {
         str(constraint.name)
-        for table in Base.metadata.sorted_tables
+        for table in metadata.sorted_tables
         for constraint in table.constraints
         if constraint.name is not None
     }
