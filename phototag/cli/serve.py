@@ -123,7 +123,9 @@ def serve(
         app = create_app(Context(store, gallery, thumbnails, security), verbose=verbose)
         warm_up(app)
         others = [*names[1:2], *_interface(address)]
-        ready = _announcement(security, names[0], others, actual_port, store.location, opens=opens, port_wanted=port)
+        ready = _announcement(
+            security, names[0], others, actual_port, str(store.location), opens=opens, port_wanted=port
+        )
         run(app, listener, ready=ready, closing=stack.close)
 
 

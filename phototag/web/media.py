@@ -49,7 +49,7 @@ async def _answer(request: Request, size: ThumbnailSize) -> Response:
     thumbnails = context.thumbnails
     run = asyncio.get_running_loop().run_in_executor
     photo_id: int = request.path_params["photo_id"]
-    photo = await run(thumbnails.readers, context.store.find, photo_id)
+    photo = await run(thumbnails.readers, context.store.photos.find, photo_id)
     if photo is None:
         raise HTTPException(404, f"there is no photo {photo_id}")
     content_hash = photo.content_hash

@@ -25,7 +25,7 @@ from phototag.library.mounts import InotifyLimits
 from phototag.model.registry import open_model, set_active
 from phototag.runtime.benchmark import made_up_photo
 from phototag.store import Store
-from phototag.store.location import parse
+from phototag.store.location import parse_location
 from phototag.store.lock import holding
 from tests.support.project import SCHEMA_DATABASES
 
@@ -223,7 +223,7 @@ class TestDatabase:
     def test_who_writes_is_named(self, tmp_path: Path) -> None:
         with Store.open(tmp_path / "my.db"):
             pass
-        with holding(parse(tmp_path / "my.db"), "phototag tag"):
+        with holding(parse_location(tmp_path / "my.db"), "phototag tag"):
             assert "in use by 'phototag tag, process" in found("database", tmp_path / "my.db").text
 
     def test_one_of_a_newer_phototag_fails_and_says_so(self, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ import numpy as np
 from PIL import Image
 
 from phototag.records import PhotoState
-from phototag.store import Query, Store, check, watcher_status
+from phototag.store import Query, Store, check_database
+from phototag.tagging import watcher_status
 
 KINDS = ("jpg", "jpg", "jpg", "png", "webp", "tif", "gif", "bmp")
 MOST_PHOTOS = 400
@@ -282,7 +283,7 @@ def verdict(db: Path, fresh: Path, root: Path, model: str | None, sizes: list[Me
     for path in sorted(found.keys() | expected.keys()):
         if found.get(path) != expected.get(path):
             print(f"differs: {path}: {found.get(path)} instead of {expected.get(path)}")
-    problems = check(db).problems
+    problems = check_database(db).problems
     warm = [size.anonymous for size in sizes][min(int(WARM_SECONDS / 60), len(sizes) - 1) :]
     growth = max(warm[-3:]) / max(warm[:3]) - 1
     print(f"{len(expected)} photos, database problems: {list(problems)}, memory {growth:+.1%} since it was warm")

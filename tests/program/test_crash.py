@@ -81,8 +81,8 @@ def scene(tmp_path: Path, quick_model: Path, home: Path, make_picture: MakePictu
     found = Scene(library, tmp_path / "first" / "photos.db", quick_model, home, tmp_path / "temporary")
     found.complete("tag", found.base)
     with Store.open(found.base) as store, store.writing("test"):
-        store.set_human_tag(library / "old" / "00.jpg", superclass="reptile", subclass="iguana")
-        store.set_human_tag(library / "old" / "01.png", superclass="dog")
+        store.tags.set_human(library / "old" / "00.jpg", superclass="reptile", subclass="iguana")
+        store.tags.set_human(library / "old" / "01.png", superclass="dog")
     assert not list(found.base.parent.glob("*-wal"))
     change(library, make_picture)
     return found
@@ -127,7 +127,7 @@ def end_state(db: Path) -> dict[Path, tuple[Any, ...]]:
 
 def attempts(db: Path) -> dict[Path, int]:
     with Store.open(db, create=False) as store:
-        return {known.path: known.attempts for known in store.known_photos([Path("/")])}
+        return {known.path: known.attempts for known in store.photos.under([Path("/")])}
 
 
 def nothing_twice(db: Path) -> None:

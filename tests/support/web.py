@@ -94,11 +94,11 @@ def save_photos(database: Path, files: Sequence[Path], tag: Tag | None = None) -
         if photo is not None
     ]
     with Store.open(database) as store, store.writing("tag"):
-        model = store.register_model(
+        model = store.models.register(
             hash="1" * 64, name="tiny", backbone="test_efficientnet", taxonomy=TINY_TAXONOMY, metrics={}
         )
-        store.save_batch(model_id=model, tagged=tagged)
-        known = [store.find(file) for file in files]
+        store.tags.save_batch(model_id=model, tagged=tagged)
+        known = [store.photos.find(file) for file in files]
     return [photo.id for photo in known if photo is not None]
 
 

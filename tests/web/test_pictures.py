@@ -48,7 +48,7 @@ def client(app: Starlette) -> TestClient:
 
 
 def version(app: Starlette) -> str:
-    photo = context_in(app).store.find(1)
+    photo = context_in(app).store.photos.find(1)
     assert photo is not None
     assert photo.content_hash is not None
     return photo.content_hash.hex()[:8]
@@ -109,7 +109,7 @@ def test_photo_that_was_never_read_says_so(database: Path, folder: Path) -> None
     assert photo is not None
     save_photos(database, [])
     with Store.open(database) as store, store.writing("tag"):
-        store.save_batch(model_id=1, tagged=[], failures=[Failure(photo, FailureKind.EMPTY, "the file is empty")])
+        store.tags.save_batch(model_id=1, tagged=[], failures=[Failure(photo, FailureKind.EMPTY, "the file is empty")])
     with application(database) as app:
         assert "could not be read when it was tagged" in shown(logged_in(app))
 
