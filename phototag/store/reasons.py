@@ -8,6 +8,8 @@ with the model whenever it is used with others than before, as `phototag retag` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -24,19 +26,27 @@ LeastScores: TypeAlias = Mapping[str, float]
 """The least score of a tag by level, see `LEVELS`."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """The least scores that a model is used with since a moment."""
+
+    since: datetime
+    least: LeastScores
+
+
 def note_least_scores(metrics: Mapping[str, Any], least: LeastScores, now: datetime) -> dict[str, Any]:
     """Return a model's metrics with the least scores that it is used with from now on."""
     noted = _noted(metrics)
-    if noted and all(noted[-1][level] == least[level] for level in LEVELS):
+    if noted and noted[-1].least == least:
         return dict(metrics)
-    fresh = {"since": now.isoformat(), **{level: least[level] for level in LEVELS}}
-    return {**metrics, _LEAST_SCORES: [*noted, fresh][-_MOST_KEPT:]}
+    entries = [*noted, _Noted(now, least)][-_MOST_KEPT:]
+    return {**metrics, _LEAST_SCORES: [{"since": each.since.isoformat(), **each.least} for each in entries]}
 
 
 def reason_column(connection: Connection) -> ColumnElement[str | None]:
-    """Return the reason of each row of `tags`, null for a person's and where the model's least scores aren't known.
+    """Return the reason of each row of `tags`, null for a person's and where the model's least scores are not known.
 
-    They aren't for tags of a model that was last used by a phototag that didn't note them.
+    That is so for models that were last used by a phototag that did not note them, until they are used again.
     """
     noted = {row.id: _noted(row.metrics) for row in connection.execute(select(models.c.id, models.c.metrics))}
     # Without novelty scores novelty is just what the score leaves.
@@ -54,22 +64,29 @@ def reason_column(connection: Connection) -> ColumnElement[str | None]:
     )
 
 
-def _least(noted: Mapping[int, Sequence[Mapping[str, Any]]], level: str) -> ColumnElement[Any]:
+def _least(noted: Mapping[int, Sequence[_Noted]], level: str) -> ColumnElement[Any]:
     """Return the least score that the model of each tag was used with when it gave it."""
     whens: list[tuple[ColumnElement[bool], Any]] = []
     for model_id, entries in noted.items():
         of_model = tags.c.model_id == model_id
-        for entry in reversed(entries[1:]):
-            since = datetime.fromisoformat(entry["since"])
-            whens.append((of_model & (tags.c.tagged_at >= since), literal(entry[level])))
+        whens += [
+            (of_model & (tags.c.tagged_at >= entry.since), literal(entry.least[level]))
+            for entry in reversed(entries[1:])
+        ]
         # The first ones are those of the model's file, also for what it tagged before they were noted.
-        whens += [(of_model, literal(entry[level])) for entry in entries[:1]]
+        whens += [(of_model, literal(entry.least[level])) for entry in entries[:1]]
     return case(*whens) if whens else cast(null(), Double())
 
 
-def _noted(metrics: Any) -> list[dict[str, Any]]:
-    noted = metrics.get(_LEAST_SCORES) if isinstance(metrics, Mapping) else None
-    return noted if isinstance(noted, list) else []
+def _noted(metrics: Any) -> list[_Noted]:
+    """Return what a model was used with, oldest first; what phototag did not write is passed over."""
+    found = metrics.get(_LEAST_SCORES) if isinstance(metrics, Mapping) else None
+    noted = []
+    for entry in found if isinstance(found, list) else []:
+        with suppress(KeyError, TypeError, ValueError):
+            least = {level: float(entry[level]) for level in LEVELS}
+            noted.append(_Noted(datetime.fromisoformat(entry["since"]), least))
+    return noted
 
 
 def _text(reason: Reason) -> ColumnElement[str]:

@@ -15,7 +15,7 @@ def register(store: Store, model: Model, thresholds: Thresholds | None = None) -
     """
     header = model.header
     used = header.thresholds if thresholds is None else thresholds
-    return store.register_model(
+    return store.models.register(
         hash=model.hash,
         name=model.name,
         backbone=header.backbone,

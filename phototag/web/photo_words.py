@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from phototag.catalog import PhotoDetail
+from phototag.choices import ReviewOrigin
 from phototag.decision import Candidate
 from phototag.records import PhotoState, Rank, Reason, Source
-from phototag.store import ReviewOrigin, Verdict
+from phototag.store import Verdict
+from phototag.text import percent
 
 VERDICTS = {
     Verdict.RIGHT: "the tag was right",
@@ -106,7 +108,7 @@ def _share(score: float | None) -> str:
     # Nothing that a model says is certain.
     if score > 0.995:
         return "more than 99\u00a0%"
-    return "less than 1\u00a0%" if score < 0.005 else f"{100 * score:.0f}\u00a0%"
+    return "less than 1\u00a0%" if score < 0.005 else percent(score, 0).replace(" ", "\u00a0")
 
 
 def _trouble(photo: PhotoDetail, unfit: str | None) -> str:

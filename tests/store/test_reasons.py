@@ -20,7 +20,7 @@ OTHERS = (Thresholds(0.3, 0.2, 0.7, 0.6), Thresholds(0.8, 0.75, 0.7, 0.6))
 
 def register(store: Store, used: Thresholds | None, name: str = "m") -> int:
     least = None if used is None else {"superclass": used.superclass, "subclass": used.subclass}
-    return store.register_model(
+    return store.models.register(
         hash=name.ljust(64, "0"), name=name, backbone="b", taxonomy=TAXONOMY, metrics={}, least_scores=least
     )
 
@@ -40,7 +40,7 @@ def save(store: Store, model_id: int, found: Evidence, used: Thresholds) -> dict
     given, packed = decide(found, TAXONOMY, used), pack(found)
     names = [f"/p/{row}.jpg" for row in range(len(given))]
     photos = [replace(stored(name, tag), scores=scores) for name, tag, scores in zip(names, given, packed, strict=True)]
-    store.save_batch(model_id=model_id, tagged=photos)
+    store.tags.save_batch(model_id=model_id, tagged=photos)
     return {name: tag.reason for name, tag in zip(names, given, strict=True)}
 
 
@@ -89,7 +89,7 @@ def test_people_give_no_reason_and_an_unknown_threshold_tells_none() -> None:
     only_scores = Tag("bird", None, Rank.SUPERCLASS, 0.7, 0.3, 1 - 0.3)
     with Store.open("sqlite://") as store, store.writing("tag"):
         old = register(store, None)
-        store.save_batch(
+        store.tags.save_batch(
             model_id=old,
             tagged=[
                 stored("/human.jpg"),
@@ -99,7 +99,7 @@ def test_people_give_no_reason_and_an_unknown_threshold_tells_none() -> None:
                 stored("/plain.jpg", only_scores),
             ],
         )
-        store.set_human_tag(Path("/human.jpg"), superclass="bird")
+        store.tags.set_human(Path("/human.jpg"), superclass="bird")
         expected = {"/human.jpg": None, "/rooster.jpg": Reason.SUBCLASS, "/bird.jpg": None, "/strange.jpg": None}
         assert reasons(store) == expected | {"/plain.jpg": Reason.LOW_SUBCLASS_SCORE}
         assert reasons(store, Query(source=Source.HUMAN)) == {"/human.jpg": None}
