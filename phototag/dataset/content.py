@@ -35,7 +35,7 @@ class Content:
     unreadable: tuple[str, ...]
 
     def cut(self, position: int) -> tuple[Self, Self]:
-        """What came of the pictures given before `position`, and of the others; `unreadable` stays whole."""
+        """Return what came of the pictures given before `position`, and of the others; `unreadable` stays whole."""
         border = bisect_left(self.positions, position)
         return self._part(slice(border)), self._part(slice(border, None))
 
@@ -58,7 +58,7 @@ def check_unreadable(unreadable: Sequence[str], total: int) -> None:
 
 
 def data_digest(pictures: Sequence[LabelledPicture], hashes: Sequence[bytes]) -> str:
-    """SHA-256 over labels and contents, in hex: the same for the same data, wherever it lies."""
+    """Return SHA-256 over labels and contents, in hex: the same for the same data, wherever it lies."""
     lines = sorted(
         f"{picture.superclass}/{picture.subclass}:{content.hex()}"
         for picture, content in zip(pictures, hashes, strict=True)

@@ -63,7 +63,7 @@ class Pictures:
 
     @classmethod
     def load(cls, data: Path, val: Path | None, config: DataConfig) -> Pictures:
-        """The pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
+        """Return the pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
         labelled = load_counted(data)
         taxonomy = training_taxonomy(labelled)
         if val is None:
@@ -86,7 +86,7 @@ def check_unchecked(data: LabelledData) -> None:
 
 
 def load_counted(source: Path) -> LabelledData:
-    """Labelled pictures, with a warning of those that are left out; DataError if they are not usable."""
+    """Return labelled pictures, with a warning of those that are left out; DataError if they are not usable."""
     data = load_data(source)
     if data.ignored:
         log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, data.ignored)
@@ -150,7 +150,7 @@ class Session:
         return cls(pictures, config, name, backbone.eval(), origin, preprocessing, target, tune, stages, pretraining)
 
     def features(self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None) -> Features:
-        """Features of the starting weights, or of another `backbone`."""
+        """Return features of the starting weights, or of another `backbone`."""
         workers, backbone = self.config.workers, backbone or self.backbone
         return features_of(pictures, backbone, self.stages, self.preprocessing, target=self.target, workers=workers)
 
@@ -179,13 +179,13 @@ class Session:
 
 
 def class_pictures(pictures: Sequence[LabelledPicture]) -> dict[str, int]:
-    """How many pictures each subclass has, by its name in full: what a library's mix of classes is compared with."""
+    """Return the number of pictures of each subclass, by its full name; libraries are compared with it."""
     counts = Counter(f"{picture.superclass}/{picture.subclass}" for picture in pictures if picture.subclass)
     return dict(sorted(counts.items()))
 
 
 def circumstances(outcome: Outcome, seconds: float, device: Device) -> dict[str, Any]:
-    """What every training record says of a run: its data, its machine, how long it took."""
+    """Return what every training record says of a run: its data, its machine, how long it took."""
     import timm
     import torch
 
@@ -214,7 +214,7 @@ def features_of(
     target: Target,
     workers: int | None,
 ) -> Features:
-    """Features of a backbone through the fastest runtime, from the cache where it has them."""
+    """Return features of a backbone through the fastest runtime, from the cache where it has them."""
     from phototag.model import PooledFeatures
 
     features = FeatureExtractor(
@@ -248,7 +248,7 @@ Read = TypeVar("Read", bound=Content)
 
 
 def readable_parts(content: Read, pictures: Pictures) -> tuple[Read, Read]:
-    """What could be read of the training and of the validation pictures; both are read at once, and judged as one.
+    """Return the readable training and validation pictures; both were read at once.
 
     Raises:
         DataError: nothing could be read of one of them.

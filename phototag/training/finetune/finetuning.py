@@ -66,11 +66,11 @@ class Trained:
     interrupted: bool
 
     def outcome(self) -> Outcome:
-        """What the training comes to: heads, embedding and novelty that go with the backbone.
+        """Return what the training comes to: heads, embedding and novelty that go with the backbone.
 
-        Heads fitted on the new features at once are mostly a little better than those that the last step left, on
-        pictures of the training's kind (96.3 % against 95.8 % of the subclasses) and on photographs (75 % against
-        70 %, measured); the validation pictures decide. As with frozen features they are then fitted on all pictures.
+        Heads fitted on the new features at once are mostly a little better than those that the last step left
+        (docs/experiments.md#heads-fitted-again-after-fine-tuning); the validation pictures decide. As with frozen
+        features they are then fitted on all pictures.
         """
         from phototag.model import to_numpy
 
@@ -80,21 +80,21 @@ class Trained:
         training, validation = readable_parts(everything, pictures)
         parts = parts_of(training, validation, taxonomy)
         recipe = self._recipe(parts)
-        judged = recipe.fit(parts[0], taxonomy)
-        stepped = Fitted(*network.heads(), judged.embedding)
-        fits = accuracy(judged, parts[1], taxonomy) >= accuracy(stepped, parts[1], taxonomy)
-        final = judged = judged if fits else stepped
+        evaluated = recipe.fit(parts[0], taxonomy)
+        stepped = Fitted(*network.heads(), evaluated.embedding)
+        fits = accuracy(evaluated, parts[1], taxonomy) >= accuracy(stepped, parts[1], taxonomy)
+        final = evaluated = evaluated if fits else stepped
         refitted = fits and pictures.kept_apart
         if refitted:
-            final = recipe.fit(parts[0] + parts[1], taxonomy, embedding=judged.embedding)
+            final = recipe.fit(parts[0] + parts[1], taxonomy, embedding=evaluated.embedding)
         network.set_heads(final.superclass, final.subclass)
         network.set_embedding(final.embedding)
         progress = self.trainer.progress
         return Outcome(
             tensors=to_numpy(network),
             labels=parts[1].labels,
-            scores=judged.scores(validation.values),
-            space=judged.embedding.space,
+            scores=evaluated.scores(validation.values),
+            space=evaluated.embedding.space,
             # Learned, where there are such, on features that the classes left out did not shape.
             rule=self.start.rule if self.start is not None else recipe.rule(parts[0], taxonomy),
             examples=examples_of(parts, session),
@@ -119,7 +119,7 @@ class Trained:
 
 
 def train_by_gradient(session: Session, path: Path, *, resume: bool) -> Trained:
-    """Gradient training from fitted heads, or from random ones where the backbone is random too.
+    """Train by gradient from fitted heads, or from random ones where the backbone is random too.
 
     Where several processes train, all call this and train the same network.
     """
@@ -151,7 +151,7 @@ def train_by_gradient(session: Session, path: Path, *, resume: bool) -> Trained:
 
 
 def _readable(session: Session, started: list[Start]) -> tuple[Content, Content, Balance]:
-    """Both parts as far as they can be read, and the strategy; with pretrained weights `started` gets fitted heads."""
+    """Return both parts' readable pictures, and the strategy; with pretrained weights `started` gets fitted heads."""
     pictures, config = session.pictures, session.config
     if config.pretrained:
         start = fit_start(session)
@@ -212,7 +212,7 @@ def _stopped_between_steps(trainer: Trainer) -> Iterator[None]:
 
 
 def _fingerprint(session: Session, training: Content, validation: Content) -> str:
-    """What has to be the same for a run to go on: data in the same order and parts, classes and configuration."""
+    """Return a digest of what must stay for a run to go on: data, its order and parts, classes, configuration."""
     configuration = session.config.to_json()
     for irrelevant in ("workers", "device", "target_precision", "keep_known", "accumulate", "compiled"):
         configuration.pop(irrelevant)

@@ -82,7 +82,7 @@ class FeatureExtractor:
         return settings.cache_folder() / "features" / f"{self._key[:32]}.npz"
 
     def __call__(self, pictures: Sequence[LabelledPicture]) -> Features:
-        """Features of all readable pictures, in their order.
+        """Return features of all readable pictures, in their order.
 
         Raises:
             DataError: more than 5 % of the pictures are unreadable.

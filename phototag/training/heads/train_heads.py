@@ -48,7 +48,7 @@ def fit_start(session: Session) -> Start:
 
 
 def parts_of(training: Features, validation: Features, taxonomy: Taxonomy) -> tuple[Part, Part]:
-    """Features and labels of both parts."""
+    """Return features and labels of both parts."""
     return (
         Part.of(training.values, training.pictures, taxonomy),
         Part.of(validation.values, validation.pictures, taxonomy),
@@ -56,10 +56,10 @@ def parts_of(training: Features, validation: Features, taxonomy: Taxonomy) -> tu
 
 
 def fit_heads_only(session: Session) -> Outcome:
-    """Heads on frozen features.
+    """Fit heads on frozen features.
 
-    Judged on the validation pictures, then, where those were split off the training data, fitted once more on all of
-    it: a fifth more pictures a class is worth more than a file that equals what was judged. The embedding stays that of
+    Evaluated on the validation pictures, then, where those were split off the training data, fitted again on all of it:
+    a fifth more pictures a class is worth more than a file that equals what was evaluated. The embedding stays that of
     the training part: how far pictures lie from it that it was not fitted on is known, and novelty hangs on that.
     """
     from phototag.model import to_numpy
@@ -82,7 +82,7 @@ def fit_heads_only(session: Session) -> Outcome:
 
 
 def network_with(session: Session, fitted: Fitted | None, *, embedding: bool = False) -> DualHead:
-    """The session's backbone with fitted heads, and with the embedding if wanted; with None heads are random."""
+    """Return the session's backbone with fitted heads, and with the embedding if wanted; with None heads are random."""
     from phototag.model import DualHead
 
     taxonomy = session.pictures.taxonomy
@@ -100,7 +100,7 @@ def network_with(session: Session, fitted: Fitted | None, *, embedding: bool = F
 
 
 def examples_of(parts: tuple[Part, Part], session: Session) -> Examples:
-    """The examples that the model file is to keep."""
+    """Return the examples that the model file is to keep."""
     training, validation = (part.known() for part in parts)
     return Examples.of(
         (training.features, training.subclasses),
@@ -112,5 +112,5 @@ def examples_of(parts: tuple[Part, Part], session: Session) -> Examples:
 
 
 def digest_of(training: Content, validation: Content) -> str:
-    """SHA-256 over the labels and contents of both parts, in hex."""
+    """Return SHA-256 over the labels and contents of both parts, in hex."""
     return data_digest((*training.pictures, *validation.pictures), (*training.hashes, *validation.hashes))
