@@ -25,8 +25,9 @@ from phototag.comparison.result import Comparison, Run
 from phototag.comparison.run import evaluate_run
 from phototag.comparison.split import ComparisonConfig, Parts, divide, identity
 from phototag.dataset import COLUMNS, LabelledPicture, load_data
-from phototag.errors import DataError, UsageError
+from phototag.errors import DataError, DecodeError, UsageError
 from phototag.files import write_text
+from phototag.imaging import picture_size, read_bytes
 from phototag.model import (
     check_size,
     create_backbone,
@@ -125,14 +126,11 @@ def _adapted(training: TrainingConfig, parts: Parts, names: Mapping[str, str]) -
 
 def _usual_side(pictures: Sequence[LabelledPicture]) -> int:
     """Return the median of the shorter sides, in pixels, of some of the pictures."""
-    from PIL import Image
-
     sides = []
     for picture in random.Random(0).sample(list(pictures), min(_MEASURED_PICTURES, len(pictures))):
         try:
-            with Image.open(picture.path) as image:
-                sides.append(min(image.size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            sides.append(min(picture_size(read_bytes(picture.path), picture.path)))
+        except DecodeError:
             continue  # told when it is decoded
     return int(median(sides)) if sides else _LEAST_SIZE
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from phototag.choices import ReviewOrigin
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank
+from phototag.store.photos import HasPath
 from phototag.taxonomy import check_name
 
 _LONGEST_TOKEN = 200
@@ -24,14 +25,6 @@ class Verdict(StrEnum):
     SUBCLASS_WRONG = "subclass_wrong"  # under the right superclass
     NONE = "none"  # it named something, and the photo shows nothing that has a label
     LABEL = "label"  # it said less than the human, and nothing wrong; or there was none
-
-
-class ReviewOrigin(StrEnum):
-    """Where a review comes from."""
-
-    REVIEW = "review"  # somebody looked at this photo and its tag
-    IMPORT = "import"  # a file of labels
-    NAMED = "named"  # somebody named a group of photos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +66,7 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SavedReview:
+class SavedReview(HasPath):
     """A review as it is stored.
 
     `current`: it was not undone, and no newer one of the photo took its place. `valid`: the photo still has the content
@@ -97,11 +90,6 @@ class SavedReview:
     undone_at: datetime | None
     current: bool
     valid: bool
-
-    @property
-    def path(self) -> Path:
-        """The photo's absolute path."""
-        return Path(os.fsdecode(self.path_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

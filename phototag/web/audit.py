@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit import By, ReportCache, make_report, photos_of_cell, usable_samples
+from phototag.audit import ReportCache, make_report, photos_of_cell, usable_samples
+from phototag.choices import By
 from phototag.errors import UsageError
 from phototag.records import LEVELS
 from phototag.report import Page, build_audit_page, named
@@ -29,7 +30,9 @@ Made = TypeVar("Made")
 def _audit(request: Request) -> Response:
     context = context_of(request)
     name, by = request.query_params.get("sample") or None, _by(request)
-    samples = [sample for sample in _kept(context, "samples", context.store.samples)[::-1] if sample.for_estimation]
+    samples = [
+        sample for sample in _kept(context, "samples", context.store.samples.find_all)[::-1] if sample.for_estimation
+    ]
     if name is not None and name not in [sample.name for sample in samples]:
         raise HTTPException(404, "there is no such sample drawn by chance")
     if not any(sample.reviewed for sample in samples if name in (None, sample.name)):

@@ -1,0 +1,243 @@
+"""Connections, and the one place where the errors of SQLAlchemy and SQLite become phototag's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError, StatementError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from phototag.errors import LockedError, StoreError
+from phototag.store.location import Location
+
+BUSY_TIMEOUT_SECONDS = 30.0
+_LEAST_FREE_BYTES = 1 << 20
+# Set on a connection that writes: its transactions take SQLite's write lock when they begin. A transaction
+# that reads first and writes later fails at once with SQLITE_BUSY_SNAPSHOT, whatever the timeout.
+WRITES = "phototag_writes"
+
+
+class Access(StrEnum):
+    """How an SQLite file is opened; the values are parameters of its URI."""
+
+    CREATE = "mode=rwc"
+    WRITE = "mode=rw"
+    # On a medium that nobody can write to: SQLite makes no -shm file and takes no locks.
+    IMMUTABLE = "mode=ro&immutable=1"
+
+
+def make_engine(location: Location, *, access: Access = Access.WRITE) -> Engine:
+    """Make the engine for a database. Connects to nothing yet.
+
+    Raises:
+        StoreError: the URL's dialect or driver is not installed.
+    """
+    if location.url is not None:
+        return _make_other_engine(location)
+    if location.path is None:
+        engine = create_engine("sqlite://", creator=lambda: _set_up(_connect(":memory:")), poolclass=StaticPool)
+    else:
+        path = location.path
+
+        def connect() -> sqlite3.Connection:
+            return connect_file(path, access=access)
+
+        # No pool: a connection that is given back is closed, so nothing outlives the store.
+        engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # The sqlite3 module begins transactions by its own rules, too late for DDL; with isolation_level None
+        # it leaves that to this line.
+        writes = connection.get_execution_options().get(WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def connect_file(path: Path, *, access: Access) -> sqlite3.Connection:
+    """Open an SQLite file with phototag's settings.
+
+    Raises:
+        sqlite3.Error: it cannot be opened or is no SQLite database.
+    """
+    return _set_up(_connect(f"{path.as_uri()}?{access}"))
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    # The store guards its connections with a lock of its own, so they may be used from any thread.
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _set_up(connection: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        connection.execute("PRAGMA foreign_keys=ON")
+        # With WAL, NORMAL keeps the database whole at a power cut and may lose the last batches, which are
+        # made again by tagging again. The store raises this to FULL for what a human said.
+        connection.execute("PRAGMA synchronous=NORMAL")
+        # A database may come from a stranger: its views and triggers must not call functions with side
+        # effects.
+        connection.execute("PRAGMA trusted_schema=OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_other_engine(location: Location) -> Engine:
+    url = location.url
+    if url is None:
+        raise StoreError(f"{location.shown}: has no URL")
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"{location.shown}: its driver is not installed ({error.name}); for PostgreSQL run: "
+            "pip install 'psycopg[binary]', and write the URL as postgresql+psycopg://user:password@host/name"
+        ) from error
+    except (NoSuchModuleError, ArgumentError, TypeError) as error:
+        raise StoreError(
+            f"{location.shown}: no such kind of database is known; use a file or a postgresql+psycopg:// URL"
+        ) from error
+
+
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Let readers and the writer work side by side. Call it while holding the write lock only.
+
+    The mode stays with the file. Some network file systems cannot do it; SQLite then keeps the mode it has.
+    """
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode not in ("wal", "memory"):
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def driver_connection(connection: Connection) -> sqlite3.Connection:
+    """The sqlite3 connection under an SQLAlchemy one, for what must happen outside a transaction.
+
+    Raises:
+        StoreError: it is not an SQLite connection.
+    """
+    raw = connection.connection.driver_connection
+    if not isinstance(raw, sqlite3.Connection):
+        raise StoreError("this works on SQLite databases only")
+    return raw
+
+
+@contextmanager
+def translated_errors(location: Location) -> Iterator[None]:
+    """Turn the errors of SQLAlchemy and of drivers into StoreErrors that say what to do."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise translate(error, location) from error
+
+
+@contextmanager
+def untrusted_rows(location: Location) -> Iterator[None]:
+    """As `translated_errors`, around reading rows: a stranger's database may hold anything in a column."""
+    try:
+        with translated_errors(location):
+            yield
+    except (ValueError, TypeError, LookupError) as error:
+        raise StoreError(
+            f"{location.shown}: holds a row that phototag did not write ({error}); run: phototag db check"
+        ) from error
+
+
+def translate(error: SQLAlchemyError | sqlite3.Error, location: Location) -> StoreError:
+    """The StoreError for an error of SQLAlchemy or of a driver."""
+    where = location.shown
+    cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
+    if isinstance(cause, StoreError):
+        return cause
+    reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    password = location.url.password if location.url is not None else None
+    if password:
+        reason = reason.replace(str(password), "***")
+    if "disk i/o error" in reason.lower() and _is_full(location):
+        reason = "the disk is full"  # SQLite says so of some files only
+    for sign, text in _SIGNS:
+        if sign in reason.lower():
+            if sign == "unable to open":
+                return StoreError(unopenable(location))
+            kind = LockedError if sign == "locked" else StoreError
+            return kind(f"{where}: {text}")
+    if isinstance(error, IntegrityError) or isinstance(cause, sqlite3.IntegrityError):
+        return StoreError(f"{where}: the database refused a row, nothing of it was saved: {reason}")
+    if isinstance(error, DBAPIError) and location.url is not None:
+        return StoreError(f"{where}: {reason}; check that the server runs and that the URL is right")
+    return StoreError(f"{where}: {reason}")
+
+
+def _is_full(location: Location) -> bool:
+    try:
+        return location.path is not None and shutil.disk_usage(location.path.parent).free < _LEAST_FREE_BYTES
+    except OSError:
+        return False
+
+
+_SIGNS = (
+    (
+        "not a database",
+        "is not a database (SQLite cannot read it); name another file with --db, or move this one away",
+    ),
+    (
+        "malformed",
+        "the database is damaged; go back to a backup (phototag db backup makes them), "
+        "or keep this file aside and tag again",
+    ),
+    (
+        "disk is full",
+        "the disk is full, nothing of this batch was saved; make room and run the command again",
+    ),
+    (
+        "disk i/o error",
+        "the disk failed while reading or writing; check the disk, then run: phototag db check",
+    ),
+    (
+        "locked",
+        f"another program has kept it locked for {BUSY_TIMEOUT_SECONDS:.0f} seconds; "
+        "close that program and run the command again",
+    ),
+    (
+        "readonly",
+        "is read-only; check the permissions of the file and of its folder, or name another with --db",
+    ),
+    ("read-only", "is read-only; check the permissions, or name another database with --db"),
+    ("unable to open", ""),
+    ("no such table", "lacks a table that phototag makes; run: phototag db check"),
+    ("no such column", "lacks a column that phototag makes; run: phototag db check"),
+)
+
+
+def unopenable(location: Location) -> str:
+    """Why an SQLite file cannot be opened, found by looking at the file and its folder."""
+    where = location.shown
+    path = location.path
+    if path is None:
+        return f"{where}: cannot be opened"
+    folder = path.parent
+    try:
+        if path.is_dir():
+            return f"{where}: is a folder, not a database; name a file in it, such as {where}/phototag.db"
+        if not folder.exists():
+            return f"{where}: its folder {folder} does not exist; make it (mkdir -p), or name another with --db"
+        if not folder.is_dir():
+            return f"{where}: cannot be there, since {folder} is not a folder; name another file with --db"
+        exists = path.exists()
+    except OSError as error:
+        return f"{where}: cannot be looked at: {error.strerror}; check the permissions of its folder"
+    if exists and not os.access(path, os.R_OK):
+        return f"{where}: no permission to read it; check its owner and mode, or name another with --db"
+    if not exists and not os.access(folder, os.W_OK):
+        return f"{where}: cannot be made, no permission to write in {folder}; name another file with --db"
+    if not exists:
+        return f"{where}: does not exist (any more)"
+    return f"{where}: cannot be opened; check the permissions of the file and of its folder"
