@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from bisect import bisect_left
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from phototag.dataset.labelled import LabelledPicture
 from phototag.errors import DataError, DecodeError
 from phototag.imaging import Preprocessing, decode_bytes, read_bytes
 from phototag.runtime import bounded_map, decode_threads
+
+log = logging.getLogger(__name__)
 
 MAX_UNREADABLE_SHARE = 0.05
 
@@ -55,6 +58,14 @@ def check_unreadable(unreadable: Sequence[str], total: int) -> None:
             f"{len(unreadable)} of {total} pictures cannot be read, more than {MAX_UNREADABLE_SHARE:.0%}; "
             f"mend or remove them:\n  {listed}"
         )
+
+
+def report_unreadable(content: Content) -> None:
+    """Say which pictures cannot be read, and how many."""
+    for line in content.unreadable[:10]:
+        log.warning("skipped: %s", line)
+    if content.unreadable:
+        log.warning("%d pictures cannot be read and were skipped", len(content.unreadable))
 
 
 def data_digest(pictures: Sequence[LabelledPicture], hashes: Sequence[bytes]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import Balance
-from phototag.dataset import LabelledData, LabelledPicture, check_complete, data_digest, split
+from phototag.dataset import Features, LabelledData, LabelledPicture, check_complete, data_digest, features_of, split
 from phototag.decision import NoveltyModel
 from phototag.errors import DataError, ModelError
 from phototag.evaluation import Validation
@@ -27,8 +27,8 @@ from phototag.runtime import Target
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import DataConfig
 from phototag.training.finalize import Outcome
-from phototag.training.heads import Features, Fitted, Part, Recipe, Rule, unevenness
-from phototag.training.session import check_unchecked, class_pictures, features_of, load_counted
+from phototag.training.heads import Fitted, Part, Recipe, Rule, unevenness
+from phototag.training.session import check_unchecked, class_pictures, load_counted
 
 if TYPE_CHECKING:
     from phototag.model import DualHead

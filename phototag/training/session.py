@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +15,11 @@ from phototag._version import __version__
 from phototag.choices import Device, Tune
 from phototag.dataset import (
     Content,
+    Features,
     LabelledData,
     LabelledPicture,
     check_labels,
+    features_of,
     load_data,
     split,
     training_taxonomy,
@@ -40,7 +41,6 @@ from phototag.model import (
 from phototag.runtime import Target, current_world, machine
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import DataConfig, TrainingConfig
-from phototag.training.heads import FeatureExtractor, Features
 
 if TYPE_CHECKING:
     import torch
@@ -203,45 +203,6 @@ def circumstances(outcome: Outcome, seconds: float, device: Device) -> dict[str,
             "numpy": np.__version__,
         },
     }
-
-
-def features_of(
-    pictures: Sequence[LabelledPicture],
-    backbone: torch.nn.Module,
-    stages: Sequence[int],
-    preprocessing: Preprocessing,
-    *,
-    target: Target,
-    workers: int | None,
-) -> Features:
-    """Return features of a backbone through the fastest runtime, from the cache where it has them."""
-    from phototag.model import PooledFeatures
-
-    features = FeatureExtractor(
-        lambda: PooledFeatures(backbone, stages).eval(),
-        preprocessing,
-        weights_digest=f"{_digest_of(backbone)}:{list(stages)}",
-        target=target,
-        workers=workers,
-    )(pictures)
-    report_unreadable(features)
-    return features
-
-
-def _digest_of(network: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def report_unreadable(content: Content) -> None:
-    """Say which pictures cannot be read, and how many."""
-    for line in content.unreadable[:10]:
-        log.warning("skipped: %s", line)
-    if content.unreadable:
-        log.warning("%d pictures cannot be read and were skipped", len(content.unreadable))
 
 
 Read = TypeVar("Read", bound=Content)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phototag.choices import Balance
-from phototag.dataset import Content, LabelledPicture, read_content
+from phototag.dataset import Content, LabelledPicture, read_content, report_unreadable
 from phototag.model import state_path
 from phototag.runtime import current_world
 from phototag.training.config import HeadsConfig
@@ -25,17 +25,15 @@ from phototag.training.heads import (
     Fitted,
     Part,
     Recipe,
+    SplitFeatures,
     Start,
     accuracy,
-    digest_of,
-    examples_of,
     fit_start,
     is_long_tailed,
     network_with,
-    parts_of,
 )
 from phototag.training.output import read_state, save_state
-from phototag.training.session import Session, readable_parts, report_unreadable
+from phototag.training.session import Session, readable_parts
 
 if TYPE_CHECKING:
     from phototag.model import DualHead
@@ -72,33 +70,24 @@ class Trained:
         (docs/experiments.md#heads-fitted-again-after-fine-tuning); the validation pictures decide. As with frozen
         features they are then fitted on all pictures.
         """
-        from phototag.model import to_numpy
-
-        session, network = self.session, self.network.cpu()
-        pictures, taxonomy = session.pictures, session.pictures.taxonomy
-        everything = session.features((*pictures.training, *pictures.validation), network.backbone)
-        training, validation = readable_parts(everything, pictures)
-        parts = parts_of(training, validation, taxonomy)
-        recipe = self._recipe(parts)
-        evaluated = recipe.fit(parts[0], taxonomy)
+        session, network, progress = self.session, self.network.cpu(), self.trainer.progress
+        features, taxonomy = SplitFeatures.of(session, network.backbone), session.pictures.taxonomy
+        training, validation = features.parts
+        recipe = self._recipe(features.parts)
+        evaluated = recipe.fit(training, taxonomy)
         stepped = Fitted(*network.heads(), evaluated.embedding)
-        fits = accuracy(evaluated, parts[1], taxonomy) >= accuracy(stepped, parts[1], taxonomy)
+        fits = accuracy(evaluated, validation, taxonomy) >= accuracy(stepped, validation, taxonomy)
         final = evaluated = evaluated if fits else stepped
-        refitted = fits and pictures.kept_apart
+        refitted = fits and session.pictures.kept_apart
         if refitted:
-            final = recipe.fit(parts[0] + parts[1], taxonomy, embedding=evaluated.embedding)
-        network.set_heads(final.superclass, final.subclass)
-        network.set_embedding(final.embedding)
-        progress = self.trainer.progress
-        return Outcome(
-            tensors=to_numpy(network),
-            labels=parts[1].labels,
-            scores=evaluated.scores(validation.values),
-            space=evaluated.embedding.space,
+            final = recipe.fit(training + validation, taxonomy, embedding=evaluated.embedding)
+        return features.outcome(
+            session,
+            network,
+            evaluated=evaluated,
+            final=final,
             # Learned, where there are such, on features that the classes left out did not shape.
-            rule=self.start.rule if self.start is not None else recipe.rule(parts[0], taxonomy),
-            examples=examples_of(parts, session),
-            digest=digest_of(training, validation),
+            rule=self.start.rule if self.start is not None else recipe.rule(training, taxonomy),
             details={
                 **recipe.to_json(),
                 "curves": progress.history,
@@ -156,7 +145,7 @@ def _readable(session: Session, started: list[Start]) -> tuple[Content, Content,
     if config.pretrained:
         start = fit_start(session)
         started.append(start)
-        return start.training, start.validation, start.recipe.choice.strategy
+        return start.features.training, start.features.validation, start.recipe.choice.strategy
     both = read_content((*pictures.training, *pictures.validation), session.preprocessing, workers=config.workers)
     report_unreadable(both)
     training, validation = readable_parts(both, pictures)
