@@ -57,7 +57,7 @@ def make_library(path: Path, count: int, *, seed: int = 7) -> None:
     chance = np.random.default_rng(seed)
     centres = chance.normal(size=(len(TAXONOMY.subclasses), WIDTH)).astype(np.float32) * 2
     with Store.open(path) as store, store.writing("benchmark"):
-        model_id = store.register_model(
+        model_id = store.models.register(
             hash=hashlib.sha256(b"benchmark").hexdigest(),
             name="benchmark",
             backbone="none",
@@ -67,7 +67,7 @@ def make_library(path: Path, count: int, *, seed: int = 7) -> None:
         for first in range(1, count + 1, ROWS_AT_ONCE):
             ids = range(first, min(first + ROWS_AT_ONCE, count + 1))
             rows = _rows(ids, model_id, chance, centres)
-            with store._write() as connection:
+            with store._database.write() as connection:
                 for table, values in rows.items():
                     connection.execute(insert(table), values)
             print(f"\r{ids[-1]:,} photos written", end="", file=sys.stderr)

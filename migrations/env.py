@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from phototag.errors import StoreError
-from phototag.store.tables import Base
+from phototag.store.tables import metadata
 
 
 def run() -> None:
@@ -16,7 +16,7 @@ def run() -> None:
         raise StoreError("migrations need phototag's own connection; run: phototag db upgrade")
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=metadata,
         # SQLite cannot change a column in place: make the table anew and copy the rows.
         render_as_batch=connection.dialect.name == "sqlite",
     )

@@ -10,6 +10,7 @@ from .errors import SchemaError as SchemaError
 from .errors import StoreError as StoreError
 from .errors import TaxonomyError as TaxonomyError
 from .errors import UsageError as UsageError
+from .evaluation import Metrics as Metrics
 from .evaluation import evaluate as evaluate
 from .records import Failure as Failure
 from .records import FailureKind as FailureKind
@@ -25,4 +26,5 @@ from .tagging import Tagger as Tagger
 from .tagging import TagReport as TagReport
 from .taxonomy import Taxonomy as Taxonomy
 from .training import TrainingConfig as TrainingConfig
+from .training import TrainingResult as TrainingResult
 from .training import train as train

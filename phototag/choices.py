@@ -111,3 +111,36 @@ class Scored(StrEnum):
     NONE = "none"
     REVIEWED = "reviewed"  # enough to say which of two models is better
     ALL = "all"
+
+
+class Tune(StrEnum):
+    """How much of the network learns."""
+
+    AUTO = "auto"
+    HEADS = "heads"
+    LAST = "last"
+    FULL = "full"
+
+
+class Balance(StrEnum):
+    """What is done about classes of unequal size."""
+
+    AUTO = "auto"
+    NONE = "none"
+    SAMPLER = "sampler"
+    LOSS = "loss"
+    LOGITS = "logits"
+    MIX = "mix"
+
+
+LEAST_TARGET, HIGHEST_TARGET = 0.5, 0.999
+"""What can be asked of a precision. Below, a label says little; above, it takes thousands of pictures without fault."""
+
+KEEP_KNOWN = 0.94
+"""The default share of right subclasses that is kept when photos are called novel."""
+
+KEEP_KNOWN_WITH_TARGET = 0.99
+"""The same with a target precision: naming one asks for as many labels as it allows."""
+
+LEAST_KEPT = 0.5
+"""The least share of right labels that may be left when photos are called novel."""

@@ -91,7 +91,7 @@ def photos_of_cell(store: Store, samples: Sequence[Sample], *, level: str, truth
     place = LEVELS.index(level)
     found: dict[int, SampleItem] = {}
     for sample in samples:
-        for item in store.sample_items(sample.id):
+        for item in store.samples.items(sample.id):
             if item.review is None or item.changed:
                 continue
             pair = (

@@ -85,7 +85,7 @@ def library_drift(store: Store, scope: Scope) -> LibraryDrift | None:
         return None
     models, counts = np.unique(tags.model, return_counts=True)
     most = int(models[counts.argmax()])
-    info = next(model for model in store.models() if model.id == most)
+    info = next(model for model in store.models.find_all() if model.id == most)
     header = model_header(info)
     part = tags.part(tags.model == most)
     classes = _mixed_classes(part)

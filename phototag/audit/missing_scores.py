@@ -56,16 +56,16 @@ def _save(store: Store, model: Model, batch: Batch, report: ScoringReport) -> No
     if not batch.tagged:
         return
     with store.writing(_COMMAND, wait_seconds=_WAIT_SECONDS):
-        saved = store.save_scores(model_id=register(store, model), scored=batch.tagged)
+        saved = store.scores.save(model_id=register(store, model), scored=batch.tagged)
     report.scored += saved
     report.changed += len(batch.tagged) - saved
 
 
 def _unscored(store: Store, model: Model, which: Scored, under: Path | None) -> Iterator[KnownPhoto]:
-    model_id = store.find_model(hash=model.hash, weights_hash=model.weights_hash)
-    reviewed = {review.content_hash for review in store.reviews(ReviewFilter(under=under))}
+    model_id = store.models.find(hash=model.hash, weights_hash=model.weights_hash)
+    reviewed = {review.content_hash for review in store.reviews.find_all(ReviewFilter(under=under))}
     seen: set[bytes] = set()
-    for page in store.contents(under=under):
+    for page in store.photos.contents(under=under):
         there = [
             content
             for content in page
@@ -73,9 +73,9 @@ def _unscored(store: Store, model: Model, which: Scored, under: Path | None) -> 
         ]
         hashes = [content.content_hash for content in there]
         if model_id is not None:
-            seen.update(store.predictions_for(model_id, hashes))
+            seen.update(store.scores.of_contents(model_id, hashes))
         fresh = [content for content in there if content.content_hash not in seen]
-        for known in store.known_at([content.path for content in fresh]):
+        for known in store.photos.at([content.path for content in fresh]):
             if known.content_hash is not None and known.content_hash not in seen:
                 seen.add(known.content_hash)
                 yield known

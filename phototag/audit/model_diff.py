@@ -143,14 +143,14 @@ def compare_models(
         ModelError: a model's file cannot be read.
     """
     diff = ModelDiff(first.name, second.name)
-    sampled = store.contents_for_estimation()
+    sampled = store.samples.contents_for_estimation()
     reviews = {
         review.photo_id: review
-        for review in store.reviews(ReviewFilter(under=under))
+        for review in store.reviews.find_all(ReviewFilter(under=under))
         if not sampled_only or review.content_hash in sampled
     }
     diff.reviewed = len(reviews)
-    for page in store.contents(under=under):
+    for page in store.photos.contents(under=under):
         before, after = (_tags(store, model, page) for model in (first, second))
         for content in page:
             tags = before.get(content.content_hash), after.get(content.content_hash)
@@ -165,10 +165,10 @@ def compare_models(
 
 def _tags(store: Store, model: Model, page: Sequence[Content]) -> dict[bytes, Tag]:
     """What a model says of contents that it has scored, by content hash."""
-    known = store.find_model(hash=model.hash, weights_hash=model.weights_hash)
+    known = store.models.find(hash=model.hash, weights_hash=model.weights_hash)
     if known is None:
         return {}
-    scores = store.predictions_for(known, [content.content_hash for content in page])
+    scores = store.scores.of_contents(known, [content.content_hash for content in page])
     taxonomy = model.header.taxonomy
     tags = decide(unpack(list(scores.values()), taxonomy), taxonomy, model.header.thresholds) if scores else []
     return dict(zip(scores, tags, strict=True))

@@ -34,7 +34,7 @@ class ReportCache:
         """
         with self._lock:
             if sign is None or sign != self._sign:
-                version = store.audit_version()
+                version = store.samples.audit_version()
                 if version != self._version:
                     self._made.clear()
                 self._version, self._sign = version, sign

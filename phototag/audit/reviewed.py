@@ -78,7 +78,7 @@ def read_drawn(store: Store, sample: Sample) -> Drawn:
             f"sample {sample.name!r} was chosen for being doubtful, not drawn by chance: it says nothing of the "
             "library; draw one: phototag audit sample"
         )
-    items = store.sample_items(sample.id)
+    items = store.samples.items(sample.id)
     judged = [_judged(item) for item in items if not item.changed and (item.review or item.skipped_at)]
     return Drawn(
         name=sample.name,
@@ -114,7 +114,7 @@ def usable_samples(store: Store, name: str | None = None) -> tuple[list[Sample],
         UsageError: there is none with a review.
         StoreError: the database cannot be read.
     """
-    known = store.samples()
+    known = store.samples.find_all()
     if name is not None:
         found = [sample for sample in known if sample.name == name]
         if not found:

@@ -135,7 +135,7 @@ def extend_sample(store: Store, name: str, *, more: int) -> Sample:
     sample = find_sample(store, name)
     if not sample.for_estimation:
         raise UsageError(f"sample {name!r} was chosen, not drawn by chance; draw a new one with another name")
-    known = {item.photo_id for item in store.sample_items(sample.id)}
+    known = {item.photo_id for item in store.samples.items(sample.id)}
     frame = _unchanged(store, sample, known)
     names = _names_again(frame, sample)
     rest = [row for row, photo in enumerate(frame.ids.tolist()) if photo not in known]
@@ -153,7 +153,7 @@ def extend_sample(store: Store, name: str, *, more: int) -> Sample:
     shares = {each.name: each.drawn / each.population for each in counted}
     items = _items(part, chosen, [names[row] for row in rest], shares)
     with store.writing("audit sample"):
-        store.extend_sample(sample.id, items=items, strata=counted)
+        store.samples.extend(sample.id, items=items, strata=counted)
     return find_sample(store, name)
 
 
@@ -183,16 +183,16 @@ def find_sample(store: Store, name: str) -> Sample:
     Raises:
         UsageError: there is none.
     """
-    sample = store.find_sample(name)
+    sample = store.samples.find(name)
     if sample is None:
-        known = ", ".join(each.name for each in store.samples()) or "none"
+        known = ", ".join(each.name for each in store.samples.find_all()) or "none"
         raise UsageError(f"there is no sample {name!r}; there are: {known} (see: phototag audit sample --list)")
     return sample
 
 
 def next_name(store: Store) -> str:
     """The first of sample-1, sample-2 and so on that is free."""
-    taken = {sample.name for sample in store.samples()}
+    taken = {sample.name for sample in store.samples.find_all()}
     number = 1
     while f"sample-{number}" in taken:
         number += 1
@@ -218,9 +218,9 @@ def _unchanged(store: Store, sample: Sample, known: set[int]) -> Frame:
 
 def _reviewed_since(store: Store, sample: Sample, scope: Scope, known: set[int]) -> Frame:
     """Photos whose tag a human replaced since the sample was drawn, with the tag that the review was shown."""
-    models = {model.id for model in store.models() if scope.model is None or scope.model == model.name}
+    models = {model.id for model in store.models.find_all() if scope.model is None or scope.model == model.name}
     found: dict[int, tuple[SavedReview, ShownTag]] = {}
-    for review in store.reviews(ReviewFilter(under=scope.under, current=False)):
+    for review in store.reviews.find_all(ReviewFilter(under=scope.under, current=False)):
         shown = review.shown
         # The first review after the drawing saw the tag of then; later ones saw a human's.
         if shown is None or review.reviewed_at <= sample.created_at or review.photo_id in {*known, *found}:
@@ -283,10 +283,10 @@ def _only_model(frame: Frame) -> int | None:
 
 def _model_name(store: Store, frame: Frame) -> str | None:
     only = _only_model(frame)
-    return next((model.name for model in store.models() if model.id == only), None)
+    return next((model.name for model in store.models.find_all() if model.id == only), None)
 
 
 def _saved(store: Store, sample: NewSample) -> Sample:
     with store.writing("audit sample"):
-        store.save_sample(sample)
+        store.samples.save(sample)
     return find_sample(store, sample.name)

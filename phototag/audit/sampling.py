@@ -145,7 +145,7 @@ def read_frame(store: Store, scope: Scope | None = None) -> Frame:
     wanted = Query(
         under=scope.under, model=scope.model, superclass=scope.superclass, source=Source.MODEL, state=PhotoState.OK
     )
-    found = list(store.tagged_contents(wanted))
+    found = list(store.tags.of_contents(wanted))
     return Frame(
         np.array([row.photo_id for row in found], dtype=np.int64),
         np.array([row.model_id for row in found], dtype=np.int64),
@@ -306,9 +306,9 @@ def margins_ahead(store: Store, frame: Frame, *, under: Path | None = None) -> F
 
     place = {int(photo): row for row, photo in enumerate(frame.ids)}
     margins = np.full(len(frame), np.inf)
-    taxonomies = {model.id: model.taxonomy for model in store.models()}
+    taxonomies = {model.id: model.taxonomy for model in store.models.find_all()}
     for model in np.unique(frame.models).tolist():
-        for page in store.scored_tags(model, under=under):
+        for page in store.scores.tagged(model, under=under):
             rows = [row for row in page if row.model_id == model and row.scores is not None and row.photo_id in place]
             if not rows:
                 continue

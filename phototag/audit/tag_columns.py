@@ -63,7 +63,7 @@ def read_tags(store: Store, scope: Scope) -> TagColumns:
     wanted = Query(
         under=scope.under, model=scope.model, superclass=scope.superclass, source=Source.MODEL, state=PhotoState.OK
     )
-    rows = [row for part in store.tag_rows(wanted) for row in part]
+    rows = [row for part in store.tags.rows(wanted) for row in part]
     columns = zip(*rows, strict=True) if rows else [()] * 8
     models, superclasses, subclasses, ranks, superclass_scores, subclass_scores, novelties, moments = columns
     codes: dict[Label, int] = {}

@@ -64,7 +64,7 @@ def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
     data = load_data(Path(labels))
     truth = {os.fsencode(os.path.abspath(picture.path)): picture for picture in data.pictures}  # noqa: PTH100
     under = Path(os.path.commonpath([os.fsdecode(path) for path in truth]))
-    models = store.models()
+    models = store.models.find_all()
     taxonomies = {model.id: model.taxonomy for model in models}
     names = {model.name: model.taxonomy for model in models}
     candidates = _candidates(store, under, taxonomies)
@@ -118,7 +118,7 @@ def import_truth(store: Store, labels: str | Path) -> ImportReport:
     pictures = {os.path.abspath(picture.path): picture for picture in load_data(Path(labels)).pictures}  # noqa: PTH100
     ids = {
         os.fsdecode(photo.path_bytes): photo.id
-        for photo in store.known_at([Path(path) for path in pictures])
+        for photo in store.photos.at([Path(path) for path in pictures])
         if photo.content_hash is not None
     }
     current, imported = _reviews_of(store, set(ids.values()), Path(os.path.commonpath(pictures)))
@@ -135,7 +135,7 @@ def import_truth(store: Store, labels: str | Path) -> ImportReport:
             new.append(Review(photo_id=photo_id, superclass=label[0], subclass=label[1], origin=ReviewOrigin.IMPORT))
     for start in range(0, len(new), _SAVED_AT_ONCE):
         with store.writing(_COMMAND, wait_seconds=_WAIT_SECONDS):
-            store.save_reviews(new[start : start + _SAVED_AT_ONCE])
+            store.reviews.save_all(new[start : start + _SAVED_AT_ONCE])
     return ImportReport(saved=len(new), known=known, kept=kept, unknown=len(pictures) - len(ids))
 
 
@@ -148,7 +148,7 @@ def _reviews_of(
     """What counts for each photo now, and all that was imported for it and not undone."""
     current: dict[int, tuple[_Labels, ReviewOrigin]] = {}
     imported: set[tuple[int, _Labels]] = set()
-    for review in store.reviews(ReviewFilter(under=under, current=False)):
+    for review in store.reviews.find_all(ReviewFilter(under=under, current=False)):
         if review.photo_id not in photos or review.undone_at is not None:
             continue
         label = (review.superclass, review.subclass)
@@ -161,7 +161,7 @@ def _reviews_of(
 
 def _candidates(store: Store, under: Path, taxonomies: Mapping[int, Taxonomy]) -> dict[bytes, Candidates]:
     by_model: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
-    for path, model_id, scores in store.scores_behind_tags(under):
+    for path, model_id, scores in store.scores.behind_tags(under):
         by_model[model_id].append((path, scores))
     found: dict[bytes, Candidates] = {}
     for model_id, rows in by_model.items():

@@ -190,9 +190,9 @@ class Gallery:
 
     def _point_of(self, photo_id: int, model_id: int) -> tuple[int, Points] | None:
         """An embedding of what a photo holds, and the model under which it is stored."""
-        known = self._store.find(photo_id)
-        keeper = self._store.score_keepers().get(model_id)
-        stored = self._store.predictions_of(photo_id)
+        known = self._store.photos.find(photo_id)
+        keeper = self._store.models.score_owners().get(model_id)
+        stored = self._store.scores.of_photo(photo_id)
         for prediction in sorted(stored, key=lambda each: each.model_id != keeper):
             if known is not None and prediction.content_hash == known.content_hash:
                 point = embedding_of(prediction.scores, self._taxonomy(prediction.model_id))
@@ -201,7 +201,7 @@ class Gallery:
         return None
 
     def _embeddings_of(self, keeper: int, width: int) -> Embeddings:
-        key, taxonomy = (self._store.file_key, keeper, width), self._taxonomy(keeper)
+        key, taxonomy = (self._store.location.file_key(), keeper, width), self._taxonomy(keeper)
         with self._reading_embeddings:
             columns = self._following.snapshot.columns
             before = self._embeddings.pop(key, None)
@@ -215,7 +215,7 @@ class Gallery:
         return embeddings
 
     def _taxonomy(self, model_id: int) -> Taxonomy:
-        file = self._store.file_key
+        file = self._store.location.file_key()
         if (file, model_id) not in self._taxonomies:
-            self._taxonomies = {(file, model.id): model.taxonomy for model in self._store.models()}
+            self._taxonomies = {(file, model.id): model.taxonomy for model in self._store.models.find_all()}
         return self._taxonomies[file, model_id]

@@ -22,13 +22,13 @@ def read_detail(store: Store, photo_id: int) -> PhotoDetail | None:
     """
     if not 0 <= photo_id < 2**63:
         return None  # no database has room for such an id
-    known, facts = store.find(photo_id), store.photo_facts(photo_id)
-    columns = read(store.gallery_rows([photo_id]))
+    known, facts = store.photos.find(photo_id), store.catalog.facts(photo_id)
+    columns = read(store.catalog.photos([photo_id]))
     if known is None or facts is None or not len(columns):
         return None
-    models = {model.id: model for model in store.models()}
+    models = {model.id: model for model in store.models.find_all()}
     sharing: dict[int, list[str]] = {}
-    for model_id, keeper in store.score_keepers().items():
+    for model_id, keeper in store.models.score_owners().items():
         sharing.setdefault(keeper, []).append(models[model_id].name)
     every = ReviewFilter(photo_id=photo_id, current=False, valid=False)
     superclass_score, subclass_score = float(columns.superclass_score[0]), float(columns.subclass_score[0])
@@ -47,12 +47,12 @@ def read_detail(store: Store, photo_id: int) -> PhotoDetail | None:
         error=facts.error,
         predictions=tuple(
             _prediction(stored, known.content_hash, models, tuple(sharing.get(stored.model_id, ())))
-            for stored in store.predictions_of(photo_id)
+            for stored in store.scores.of_photo(photo_id)
         ),
-        reviews=tuple(reversed(list(store.reviews(every)))),
+        reviews=tuple(reversed(list(store.reviews.find_all(every)))),
         samples=tuple(
             SampleMembership(sample_id=number, name=name, position=position)
-            for number, name, position in store.samples_of(photo_id)
+            for number, name, position in store.samples.of_photo(photo_id)
         ),
     )
 

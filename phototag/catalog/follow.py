@@ -40,7 +40,7 @@ class Following:
         self._mutex = threading.RLock()
         self._turn = threading.RLock()
         self._closing = threading.Event()
-        self._sign = store.change_sign()
+        self._sign = store.catalog.change_sign()
         self._refreshed: set[int] = set()
         self._used_at = time.monotonic()
         try:
@@ -50,7 +50,7 @@ class Following:
             self._sign.close()
             raise
         self._thread = threading.Thread(target=self._follow, name="gallery", daemon=True)
-        if not store.in_memory:
+        if not store.location.in_memory:
             self._thread.start()
 
     def close(self) -> None:
@@ -106,7 +106,7 @@ class Following:
     # ---- reading
 
     def _refresh(self, snapshot: Snapshot, ids: Sequence[int]) -> Snapshot:
-        fresh = read(self._store.gallery_rows(ids), snapshot.columns.labels)
+        fresh = read(self._store.catalog.photos(ids), snapshot.columns.labels)
         gone = sorted(set(ids) - set(fresh.id.tolist()))
         removed = bool((snapshot.columns.places(gone) != ABSENT).any())
         columns = None if removed else replaced(snapshot.columns, fresh)
@@ -119,7 +119,7 @@ class Following:
         return Snapshot(columns)
 
     def _parts(self) -> Iterator[Sequence[GalleryRow]]:
-        for part in self._store.gallery_rows():
+        for part in self._store.catalog.photos():
             if self._closing.is_set():
                 raise StoreError("the gallery was closed while it read the library")
             yield part

@@ -64,7 +64,7 @@ class Embeddings:
 
 def read_embeddings(store: Store, columns: Columns, keeper: int, taxonomy: Taxonomy, width: int) -> Embeddings:
     """All embeddings of that width that are stored under a model."""
-    return Embeddings(columns, *_gather(store.scored_photos(keeper), taxonomy, width))
+    return Embeddings(columns, *_gather(store.catalog.scores(keeper), taxonomy, width))
 
 
 def updated(embeddings: Embeddings, store: Store, columns: Columns, keeper: int, taxonomy: Taxonomy) -> Embeddings:
@@ -77,7 +77,7 @@ def updated(embeddings: Embeddings, store: Store, columns: Columns, keeper: int,
         return read_embeddings(store, columns, keeper, taxonomy, width)
     if not len(ids):
         return Embeddings(columns, embeddings.id, embeddings.version, embeddings.points)
-    fresh = _gather(store.scored_photos(keeper, ids.tolist()), taxonomy, width)
+    fresh = _gather(store.catalog.scores(keeper, ids.tolist()), taxonomy, width)
     kept = ~np.isin(embeddings.id, ids)
     return Embeddings(
         columns,

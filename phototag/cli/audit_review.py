@@ -75,7 +75,7 @@ def review(name: str | None, viewer: str | None, no_view: bool, db: str | None) 
         finally:
             if shows is not None:
                 shows.close()
-            _summarise(session, store.find_sample(sample.name) or sample)
+            _summarise(session, store.samples.find(sample.name) or sample)
 
 
 def _say(text: str) -> None:

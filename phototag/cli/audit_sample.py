@@ -143,7 +143,7 @@ def _check(
 
 
 def _list(store: Store, form: OutputFormat) -> None:
-    samples = store.samples()
+    samples = store.samples.find_all()
     if form is OutputFormat.JSON:
         click.echo(json.dumps([_summary(one) for one in samples]))
         return
@@ -173,7 +173,7 @@ def _remove(store: Store, name: str, form: OutputFormat) -> None:
 
     with store.writing("audit sample"):
         found = find_sample(store, name)
-        kept = store.remove_sample(found.id)
+        kept = store.samples.remove(found.id)
     if form is OutputFormat.JSON:
         click.echo(json.dumps({"name": found.name, "size": found.size, "reviews_kept": kept}))
         return
@@ -223,7 +223,7 @@ def _summary(made: Sample) -> dict[str, Any]:
 
 
 def _described(made: Sample, store: Store) -> dict[str, Any]:
-    items = store.sample_items(made.id)
+    items = store.samples.items(made.id)
     return {
         **_summary(made),
         "strata": [{"name": each.name, "population": each.population, "drawn": each.drawn} for each in made.strata],

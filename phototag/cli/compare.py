@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from phototag.choices import DEFAULT_BATCH_SIZE, Device, OutputFormat
+from phototag.choices import DEFAULT_BATCH_SIZE, Device, OutputFormat, Tune
 from phototag.cli.options import EnumChoice, device_option, format_option
-from phototag.training import TrainingConfig, Tune
+from phototag.training import TrainingConfig
 
 _DEFAULTS = TrainingConfig()
 _FROM_RANDOM = TrainingConfig(pretrained=False)

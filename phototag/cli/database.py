@@ -28,7 +28,7 @@ def db() -> None:
 @format_option
 def info(db: str | None, form: OutputFormat) -> None:
     """Show where the database is and what it holds."""
-    from phototag.store import info as read
+    from phototag.store import database_info as read
 
     found = read(db)
     last = found.last_run
@@ -67,7 +67,7 @@ def _counts(counts: Mapping[Name, int]) -> str:
 @db_option
 def upgrade(db: str | None) -> None:
     """Bring the database to this version's schema, after a backup."""
-    from phototag.store import upgrade as run
+    from phototag.store import upgrade_database as run
 
     report = run(db)
     if report.before == report.after:
@@ -83,7 +83,7 @@ def upgrade(db: str | None) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
 def backup(db: str | None, target: Path | None, overwrite: bool) -> None:
     """Copy the database to TARGET, safely while others write. Without TARGET: beside it, with a time stamp."""
-    from phototag.store import backup as run
+    from phototag.store import backup_database as run
 
     click.echo(run(db, target, overwrite=overwrite))
 
@@ -98,8 +98,8 @@ def check(ctx: click.Context, db: str | None, list_pending: bool) -> None:
     Readable photos without a tag of the model that tagged last are counted as waiting; 'phototag tag' gives them one.
     """
     from phototag.cli.formats import write_path
-    from phototag.store import check as run
-    from phototag.store import pending as find_pending
+    from phototag.store import check_database as run
+    from phototag.store import pending_photos as find_pending
 
     report = run(db)
     for problem in report.problems:

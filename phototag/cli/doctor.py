@@ -31,7 +31,7 @@ def doctor(ctx: click.Context, db: str | None, quick: bool, as_json: bool) -> No
     for check in examine(db, quick=quick):
         checks.append(check)
         if not as_json:
-            rows = [(check.state, check.name, check.text)]
+            rows = [(str(check.state), check.name, check.text)]
             rows += [] if check.remedy is None else [("", "", f"-> {check.remedy}")]
             click.echo("\n".join(table(_COLUMNS, rows)))
     worst = max((check.state for check in checks), key=list(State).index)

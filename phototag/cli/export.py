@@ -28,7 +28,7 @@ def _command_of(made: Export) -> click.Command:
     """Return the command that writes an export to stdout or to a file."""
 
     def run(output: Path | None, db: str | None, **options: Any) -> None:
-        from phototag.files import write_whole
+        from phototag.files import atomic_write
         from phototag.store import Store
 
         target = sys.stdout.buffer if output is None else io.BytesIO()
@@ -41,7 +41,7 @@ def _command_of(made: Export) -> click.Command:
             written = made.write(store, values, target)
         target.flush()
         if isinstance(target, io.BytesIO) and output is not None:
-            write_whole(output, target.getvalue())
+            atomic_write(output, target.getvalue())
         place = f" to {output}" if output is not None else ""
         for line in (f"{written.count:,} {made.things}{place}.", *written.notes):
             click.echo(line, err=True)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.choices import OutputFormat
+from phototag.choices import HIGHEST_TARGET, LEAST_TARGET, OutputFormat
 from phototag.cli.model_diff import diff
 from phototag.cli.options import format_option
 from phototag.text import Column, percent, table
-from phototag.training import HIGHEST_TARGET, LEAST_TARGET
 
 if TYPE_CHECKING:
     from phototag.model import ModelHeader

@@ -137,7 +137,7 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 @format_option
 def status(db: str | None, form: OutputFormat) -> None:
     """Say what the watcher of a database does, or what it did last."""
-    from phototag.store import watcher_status
+    from phototag.tagging import watcher_status
 
     found = watcher_status(db)
     if form is OutputFormat.JSON:

@@ -29,16 +29,7 @@ from numpy.typing import NDArray
 
 from phototag.choices import MIN_GROUP_SIZE
 from phototag.decision import Space
-from phototag.discovery.cluster import (
-    Floats,
-    Grouping,
-    Integers,
-    Variances,
-    described,
-    group,
-    means_of,
-    ordered,
-)
+from phototag.discovery.cluster import Floats, Grouping, Integers, Variances, described, group, means_of, ordered
 
 # How much of a difference of log-densities counts: tails are heavier than those of normal distributions, and without
 # this the more known photos there are, the more would be taken in.

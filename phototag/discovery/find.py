@@ -19,7 +19,7 @@ from phototag.discovery.groups import Group, Groups, Member
 from phototag.errors import ModelError
 from phototag.model import Model
 from phototag.records import NovelTier, Rank
-from phototag.store import RankedPhoto, Store
+from phototag.store import ScoredTag, Store
 from phototag.taxonomy import Taxonomy
 
 _DECIMALS = 4
@@ -78,7 +78,7 @@ def find_groups(
         StoreError: the database cannot be read, or holds damaged scores.
     """
     space = embedding_space(model)
-    model_id = store.find_model(hash=model.hash, weights_hash=model.weights_hash)
+    model_id = store.models.find(hash=model.hash, weights_hash=model.weights_hash)
     taxonomy, axes = model.header.taxonomy, len(space.spread)
     photos, points, left, bare = _novel(store, model_id, taxonomy, axes, under=under, ranks=_RANKS[tier])
     # Ids of rows say nothing of a photo: the order of paths is the same in every database.
@@ -86,7 +86,7 @@ def find_groups(
     novel = [photos[row] for row in order]
     tagged = None if novel_only else partial(_tagged, store, model_id, taxonomy, axes, under=under)
     grown = grow(points[order], space, tagged, min_size=min_size)
-    names = {known.id: known.name for known in store.models()}
+    names = {known.id: known.name for known in store.models.find_all()}
     without = Counter({names.get(number, "?"): count for number, count in left.items()})
     groups = _described([*novel, *grown.taken], grown.grouping, space, taxonomy)
     kept = Groups(_reference(model), model.hash, taxonomy, tuple(groups))
@@ -117,13 +117,13 @@ def _novel(
     *,
     under: Path | None,
     ranks: Collection[Rank],
-) -> tuple[list[RankedPhoto], Embeddings, Counter[int], int]:
+) -> tuple[list[ScoredTag], Embeddings, Counter[int], int]:
     """Novel photos with their embeddings; how many have no scores, by the model of their tag, or no embedding."""
-    photos: list[RankedPhoto] = []
+    photos: list[ScoredTag] = []
     embeddings: list[Embeddings] = [np.empty((0, axes), np.float16)]
     left: Counter[int] = Counter()
     bare = 0
-    for page in store.ranked_photos(model_id, ranks=ranks, under=under):
+    for page in store.scores.tagged(model_id, under=under, ranks=ranks, readable=True):
         left.update(photo.model_id for photo in page if photo.scores is None)
         for some, points in _embedded(page, taxonomy, axes):
             photos += some
@@ -135,19 +135,17 @@ def _novel(
 
 def _tagged(
     store: Store, model_id: int | None, taxonomy: Taxonomy, axes: int, *, under: Path | None
-) -> Iterator[tuple[list[RankedPhoto], Embeddings]]:
+) -> Iterator[tuple[list[ScoredTag], Embeddings]]:
     """Photos that were tagged with a subclass which the model knows, with their embeddings, a page at a time."""
-    for page in store.ranked_photos(model_id, ranks=(Rank.SUBCLASS,), under=under):
+    for page in store.scores.tagged(model_id, under=under, ranks=(Rank.SUBCLASS,), readable=True):
         # A later model may know classes that this one does not.
         known = [photo for photo in page if photo.subclass in taxonomy.subclass_index]
         yield from _embedded(known, taxonomy, axes)
 
 
-def _embedded(
-    page: Sequence[RankedPhoto], taxonomy: Taxonomy, axes: int
-) -> Iterator[tuple[list[RankedPhoto], Embeddings]]:
+def _embedded(page: Sequence[ScoredTag], taxonomy: Taxonomy, axes: int) -> Iterator[tuple[list[ScoredTag], Embeddings]]:
     """Those photos of a page that have an embedding, with these, [B, E]."""
-    by_length: dict[int, list[RankedPhoto]] = {}
+    by_length: dict[int, list[ScoredTag]] = {}
     for photo in page:
         if photo.scores is not None:
             by_length.setdefault(len(photo.scores), []).append(photo)
@@ -168,7 +166,7 @@ def _reference(model: Model) -> str:
     return model.name if model.path is None else str(model.path)
 
 
-def _described(photos: Sequence[RankedPhoto], grouping: Grouping, space: Space, taxonomy: Taxonomy) -> list[Group]:
+def _described(photos: Sequence[ScoredTag], grouping: Grouping, space: Space, taxonomy: Taxonomy) -> list[Group]:
     nearest = space.squared_distances(grouping.means).argmin(axis=1) if grouping.count else ()
     groups = []
     for number, closest in enumerate(nearest):
@@ -194,7 +192,7 @@ def _described(photos: Sequence[RankedPhoto], grouping: Grouping, space: Space, 
     return groups
 
 
-def _tagged_as(photo: RankedPhoto) -> str | None:
+def _tagged_as(photo: ScoredTag) -> str | None:
     return None if photo.subclass is None else f"{photo.superclass}/{photo.subclass}"
 
 

@@ -93,8 +93,8 @@ def keep(store: Store, groups: Groups) -> None:
     """
     value = _to_json(groups)
     with store.writing(COMMAND):
-        store.write_note(_NOTE, value)
-        kept = store.read_note(_NOTE) == value
+        store.notes.write(_NOTE, value)
+        kept = store.notes.read(_NOTE) == value
     if not kept:
         raise StoreError(f"{store.location}: the groups cannot be kept beside it: the disk is full or read-only")
 
@@ -105,7 +105,7 @@ def kept(store: Store) -> Groups:
     Raises:
         UsageError: none are kept.
     """
-    value = store.read_note(_NOTE)
+    value = store.notes.read(_NOTE)
     try:
         if value is not None and value["version"] == _VERSION:
             return _from_json(value)

@@ -129,7 +129,7 @@ def name_group(
         # The file first: where it cannot be written, nothing is tagged.
         written = add_labels(labels, photos, superclass=superclass, subclass=subclass)
         if tag:
-            store.save_reviews(_reviews(store, named, superclass, subclass))
+            store.reviews.save_all(_reviews(store, named, superclass, subclass))
         keep(store, groups.with_group(replace(group, named=label, tagged=tag or group.tagged)))
     return Naming(photos, left_out, written)
 
@@ -138,7 +138,7 @@ def _reviews(store: Store, members: Iterable[Member], superclass: str, subclass:
     """What a human says of these photos, as something that can be undone."""
     found = []
     for member in members:
-        known = store.find(member.path)
+        known = store.photos.find(member.path)
         # Where a human said the same before, undoing this would bring the same back.
         if known is not None and _human_label(store, known) != f"{superclass}/{subclass}":
             content_hash = bytes.fromhex(member.content_hash)
@@ -164,7 +164,7 @@ def _human_label(store: Store, known: KnownPhoto) -> str | None:
 
 def _problem(store: Store, member: Member, own: set[str]) -> str | None:
     """Why a photo cannot be named any more."""
-    known = store.find(member.path)
+    known = store.photos.find(member.path)
     try:
         stat = member.path.stat()
     except (OSError, ValueError):  # gone, or below a folder that may not be entered any more

@@ -20,11 +20,11 @@ _LITTLE_DISK_BYTES, _NO_DISK_BYTES = 1 << 30, 100 << 20
 
 def check_database(location: str | Path | None) -> Check:
     """Check whether the database can be opened and written, is sound, and has this version's schema."""
-    from phototag.store import is_there, parse
+    from phototag.store import database_exists, parse_location
 
-    place = parse(location)
+    place = parse_location(location)
     shown = str(place.path) if place.path is not None else _kind_of(place)
-    if place.path is not None and not is_there(place):
+    if place.path is not None and not database_exists(place):
         folder = _nearest_folder(place.path.parent)
         values = {"path": shown, "exists": False}
         if not os.access(folder, os.W_OK):
@@ -35,11 +35,11 @@ def check_database(location: str | Path | None) -> Check:
 
 
 def _opened_database(place: Location, shown: str) -> Check:
-    from phototag.store import HEAD, opened, require_current, translated
+    from phototag.store import HEAD, opened_database, require_current, translated_errors
 
     values: dict[str, Any] = {"path": shown, "exists": True, "needs_schema": HEAD}
     try:
-        with opened(place) as (engine, have), translated(place), engine.connect() as connection:
+        with opened_database(place) as (engine, have), translated_errors(place), engine.connect() as connection:
             values["schema"] = have
             if place.path is not None:
                 found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check(1)")]
@@ -73,11 +73,11 @@ def _holder(place: Location) -> str | None:
 
 def check_disk(location: str | Path | None) -> Check:
     """Check how much room there is for the cache and the database."""
-    from phototag.store import parse
+    from phototag.store import parse_location
 
     folders = {"cache": settings.cache_folder()}
     with suppress(PhotoTagError):  # the database has a check of its own
-        path = parse(location).path
+        path = parse_location(location).path
         if path is not None:
             folders["database"] = path.parent
     free = {name: shutil.disk_usage(_nearest_folder(folder)).free for name, folder in folders.items()}

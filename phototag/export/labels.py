@@ -72,10 +72,10 @@ def collect(
     """
     from phototag.store import ReviewFilter
 
-    withheld = set() if include_samples else store.contents_for_estimation()
+    withheld = set() if include_samples else store.samples.contents_for_estimation()
     left_out: Counter[str] = Counter()
     newest: dict[bytes, SavedReview] = {}
-    for review in store.reviews(ReviewFilter(under=under, origins=origins)):
+    for review in store.reviews.find_all(ReviewFilter(under=under, origins=origins)):
         if review.content_hash in withheld:
             left_out[SAMPLED] += 1
         elif review.superclass is None or review.subclass is None:
@@ -86,7 +86,7 @@ def collect(
                 left_out[STALE] += 1
             newest[review.content_hash] = review
     labels = []
-    known = {photo.path_bytes: photo for photo in store.known_at([review.path for review in newest.values()])}
+    known = {photo.path_bytes: photo for photo in store.photos.at([review.path for review in newest.values()])}
     for review in newest.values():
         path = _present(store, review, known.get(review.path_bytes))
         if isinstance(path, Path):
@@ -101,7 +101,7 @@ def _present(store: Store, review: SavedReview, known: KnownPhoto | None) -> Pat
     """Return where the reviewed picture lies, or why it cannot be used."""
     if known is not None and _is_untouched(known):
         return known.path
-    copies = store.known_at(store.paths_of(review.content_hash))
+    copies = store.photos.at(store.photos.paths_of(review.content_hash))
     for copy in copies:
         if _is_untouched(copy):
             return copy.path

@@ -160,7 +160,7 @@ def _interval(found: Mapping[str, Any]) -> Cell:
 def _spread(found: Mapping[str, float] | None, *, share: bool = True, digits: int = 2) -> Cell:
     """Mean of the runs, with the least and the most below where these differ."""
     if found is None:
-        return Cell(None)
+        return Cell("")
 
     def text(value: float) -> str:
         return percent(value) if share else f"{value:,.{digits}f}"

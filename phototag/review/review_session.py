@@ -160,7 +160,7 @@ def choose_sample(store: Store, name: str | None = None) -> Sample | None:
         UsageError: there is none of that name, or none at all.
         StoreError: the database cannot be read.
     """
-    known = store.samples()
+    known = store.samples.find_all()
     if not known:
         raise UsageError(f"no sample was drawn in {store.location}; draw one: phototag audit sample")
     if name is None:

@@ -97,7 +97,7 @@ class SampleReviews:
         Raises:
             StoreError: the database cannot be read.
         """
-        return self._store.sample_items(self._sample_id, positions=positions)
+        return self._store.samples.items(self._sample_id, positions=positions)
 
     def item(self, position: int) -> SampleItem:
         """The photo at a place of the sample, whether it waits or not.
@@ -117,7 +117,7 @@ class SampleReviews:
         Raises:
             StoreError: the database cannot be read.
         """
-        return self._store.sample_standing(self._sample_id)
+        return self._store.samples.standing(self._sample_id)
 
     def waiting(self) -> list[SampleItem]:
         """The photos that wait for a review, in order.
@@ -125,7 +125,7 @@ class SampleReviews:
         Raises:
             StoreError: the database cannot be read.
         """
-        return self._store.sample_items(self._sample_id, pending_only=True)
+        return self._store.samples.items(self._sample_id, pending_only=True)
 
     def look(self, item: SampleItem) -> ShownPhoto | None:
         """A photo as it is shown to be judged; None where somebody reviewed it for this sample since it was read.
@@ -147,16 +147,16 @@ class SampleReviews:
         """
         if item.changed:
             return "changed since it was drawn"
-        return why_not(self._store.find(item.photo_id), item.path, item.content_hash, item.state)
+        return why_not(self._store.photos.find(item.photo_id), item.path, item.content_hash, item.state)
 
     def _newest(self, photo_id: int) -> SavedReview | None:
-        return next(self._store.reviews(ReviewFilter(photo_id=photo_id)), None)
+        return next(self._store.reviews.find_all(ReviewFilter(photo_id=photo_id)), None)
 
     def _candidates(self, item: SampleItem) -> tuple[Candidate, ...]:
         taxonomy = None if item.model_id is None else self._known_taxonomies(item.model_id).get(item.model_id)
         if item.model_id is None or taxonomy is None:
             return ()
-        blob = self._store.predictions_for(item.model_id, [item.content_hash]).get(item.content_hash)
+        blob = self._store.scores.of_contents(item.model_id, [item.content_hash]).get(item.content_hash)
         if not blob:
             return ()
         try:
@@ -170,7 +170,7 @@ class SampleReviews:
     def _known_taxonomies(self, *wanted: int | None) -> dict[int, Taxonomy]:
         """The taxonomies of all models by id, read anew where one of the `wanted` was registered since."""
         if not self._taxonomies or any(each is not None and each not in self._taxonomies for each in wanted):
-            self._taxonomies = {model.id: model.taxonomy for model in self._store.models()}
+            self._taxonomies = {model.id: model.taxonomy for model in self._store.models.find_all()}
         return self._taxonomies
 
     # ---- answers
@@ -213,8 +213,8 @@ class SampleReviews:
                 agrees = (other.superclass, other.subclass) == (superclass, subclass)
                 if not replace and not (agrees and other.sample_id != self._sample_id):
                     return Meanwhile(other, agrees)
-            review_id = self._store.save_review(review)
-        saved = self._store.find_review(review_id)
+            review_id = self._store.reviews.save(review)
+        saved = self._store.reviews.find(review_id)
         if saved is None:
             raise StoreError(f"{self._store.location}: a review that was just saved is not there")
         return saved
@@ -230,7 +230,7 @@ class SampleReviews:
             other = self._meanwhile(item, newest)
             if other is not None:
                 return Meanwhile(other, agrees=False)
-            self._store.skip(self._sample_id, item.position)
+            self._store.samples.skip(self._sample_id, item.position)
         return None
 
     def _meanwhile(self, item: SampleItem, newest: int | None) -> SavedReview | None:
@@ -249,7 +249,7 @@ class SampleReviews:
             undo_review(self._store, step.review_id, command=self._command, wait_seconds=self._wait_seconds)
             return
         with _ONE_AT_A_TIME, self._store.writing(self._command, wait_seconds=self._wait_seconds):
-            self._store.skip(self._sample_id, step.position, skipped=False)
+            self._store.samples.skip(self._sample_id, step.position, skipped=False)
 
     def steps(self, *, before: datetime | None = None) -> list[Step]:
         """What was done and not taken back, in the order of time; with `before` only what was done by then.
@@ -319,19 +319,19 @@ def review_photo(
         LockedError: another process writes for longer than this waits.
         StoreError: the database cannot be written.
     """
-    seen = store.find(photo_id)
+    seen = store.photos.find(photo_id)
     # A file that went away since does not matter to an answer that was stored.
     if seen is not None and seen.content_hash is not None and (token is None or find_by_token(store, token) is None):
         reason = why_not(seen, seen.path, seen.content_hash, seen.state)
         if reason is not None:
             raise UsageError(f"the photo {reason}")
     with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
-        known = store.find(photo_id)
+        known = store.photos.find(photo_id)
         if known is None:
             raise UsageError(f"photo {photo_id}: not in the database")
         if known.content_hash is None or not version or not known.content_hash.hex().startswith(version):
             raise UsageError("the photo changed since it was shown; look at it again")
-        review_id = store.save_review(
+        review_id = store.reviews.save(
             Review(
                 photo_id=photo_id,
                 superclass=superclass,
@@ -340,7 +340,7 @@ def review_photo(
                 token=token,
             )
         )
-    saved = store.find_review(review_id)
+    saved = store.reviews.find(review_id)
     if saved is None:
         raise StoreError(f"{store.location}: a review that was just saved is not there")
     return saved
@@ -355,11 +355,11 @@ def undo_review(store: Store, review_id: int, *, command: str, wait_seconds: flo
         StoreError: the database cannot be written.
     """
     with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
-        review = store.find_review(review_id)
+        review = store.reviews.find(review_id)
         if review is None:
             raise UsageError(f"review {review_id}: there is none")
         if review.undone_at is None:
-            store.undo_review(review_id)
+            store.reviews.undo(review_id)
         return review
 
 
@@ -372,10 +372,10 @@ def remove_unreviewed(store: Store, sample_id: int, *, command: str, wait_second
         StoreError: the database cannot be written.
     """
     with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
-        made_for_it = store.reviews(ReviewFilter(sample_id=sample_id, current=False, valid=False))
+        made_for_it = store.reviews.find_all(ReviewFilter(sample_id=sample_id, current=False, valid=False))
         if any(review.undone_at is None for review in made_for_it):
             return False
-        store.remove_sample(sample_id)
+        store.samples.remove(sample_id)
     return True
 
 
@@ -385,7 +385,7 @@ def find_by_token(store: Store, token: str) -> SavedReview | None:
     Raises:
         StoreError: the database cannot be read.
     """
-    return next(store.reviews(ReviewFilter(token=token, current=False, valid=False)), None)
+    return next(store.reviews.find_all(ReviewFilter(token=token, current=False, valid=False)), None)
 
 
 def known_names(store: Store, taxonomies: Iterable[Taxonomy]) -> Names:
@@ -398,7 +398,7 @@ def known_names(store: Store, taxonomies: Iterable[Taxonomy]) -> Names:
     for taxonomy in taxonomies:
         for subclass in taxonomy.subclasses:
             names.add(taxonomy.parent(subclass), subclass)
-    for superclass, given in store.given_labels((ReviewOrigin.REVIEW, ReviewOrigin.NAMED)):
+    for superclass, given in store.reviews.given_labels((ReviewOrigin.REVIEW, ReviewOrigin.NAMED)):
         names.add(superclass, given)
     return names
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from phototag.errors import StoreError
-from phototag.store.engine import Access, connect_file, translated, unopenable
+from phototag.store.connection import Access, connect_file, translated_errors, unopenable
 from phototag.store.location import Location
 
 
@@ -45,7 +45,7 @@ def write_backup(location: Location, target: Path, *, overwrite: bool) -> Path:
     half = target.with_name(f".{target.name}.{os.getpid()}.part")
     half_location = Location(shown=str(target), path=half)
     try:
-        with translated(location), closing(_open_source(location, source)) as live:
+        with translated_errors(location), closing(_open_source(location, source)) as live:
             _copy(live, half_location, half)
         with half.open("rb+") as file:
             os.fsync(file.fileno())
@@ -87,7 +87,7 @@ def can_be_immutable(path: Path) -> bool:
 
 
 def _copy(live: sqlite3.Connection, target: Location, half: Path) -> None:
-    with translated(target), closing(connect_file(half, access=Access.CREATE)) as copy:
+    with translated_errors(target), closing(connect_file(half, access=Access.CREATE)) as copy:
         # All pages in one step: a copy in several steps starts over whenever another process writes.
         live.backup(copy)
         copy.execute("PRAGMA journal_mode=DELETE")

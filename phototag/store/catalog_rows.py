@@ -11,28 +11,20 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from phototag.store.batch import predictions_for
-from phototag.store.engine import driver_connection, translate, translated
-from phototag.store.location import FileKey, Location, file_key
+from phototag.store.connection import driver_connection, translate, translated_errors
+from phototag.store.database import Database
+from phototag.store.location import FileKey, Location
+from phototag.store.models import Models
 from phototag.store.photos import chunked
-from phototag.store.plain import ROWS_AT_ONCE, plain_rows
-from phototag.store.tables import models, photos, predictions, reviews, sample_items, samples, tags
+from phototag.store.query import PLAIN_ROWS_AT_ONCE, joined, plain_rows
+from phototag.store.scores import scores_of
+from phototag.store.tables import models, photos, predictions, reviews, tags
 
 _HASH_START_BYTES = 4
 
 GalleryRow = tuple[Any, ...]
 """id, path_bytes, modified_ns, first 4 bytes of the content's hash, width, height, state, superclass, subclass, rank,
 superclass_score, subclass_score, novelty, source, model_id, tagged_at (a text or a moment, as the database has it)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPrediction:
-    """What a model said of a photo: its packed scores, and the content they are of."""
-
-    model_id: int
-    content_hash: bytes
-    scores: bytes
-    predicted_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +42,67 @@ ScoredContentRow = tuple[int, bytes, bytes]
 """photo_id, hash of the content that was scored, packed scores."""
 
 
-def rows(connection: Connection, ids: Sequence[int] | None = None) -> Iterator[Sequence[GalleryRow]]:
-    """Photos with their tags in the order of ids, some at a time: all of them, or those with these ids."""
-    statement = _rows()
-    if ids is not None:
-        for chunk in chunked(sorted(set(ids))):
-            yield from plain_rows(connection, statement.where(photos.c.id.in_(chunk)))
-    else:
-        yield from plain_rows(connection, statement)
+class CatalogRows:
+    """The photos as the catalog reads them. All methods raise StoreError when the database cannot be read."""
+
+    def __init__(self, database: Database, models: Models) -> None:
+        self._database, self._models = database, models
+
+    def photos(self, ids: Sequence[int] | None = None) -> Iterator[Sequence[GalleryRow]]:
+        """Yield photos with their tags by id, some at a time, of one moment: all, or those with these ids."""
+        statement = _rows()
+        with self._database.read() as connection:
+            if ids is None:
+                yield from plain_rows(connection, statement)
+            else:
+                for chunk in chunked(sorted(set(ids))):
+                    yield from plain_rows(connection, statement.where(photos.c.id.in_(chunk)))
+
+    def facts(self, photo_id: int) -> PhotoFacts | None:
+        """Return what `Photos.find` does not tell of a photo, None if there is none of that id."""
+        columns = (
+            photos.c.error,
+            photos.c.first_seen_at,
+            photos.c.last_seen_at,
+            models.c.name.label("model"),
+            tags.c.tagged_at,
+        )
+        with self._database.read() as connection:
+            row = connection.execute(joined(select(*columns)).where(photos.c.id == photo_id)).one_or_none()
+            return None if row is None else PhotoFacts(**row._mapping)
+
+    def scores(self, model_id: int, ids: Sequence[int] | None = None) -> Iterator[list[ScoredContentRow]]:
+        """Yield what a model scored, some at a time: all, also what photos held before, or what these hold now."""
+        columns = select(predictions.c.photo_id, predictions.c.content_hash, predictions.c.scores)
+        with self._database.read() as connection:
+            owner = self._models.score_owner(connection, model_id)
+            if ids is None:
+                # As a sum it keeps SQLite from the index, by which it would jump to and fro in the table.
+                every = columns.where(predictions.c.model_id + 0 == owner)
+                result = connection.execution_options(yield_per=PLAIN_ROWS_AT_ONCE).execute(every)
+                for part in result.partitions(PLAIN_ROWS_AT_ONCE):
+                    yield [(row[0], row[1], row[2]) for row in part]
+                return
+            now = columns.join_from(predictions, photos, photos.c.id == predictions.c.photo_id).where(
+                predictions.c.model_id == owner, predictions.c.content_hash == photos.c.content_hash
+            )
+            for chunk in chunked(sorted(set(ids))):
+                found = [(row[0], row[1], row[2]) for row in connection.execute(now.where(photos.c.id.in_(chunk)))]
+                known = {row[0] for row in found}
+                left = select(photos.c.id, photos.c.content_hash).where(
+                    photos.c.id.in_([number for number in chunk if number not in known]),
+                    photos.c.content_hash.is_not(None),
+                )
+                # A copy may have been tagged from the scores that are stored under another name.
+                copies = [(int(row.id), bytes(row.content_hash)) for row in connection.execute(left)]
+                elsewhere = scores_of(connection, owner, [content for _, content in copies]) if copies else {}
+                found += [(number, content, elsewhere[content]) for number, content in copies if content in elsewhere]
+                yield found
+
+    def change_sign(self) -> ChangeSign:
+        """Return a sign of writes by other connections, also of this store, on a connection that is kept; close it."""
+        self._database.refuse_if_closed()
+        return ChangeSign(self._database.engine, self._database.location)
 
 
 def _rows() -> Select[Any]:
@@ -85,104 +130,8 @@ def _rows() -> Select[Any]:
     )
 
 
-# ---- one photo
-
-
-def facts(connection: Connection, photo_id: int) -> PhotoFacts | None:
-    """What else is known of a photo, None if there is none of that id."""
-    statement = (
-        select(
-            photos.c.error,
-            photos.c.first_seen_at,
-            photos.c.last_seen_at,
-            models.c.name.label("model"),
-            tags.c.tagged_at,
-        )
-        .select_from(photos)
-        .outerjoin(tags, tags.c.photo_id == photos.c.id)
-        .outerjoin(models, models.c.id == tags.c.model_id)
-        .where(photos.c.id == photo_id)
-    )
-    row = connection.execute(statement).one_or_none()
-    return None if row is None else PhotoFacts(**row._mapping)
-
-
-def predictions_of(connection: Connection, photo_id: int) -> list[StoredPrediction]:
-    """What models said of a photo, or of its content under another name; newest first."""
-    content = connection.execute(select(photos.c.content_hash).where(photos.c.id == photo_id)).scalar_one_or_none()
-    columns = (
-        predictions.c.model_id,
-        predictions.c.content_hash,
-        predictions.c.scores,
-        predictions.c.predicted_at,
-    )
-    found = connection.execute(select(*columns).where(predictions.c.photo_id == photo_id)).all()
-    known = {int(row.model_id) for row in found if row.content_hash == content}
-    for model_id in connection.execute(select(models.c.id)).scalars().all() if content is not None else ():
-        if model_id in known:
-            continue
-        same = (predictions.c.model_id == model_id) & (predictions.c.content_hash == content)
-        found = [*found, *connection.execute(select(*columns).where(same).limit(1))]
-    newest = sorted(found, key=lambda row: (row.predicted_at, row.model_id), reverse=True)
-    return [_prediction(row) for row in newest]
-
-
-def _prediction(row: Any) -> StoredPrediction:
-    return StoredPrediction(
-        model_id=int(row.model_id),
-        content_hash=bytes(row.content_hash),
-        scores=bytes(row.scores),
-        predicted_at=row.predicted_at,
-    )
-
-
-def samples_of(connection: Connection, photo_id: int) -> list[tuple[int, str, int]]:
-    """The samples that a photo is in, oldest first: id, name, and the photo's position."""
-    statement = (
-        select(samples.c.id, samples.c.name, sample_items.c.position)
-        .join_from(sample_items, samples, samples.c.id == sample_items.c.sample_id)
-        .where(sample_items.c.photo_id == photo_id)
-        .order_by(samples.c.id)
-    )
-    return [(int(row.id), row.name, int(row.position)) for row in connection.execute(statement)]
-
-
-# ---- embeddings
-
-
-def scored_photos(
-    connection: Connection, keeper: int, ids: Sequence[int] | None = None
-) -> Iterator[list[ScoredContentRow]]:
-    """What a model scored, some at a time: all of it, also what photos held before, or what these photos hold now."""
-    columns = select(predictions.c.photo_id, predictions.c.content_hash, predictions.c.scores)
-    if ids is None:
-        # As a sum it keeps SQLite from the index, by which it would jump to and fro in the table.
-        every = columns.where(predictions.c.model_id + 0 == keeper)
-        result = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(every)
-        for part in result.partitions(ROWS_AT_ONCE):
-            yield [(row[0], row[1], row[2]) for row in part]
-        return
-    now = columns.join_from(predictions, photos, photos.c.id == predictions.c.photo_id).where(
-        predictions.c.model_id == keeper, predictions.c.content_hash == photos.c.content_hash
-    )
-    for chunk in chunked(sorted(set(ids))):
-        found = [(row[0], row[1], row[2]) for row in connection.execute(now.where(photos.c.id.in_(chunk)))]
-        known = {row[0] for row in found}
-        left = select(photos.c.id, photos.c.content_hash).where(
-            photos.c.id.in_([number for number in chunk if number not in known]), photos.c.content_hash.is_not(None)
-        )
-        # A copy may have been tagged from the scores that are stored under another name.
-        copies = [(int(row.id), bytes(row.content_hash)) for row in connection.execute(left)]
-        elsewhere = predictions_for(connection, keeper, [content for _, content in copies]) if copies else {}
-        found += [(number, content, elsewhere[content]) for number, content in copies if content in elsewhere]
-        yield found
-
-
-# ---- signs of change
-
-
 class ChangeSign:
-    """A cheap value that differs once something else wrote to a database; see `Store.change_sign`."""
+    """A cheap value that differs once something else wrote to a database; see `CatalogRows.change_sign`."""
 
     def __init__(self, engine: Engine, location: Location) -> None:
         self._engine = engine
@@ -205,7 +154,7 @@ class ChangeSign:
         """
         if self._connection is None:
             return None
-        file = file_key(self._location)
+        file = self._location.file_key()
         if file not in (None, self._file):
             # Another database lies there now; the old one, which this connection still has, never changes again.
             self._connect()
@@ -229,8 +178,8 @@ class ChangeSign:
 
     def _connect(self) -> None:
         # Before the file is opened: one that comes in between is noticed with the next reading.
-        file = file_key(self._location)
-        with translated(self._location):
+        file = self._location.file_key()
+        with translated_errors(self._location):
             connection = self._engine.connect()
         self.close()
         self._connection, self._file = connection, file

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ from sqlalchemy.exc import DatabaseError
 
 from phototag.errors import StoreError, TaxonomyError
 from phototag.records import PhotoState, Rank, Source
-from phototag.store import notes
 from phototag.store import query as queries
 from phototag.store.backup_file import default_backup_path, write_backup
-from phototag.store.engine import translate, translated, untrusted_rows
-from phototag.store.location import parse
-from phototag.store.lock import Role, holder_of
-from phototag.store.opening import opened, opened_current
+from phototag.store.connection import translate, translated_errors
+from phototag.store.database import opened_database, reading
+from phototag.store.location import parse_location
+from phototag.store.models import ModelInfo, known_models
+from phototag.store.runs import RunInfo, last_run
 from phototag.store.schema import HEAD
 from phototag.store.tables import models, photos, predictions, runs, tags
 from phototag.taxonomy import Taxonomy
@@ -29,31 +28,7 @@ _MOST_PROBLEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """A model that tagged something here."""
-
-    id: int
-    hash: str
-    name: str
-    backbone: str
-    taxonomy: Taxonomy
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """A run of a command that wrote here. `finished_at` is None while it goes on, and when it was killed."""
-
-    id: int
-    kind: str
-    started_at: datetime
-    finished_at: datetime | None
-    counts: Mapping[str, int] | None
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Info:
+class DatabaseInfo:
     """What a database holds. `size_bytes` and `journal_mode` are None where the dialect has no such thing."""
 
     location: str
@@ -85,17 +60,17 @@ class CheckReport:
         return not self.problems
 
 
-def info(location: str | Path | None = None) -> Info:
+def database_info(location: str | Path | None = None) -> DatabaseInfo:
     """Describe a database.
 
     Raises:
         SchemaError: its schema is older or newer.
         StoreError: there is none, or it cannot be read.
     """
-    place = parse(location)
-    with opened_current(place) as engine, untrusted_rows(place), engine.connect() as connection:
+    place = parse_location(location)
+    with reading(place) as connection:
         is_sqlite = connection.dialect.name == "sqlite"
-        return Info(
+        return DatabaseInfo(
             location=place.shown,
             revision=HEAD,
             size_bytes=place.path.stat().st_size if place.path is not None else None,
@@ -105,46 +80,18 @@ def info(location: str | Path | None = None) -> Info:
             tags_by_source={Source(key): number for key, number in _counts(connection, tags.c.source)},
             predictions=_count(connection, select(func.count()).select_from(predictions)),
             models=known_models(connection),
-            last_run=_last_run(connection),
+            last_run=last_run(connection),
         )
 
 
-def watcher_status(location: str | Path | None = None) -> dict[str, Any]:
-    """What a watcher wrote down of itself, whether it still runs, who writes, and the photos by state; fit for JSON.
-
-    Raises:
-        StoreError: there is no database, or it cannot be read.
-    """
-    place = parse(location)
-    with opened_current(place) as engine, untrusted_rows(place), engine.connect() as connection:
-        photos_by_state = dict(_counts(connection, photos.c.state))
-    tagger, writer = holder_of(place, Role.TAG), holder_of(place, Role.WRITE)
-    note = notes.read(place, "watch")
-    holder = tagger or writer
-    return {
-        "database": place.shown,
-        "running": tagger is not None and tagger.command == "watch",
-        "watcher": note if isinstance(note, dict) else None,
-        "holder": None
-        if holder is None
-        else {
-            "pid": holder.pid,
-            "host": holder.host,
-            "command": holder.command,
-            "since": holder.since.isoformat(timespec="seconds"),
-        },
-        "photos": photos_by_state,
-    }
-
-
-def check(location: str | Path | None = None) -> CheckReport:
+def check_database(location: str | Path | None = None) -> CheckReport:
     """Check a database from the file's structure up to what its rows say.
 
     Raises:
         StoreError: there is none, or it cannot be opened at all.
     """
-    place = parse(location)
-    with opened(place) as (engine, have), translated(place):
+    place = parse_location(location)
+    with opened_database(place) as (engine, have), translated_errors(place):
         problems: list[str] = []
         numbers = (0, 0, 0)
         try:
@@ -172,44 +119,35 @@ def check(location: str | Path | None = None) -> CheckReport:
         )
 
 
-def pending(location: str | Path | None = None) -> Iterator[Path]:
+def pending_photos(location: str | Path | None = None) -> Iterator[Path]:
     """The photos that a check counts as pending.
 
     Raises:
         SchemaError: the schema is older or newer.
         StoreError: there is no database, or it cannot be read.
     """
-    place = parse(location)
-    with opened_current(place) as engine, untrusted_rows(place), engine.connect() as connection:
+    place = parse_location(location)
+    with reading(place) as connection:
         for row in connection.execute(_pending(connection)):
             yield Path(os.fsdecode(row.path_bytes))
 
 
-def backup(location: str | Path | None = None, target: Path | None = None, *, overwrite: bool = False) -> Path:
+def backup_database(location: str | Path | None = None, target: Path | None = None, *, overwrite: bool = False) -> Path:
     """Copy a database, while others may use it, to `target`: a file, a folder, or None for a name beside it.
 
     Raises:
         StoreError: there is no database, the target exists, or the copy cannot be written or proves damaged.
     """
-    place = parse(location)
+    place = parse_location(location)
     if place.path is None:
         raise StoreError(f"{place.shown}: not an SQLite file; back it up with its own tools, such as pg_dump")
-    with opened(place) as (_, have):
+    with opened_database(place) as (_, have):
         own_name = default_backup_path(place.path, have)
     if target is None:
         target = own_name
     elif target.is_dir():
         target = target / own_name.name
     return write_backup(place, target.expanduser().absolute(), overwrite=overwrite)
-
-
-def known_models(connection: Connection) -> tuple[ModelInfo, ...]:
-    """Every model that tagged something, oldest first."""
-    statement = select(models).order_by(models.c.id)
-    return tuple(
-        ModelInfo(row.id, row.hash, row.name, row.backbone, Taxonomy.from_json(row.taxonomy), row.created_at)
-        for row in connection.execute(statement)
-    )
 
 
 def _count(connection: Connection, statement: Any) -> int:
@@ -219,14 +157,6 @@ def _count(connection: Connection, statement: Any) -> int:
 def _counts(connection: Connection, column: Any) -> Iterator[tuple[str, int]]:
     for row in connection.execute(select(column, func.count()).group_by(column).order_by(column)):
         yield row[0], int(row[1])
-
-
-def _last_run(connection: Connection) -> RunInfo | None:
-    statement = select(
-        runs.c.id, runs.c.kind, runs.c.started_at, runs.c.finished_at, runs.c.counts, runs.c.error
-    ).order_by(runs.c.id.desc())
-    row = connection.execute(statement.limit(1)).one_or_none()
-    return None if row is None else RunInfo(*row)
 
 
 def _structure(connection: Connection) -> Iterator[str]:

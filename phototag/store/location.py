@@ -12,19 +12,25 @@ from sqlalchemy.exc import ArgumentError
 from phototag import settings
 from phototag.errors import StoreError
 
+FileKey = tuple[int, int]
+"""What tells a file from another one that takes its place: device and inode."""
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
     """Where a database lies. `path` for an SQLite file, `url` for another dialect, neither for the memory.
 
-    `shown` names it in messages and never holds a password. `is_default` says that phototag chose the place,
-    and so may make its folder.
+    `shown`, which is also its text, names it in messages and never holds a password. `is_default` says that phototag
+    chose the place, and so may make its folder.
     """
 
     shown: str
     path: Path | None = None
     url: URL | None = None
     is_default: bool = False
+
+    def __str__(self) -> str:
+        return self.shown
 
     @property
     def in_memory(self) -> bool:
@@ -49,21 +55,19 @@ class Location:
         lock = self.lock_path
         return None if lock is None else lock.with_name(f"{lock.name.removesuffix('.lock')}.{name}.json")
 
+    def file_key(self) -> FileKey | None:
+        """Return what tells the file that lies there now from one that takes its place, as from a backup.
 
-FileKey = tuple[int, int]
-"""What tells a file from another one that takes its place: device and inode."""
-
-
-def file_key(location: Location) -> FileKey | None:
-    """The file that lies there now; None where there is none, or the database is no file."""
-    try:
-        status = None if location.path is None else location.path.stat()
-    except OSError:
-        return None
-    return None if status is None else (status.st_dev, status.st_ino)
+        None where there is none, or the database is no file. What is kept of a database in memory is kept by this.
+        """
+        try:
+            status = None if self.path is None else self.path.stat()
+        except OSError:
+            return None
+        return None if status is None else (status.st_dev, status.st_ino)
 
 
-def parse(location: str | Path | Location | None) -> Location:
+def parse_location(location: str | Path | Location | None) -> Location:
     """Read a location: nothing is the default, a text with '://' is a URL, anything else is a path.
 
     Raises:

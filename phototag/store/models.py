@@ -1,83 +1,129 @@
-"""Rows of models: which files are known here, and which of them share their stored scores."""
+"""Models that tagged something: which files are known here, and which of them share their stored scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, select, update
 
-from phototag.errors import StoreError
+from phototag.store.connection import untrusted_rows
+from phototag.store.database import Database, insert_row, utc_now
+from phototag.store.location import FileKey
 from phototag.store.photos import clean_text
 from phototag.store.tables import models
 from phototag.taxonomy import Taxonomy
 
-# Kept among the metrics, where no measured figure can have this name: those are numbers, this is text. A column of its
-# own would make every database need an upgrade.
+# Kept among the metrics, where no measured figure can have this name: those are numbers, this is text. A separate
+# column would make every database need an upgrade.
 _WEIGHTS = "weights_hash"
 
 
-def register(
-    connection: Connection,
-    *,
-    file_hash: str,
-    weights_hash: str | None,
-    name: str,
-    backbone: str,
-    taxonomy: Taxonomy,
-    metrics: Mapping[str, Any],
-    now: datetime,
-) -> int:
-    """The id of the model whose file has this hash; made if new, given the new name and its weights' hash if known."""
-    identity = {} if weights_hash is None else {_WEIGHTS: weights_hash}
-    known = connection.execute(select(models.c.id, models.c.metrics).where(models.c.hash == file_hash)).one_or_none()
-    if known is not None:
-        changed = {"name": clean_text(name), "metrics": {**dict(known.metrics), **identity}}
-        connection.execute(update(models).where(models.c.id == known.id).values(changed))
-        return int(known.id)
-    values: dict[str, Any] = {
-        "hash": file_hash,
-        "name": clean_text(name),
-        "backbone": backbone,
-        "taxonomy": taxonomy.to_json(),
-        "metrics": {**metrics, **identity},
-        "created_at": now,
-    }
-    return inserted_id(connection, models, values)
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model that tagged something here."""
+
+    id: int
+    hash: str
+    name: str
+    backbone: str
+    taxonomy: Taxonomy
+    created_at: datetime
 
 
-def find(connection: Connection, *, file_hash: str, weights_hash: str | None) -> int | None:
-    """The id of the model with this file, else of the oldest with these weights, None if there is neither."""
-    exact = connection.execute(select(models.c.id).where(models.c.hash == file_hash)).scalar_one_or_none()
-    if exact is not None:
-        return int(exact)
-    same = (number for number, weights in _weights(connection).items() if weights == weights_hash)
-    return None if weights_hash is None else next(same, None)
+class Models:
+    """The models that a database knows. All methods raise StoreError when it cannot be read, or written."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._owners: dict[int, int] = {}
+        self._owners_of: FileKey | None = None
+
+    def find_all(self) -> tuple[ModelInfo, ...]:
+        """Return the models registered here, oldest first."""
+        with self._database.read() as connection:
+            return known_models(connection)
+
+    def find(self, *, hash: str, weights_hash: str | None = None) -> int | None:  # noqa: A002
+        """Return the id of the model with that file, else of the oldest with these weights, None for neither."""
+        with self._database.read() as connection:
+            exact = connection.execute(select(models.c.id).where(models.c.hash == hash)).scalar_one_or_none()
+            if exact is not None:
+                return int(exact)
+            same = (number for number, weights in _weights(connection).items() if weights == weights_hash)
+            return None if weights_hash is None else next(same, None)
+
+    def score_owners(self) -> dict[int, int]:
+        """Return for each model the id of the one that owns its scores: the oldest with the same weights."""
+        with self._database.read() as connection:
+            return score_owners(connection)
+
+    def score_owner(self, connection: Connection, model_id: int) -> int:
+        """Return the model that owns that model's scores; asked for with every batch, so looked up once."""
+        file = self._database.location.file_key()
+        if model_id not in self._owners or file != self._owners_of:
+            with untrusted_rows(self._database.location):
+                self._owners, self._owners_of = score_owners(connection), file
+        return self._owners.get(model_id, model_id)
+
+    def register(
+        self,
+        *,
+        hash: str,  # noqa: A002
+        name: str,
+        backbone: str,
+        taxonomy: Taxonomy,
+        metrics: Mapping[str, Any],
+        weights_hash: str | None = None,
+    ) -> int:
+        """Return the id of the model whose file has this SHA-256 (hex); made if new, given the new name if known.
+
+        Models of the same `weights_hash` share their stored scores: in what scores depend on their files are alike.
+        """
+        identity = {} if weights_hash is None else {_WEIGHTS: weights_hash}
+        with self._database.write() as connection, untrusted_rows(self._database.location):
+            self._owners = {}
+            known = connection.execute(select(models.c.id, models.c.metrics).where(models.c.hash == hash)).one_or_none()
+            if known is not None:
+                changed = {"name": clean_text(name), "metrics": {**dict(known.metrics), **identity}}
+                connection.execute(update(models).where(models.c.id == known.id).values(changed))
+                return int(known.id)
+            values: dict[str, Any] = {
+                "hash": hash,
+                "name": clean_text(name),
+                "backbone": backbone,
+                "taxonomy": taxonomy.to_json(),
+                "metrics": {**metrics, **identity},
+                "created_at": utc_now(),
+            }
+            return insert_row(connection, models, values)
 
 
-def score_keepers(connection: Connection) -> dict[int, int]:
-    """For each model the id of the one under which its scores are stored: the oldest with the same weights.
+def known_models(connection: Connection) -> tuple[ModelInfo, ...]:
+    """Return every model that tagged something, oldest first."""
+    statement = select(models).order_by(models.c.id)
+    return tuple(
+        ModelInfo(row.id, row.hash, row.name, row.backbone, Taxonomy.from_json(row.taxonomy), row.created_at)
+        for row in connection.execute(statement)
+    )
 
-    Files that differ in their thresholds give the same scores. One registered before weights had a hash keeps its own.
+
+def score_owners(connection: Connection) -> dict[int, int]:
+    """Return for each model the id of the one that owns its scores: the oldest with the same weights.
+
+    Files that differ in their thresholds give the same scores. One registered before weights had a hash owns its own.
     """
-    keepers: dict[int, int] = {}
+    owners: dict[int, int] = {}
     oldest: dict[str, int] = {}
     for number, weights in _weights(connection).items():
-        keepers[number] = number if weights is None else oldest.setdefault(weights, number)
-    return keepers
-
-
-def inserted_id(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
-    """Insert a row; the id it got."""
-    key = connection.execute(insert(table).values(values)).inserted_primary_key
-    if key is None:
-        raise StoreError(f"the database gave no id to a new row of {table.name}")
-    return int(key[0])
+        owners[number] = number if weights is None else oldest.setdefault(weights, number)
+    return owners
 
 
 def _weights(connection: Connection) -> dict[int, str | None]:
-    """The hash of each model's weights where it is known, by id, oldest first."""
+    """Return the hash of each model's weights where it is known, by id, oldest first."""
     found: dict[int, str | None] = {}
     for row in connection.execute(select(models.c.id, models.c.metrics).order_by(models.c.id)):
         weights = row.metrics.get(_WEIGHTS) if isinstance(row.metrics, dict) else None

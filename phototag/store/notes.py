@@ -9,28 +9,33 @@ from typing import Any
 from phototag.store.location import Location
 
 
-def read(location: Location, name: str) -> Any:
-    """The note of that name; None if there is none that can be understood."""
-    path = location.note_path(name)
-    if path is None:
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+class Notes:
+    """The notes beside one database; one in memory has none."""
 
+    def __init__(self, location: Location) -> None:
+        self._location = location
 
-def write(location: Location, name: str, value: Any) -> None:
-    """Replace the note as a whole. A disk that is full or read-only keeps the old one."""
-    path = location.note_path(name)
-    if path is None:
-        return
-    # Whoever writes holds a lock, so one name will do, and a kill in between leaves one file at most.
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        # Paths may hold lone surrogates, which ASCII escapes keep.
-        partial.write_text(json.dumps(value), encoding="ascii")
-        partial.replace(path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
+    def read(self, name: str) -> Any:
+        """Return the note of that name; None if there is none that can be understood."""
+        path = self._location.note_path(name)
+        if path is None:
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def write(self, name: str, value: Any) -> None:
+        """Replace the note as a whole. A disk that is full or read-only keeps the old one."""
+        path = self._location.note_path(name)
+        if path is None:
+            return
+        # The writer holds a lock, so one name will do, and a kill in between leaves one file at most.
+        partial = path.with_name(f"{path.name}.partial")
+        try:
+            # Paths may hold lone surrogates, which ASCII escapes keep.
+            partial.write_text(json.dumps(value), encoding="ascii")
+            partial.replace(path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()

@@ -1,29 +1,43 @@
-"""Rows of photos: how paths and stat values are stored, and what is known of those under some folders."""
+"""Photos: how paths and stat values are stored, what is known of those under some folders, and their contents."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import ColumnElement, Row, Select, or_, select, update
 
 from phototag.errors import StoreError
 from phototag.records import FailureKind, Photo, PhotoState, Source
+from phototag.store.database import Database, utc_now
 from phototag.store.tables import photos, tags
 
 T = TypeVar("T")
 
 # Well below the number of parameters that SQLite and PostgreSQL take in one statement.
 CHUNK_ROWS = 500
-PAGE_ROWS = 4096
 _SEPARATOR = os.sep.encode()
 
 
+class HasPath:
+    """A record of a photo: `path_bytes` is its absolute path as the operating system has it."""
+
+    __slots__ = ()
+    path_bytes: bytes
+
+    @property
+    def path(self) -> Path:
+        """The photo's absolute path."""
+        return Path(os.fsdecode(self.path_bytes))
+
+
 @dataclass(frozen=True, slots=True)
-class KnownPhoto:
+class KnownPhoto(HasPath):
     """What the database knows of one photo. Stat values are as `os.stat` gave them, `inode` modulo 2**64.
 
     `tag_model_id` and `tag_source` are None when the photo has no tag; `tag_model_id` also when a human gave
@@ -43,16 +57,22 @@ class KnownPhoto:
     tag_model_id: int | None
     tag_source: Source | None
 
-    @property
-    def path(self) -> Path:
-        """The photo's absolute path."""
-        return Path(os.fsdecode(self.path_bytes))
-
     def matches(self, photo: Photo) -> bool:
         """Whether size, times and inode are those of `photo`: the file has not been touched since."""
         known = (self.size_bytes, self.modified_ns, self.changed_ns, signed_64(self.inode))
         stat = stat_values(photo)
         return known == (stat["size_bytes"], stat["modified_ns"], stat["changed_ns"], stat["inode"])
+
+
+@dataclass(frozen=True, slots=True)
+class Content(HasPath):
+    """A photo whose content is known. `tag_source` is None where it has no tag."""
+
+    photo_id: int
+    path_bytes: bytes
+    content_hash: bytes
+    state: PhotoState
+    tag_source: Source | None
 
 
 def signed_64(number: int) -> int:
@@ -110,6 +130,12 @@ def path_ranges(root: Path) -> tuple[tuple[bytes, bytes], ...]:
     return (key, key + b"\0"), (stem + _SEPARATOR, after)
 
 
+def is_under(root: Path | None) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition that a photo lies at or under `root`; None sets none."""
+    key = photos.c.path_bytes
+    return () if root is None else (or_(*((key >= start) & (key < end) for start, end in path_ranges(root))),)
+
+
 def merged_ranges(roots: Sequence[Path]) -> list[tuple[bytes, bytes]]:
     """The ranges of all `roots` in ascending order, none overlapping another."""
     ranges = (pair for root in roots for pair in path_ranges(root))
@@ -121,34 +147,76 @@ def merged_ranges(roots: Sequence[Path]) -> list[tuple[bytes, bytes]]:
     return merged
 
 
-def known_page(connection: Connection, start: bytes, end: bytes) -> list[KnownPhoto]:
-    """The first known photos whose path bytes lie in [start, end), at most a page, in order."""
-    statement = (
-        _known()
-        .where(photos.c.path_bytes >= start, photos.c.path_bytes < end)
-        .order_by(photos.c.path_bytes)
-        .limit(PAGE_ROWS)
-    )
-    return [_from_row(row) for row in connection.execute(statement)]
+class Photos:
+    """The photos that a database knows. All methods raise StoreError when it cannot be read, or written."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-def known_at(connection: Connection, paths: Sequence[Path]) -> list[KnownPhoto]:
-    """The known photos among exactly these paths, in the order of path bytes."""
-    found = []
-    for chunk in chunked(sorted({path_key(path) for path in paths})):
-        statement = _known().where(photos.c.path_bytes.in_(chunk)).order_by(photos.c.path_bytes)
-        found += [_from_row(row) for row in connection.execute(statement)]
-    return found
+    def find(self, photo: Path | int) -> KnownPhoto | None:
+        """Return the photo with that absolute path or id, None if there is none."""
+        wanted = photos.c.id == photo if isinstance(photo, int) else photos.c.path_bytes == path_key(photo)
+        with self._database.read() as connection:
+            row = connection.execute(_known().where(wanted)).one_or_none()
+            return None if row is None else _from_row(row)
 
+    def at(self, paths: Sequence[Path]) -> list[KnownPhoto]:
+        """Return the known photos among exactly these paths, in the order of path bytes."""
+        found = []
+        with self._database.read() as connection:
+            for chunk in chunked(sorted({path_key(path) for path in paths})):
+                statement = _known().where(photos.c.path_bytes.in_(chunk)).order_by(photos.c.path_bytes)
+                found += [_from_row(row) for row in connection.execute(statement)]
+        return found
 
-def find(connection: Connection, photo: Path | int) -> KnownPhoto | None:
-    """The photo with that path or id."""
-    if isinstance(photo, int):
-        statement = _known().where(photos.c.id == photo)
-    else:
-        statement = _known().where(photos.c.path_bytes == path_key(photo))
-    row = connection.execute(statement).one_or_none()
-    return None if row is None else _from_row(row)
+    def under(self, roots: Sequence[Path]) -> Iterator[KnownPhoto]:
+        """Yield every photo known at or under any of `roots`, once, in the order of path bytes, in pages."""
+        key = photos.c.path_bytes
+        for start, end in merged_ranges(roots):
+            pages = self._database.pages(
+                _known().where(key < end), key, lambda _, rows: [_from_row(row) for row in rows], first=key >= start
+            )
+            yield from chain.from_iterable(pages)
+
+    def contents(self, *, under: Path | None = None) -> Iterator[list[Content]]:
+        """Yield all photos whose content is known, a page at a time, in the order of ids."""
+        statement = (
+            select(photos.c.id, photos.c.path_bytes, photos.c.content_hash, photos.c.state, tags.c.source)
+            .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
+            .where(photos.c.content_hash.is_not(None), *is_under(under))
+        )
+        return self._database.pages(statement, photos.c.id, lambda _, rows: [_content(row) for row in rows])
+
+    def paths_of(self, content_hash: bytes) -> list[Path]:
+        """Return where a content lies now as far as is known: paths of photos that are not missing, in order."""
+        statement = (
+            select(photos.c.path_bytes)
+            .where(photos.c.content_hash == content_hash, photos.c.state == PhotoState.OK.value)
+            .order_by(photos.c.path_bytes)
+        )
+        with self._database.read() as connection:
+            return [Path(os.fsdecode(path)) for path in connection.execute(statement).scalars()]
+
+    def mark_seen(self, ids: Sequence[int], at: datetime | None = None) -> None:
+        """Note that these files are there, now or at `at`; one that was missing is again what it was before."""
+        back = (
+            (photos.c.error_kind.is_(None), PhotoState.OK),
+            (photos.c.error_kind.is_not(None), PhotoState.UNREADABLE),
+        )
+        with self._database.write() as connection:
+            for chunk in chunked(ids):
+                wanted = update(photos).where(photos.c.id.in_(chunk))
+                connection.execute(wanted.values(last_seen_at=at or utc_now()))
+                for condition, state in back:
+                    missing = photos.c.state == PhotoState.MISSING.value
+                    connection.execute(wanted.where(missing, condition).values(state=state.value))
+
+    def mark_missing(self, ids: Sequence[int]) -> None:
+        """Note that these files are gone. Their tags and errors stay, for when they come back."""
+        with self._database.write() as connection:
+            for chunk in chunked(ids):
+                wanted = update(photos).where(photos.c.id.in_(chunk))
+                connection.execute(wanted.values(state=PhotoState.MISSING.value))
 
 
 def _known() -> Select[Any]:
@@ -183,5 +251,15 @@ def _from_row(row: Row[Any]) -> KnownPhoto:
         error_kind=None if row.error_kind is None else FailureKind(row.error_kind),
         attempts=row.attempts,
         tag_model_id=row.model_id,
+        tag_source=None if row.source is None else Source(row.source),
+    )
+
+
+def _content(row: Row[Any]) -> Content:
+    return Content(
+        photo_id=int(row.id),
+        path_bytes=bytes(row.path_bytes),
+        content_hash=bytes(row.content_hash),
+        state=PhotoState(row.state),
         tag_source=None if row.source is None else Source(row.source),
     )

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from phototag.choices import SortKey
 from phototag.errors import UsageError
-from phototag.records import NovelTier, PhotoState, Rank, Source, Tag, TaggedPhoto
-from phototag.store.photos import path_ranges
-from phototag.store.plain import plain_rows
-from phototag.store.tables import models, photos, predictions, tags
+from phototag.records import NovelTier, PhotoState, Rank, Source, TaggedPhoto
+from phototag.store.photos import is_under
+from phototag.store.tables import models, photos, tags
 
 FEWEST_HASH_DIGITS = 8
-_ROWS_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class TaggedContent:
-    """A photo whose content is known, and the tag that a model gave it."""
-
-    photo_id: int
-    path_bytes: bytes
-    content_hash: bytes
-    model_id: int
-    tag: Tag
-    tagged_at: datetime
+ROWS_AT_ONCE = 1000
+# Few enough for little memory, many enough for little overhead.
+PLAIN_ROWS_AT_ONCE = 16_384
 
 
 _COLUMN_OF: dict[SortKey, ColumnElement[Any]] = {
@@ -89,70 +79,16 @@ class Query:
             raise UsageError(f"{self.since} has no time zone; use datetime.astimezone()")
 
 
-_TAG_COLUMNS = (
-    tags.c.model_id,
-    tags.c.superclass,
-    tags.c.subclass,
-    tags.c.rank,
-    tags.c.superclass_score,
-    tags.c.subclass_score,
-    tags.c.novelty,
-    tags.c.tagged_at,
-)
-
-
 def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     """The wanted photos, fetched a few at a time."""
-    statement = _select(query).execution_options(yield_per=_ROWS_AT_ONCE)
+    statement = _select(query).execution_options(yield_per=ROWS_AT_ONCE)
     for row in connection.execute(statement):
         yield _from_row(row)
 
 
-def find_tagged(connection: Connection, query: Query) -> Iterator[TaggedContent]:
-    """The wanted photos with a model's tag whose content is known, by id: what a sample can be drawn from.
-
-    Sort key and limit are not heeded. Strata and chances are for whoever draws.
-    """
-    columns = select(photos.c.id, photos.c.path_bytes, photos.c.content_hash, *_TAG_COLUMNS)
-    statement = (
-        _joined(columns).where(*_of_models(query)).order_by(photos.c.id).execution_options(yield_per=_ROWS_AT_ONCE)
-    )
-    ranks = {rank.value: rank for rank in Rank}
-    for number, path, content, model_id, superclass, subclass, rank, *scores, at in connection.execute(statement):
-        tag = Tag(superclass, subclass, ranks[rank], *(float(score or 0.0) for score in scores))
-        yield TaggedContent(int(number), bytes(path), bytes(content), int(model_id), tag, at)
-
-
-TagRow: TypeAlias = tuple[Any, ...]
-"""The `_TAG_COLUMNS`; `tagged_at` is a text or a moment, as the database has it."""
-
-
-def find_tag_rows(connection: Connection, query: Query) -> Iterator[Sequence[TagRow]]:
-    """The tags of the photos that `find_tagged` gives, in that order, many at a time and as the database has them."""
-    statement = _joined(select(*_TAG_COLUMNS)).where(*_of_models(query))
-    yield from plain_rows(connection, statement.order_by(photos.c.id))
-
-
-def find_scores(connection: Connection, under: Path, keepers: Mapping[int, int]) -> Iterator[tuple[bytes, int, bytes]]:
-    """Path bytes, model id and packed scores behind each tag that a model gave to a photo at or under a path.
-
-    `keepers` says under which model another's scores are stored.
-    """
-    elsewhere = {model: keeper for model, keeper in keepers.items() if model != keeper}
-    model = case(elsewhere, value=tags.c.model_id, else_=tags.c.model_id) if elsewhere else tags.c.model_id
-    statement = (
-        select(photos.c.path_bytes, tags.c.model_id, predictions.c.scores)
-        .join(tags, tags.c.photo_id == photos.c.id)
-        .join(predictions, (predictions.c.photo_id == photos.c.id) & (predictions.c.model_id == model))
-        .where(*_conditions(Query(under=under)))
-        .execution_options(yield_per=_ROWS_AT_ONCE)
-    )
-    yield from ((path, model_id, scores) for path, model_id, scores in connection.execute(statement))
-
-
 def count(connection: Connection, query: Query) -> int:
     """How many photos are wanted, whatever the limit."""
-    statement = _joined(select(func.count())).where(*_conditions(query))
+    statement = joined(select(func.count())).where(*conditions(query))
     return int(connection.execute(statement).scalar_one())
 
 
@@ -173,7 +109,7 @@ def _select(query: Query) -> Select[Any]:
         tags.c.tagged_at,
         models.c.name.label("model"),
     )
-    statement = _joined(columns).where(*_conditions(query))
+    statement = joined(columns).where(*conditions(query))
     if query.sort is SortKey.PATH:
         # The path is never null, and saying nothing of nulls lets SQLite walk along the index.
         statement = statement.order_by(column.desc() if query.descending else column.asc())
@@ -182,7 +118,8 @@ def _select(query: Query) -> Select[Any]:
     return statement if query.limit is None else statement.limit(query.limit)
 
 
-def _joined(columns: Select[Any]) -> Select[Any]:
+def joined(columns: Select[Any]) -> Select[Any]:
+    """Return these columns of all photos, with their tags and the models that gave them."""
     return (
         columns.select_from(photos)
         .outerjoin(tags, tags.c.photo_id == photos.c.id)
@@ -190,7 +127,8 @@ def _joined(columns: Select[Any]) -> Select[Any]:
     )
 
 
-def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
+def conditions(query: Query) -> Iterator[ColumnElement[bool]]:
+    """Yield what makes a photo wanted."""
     superclass, subclass = query.superclass, query.subclass
     if superclass is not None:
         yield tags.c.superclass == superclass
@@ -208,10 +146,7 @@ def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
     if query.min_score is not None:
         score = case((tags.c.rank == Rank.SUBCLASS.value, tags.c.subclass_score), else_=tags.c.superclass_score)
         yield score >= query.min_score
-    if query.under is not None:
-        yield or_(
-            *((photos.c.path_bytes >= start) & (photos.c.path_bytes < end) for start, end in path_ranges(query.under))
-        )
+    yield from is_under(query.under)
     if query.source is not None:
         yield tags.c.source == query.source.value
     if query.state is not None:
@@ -220,12 +155,6 @@ def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
         yield _model_is(query.model)
     if query.since is not None:
         yield tags.c.tagged_at >= query.since
-
-
-def _of_models(query: Query) -> Iterator[ColumnElement[bool]]:
-    yield from _conditions(query)
-    yield tags.c.model_id.is_not(None)
-    yield photos.c.content_hash.is_not(None)
 
 
 def _model_is(wanted: str) -> ColumnElement[bool]:
@@ -250,3 +179,19 @@ def _from_row(row: Row[Any]) -> TaggedPhoto:
         state=PhotoState(row.state),
         error=row.error,
     )
+
+
+# ---- a whole library quickly: rows as the database has them, without SQLAlchemy converting each value
+
+
+def plain_rows(connection: Connection, statement: Select[Any]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    """Yield the rows of a statement, many at a time; in SQLite moments are texts in UTC, as they are stored there."""
+    if connection.dialect.name == "sqlite":
+        # Nothing here needs SQLAlchemy to convert it, which takes as long again as reading a million rows.
+        with closing(connection.execute(statement)) as result:
+            while result.cursor is not None and (part := result.cursor.fetchmany(PLAIN_ROWS_AT_ONCE)):
+                yield part
+    else:
+        result = connection.execution_options(yield_per=PLAIN_ROWS_AT_ONCE).execute(statement)
+        for rows in result.partitions(PLAIN_ROWS_AT_ONCE):
+            yield [tuple(row) for row in rows]

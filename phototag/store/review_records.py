@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 from phototag.choices import ReviewOrigin
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank
+from phototag.store.photos import HasPath
 from phototag.taxonomy import check_name
 
 _LONGEST_TOKEN = 200
@@ -66,7 +66,7 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SavedReview:
+class SavedReview(HasPath):
     """A review as it is stored.
 
     `current`: it was not undone, and no newer one of the photo took its place. `valid`: the photo still has the content
@@ -90,11 +90,6 @@ class SavedReview:
     undone_at: datetime | None
     current: bool
     valid: bool
-
-    @property
-    def path(self) -> Path:
-        """The photo's absolute path."""
-        return Path(os.fsdecode(self.path_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,76 +1,139 @@
 """Saving, undoing and finding reviews: what a human says of a photo's content, beside the tag that was judged.
 
 A review becomes the photo's tag at once, and undoing it brings back the tag that it replaced. It is of a content: once
-the file holds something else it is no longer valid, while the tag stays until a human says otherwise. The caller holds
-the transaction.
+the file holds something else it is no longer valid, while the tag stays until a human says otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, insert, or_, select, update
 
 from phototag.choices import ReviewOrigin
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Source
-from phototag.store.photos import PAGE_ROWS, chunked, path_ranges
+from phototag.store.connection import untrusted_rows
+from phototag.store.database import Database, utc_now
+from phototag.store.photos import chunked, is_under
 from phototag.store.review_records import Review, ReviewFilter, SavedReview, ShownTag, Verdict, rank_of, verdict_of
 from phototag.store.tables import photos, reviews, sample_items, tags
+from phototag.store.tags import human_tag, set_tags
 
 _TAG_COLUMNS = tuple(column.name for column in tags.c if column.name != "photo_id")
+_VALID = photos.c.content_hash == reviews.c.content_hash
 
 
-def human_tag(superclass: str | None, subclass: str | None, now: datetime) -> dict[str, Any]:
-    """The tag that a human's word becomes: a level that is named has the score 1, one that is not 0."""
-    return {
-        "superclass": superclass,
-        "subclass": subclass,
-        "rank": rank_of(superclass, subclass).value,
-        "superclass_score": float(superclass is not None),
-        "subclass_score": float(subclass is not None),
-        "novelty": float(subclass is None),
-        "source": Source.HUMAN.value,
-        "model_id": None,
-        "tagged_at": now,
-    }
+class Reviews:
+    """The reviews of photos. All methods raise StoreError when the database cannot be read, or written.
 
+    All that writes survives a power cut once it is done.
+    """
 
-def set_tags(connection: Connection, values: Mapping[int, Mapping[str, Any] | None]) -> None:
-    """Give photos these tags in place of those they have, by photo id; None leaves a photo without."""
-    for chunk in chunked(list(values)):
-        connection.execute(delete(tags).where(tags.c.photo_id.in_(chunk)))
-    rows = [{"photo_id": photo_id, **tag} for photo_id, tag in values.items() if tag is not None]
-    if rows:
-        connection.execute(insert(tags), rows)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def save(self, review: Review) -> int:
+        """Save what a human says of a photo, and make it the photo's tag at once; the review's id.
+
+        It replaces an older review of the photo. One whose token is known is not saved again.
+
+        Raises:
+            UsageError: the photo or its content is not known, its content is another now, it is not in the sample, or
+                the token belongs to another review.
+        """
+        return self.save_all([review])[0]
+
+    def save_all(self, given: Sequence[Review]) -> list[int]:
+        """Save reviews of different photos in one transaction, as `save` does; their ids, in order.
+
+        Raises:
+            UsageError: as for one, or a photo comes twice; nothing is saved then.
+        """
+        with self._database.write(durable=True) as connection, untrusted_rows(self._database.location):
+            now = utc_now()
+            known = _known_tokens(connection, given)
+            fresh = [review for review in given if review.token is None or review.token not in known]
+            if len({review.photo_id for review in fresh}) < len(fresh):
+                raise UsageError(
+                    "reviews that are saved together must be of different photos; save them one after another"
+                )
+            before = _photos_and_tags(connection, [review.photo_id for review in fresh])
+            rows = [_row_of(review, before.get(review.photo_id), now) for review in fresh]
+            _note_in_samples(connection, fresh)
+            ids: list[int] = []
+            if rows:
+                statement = insert(reviews).returning(reviews.c.id, sort_by_parameter_order=True)
+                ids = [int(number) for number in connection.execute(statement, rows).scalars()]
+                set_tags(connection, {each.photo_id: human_tag(each.superclass, each.subclass, now) for each in fresh})
+            new = iter(ids)
+            return [known[review.token] if review.token in known else next(new) for review in given]
+
+    def undo(self, review_id: int) -> None:
+        """Take a review back; the photo has the tag again that it had before, a model's or a human's.
+
+        If its file changed since, a model's tag does not come back: the next `phototag tag` gives it one. A copy that
+        took the human's tag over when it was found follows.
+
+        Raises:
+            UsageError: there is no such review, it was undone already, a newer one replaced it, or the photo was
+                tagged by a human in another way since.
+        """
+        with self._database.write(durable=True) as connection, untrusted_rows(self._database.location):
+            row = _undoable(connection, review_id)
+            connection.execute(update(reviews).where(reviews.c.id == review_id).values(undone_at=utc_now()))
+            previous = _tag_from_json(row.previous_tag)
+            by_model = previous is not None and previous["source"] == Source.MODEL.value
+            set_tags(
+                connection,
+                {
+                    int(holder.id): None if by_model and holder.content_hash != row.content_hash else previous
+                    for holder in connection.execute(_holders(row)).all()
+                },
+            )
+
+    def find(self, review_id: int) -> SavedReview | None:
+        """Return the review with that id, undone or not, None if there is none."""
+        with self._database.read() as connection:
+            return find_reviews(connection, [review_id]).get(review_id)
+
+    def find_all(self, wanted: ReviewFilter | None = None) -> Iterator[SavedReview]:
+        """Yield the wanted reviews, oldest first, in pages; without a filter those that are current and valid."""
+        wanted = wanted or ReviewFilter()
+        conditions = [*is_under(wanted.under)]
+        if wanted.current:
+            conditions.append(_current())
+        if wanted.valid:
+            conditions.append(_VALID)
+        for column in (reviews.c.sample_id, reviews.c.photo_id, reviews.c.token):
+            value = getattr(wanted, column.name)
+            if value is not None:
+                conditions.append(column == value)
+        if wanted.origins is not None:
+            conditions.append(reviews.c.origin.in_([origin.value for origin in wanted.origins]))
+        statement = _select().where(*conditions)
+        pages = self._database.pages(statement, reviews.c.id, lambda _, rows: [_from_row(row) for row in rows])
+        return chain.from_iterable(pages)
+
+    def given_labels(self, origins: Sequence[ReviewOrigin]) -> set[tuple[str, str | None]]:
+        """Return the classes (superclass, subclass) that reviews of these origins name, but for those undone."""
+        statement = (
+            select(reviews.c.superclass, reviews.c.subclass)
+            .where(
+                reviews.c.superclass.is_not(None),
+                reviews.c.undone_at.is_(None),
+                reviews.c.origin.in_([origin.value for origin in origins]),
+            )
+            .distinct()
+        )
+        with self._database.read() as connection:
+            return {(row.superclass, row.subclass) for row in connection.execute(statement)}
 
 
 # ---- saving
-
-
-def save(connection: Connection, given: Sequence[Review], *, now: datetime) -> list[int]:
-    """Save reviews of different photos, and set the tags; the ids, in order. A known token's review is not saved again.
-
-    Raises:
-        UsageError: a photo comes twice, its content is not known or another now, it is not in the sample, or a token
-            belongs to another review.
-    """
-    known = _known_tokens(connection, given)
-    fresh = [review for review in given if review.token is None or review.token not in known]
-    if len({review.photo_id for review in fresh}) < len(fresh):
-        raise UsageError("reviews that are saved together must be of different photos; save them one after another")
-    before = _photos_and_tags(connection, [review.photo_id for review in fresh])
-    rows = [_row_of(review, before.get(review.photo_id), now) for review in fresh]
-    _note_in_samples(connection, fresh)
-    ids: list[int] = []
-    if rows:
-        statement = insert(reviews).returning(reviews.c.id, sort_by_parameter_order=True)
-        ids = [int(number) for number in connection.execute(statement, rows).scalars()]
-        set_tags(connection, {review.photo_id: human_tag(review.superclass, review.subclass, now) for review in fresh})
-    new = iter(ids)
-    return [known[review.token] if review.token in known else next(new) for review in given]
 
 
 def _known_tokens(connection: Connection, given: Sequence[Review]) -> dict[str | None, int]:
@@ -158,16 +221,8 @@ def _note_in_samples(connection: Connection, given: Iterable[Review]) -> None:
 # ---- undoing
 
 
-def undo(connection: Connection, review_id: int, *, now: datetime) -> None:
-    """Take a review back, and bring back the tag that it replaced.
-
-    A file that changed since gets no old tag of a model, but none: the next `phototag tag` gives it one. A copy that
-    took the human's tag over when it was found follows.
-
-    Raises:
-        UsageError: there is no such review, it was undone already, a newer one took its place, or the photo was tagged
-            by a human in another way since.
-    """
+def _undoable(connection: Connection, review_id: int) -> Row[Any]:
+    """Return a review with the tag that its photo has, once it is certain that it can be undone."""
     statement = (
         select(reviews, photos.c.path_text, tags.c.source, tags.c.tagged_at)
         .join_from(reviews, photos, photos.c.id == reviews.c.photo_id)
@@ -185,17 +240,7 @@ def undo(connection: Connection, review_id: int, *, now: datetime) -> None:
         raise UsageError(f"{of}: review {newer} took its place; undo that one first")
     if row.source != Source.HUMAN.value or row.tagged_at != row.reviewed_at:
         raise UsageError(f"{of}: the photo was tagged in another way since, so there is nothing to bring back")
-    connection.execute(update(reviews).where(reviews.c.id == review_id).values(undone_at=now))
-    previous = _tag_from_json(row.previous_tag)
-    by_model = previous is not None and previous["source"] == Source.MODEL.value
-    holders = connection.execute(_holders(row)).all()
-    set_tags(
-        connection,
-        {
-            int(holder.id): None if by_model and holder.content_hash != row.content_hash else previous
-            for holder in holders
-        },
-    )
+    return row
 
 
 def _is_newer(photo_id: int, review_id: int) -> ColumnElement[bool]:
@@ -225,52 +270,13 @@ def _tag_from_json(value: Any) -> dict[str, Any] | None:
 # ---- reading
 
 
-def find_page(connection: Connection, wanted: ReviewFilter, *, after: int) -> list[SavedReview]:
-    """The first wanted reviews with ids above `after`, at most a page, in the order of ids."""
-    conditions = [reviews.c.id > after]
-    if wanted.current:
-        conditions.append(_current())
-    if wanted.valid:
-        conditions.append(_VALID)
-    if wanted.sample_id is not None:
-        conditions.append(reviews.c.sample_id == wanted.sample_id)
-    if wanted.photo_id is not None:
-        conditions.append(reviews.c.photo_id == wanted.photo_id)
-    if wanted.token is not None:
-        conditions.append(reviews.c.token == wanted.token)
-    if wanted.origins is not None:
-        conditions.append(reviews.c.origin.in_([origin.value for origin in wanted.origins]))
-    if wanted.under is not None:
-        key = photos.c.path_bytes
-        conditions.append(or_(*((key >= start) & (key < end) for start, end in path_ranges(wanted.under))))
-    statement = _select().where(*conditions).order_by(reviews.c.id).limit(PAGE_ROWS)
-    return [_from_row(row) for row in connection.execute(statement)]
-
-
-def find(connection: Connection, ids: Sequence[int]) -> dict[int, SavedReview]:
-    """The reviews with these ids, by id."""
+def find_reviews(connection: Connection, ids: Sequence[int]) -> dict[int, SavedReview]:
+    """Return the reviews with these ids, by id."""
     found: dict[int, SavedReview] = {}
     for chunk in chunked(ids):
         rows = connection.execute(_select().where(reviews.c.id.in_(chunk)))
         found.update((int(row.id), _from_row(row)) for row in rows)
     return found
-
-
-def given_labels(connection: Connection, origins: Sequence[ReviewOrigin]) -> set[tuple[str, str | None]]:
-    """The classes that reviews of these origins name, but for those that were undone."""
-    statement = (
-        select(reviews.c.superclass, reviews.c.subclass)
-        .where(
-            reviews.c.superclass.is_not(None),
-            reviews.c.undone_at.is_(None),
-            reviews.c.origin.in_([origin.value for origin in origins]),
-        )
-        .distinct()
-    )
-    return {(row.superclass, row.subclass) for row in connection.execute(statement)}
-
-
-_VALID = photos.c.content_hash == reviews.c.content_hash
 
 
 def _current() -> ColumnElement[bool]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Tag
+from phototag.store.photos import HasPath
 from phototag.store.review_records import SavedReview
 
 _LONGEST_NAME = 100
@@ -129,7 +128,7 @@ class SampleProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleItem:
+class SampleItem(HasPath):
     """One photo of a sample, with the tag that is judged: that of when it was drawn.
 
     `position` counts from 1. `state` and `path_bytes` are those of now, and `changed` says that the photo has another
@@ -150,11 +149,6 @@ class SampleItem:
     skipped_at: datetime | None
     changed: bool
     review: SavedReview | None
-
-    @property
-    def path(self) -> Path:
-        """The photo's absolute path."""
-        return Path(os.fsdecode(self.path_bytes))
 
     @property
     def pending(self) -> bool:

@@ -1,20 +1,19 @@
-"""Saving and finding samples: photos drawn to be reviewed. The caller holds the transaction."""
+"""Saving and finding samples: photos sampled to be reviewed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delete, exists, func, insert, select, update
 
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Tag
-from phototag.store import reviews as review_rows
-from phototag.store.models import inserted_id
-from phototag.store.plain import plain_rows
+from phototag.store.database import Database, insert_row, utc_now
+from phototag.store.query import plain_rows
 from phototag.store.review_records import SavedReview
+from phototag.store.reviews import find_reviews
 from phototag.store.sample_records import (
     Design,
     DrawnPhoto,
@@ -28,53 +27,226 @@ from phototag.store.sample_records import (
 from phototag.store.tables import photos, reviews, sample_items, sample_strata, samples, tags
 
 
-def save(connection: Connection, sample: NewSample, *, now: datetime) -> int:
-    """Save a sample; its id.
+class Samples:
+    """The samples of a database. All methods raise StoreError when it cannot be read, or written.
 
-    Raises:
-        UsageError: there is one of that name.
+    All that writes survives a power cut once it is done.
     """
-    if connection.execute(select(samples.c.id).where(samples.c.name == sample.name)).first() is not None:
-        raise UsageError(f"there is a sample {sample.name!r} already; choose another name")
-    values = {
-        "name": sample.name,
-        "created_at": now,
-        "design": sample.design.value,
-        "strata_by": sample.strata_by,
-        "size": len(sample.items),
-        "population": sample.population,
-        "seed": sample.seed,
-        "for_estimation": sample.for_estimation,
-        "model_id": sample.model_id,
-        "parameters": dict(sample.parameters),
-    }
-    sample_id = inserted_id(connection, samples, values)
-    _insert_strata(connection, sample_id, sample.strata)
-    _insert_items(connection, sample_id, sample.items, after=0)
-    return sample_id
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # ---- writing
+
+    def save(self, sample: NewSample) -> int:
+        """Save a sample with its strata and photos; its id.
+
+        Raises:
+            UsageError: there is one of that name.
+        """
+        values = {
+            "name": sample.name,
+            "created_at": utc_now(),
+            "design": sample.design.value,
+            "strata_by": sample.strata_by,
+            "size": len(sample.items),
+            "population": sample.population,
+            "seed": sample.seed,
+            "for_estimation": sample.for_estimation,
+            "model_id": sample.model_id,
+            "parameters": dict(sample.parameters),
+        }
+        with self._database.write(durable=True) as connection:
+            if connection.execute(select(samples.c.id).where(samples.c.name == sample.name)).first() is not None:
+                raise UsageError(f"there is a sample {sample.name!r} already; choose another name")
+            sample_id = insert_row(connection, samples, values)
+            _insert_strata(connection, sample_id, sample.strata)
+            _insert_items(connection, sample_id, sample.items, after=0)
+            return sample_id
+
+    def extend(self, sample_id: int, *, items: Sequence[DrawnPhoto], strata: Sequence[Stratum]) -> None:
+        """Add photos behind those of a sample; `strata` count all of them.
+
+        Where photos were sampled by chance, all of a stratum then have the inclusion probability drawn / population.
+
+        Raises:
+            UsageError: there is no such sample, a photo is in it already, or strata and items do not agree.
+        """
+        with self._database.write(durable=True) as connection:
+            row = connection.execute(select(samples).where(samples.c.id == sample_id)).one_or_none()
+            if row is None:
+                raise UsageError(f"sample {sample_id}: there is none")
+            in_sample = select(sample_items.c.photo_id, sample_items.c.stratum).where(_of(sample_items, sample_id))
+            known = connection.execute(in_sample).all()
+            if {item.photo_id for item in items} & {int(item.photo_id) for item in known}:
+                raise UsageError(f"sample {row.name!r}: a photo that is in it already cannot be added")
+            check_items(items, strata, Counter(item.stratum for item in known), by_chance=bool(row.for_estimation))
+            _extend_strata(connection, sample_id, row.name, strata)
+            _insert_items(connection, sample_id, items, after=_last_position(connection, sample_id))
+            for stratum in strata:
+                by_chance = (sample_items.c.stratum == stratum.name) & sample_items.c.inclusion_probability.is_not(None)
+                if stratum.drawn:
+                    connection.execute(
+                        update(sample_items)
+                        .where(_of(sample_items, sample_id), by_chance)
+                        .values(inclusion_probability=stratum.drawn / stratum.population)
+                    )
+            population = sum(stratum.population for stratum in strata)
+            values = {"size": len(known) + len(items), "population": population}
+            connection.execute(update(samples).where(samples.c.id == sample_id).values(values))
+
+    def remove(self, sample_id: int) -> int:
+        """Remove a sample; how many reviews made for it stay, as corrections that belong to no sample.
+
+        Raises:
+            UsageError: there is no such sample.
+        """
+        made_for_it = (reviews.c.sample_id == sample_id) & reviews.c.undone_at.is_(None)
+        with self._database.write(durable=True) as connection:
+            kept = int(connection.execute(select(func.count()).select_from(reviews).where(made_for_it)).scalar_one())
+            # The database itself takes strata and photos away with it, and its number off the reviews.
+            if connection.execute(delete(samples).where(samples.c.id == sample_id)).rowcount == 0:
+                raise UsageError(f"sample {sample_id}: there is none")
+            return kept
+
+    def skip(self, sample_id: int, position: int, *, skipped: bool = True) -> None:
+        """Note that a photo of a sample was skipped; with `skipped` false, that it no longer is.
+
+        Raises:
+            UsageError: the sample has no photo at that position.
+        """
+        at = _of(sample_items, sample_id) & (sample_items.c.position == position)
+        values = {"skipped_at": utc_now() if skipped else None}
+        with self._database.write(durable=True) as connection:
+            if connection.execute(update(sample_items).where(at).values(values)).rowcount == 0:
+                raise UsageError(f"sample {sample_id}: has no photo at position {position}")
+
+    # ---- reading
+
+    def find_all(self) -> list[Sample]:
+        """Return all samples, oldest first, with how far their review is."""
+        strata: dict[int, list[Stratum]] = {}
+        in_order = select(sample_strata).order_by(sample_strata.c.sample_id, sample_strata.c.stratum)
+        with self._database.read() as connection:
+            for row in connection.execute(in_order):
+                part = Stratum(row.stratum, int(row.population), int(row.drawn))
+                strata.setdefault(int(row.sample_id), []).append(part)
+            progress = _progress(connection)
+            return [
+                _sample(row, strata.get(int(row.id), ()), progress.get(int(row.id)))
+                for row in connection.execute(select(samples).order_by(samples.c.id))
+            ]
+
+    def find(self, name: str) -> Sample | None:
+        """Return the sample of that name, None if there is none."""
+        return next((sample for sample in self.find_all() if sample.name == name), None)
+
+    def items(
+        self,
+        sample_id: int,
+        *,
+        pending_only: bool = False,
+        positions: Sequence[int] | None = None,
+        limit: int | None = None,
+    ) -> list[SampleItem]:
+        """Return the photos of a sample in the order of review, or the first of them.
+
+        `pending_only`: those that wait for a review; `positions`: those at these places.
+        """
+        reviewed = _reviewed()
+        statement = (
+            select(
+                sample_items,
+                photos.c.path_bytes,
+                photos.c.state,
+                _CHANGED.label("changed"),
+                reviewed.label("reviewed"),
+                _newest_review().label("review_id"),
+            )
+            .join_from(sample_items, photos, photos.c.id == sample_items.c.photo_id)
+            .where(_of(sample_items, sample_id))
+            .order_by(sample_items.c.position)
+            .limit(limit)
+        )
+        if pending_only:
+            statement = statement.where(~_CHANGED, ~reviewed, sample_items.c.skipped_at.is_(None))
+        if positions is not None:
+            statement = statement.where(sample_items.c.position.in_(positions))
+        with self._database.read() as connection:
+            rows = connection.execute(statement).all()
+            ids = [int(row.review_id) for row in rows if row.reviewed and not row.changed]
+            found = find_reviews(connection, ids)
+            return [_item(row, found.get(row.review_id) if row.reviewed else None) for row in rows]
+
+    def standing(self, sample_id: int) -> tuple[list[int], SampleProgress]:
+        """Return the positions that wait for a review, in order, and how far the sample is: as `items` would tell."""
+        newest = _newest_review()
+        judged = reviews.alias()
+        counts_as = [
+            case((_CHANGED, "changed"), (_reviewed(), "reviewed"), (sample_items.c.skipped_at.is_not(None), "skipped")),
+            _reviewed() & _is_same(judged, "superclass") & _is_same(judged, "subclass"),
+        ]
+        statement = (
+            select(sample_items.c.position, *counts_as)
+            .join_from(sample_items, photos, photos.c.id == sample_items.c.photo_id)
+            .outerjoin(judged, judged.c.id == newest)
+            .where(_of(sample_items, sample_id))
+            .order_by(sample_items.c.position)
+        )
+        with self._database.read() as connection:
+            rows = [row for part in plain_rows(connection, statement) for row in part]
+        counts = Counter(kind for _, kind, _ in rows)
+        progress = SampleProgress(
+            size=len(rows),
+            reviewed=counts["reviewed"],
+            right=sum(bool(right) for _, kind, right in rows if kind == "reviewed"),
+            skipped=counts["skipped"],
+            changed=counts["changed"],
+        )
+        return [int(position) for position, kind, _ in rows if kind is None], progress
+
+    def of_photo(self, photo_id: int) -> list[tuple[int, str, int]]:
+        """Return the samples that a photo is in, oldest first: id, name, and its position in the order of review."""
+        statement = (
+            select(samples.c.id, samples.c.name, sample_items.c.position)
+            .join_from(sample_items, samples, samples.c.id == sample_items.c.sample_id)
+            .where(sample_items.c.photo_id == photo_id)
+            .order_by(samples.c.id)
+        )
+        with self._database.read() as connection:
+            return [(int(row.id), row.name, int(row.position)) for row in connection.execute(statement)]
+
+    def audit_version(self) -> tuple[Any, ...]:
+        """Return plain values that differ once a sample, a review, a tag or a known photo does."""
+        counts = (
+            # A new sample may get the number of one that was removed.
+            select(func.count(), func.max(samples.c.id), func.max(samples.c.created_at)).select_from(samples),
+            select(func.count(), func.max(sample_items.c.skipped_at)).where(sample_items.c.skipped_at.is_not(None)),
+            select(func.count()).select_from(sample_items),
+            select(func.max(reviews.c.id), func.count(reviews.c.undone_at), func.max(reviews.c.undone_at)),
+            select(func.count(), func.max(tags.c.tagged_at)).select_from(tags),
+            select(photos.c.state, func.count()).group_by(photos.c.state).order_by(photos.c.state),
+        )
+        with self._database.read() as connection:
+            return tuple(tuple(map(tuple, connection.execute(each).all())) for each in counts)
+
+    def contents_for_estimation(self) -> set[bytes]:
+        """Return the hashes of all contents in samples for estimation: no model may be trained on them."""
+        statement = (
+            select(sample_items.c.content_hash)
+            .join_from(sample_items, samples, samples.c.id == sample_items.c.sample_id)
+            .where(samples.c.for_estimation)
+        )
+        with self._database.read() as connection:
+            return {bytes(content) for content in connection.execute(statement).scalars()}
 
 
-def extend(connection: Connection, sample_id: int, items: Sequence[DrawnPhoto], strata: Sequence[Stratum]) -> None:
-    """Add photos behind those that a sample has; `strata` count all of them.
-
-    Where photos were drawn by chance, all those of a stratum then have the inclusion probability drawn / population.
-
-    Raises:
-        UsageError: there is no such sample, a photo is in it already, or strata and items do not agree.
-    """
-    row = connection.execute(select(samples).where(samples.c.id == sample_id)).one_or_none()
-    if row is None:
-        raise UsageError(f"sample {sample_id}: there is none")
-    known = connection.execute(
-        select(sample_items.c.photo_id, sample_items.c.stratum).where(sample_items.c.sample_id == sample_id)
-    ).all()
-    if {item.photo_id for item in items} & {int(item.photo_id) for item in known}:
-        raise UsageError(f"sample {row.name!r}: a photo that is in it already cannot be added")
-    check_items(items, strata, Counter(item.stratum for item in known), by_chance=bool(row.for_estimation))
+def _extend_strata(connection: Connection, sample_id: int, sample: str, strata: Sequence[Stratum]) -> None:
+    """Replace the numbers of a sample's strata, and add new ones."""
     names = {stratum.name for stratum in strata}
     old = set(connection.execute(select(sample_strata.c.stratum).where(_of(sample_strata, sample_id))).scalars())
     if not old <= names:
-        raise UsageError(f"sample {row.name!r}: has strata that are not given: {', '.join(sorted(old - names))}")
+        raise UsageError(f"sample {sample!r}: has strata that are not given: {', '.join(sorted(old - names))}")
     for stratum in strata:
         if stratum.name in old:
             of_stratum = _of(sample_strata, sample_id) & (sample_strata.c.stratum == stratum.name)
@@ -82,18 +254,24 @@ def extend(connection: Connection, sample_id: int, items: Sequence[DrawnPhoto], 
                 update(sample_strata).where(of_stratum).values(population=stratum.population, drawn=stratum.drawn)
             )
     _insert_strata(connection, sample_id, [stratum for stratum in strata if stratum.name not in old])
-    _insert_items(connection, sample_id, items, after=_last_position(connection, sample_id))
-    for stratum in strata:
-        by_chance = (sample_items.c.stratum == stratum.name) & sample_items.c.inclusion_probability.is_not(None)
-        if stratum.drawn:
-            connection.execute(
-                update(sample_items)
-                .where(_of(sample_items, sample_id), by_chance)
-                .values(inclusion_probability=stratum.drawn / stratum.population)
-            )
-    population = sum(stratum.population for stratum in strata)
-    values = {"size": len(known) + len(items), "population": population}
-    connection.execute(update(samples).where(samples.c.id == sample_id).values(values))
+
+
+def _sample(row: Row[Any], strata: Sequence[Stratum], progress: Mapping[str, int] | None) -> Sample:
+    return Sample(
+        id=int(row.id),
+        name=row.name,
+        created_at=row.created_at,
+        design=Design(row.design),
+        strata_by=row.strata_by,
+        strata=tuple(strata),
+        size=int(row.size),
+        population=int(row.population),
+        seed=int(row.seed),
+        for_estimation=bool(row.for_estimation),
+        model_id=row.model_id,
+        parameters=dict(row.parameters),
+        **(progress or {"reviewed": 0, "skipped": 0, "changed": 0}),
+    )
 
 
 def _last_position(connection: Connection, sample_id: int) -> int:
@@ -138,34 +316,6 @@ def _insert_items(connection: Connection, sample_id: int, items: Sequence[DrawnP
         connection.execute(insert(sample_items), rows)
 
 
-def skip(connection: Connection, sample_id: int, position: int, *, skipped: bool, now: datetime) -> None:
-    """Note that a photo of a sample was skipped, or no longer is.
-
-    Raises:
-        UsageError: the sample has no such photo.
-    """
-    at = _of(sample_items, sample_id) & (sample_items.c.position == position)
-    values = {"skipped_at": now if skipped else None}
-    if connection.execute(update(sample_items).where(at).values(values)).rowcount == 0:
-        raise UsageError(f"sample {sample_id}: has no photo at position {position}")
-
-
-def remove(connection: Connection, sample_id: int) -> int:
-    """Remove a sample with its strata and photos; how many reviews made for it stay, as those of no sample.
-
-    Raises:
-        UsageError: there is no such sample.
-    """
-    made_for_it = (reviews.c.sample_id == sample_id) & reviews.c.undone_at.is_(None)
-    kept = int(connection.execute(select(func.count()).select_from(reviews).where(made_for_it)).scalar_one())
-    # The database itself takes strata and photos away with it, and its number off the reviews.
-    if connection.execute(delete(samples).where(samples.c.id == sample_id)).rowcount == 0:
-        raise UsageError(f"sample {sample_id}: there is none")
-    return kept
-
-
-# ---- reading
-
 # Other content than was drawn, or none that could be read.
 _CHANGED = photos.c.content_hash.is_distinct_from(sample_items.c.content_hash)
 
@@ -178,32 +328,6 @@ def _reviewed() -> ColumnElement[bool]:
         reviews.c.content_hash == sample_items.c.content_hash,
         reviews.c.undone_at.is_(None),
     )
-
-
-def find_all(connection: Connection) -> list[Sample]:
-    """All samples, oldest first."""
-    strata: dict[int, list[Stratum]] = {}
-    for row in connection.execute(select(sample_strata).order_by(sample_strata.c.sample_id, sample_strata.c.stratum)):
-        strata.setdefault(int(row.sample_id), []).append(Stratum(row.stratum, int(row.population), int(row.drawn)))
-    progress = _progress(connection)
-    return [
-        Sample(
-            id=int(row.id),
-            name=row.name,
-            created_at=row.created_at,
-            design=Design(row.design),
-            strata_by=row.strata_by,
-            strata=tuple(strata.get(int(row.id), ())),
-            size=int(row.size),
-            population=int(row.population),
-            seed=int(row.seed),
-            for_estimation=bool(row.for_estimation),
-            model_id=row.model_id,
-            parameters=dict(row.parameters),
-            **progress.get(int(row.id), {"reviewed": 0, "skipped": 0, "changed": 0}),
-        )
-        for row in connection.execute(select(samples).order_by(samples.c.id))
-    ]
 
 
 def _progress(connection: Connection) -> dict[int, dict[str, int]]:
@@ -223,33 +347,6 @@ def _progress(connection: Connection) -> dict[int, dict[str, int]]:
     }
 
 
-def standing(connection: Connection, sample_id: int) -> tuple[list[int], SampleProgress]:
-    """The positions that wait for a review, in order, and how far the sample is: as `find_items` would tell of each."""
-    newest = _newest_review()
-    judged = reviews.alias()
-    counts_as = [
-        case((_CHANGED, "changed"), (_reviewed(), "reviewed"), (sample_items.c.skipped_at.is_not(None), "skipped")),
-        _reviewed() & _is_same(judged, "superclass") & _is_same(judged, "subclass"),
-    ]
-    statement = (
-        select(sample_items.c.position, *counts_as)
-        .join_from(sample_items, photos, photos.c.id == sample_items.c.photo_id)
-        .outerjoin(judged, judged.c.id == newest)
-        .where(_of(sample_items, sample_id))
-        .order_by(sample_items.c.position)
-    )
-    rows = [row for part in plain_rows(connection, statement) for row in part]
-    counts = Counter(kind for _, kind, _ in rows)
-    progress = SampleProgress(
-        size=len(rows),
-        reviewed=counts["reviewed"],
-        right=sum(bool(right) for _, kind, right in rows if kind == "reviewed"),
-        skipped=counts["skipped"],
-        changed=counts["changed"],
-    )
-    return [int(position) for position, kind, _ in rows if kind is None], progress
-
-
 def _is_same(judged: Any, level: str) -> ColumnElement[bool]:
     same: ColumnElement[bool] = judged.c[level].is_not_distinct_from(sample_items.c[level])
     return same
@@ -266,39 +363,6 @@ def _newest_review() -> ScalarSelect[Any]:
         )
         .scalar_subquery()
     )
-
-
-def find_items(
-    connection: Connection,
-    sample_id: int,
-    *,
-    pending_only: bool,
-    positions: Sequence[int] | None = None,
-    limit: int | None = None,
-) -> list[SampleItem]:
-    """The photos of a sample, or those at `positions`, in the order of review."""
-    reviewed = _reviewed()
-    statement = (
-        select(
-            sample_items,
-            photos.c.path_bytes,
-            photos.c.state,
-            _CHANGED.label("changed"),
-            reviewed.label("reviewed"),
-            _newest_review().label("review_id"),
-        )
-        .join_from(sample_items, photos, photos.c.id == sample_items.c.photo_id)
-        .where(_of(sample_items, sample_id))
-        .order_by(sample_items.c.position)
-        .limit(limit)
-    )
-    if pending_only:
-        statement = statement.where(~_CHANGED, ~reviewed, sample_items.c.skipped_at.is_(None))
-    if positions is not None:
-        statement = statement.where(sample_items.c.position.in_(positions))
-    rows = connection.execute(statement).all()
-    found = review_rows.find(connection, [int(row.review_id) for row in rows if row.reviewed and not row.changed])
-    return [_item(row, found.get(row.review_id) if row.reviewed else None) for row in rows]
 
 
 def _item(row: Row[Any], review: SavedReview | None) -> SampleItem:
@@ -324,27 +388,3 @@ def _item(row: Row[Any], review: SavedReview | None) -> SampleItem:
         changed=bool(row.changed),
         review=review,
     )
-
-
-def version(connection: Connection) -> tuple[Any, ...]:
-    """Plain values that differ once a sample, a review, a tag or a known photo does."""
-    counts = (
-        # A new sample may get the number of one that was removed.
-        select(func.count(), func.max(samples.c.id), func.max(samples.c.created_at)).select_from(samples),
-        select(func.count(), func.max(sample_items.c.skipped_at)).where(sample_items.c.skipped_at.is_not(None)),
-        select(func.count()).select_from(sample_items),
-        select(func.max(reviews.c.id), func.count(reviews.c.undone_at), func.max(reviews.c.undone_at)),
-        select(func.count(), func.max(tags.c.tagged_at)).select_from(tags),
-        select(photos.c.state, func.count()).group_by(photos.c.state).order_by(photos.c.state),
-    )
-    return tuple(tuple(map(tuple, connection.execute(each).all())) for each in counts)
-
-
-def contents_for_estimation(connection: Connection) -> set[bytes]:
-    """The hashes of all contents that were drawn into samples for estimation, by SHA-256."""
-    statement = (
-        select(sample_items.c.content_hash)
-        .join_from(sample_items, samples, samples.c.id == sample_items.c.sample_id)
-        .where(samples.c.for_estimation)
-    )
-    return {bytes(content) for content in connection.execute(statement).scalars()}

@@ -10,7 +10,7 @@ import importlib
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,8 +20,16 @@ from sqlalchemy import Connection, Engine, inspect
 
 from phototag.errors import LockedError, MissingDatabaseError, SchemaError, StoreError
 from phototag.store.backup_file import default_backup_path, write_backup
-from phototag.store.engine import WRITES, Access, driver_connection, make_engine, translated, unopenable, use_wal
-from phototag.store.location import Location, parse
+from phototag.store.connection import (
+    WRITES,
+    Access,
+    driver_connection,
+    make_engine,
+    translated_errors,
+    unopenable,
+    use_wal,
+)
+from phototag.store.location import Location, parse_location
 from phototag.store.lock import holding
 
 if TYPE_CHECKING:
@@ -112,7 +120,7 @@ def create(location: Location) -> None:
             time.sleep(0.05)
 
 
-def upgrade(location: str | Path | Location | None, *, scripts: Path | None = None) -> UpgradeReport:
+def upgrade_database(location: str | Path | Location | None, *, scripts: Path | None = None) -> UpgradeReport:
     """Bring a database to the newest schema, after a backup if it is an SQLite file. Failing changes nothing.
 
     `scripts` is the folder of migrations; the default are phototag's own.
@@ -122,7 +130,7 @@ def upgrade(location: str | Path | Location | None, *, scripts: Path | None = No
         SchemaError: it was made by a newer phototag, or a migration fails.
         StoreError: there is no database, or it cannot be written.
     """
-    place = parse(location)
+    place = parse_location(location)
     if place.in_memory:
         raise StoreError("sqlite://: a database in memory is always new; name a file to upgrade")
     if place.path is not None and not place.path.is_file():
@@ -159,7 +167,7 @@ def migrate(engine: Engine, location: Location, *, scripts: Path | None = None) 
     from alembic import command
     from alembic.util import CommandError
 
-    with translated(location), engine.connect() as connection:
+    with translated_errors(location), engine.connect() as connection:
         is_sqlite = connection.dialect.name == "sqlite"
         if is_sqlite:
             raw = driver_connection(connection)
@@ -199,7 +207,7 @@ def missing(location: Location) -> StoreError:
 
 
 def _current(engine: Engine, location: Location) -> str | None:
-    with translated(location), engine.connect() as connection:
+    with translated_errors(location), engine.connect() as connection:
         return revision(connection, location)
 
 
@@ -232,17 +240,12 @@ def _check_references(connection: Connection, location: Location) -> None:
 def _config(scripts: Path | None) -> Iterator[Config]:
     from alembic.config import Config
 
-    with _scripts_folder() if scripts is None else _as_is(scripts) as folder:
+    with _scripts_folder() if scripts is None else nullcontext(scripts) as folder:
         config = Config()
         # The value goes through a config parser, where % is special.
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         config.set_main_option("path_separator", "os")
         yield config
-
-
-@contextmanager
-def _as_is(folder: Path) -> Iterator[Path]:
-    yield folder
 
 
 @contextmanager

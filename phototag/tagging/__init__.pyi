@@ -7,6 +7,7 @@ from .registration import register as register
 from .retagging import Example as Example
 from .retagging import RetagReport as RetagReport
 from .retagging import retag as retag
+from .status import watcher_status as watcher_status
 from .tagger import Tagger as Tagger
 from .tagger import TagReport as TagReport
 from .watch import WatchService as WatchService

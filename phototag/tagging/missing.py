@@ -61,7 +61,7 @@ class Vanished:
 
 def known_mount_points(store: Store) -> list[Path]:
     """The mount points that earlier passes found below their roots."""
-    noted = store.read_note(_NOTE)
+    noted = store.notes.read(_NOTE)
     return [Path(path) for path in noted if isinstance(path, str)] if isinstance(noted, list) else []
 
 
@@ -75,4 +75,4 @@ def note_mount_points(store: Store, roots: Sequence[Path]) -> None:
     empty = {point for point in before if not is_mount_point(point) and not has_pictures(point)}
     points = elsewhere | empty | mount_points(roots)
     if points != before:
-        store.write_note(_NOTE, sorted(str(point) for point in points))
+        store.notes.write(_NOTE, sorted(str(point) for point in points))

@@ -9,7 +9,7 @@ from phototag.store import Store
 def register(store: Store, model: Model) -> int:
     """The model's id in a database that is open for writing."""
     header = model.header
-    return store.register_model(
+    return store.models.register(
         hash=model.hash,
         name=model.name,
         backbone=header.backbone,

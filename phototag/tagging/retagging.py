@@ -85,16 +85,16 @@ def retag(
         StoreError: the database cannot be read or written, or holds damaged scores.
         ModelError: the model's file cannot be read.
     """
-    known = store.find_model(hash=model.hash, weights_hash=model.weights_hash)
+    known = store.models.find(hash=model.hash, weights_hash=model.weights_hash)
     if dry_run or known is None:
         return _Retagging(store, model, thresholds, known, writes=False).run(under)
     # Also the only tagger: a watcher with other thresholds would decide everything back.
     with store.tagging(_COMMAND), store.writing(_COMMAND):
         model_id = register(store, model)
-        run_id = store.begin_run("retag", model_id=model_id, device=None, runtime=None)
+        run_id = store.runs.begin("retag", model_id=model_id, device=None, runtime=None)
         report = _Retagging(store, model, thresholds, model_id, writes=True).run(under)
         counts = {"decided": report.decided, "changed": report.changed, "saved": report.saved}
-        store.finish_run(run_id, counts, "interrupted" if report.interrupted else None)
+        store.runs.finish(run_id, counts, "interrupted" if report.interrupted else None)
         return report
 
 
@@ -112,11 +112,11 @@ class _Retagging:
     def run(self, under: Path | None) -> RetagReport:
         report, started = self._report, time.monotonic()
         try:
-            for page in self._store.scored_tags(self._model_id, under=under):
+            for page in self._store.scores.tagged(self._model_id, under=under):
                 self._page(page)
         except KeyboardInterrupt:
             report.interrupted = True
-        names = {model.id: model.name for model in self._store.models()}
+        names = {model.id: model.name for model in self._store.models.find_all()}
         for model_id, number in self._left.items():
             report.without_scores[names.get(model_id, "?")] += number
         report.human = self._store.count(Query(source=Source.HUMAN, under=under))
@@ -140,5 +140,5 @@ class _Retagging:
             (row.photo_id, tag) for row, tag in pairs if row.model_id != model_id or kind_of(row, tag) != UNCHANGED
         ]
         if changed:
-            self._store.save_tags(model_id=model_id, tags=changed)
+            self._store.tags.save(model_id=model_id, decided=changed)
             self._report.saved += len(changed)

@@ -52,7 +52,7 @@ class Roots:
 
     def known(self, store: Store) -> Iterator[KnownPhoto]:
         """See `Scope`."""
-        return _not_excluded(store.known_photos(self.roots), self.roots, self._exclude)
+        return _not_excluded(store.photos.under(self.roots), self.roots, self._exclude)
 
     def count(self) -> int:
         """See `Scope`."""
@@ -101,8 +101,8 @@ class Places:
 
     def known(self, store: Store) -> Iterator[KnownPhoto]:
         """See `Scope`."""
-        below = store.known_photos(self._folders)
-        merged = heapq.merge(store.known_at(self._files), below, key=lambda row: row.path_bytes)
+        below = store.photos.under(self._folders)
+        merged = heapq.merge(store.photos.at(self._files), below, key=lambda row: row.path_bytes)
         return _not_excluded(merged, self.roots, self._exclude)
 
     def count(self) -> int:

@@ -9,19 +9,49 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phototag._version import __version__
 from phototag.library import Mode
-from phototag.store import Store
-from phototag.tagging.pipeline import Batch
-from phototag.tagging.tag_report import TagReport
-from phototag.tagging.tagger import Tagger
+from phototag.records import PhotoState
+from phototag.store import Query, Role, Store, holder_of
 
-NOTE = "watch"
+if TYPE_CHECKING:  # `phototag status` loads none of these
+    from phototag.tagging.pipeline import Batch
+    from phototag.tagging.tag_report import TagReport
+
+_NOTE = "watch"
 _EVERY_SECONDS = 2.0
 _IDLE_SECONDS = 60.0
 _KEPT = 20
+
+
+def watcher_status(location: str | Path | None = None) -> dict[str, Any]:
+    """Return what a watcher noted of itself, whether it still runs, who writes, and the photos by state; fit for JSON.
+
+    Raises:
+        SchemaError: the database's schema is another one.
+        StoreError: there is no database, or it cannot be read.
+    """
+    with Store.open(location, create=False) as store:
+        photos = {str(state): store.count(Query(state=state)) for state in sorted(PhotoState)}
+        note = store.notes.read(_NOTE)
+        tagger, writer = (holder_of(store.location, role) for role in (Role.TAG, Role.WRITE))
+    holder = tagger or writer
+    return {
+        "database": str(store.location),
+        "running": tagger is not None and tagger.command == "watch",
+        "watcher": note if isinstance(note, dict) else None,
+        "holder": None
+        if holder is None
+        else {
+            "pid": holder.pid,
+            "host": holder.host,
+            "command": holder.command,
+            "since": holder.since.isoformat(timespec="seconds"),
+        },
+        "photos": {state: number for state, number in photos.items() if number},
+    }
 
 
 class StatusBoard:
@@ -30,7 +60,7 @@ class StatusBoard:
     def __init__(
         self,
         store: Store,
-        tagger: Tagger,
+        model: str,
         roots: Sequence[Path],
         *,
         modes: Callable[[], Mapping[Path, Mode]],
@@ -47,7 +77,7 @@ class StatusBoard:
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "version": __version__,
-            "model": tagger.model.name,
+            "model": model,
             "started_at": _now(),
             "stopped_at": None,
             "doing": "starting",
@@ -114,7 +144,7 @@ class StatusBoard:
         roots = [{"path": os.fspath(root), "mode": modes[root], **scan} for root, scan in self._scans.items()]
         fresh = {"updated_at": _now(), "queue": self._queue, "roots": roots}
         lists = {"failures": list(self._failures), "notices": list(self._notices)}
-        self._store.write_note(NOTE, self._values | fresh | lists)
+        self._store.notes.write(_NOTE, self._values | fresh | lists)
 
 
 def _totals(report: TagReport) -> dict[str, int]:

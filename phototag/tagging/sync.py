@@ -150,7 +150,7 @@ class Pass:
 
     def _save(self, batch: Batch) -> None:
         if self._model_id is not None:
-            self._store.save_batch(model_id=self._model_id, tagged=batch.tagged, failures=batch.failures)
+            self._store.tags.save_batch(model_id=self._model_id, tagged=batch.tagged, failures=batch.failures)
 
     def _count(self, batch: Batch) -> None:
         self._report.add(batch)
@@ -169,14 +169,14 @@ class Pass:
         if model_id is None or self._force:
             return None
         if not large:
-            return lambda content_hash: self._store.scored_content(model_id, content_hash)
+            return lambda content_hash: self._store.scores.of_content(model_id, content_hash)
         seen = MaybeSeen()
-        for content_hash in self._store.scored_hashes(model_id):
+        for content_hash in self._store.scores.hashes(model_id):
             seen.add(content_hash)
 
         def known(content_hash: bytes) -> ScoredContent | None:
             if content_hash in seen:
-                return self._store.scored_content(model_id, content_hash)
+                return self._store.scores.of_content(model_id, content_hash)
             seen.add(content_hash)  # saved in a moment
             return None
 
@@ -232,7 +232,7 @@ class Pass:
 
     def _note_back(self) -> None:
         if self._back:
-            self._store.mark_seen(self._back)
+            self._store.photos.mark_seen(self._back)
             self._back = []
 
     def _without_stored_scores(self, steps: Sequence[Step]) -> Iterator[Photo]:
@@ -240,7 +240,7 @@ class Pass:
         if not steps:
             return
         hashes = [step.known.content_hash for step in steps if step.known and step.known.content_hash]
-        stored = self._store.predictions_for(self._model_id, hashes) if self._model_id is not None else {}
+        stored = self._store.scores.of_contents(self._model_id, hashes) if self._model_id is not None else {}
         again: list[tuple[Step, bytes]] = []
         for step in steps:
             scores = stored.get(step.known.content_hash or b"") if step.known is not None else None
@@ -263,12 +263,12 @@ class Pass:
                 self._report.tagged += 1
                 self._pass_by(step)
         if self._model_id is not None and changed:
-            self._store.save_tags(model_id=self._model_id, tags=changed)
+            self._store.tags.save(model_id=self._model_id, decided=changed)
 
     def _mark_missing(self, vanished: Vanished) -> None:
         if not vanished:
             return
         ids, self._report.suspended, lines = vanished.settle()
         self._report.problems += lines
-        self._store.mark_missing(ids)
+        self._store.photos.mark_missing(ids)
         self._report.missing = len(ids)

@@ -208,13 +208,13 @@ class Tagger:
             ).over(scope)
 
         if dry_run:
-            same_file = store.find_model(hash=self.model.hash)
-            return whole(same_file, store.find_model(hash=self.model.hash, weights_hash=self.model.weights_hash))
+            same_file = store.models.find(hash=self.model.hash)
+            return whole(same_file, store.models.find(hash=self.model.hash, weights_hash=self.model.weights_hash))
         with store.tagging("phototag tag"), store.writing("phototag tag"):
             model_id = self.register(store)
             run_id = self.begin_run(store, "tag", model_id)
             report = whole(model_id)
-            store.finish_run(run_id, report.counts(), "interrupted" if report.interrupted else None)
+            store.runs.finish(run_id, report.counts(), "interrupted" if report.interrupted else None)
             return report
 
     def register(self, store: Store) -> int:
@@ -224,4 +224,4 @@ class Tagger:
     def begin_run(self, store: Store, kind: str, model_id: int) -> int:
         """Note in the database that a run starts; the id of its record."""
         target = self.target
-        return store.begin_run(kind, model_id=model_id, device=str(target.device), runtime=str(target.runtime))
+        return store.runs.begin(kind, model_id=model_id, device=str(target.device), runtime=str(target.runtime))

@@ -92,7 +92,7 @@ class WatchService:
         self.totals = TagReport()
         self._board = StatusBoard(
             store,
-            tagger,
+            tagger.model.name,
             self._roots,
             modes=self._watcher.modes,
             waiting=lambda: len(self._settling) + len(self._folders),
@@ -138,7 +138,7 @@ class WatchService:
     def _finish_run(self, run_id: int) -> None:
         try:
             with self._writing():
-                self._store.finish_run(run_id, self.totals.counts())
+                self._store.runs.finish(run_id, self.totals.counts())
         except StoreError as error:
             self._say(f"the end of this run could not be noted: {error}")
 
@@ -314,7 +314,7 @@ class WatchService:
 
     def _retry(self, photo: Photo) -> None:
         """Look again later: it may have been half written."""
-        known = self._store.find(photo.path)
+        known = self._store.photos.find(photo.path)
         if known is not None and known.attempts < MAX_ATTEMPTS:
             first = max(_RETRY_SECONDS, _RETRY_FACTOR * self._settle_seconds)
             self._settling.retry(photo.path, time.monotonic() + first * _RETRY_FACTOR ** (known.attempts - 1))

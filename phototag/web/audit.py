@@ -30,7 +30,9 @@ Made = TypeVar("Made")
 def _audit(request: Request) -> Response:
     context = context_of(request)
     name, by = request.query_params.get("sample") or None, _by(request)
-    samples = [sample for sample in _kept(context, "samples", context.store.samples)[::-1] if sample.for_estimation]
+    samples = [
+        sample for sample in _kept(context, "samples", context.store.samples.find_all)[::-1] if sample.for_estimation
+    ]
     if name is not None and name not in [sample.name for sample in samples]:
         raise HTTPException(404, "there is no such sample drawn by chance")
     if not any(sample.reviewed for sample in samples if name in (None, sample.name)):

@@ -58,7 +58,7 @@ def _samples(request: Request) -> Response:
 def _samples_page(
     request: Request, *, status: int = 200, problem: str = "", given: dict[str, str] | None = None
 ) -> Response:
-    samples = context_of(request).store.samples()
+    samples = context_of(request).store.samples.find_all()
     return respond.page(
         request,
         "review.html",
@@ -79,7 +79,7 @@ def _usual_size(context: Context) -> int:
 
 
 def _review(request: Request) -> Response:
-    samples = context_of(request).store.samples()
+    samples = context_of(request).store.samples.find_all()
     sample = _sample(request, samples)
     return respond.page(request, "review_sample.html", section="review", sample=sample, library=_library(samples))
 
@@ -126,7 +126,7 @@ def _draw(context: Context, size: int, by: str | None) -> Sample:
 
 def _remove(request: Request) -> Response:
     """Remove a sample that was drawn by mistake; one with reviews is not for a single click."""
-    context, samples = context_of(request), context_of(request).store.samples()
+    context, samples = context_of(request), context_of(request).store.samples.find_all()
     sample = _sample(request, samples)
     command, wait = reviewing.COMMAND, reviewing.WAIT_SECONDS
     with context.gallery.writing(command, wait_seconds=wait):
@@ -135,7 +135,7 @@ def _remove(request: Request) -> Response:
         name = shlex.quote(sample.name)
         raise HTTPException(409, f"it has reviews; in a terminal: phototag audit sample {name} --remove")
     # A new sample may get its number.
-    context.keep(_Reviewed).by_sample.pop((context.store.file_key, sample.id), None)
+    context.keep(_Reviewed).by_sample.pop((context.store.location.file_key(), sample.id), None)
     return respond.json({"removed": sample.id, "name": sample.name})
 
 
@@ -161,10 +161,10 @@ def _sample_id(request: Request) -> int:
 
 def _reviews(request: Request) -> tuple[SampleReviews, Leases]:
     context = context_of(request)
-    kept, key = context.keep(_Reviewed), (context.store.file_key, _sample_id(request))
+    kept, key = context.keep(_Reviewed), (context.store.location.file_key(), _sample_id(request))
     found = kept.by_sample.get(key)
     if found is None:
-        sample = _sample(request, context.store.samples())
+        sample = _sample(request, context.store.samples.find_all())
         found = SampleReviews(context.store, sample.id, command=reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS)
         kept.by_sample[key] = found
     return found, kept.leases
@@ -334,7 +334,7 @@ def _take_back(request: Request, body: dict[str, Any]) -> Response:
     item = reviews.item(number(body, "position"))
     sample_id = _sample_id(request)
     if review_id is not None:
-        of = context.store.find_review(review_id)
+        of = context.store.reviews.find(review_id)
         if of is None or of.photo_id != item.photo_id or of.sample_id != sample_id:
             raise UsageError("that review is none of this photo in this sample")
     step = Step(item.position, review_id, own=False)

@@ -32,7 +32,7 @@ async def _review_photo(request: Request) -> Response:
 
 def _take_review(request: Request, body: dict[str, Any]) -> Response:
     context, photo_id = context_of(request), int(request.path_params["photo_id"])
-    if context.store.find(photo_id) is None:
+    if context.store.photos.find(photo_id) is None:
         raise HTTPException(404, "there is no such photo")
     superclass, subclass, token = name(body, "superclass"), name(body, "subclass"), identity(body, "token")
     if body.get("version") == "":
@@ -58,7 +58,7 @@ def _take_review(request: Request, body: dict[str, Any]) -> Response:
 
 def _undo_review(request: Request) -> Response:
     context, review_id = context_of(request), int(request.path_params["review_id"])
-    found = context.store.find_review(review_id)
+    found = context.store.reviews.find(review_id)
     if found is None:
         raise HTTPException(404, "there is no such review")
     write(
@@ -86,12 +86,12 @@ def _names(request: Request) -> Response:
     store = context_of(request).store
     if "sample" in request.query_params:
         wanted = request.query_params["sample"]
-        sample = next((one for one in store.samples() if str(one.id) == wanted), None)
+        sample = next((one for one in store.samples.find_all() if str(one.id) == wanted), None)
         if sample is None:
             raise HTTPException(404, "there is no such sample")
         names = SampleReviews(store, sample.id, command=COMMAND, wait_seconds=WAIT_SECONDS).names(sample)
     else:
-        names = known_names(store, [model.taxonomy for model in store.models()])
+        names = known_names(store, [model.taxonomy for model in store.models.find_all()])
     typed, superclass = request.query_params.get("typed"), request.query_params.get("superclass")
     if typed is None:
         listed: list[Any] = [{"superclass": one, "subclasses": names.subclasses(one)} for one in names.superclasses]
@@ -105,7 +105,7 @@ def check_new(
 ) -> None:
     """Refuse names that training would refuse."""
     if superclass is not None and (superclass, subclass) != tagged:
-        taxonomies = [model.taxonomy for model in store.models()]
+        taxonomies = [model.taxonomy for model in store.models.find_all()]
         known_names(store, taxonomies).check_new(superclass, subclass)
 
 

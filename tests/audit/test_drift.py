@@ -154,7 +154,7 @@ def library(
     subclasses = {"bird": "hawk", "dog": "boxer", "reptile": "gecko"}
     model = open_model(name)
     with store.writing("test"):
-        model_id = store.register_model(
+        model_id = store.models.register(
             hash=hash_ or model.hash, name=name, backbone="b", taxonomy=model.header.taxonomy, metrics={}
         )
         rows = []
@@ -163,7 +163,7 @@ def library(
             tag = Tag(top, subclasses[top], Rank.SUBCLASS, score, score, 1 - score)
             content = hashlib.sha256(str(path).encode()).digest()
             rows.append(StoredTag(Photo(path, 1, 1, 1, 1), content, 4, 3, b"", tag))
-        store.save_batch(model_id=model_id, tagged=rows)
+        store.tags.save_batch(model_id=model_id, tagged=rows)
 
 
 def drift_of(store: Store) -> LibraryDrift:

@@ -74,14 +74,14 @@ def save(store: Store, of: Model, labels: Mapping[str, Label], *, tag: Tag | Non
         StoredTag(photo(f"/p/{name}.jpg"), digest(name), 40, 30, scores, tag or unknown)
         for name, scores in zip(labels, blobs(of.header.taxonomy, list(labels.values())), strict=True)
     ]
-    store.save_batch(model_id=register(store, of), tagged=rows)
+    store.tags.save_batch(model_id=register(store, of), tagged=rows)
 
 
 def review(store: Store, truth: Mapping[str, Label]) -> None:
     for name, (superclass, subclass) in truth.items():
-        known = store.find(Path(f"/p/{name}.jpg"))
+        known = store.photos.find(Path(f"/p/{name}.jpg"))
         assert known is not None
-        store.save_review(Review(photo_id=known.id, superclass=superclass, subclass=subclass))
+        store.reviews.save(Review(photo_id=known.id, superclass=superclass, subclass=subclass))
 
 
 def consistent(diff: ModelDiff) -> bool:
@@ -103,7 +103,7 @@ def opened() -> Iterator[Store]:
 
 
 def emptied(store: Store) -> Store:
-    with store._write() as connection:
+    with store._database.write() as connection:
         for table in ("samples", "photos", "models"):
             connection.exec_driver_sql(f"DELETE FROM {table}")
     return store
@@ -156,7 +156,7 @@ class TestChanges:
         copy = StoredTag(
             photo("/q/copy.jpg"), digest("a"), 40, 30, blobs(NEW, [ROOSTER])[0], Tag(*ROOSTER, Rank.SUBCLASS, 1, 1, 0)
         )
-        store.save_batch(model_id=register(store, new), tagged=[copy])
+        store.tags.save_batch(model_id=register(store, new), tagged=[copy])
         found = compare_models(store, old, new)
         assert (found.decided, found.kinds) == (2, {"other subclass": 2})
         assert compare_models(store, old, new, under=Path("/q")).photos == 1
@@ -166,7 +166,7 @@ class TestChanges:
         for one in (old, new):
             save(store, one, {"a": HAWK, "b": HAWK})
         review(store, {"a": HAWK})
-        store.mark_missing([1, 2])
+        store.photos.mark_missing([1, 2])
         found = compare_models(store, old, new)
         assert (found.photos, found.judged) == (0, 1)
 
@@ -233,11 +233,11 @@ class TestVerdict:
         for one, label in ((old, HAWK), (new, ROOSTER)):
             save(store, one, {"a": label, "b": label})
         review(store, {"a": HAWK, "b": HAWK})
-        store.undo_review(1)
+        store.reviews.undo(1)
         changed = StoredTag(
             photo("/p/b.jpg"), digest("other"), 40, 30, blobs(OLD, [HAWK])[0], Tag(*HAWK, Rank.SUBCLASS, 1, 1, 0)
         )
-        store.save_batch(model_id=register(store, old), tagged=[changed])
+        store.tags.save_batch(model_id=register(store, old), tagged=[changed])
         found = compare_models(store, old, new)
         assert (found.reviewed, found.judged) == (0, 0)
         assert "nothing says which is better" in found.verdict("subclass")
@@ -254,7 +254,7 @@ class TestVerdict:
             tag=Tag(*HAWK, Rank.SUBCLASS, 1, 1, 0),
             model_id=None,
         )
-        store.save_sample(
+        store.samples.save(
             NewSample(
                 name="s", design=Design.SIMPLE, seed=1, for_estimation=True, items=[item], strata=[Stratum("all", 2, 1)]
             )
@@ -316,7 +316,7 @@ class TestCommand:
             Tagger(quick_model).tag([photos[0].parent], store)
             with store.writing("audit"):
                 for number in (1, 2, 3):
-                    store.save_review(Review(photo_id=number, superclass="bird", subclass="hawk"))
+                    store.reviews.save(Review(photo_id=number, superclass="bird", subclass="hawk"))
             before = list(store.query(Query()))
         missing = run_phototag("model", "diff", quick_model, other_model)
         assert (missing.exit_code, missing.stdout) == (2, "")
@@ -338,7 +338,7 @@ class TestCommand:
         with Store.open() as store:
             assert list(store.query(Query())) == before
             with store.writing("audit"):
-                store.undo_review(1)
+                store.reviews.undo(1)
             assert store.count(Query(source=Source.HUMAN)) == 2
 
     def test_stored_scores_give_what_tagging_would(

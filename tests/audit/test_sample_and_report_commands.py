@@ -45,8 +45,8 @@ class Library:
             tag = Tag(TAXONOMY.parent(name), name if rank is Rank.SUBCLASS else None, rank, score, score, 1 - score)
             rows.append(self._stored(path, tag))
         with Store.open() as store, store.writing("test"):
-            model = store.register_model(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
-            store.save_batch(model_id=model, tagged=rows)
+            model = store.models.register(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
+            store.tags.save_batch(model_id=model, tagged=rows)
 
     @staticmethod
     def _stored(path: Path, tag: Tag, content: str = "") -> StoredTag:
@@ -57,18 +57,18 @@ class Library:
         """Say the truth of photos of a sample that wait for it."""
         left_out = set(skip)
         with Store.open() as store, store.writing("test"):
-            sample = store.find_sample(name)
+            sample = store.samples.find(name)
             assert sample is not None
             said = []
-            for item in store.sample_items(sample.id, pending_only=True)[:limit]:
+            for item in store.samples.items(sample.id, pending_only=True)[:limit]:
                 if item.position in left_out:
-                    store.skip(sample.id, item.position)
+                    store.samples.skip(sample.id, item.position)
                     continue
                 superclass, subclass = self.truth[item.path]
                 said.append(
                     Review(photo_id=item.photo_id, superclass=superclass, subclass=subclass, sample_id=sample.id)
                 )
-            store.save_reviews(said)
+            store.reviews.save_all(said)
 
     def true_share(self) -> float:
         """How many subclass tags are right, before anybody corrected one."""
@@ -195,8 +195,8 @@ class TestSample:
         assert "export labels" in result.stderr
         assert [one["name"] for one in json.loads(sample("--list", "--format", "json").stdout)] == ["other"]
         with Store.open() as store:
-            assert [review.sample_id for review in store.reviews()] == [None] * 3
-            assert len(store.contents_for_estimation()) == 10
+            assert [review.sample_id for review in store.reviews.find_all()] == [None] * 3
+            assert len(store.samples.contents_for_estimation()) == 10
         again = sample("big", "--remove")
         assert again.exit_code == 2
         assert "there is no sample 'big'" in again.stderr
@@ -264,9 +264,9 @@ class TestReport:
         library.review("fair")
         before = figures(report("--format", "json"))
         with Store.open() as store, store.writing("test"):
-            drawn = {item.photo_id for item in store.sample_items(2)}
+            drawn = {item.photo_id for item in store.samples.items(2)}
             others = [photo for photo in range(1, 200) if photo not in drawn]
-            store.save_reviews([Review(photo_id=photo, superclass=None) for photo in others])
+            store.reviews.save_all([Review(photo_id=photo, superclass=None) for photo in others])
         after = figures(report("--format", "json"))
         assert before["subclass_precision_given"] == after["subclass_precision_given"]
         assert after["samples"] == ["fair"]
@@ -275,9 +275,9 @@ class TestReport:
         sample("--size", "60", "--seed", "2")
         library.review("sample-1")
         with Store.open() as store, store.writing("test"):
-            model = store.models()[0].id
-            item = store.sample_items(1)[0]
-            store.save_batch(model_id=model, tagged=[Library._stored(item.path, item.tag, content="edited")])
+            model = store.models.find_all()[0].id
+            item = store.samples.items(1)[0]
+            store.tags.save_batch(model_id=model, tagged=[Library._stored(item.path, item.tag, content="edited")])
         found = figures(report("--format", "json"))
         assert (found["reviewed"], found["changed"]) == (59, 1)
         assert any("1 drawn photo has changed since" in note for note in found["notes"])
@@ -413,7 +413,7 @@ class TestReport:
         sample("--size", "30", "--seed", "2")
         library.review("sample-1")
         with Store.open() as store, store.writing("test"):
-            store.undo_review(1)
+            store.reviews.undo(1)
         found = figures(report("--format", "json"))
         assert (found["reviewed"], found["pending"]) == (29, 1)
 
@@ -434,7 +434,7 @@ class TestReport:
                 )
                 for row in range(40)
             ]
-            store.save_sample(
+            store.samples.save(
                 NewSample(
                     name="theirs",
                     design=Design.SIMPLE,

@@ -52,17 +52,17 @@ def fill(tmp_path: Path) -> Fill:
     def make(count: int = 600) -> Store:
         store = Store.open(tmp_path / "a.db")
         with store.writing("test"):
-            model = store.register_model(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
-            store.save_batch(model_id=model, tagged=[stored(index) for index in range(count)])
+            model = store.models.register(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
+            store.tags.save_batch(model_id=model, tagged=[stored(index) for index in range(count)])
         return store
 
     return make
 
 
 def names_of(store: Store, sample: str) -> list[str]:
-    found = store.find_sample(sample)
+    found = store.samples.find(sample)
     assert found is not None
-    return [item.path.name for item in store.sample_items(found.id)]
+    return [item.path.name for item in store.samples.items(found.id)]
 
 
 def frame_of(count: int) -> Frame:
@@ -180,7 +180,7 @@ class TestDrawing:
     def test_what_is_stored(self, fill: Fill) -> None:
         with fill() as store:
             sample = draw_sample(store, size=60, by=StrataBy.SUPERCLASS, seed=1)
-            items = store.sample_items(sample.id)
+            items = store.samples.items(sample.id)
         assert (sample.name, sample.design, sample.strata_by, sample.size) == (
             "sample-1", Design.STRATIFIED, "superclass", 60,
         )  # fmt: skip
@@ -194,13 +194,13 @@ class TestDrawing:
     def test_the_first_part_of_a_review_has_seen_of_every_stratum(self, fill: Fill) -> None:
         with fill() as store:
             sample = draw_sample(store, size=120, by=StrataBy.FOLDER, seed=1)
-            first = Counter(item.stratum for item in store.sample_items(sample.id)[:40])
+            first = Counter(item.stratum for item in store.samples.items(sample.id)[:40])
         assert set(first.values()) == {10}
 
     def test_a_scope_limits_what_is_drawn_from(self, fill: Fill) -> None:
         with fill() as store:
             sample = draw_sample(store, size=1000, scope=Scope(under=Path("/lib/2"), superclass="bird"), name="b")
-            items = store.sample_items(sample.id)
+            items = store.samples.items(sample.id)
             assert sample.size == sample.population == len(items)
             assert all(item.path.parent == Path("/lib/2") and item.tag.superclass == "bird" for item in items)
             with pytest.raises(UsageError, match="no readable photo under /nowhere"):
@@ -209,17 +209,17 @@ class TestDrawing:
     def test_humans_tags_and_lost_photos_are_not_drawn(self, fill: Fill) -> None:
         with fill(100) as store:
             with store.writing("test"):
-                store.set_human_tag(Path("/lib/0/0.jpg"), superclass="dog")
-                known = store.find(Path("/lib/1/1.jpg"))
+                store.tags.set_human(Path("/lib/0/0.jpg"), superclass="dog")
+                known = store.photos.find(Path("/lib/1/1.jpg"))
                 assert known is not None
-                store.mark_missing([known.id])
+                store.photos.mark_missing([known.id])
             sample = draw_sample(store, size=1000)
             assert sample.population == 98
 
     def test_doubtful_photos_are_chosen_but_not_for_estimates(self, fill: Fill) -> None:
         with fill() as store:
             sample = focus_sample(store, Focus.LOWEST, size=10)
-            items = store.sample_items(sample.id)
+            items = store.samples.items(sample.id)
         assert (sample.for_estimation, sample.design) == (False, Design.FOCUS)
         assert all(item.inclusion_probability is None for item in items)
         scores = [sampling.right_score(item.tag) for item in items]
@@ -237,7 +237,7 @@ class TestGoingOn:
             assert grown.size == 120
             if by in (None, StrataBy.FOLDER):
                 assert set(names_of(store, "small")) == set(names_of(store, "large"))
-            items = store.sample_items(grown.id)
+            items = store.samples.items(grown.id)
             shares = {each.name: each.drawn / each.population for each in grown.strata}
             assert [item.inclusion_probability for item in items] == [shares[item.stratum] for item in items]
 
@@ -247,8 +247,8 @@ class TestGoingOn:
             other = draw_sample(store, size=100, name="other", seed=8)
             with store.writing("test"):
                 for sample in (first, other):
-                    for item in store.sample_items(sample.id):
-                        store.save_review(
+                    for item in store.samples.items(sample.id):
+                        store.reviews.save(
                             Review(photo_id=item.photo_id, superclass="dog", subclass="beagle", sample_id=sample.id)
                         )
             extend_sample(store, "one", more=50)
@@ -256,7 +256,7 @@ class TestGoingOn:
                 np.zeros(600, np.intp), np.array([100]), sampling.lots(np.arange(1, 601, dtype=np.int64), 3)
             )
             assert set(names_of(store, "one")) == {f"{row}.jpg" for row in expected}
-            tags = {item.path.name: item.tag for item in store.sample_items(first.id)}
+            tags = {item.path.name: item.tag for item in store.samples.items(first.id)}
             for name, tag in tags.items():
                 assert (tag.superclass, tag.subclass) == (
                     tag_of(int(name[:-4])).superclass, tag_of(int(name[:-4])).subclass,
@@ -266,18 +266,18 @@ class TestGoingOn:
         with fill() as store:
             sample = draw_sample(store, size=50, name="one", seed=3)
             with store.writing("test"):
-                model = store.models()[0].id
-                store.save_batch(model_id=model, tagged=[stored(index, "/new") for index in range(400)])
+                model = store.models.find_all()[0].id
+                store.tags.save_batch(model_id=model, tagged=[stored(index, "/new") for index in range(400)])
             grown = extend_sample(store, "one", more=100)
             assert grown.population == sample.population
-            assert not any(item.path.is_relative_to("/new") for item in store.sample_items(grown.id))
+            assert not any(item.path.is_relative_to("/new") for item in store.samples.items(grown.id))
 
     def test_a_library_that_was_tagged_anew_needs_a_new_sample(self, fill: Fill) -> None:
         with fill() as store:
             draw_sample(store, size=50, name="one", seed=3)
             with store.writing("test"):
-                other = store.register_model(hash="b" * 64, name="n", backbone="b", taxonomy=TAXONOMY, metrics={})
-                store.save_batch(model_id=other, tagged=[stored(index) for index in range(100)])
+                other = store.models.register(hash="b" * 64, name="n", backbone="b", taxonomy=TAXONOMY, metrics={})
+                store.tags.save_batch(model_id=other, tagged=[stored(index) for index in range(100)])
             with pytest.raises(UsageError, match="were tagged anew or are gone; draw a new one"):
                 extend_sample(store, "one", more=10)
 

@@ -44,7 +44,7 @@ def write(tmp_path: Path) -> Write:
         for name in {*tags, *(row[0] for row in truth)}:
             (tmp_path / f"{name}.jpg").touch()
         with Store.open() as store, store.writing("test"):
-            model = store.register_model(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
+            model = store.models.register(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
             rows = [
                 StoredTag(
                     Photo(tmp_path / f"{name}.jpg", 1, 1, 1, 1),
@@ -56,7 +56,7 @@ def write(tmp_path: Path) -> Write:
                 )
                 for name, label in tags.items()
             ]
-            store.save_batch(model_id=model, tagged=rows)
+            store.tags.save_batch(model_id=model, tagged=rows)
         lines = ["filepath,superclass,subclass", *(f"{name}.jpg,{top},{sub}" for name, top, sub in truth)]
         path = tmp_path / "labels.csv"
         path.write_text("\n".join(lines) + "\n")
@@ -114,7 +114,7 @@ class TestNumbers:
 
     def test_a_labelled_folder_says_the_same_as_a_csv(self, audit: Audit, tmp_path: Path) -> None:
         with Store.open() as store, store.writing("test"):
-            model = store.register_model(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
+            model = store.models.register(hash="a" * 64, name="m", backbone="b", taxonomy=TAXONOMY, metrics={})
             rows = []
             for name, top, sub in TRUTH:
                 path = tmp_path / "truth" / top / sub / f"{name}.jpg"
@@ -122,14 +122,14 @@ class TestNumbers:
                 path.touch()
                 content = hashlib.sha256(name.encode()).digest()
                 rows.append(StoredTag(Photo(path, 1, 1, 1, 1), content, 4, 3, b"", as_tag(TAGS[name])))
-            store.save_batch(model_id=model, tagged=rows)
+            store.tags.save_batch(model_id=model, tagged=rows)
         found = figures(audit(tmp_path / "truth", "--format", "json"))
         assert (found["superclass_accuracy"], found["subclass_accuracy"]) == (0.75, 0.25)
 
     def test_a_humans_tag_is_what_is_judged(self, write: Write, audit: Audit, tmp_path: Path) -> None:
         labels = write(TAGS, TRUTH)
         with Store.open() as store, store.writing("test"):
-            store.set_human_tag(tmp_path / "c.jpg", superclass="reptile", subclass="gecko")
+            store.tags.set_human(tmp_path / "c.jpg", superclass="reptile", subclass="gecko")
         assert figures(audit(labels, "--format", "json"))["superclass_accuracy"] == 1.0
 
     def test_relative_labels_and_dots_in_paths_find_their_photos(

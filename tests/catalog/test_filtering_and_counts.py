@@ -45,7 +45,7 @@ def plain_photos(store: Store) -> list[Plain]:
         "WHEN rank = 'subclass' THEN subclass_score ELSE superclass_score END, novelty, source, state, "
         "modified_ns FROM photos LEFT JOIN tags ON photo_id = id"
     )
-    with store._read() as connection:
+    with store._database.read() as connection:
         rows = connection.exec_driver_sql(statement).all()
     return [Plain(row[0], row[1], (row[2], row[3]), *row[4:]) for row in rows]
 
@@ -191,7 +191,7 @@ def test_counts_are_the_same_on_a_thousand_photos_taken_at_midnights_of_a_changi
             for off in (-1, 0, 1)
         ]
         with Store.open("sqlite://") as store, store.writing("tag"):
-            store.save_batch(model_id=register(store), tagged=photos)
+            store.tags.save_batch(model_id=register(store), tagged=photos)
             with Gallery(store) as gallery:
                 for wanted in (GalleryFilter(), GalleryFilter(since=date(2023, 4, 2), until=date(2023, 9, 3))):
                     facets = gallery.facets(wanted)

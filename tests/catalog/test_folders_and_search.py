@@ -26,7 +26,7 @@ def names_of(folders: Iterable[Any]) -> list[tuple[str, int]]:
 def open_folders(paths: Iterable[str | bytes]) -> Store:
     store = Store.open("sqlite://")
     with store.writing("tag"):
-        store.save_batch(model_id=register(store), tagged=[stored(path) for path in paths])
+        store.tags.save_batch(model_id=register(store), tagged=[stored(path) for path in paths])
     return store
 
 
@@ -120,7 +120,7 @@ def test_names_are_shown_so_that_they_can_do_nothing() -> None:
     names = ["<script>alert(1)</script>.jpg", "a\nb.jpg", "a\u202egpj.exe", "tab\t\x1b[31m.jpg"]
     with open_folders([f"/p/{name}" for name in names[1:]] + [f"/p/x{names[0].replace('/', '_')}"]) as store:
         with store.writing("tag"):
-            store.save_batch(model_id=1, tagged=[stored(b"/p/caf\xe9.jpg")])
+            store.tags.save_batch(model_id=1, tagged=[stored(b"/p/caf\xe9.jpg")])
         with Gallery(store) as gallery:
             shown = [item.name for item in gallery.items(range(1, 6))]
             assert shown == ["a?b.jpg", "a?gpj.exe", "tab??[31m.jpg", "x<script>alert(1)<_script>.jpg", "caf\ufffd.jpg"]

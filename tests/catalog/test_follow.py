@@ -30,10 +30,10 @@ def test_refresh_shows_what_was_written(store: Store) -> None:
             all_ids(gallery, sort=sort)  # what is kept of these must not outlive a change
         item = gallery.items([5])[0]
         version = gallery.version
-        known = store.find(5)
+        known = store.photos.find(5)
         assert known is not None
         with gallery.writing("serve") as writer:
-            writer.set_human_tag(known.path, superclass="fish", subclass="cod")
+            writer.tags.set_human(known.path, superclass="fish", subclass="cod")
             assert gallery.items([5]) == (item,), "a snapshot stays as it is"
             gallery.refresh([5])
         (fresh,) = gallery.items([5])
@@ -55,12 +55,12 @@ def test_refresh_shows_what_was_written(store: Store) -> None:
 def test_refresh_shows_photos_that_came_and_forgets_those_that_went(store: Store) -> None:
     with Gallery(store, poll_seconds=3600) as gallery, store.writing("tag"):
         total = gallery.total
-        with store._write() as connection:
+        with store._database.write() as connection:
             connection.exec_driver_sql("DELETE FROM photos WHERE id = 5")
         gallery.refresh([5, 10**6])
         assert (gallery.total, gallery.items([5])) == (total - 1, ())
-        store.save_batch(model_id=1, tagged=[stored("/elsewhere/new.jpg")])
-        (known,) = store.known_at([Path("/elsewhere/new.jpg")])
+        store.tags.save_batch(model_id=1, tagged=[stored("/elsewhere/new.jpg")])
+        (known,) = store.photos.at([Path("/elsewhere/new.jpg")])
         gallery.refresh([known.id])
         assert gallery.total == total
         assert gallery.items([known.id])[0].name == "new.jpg"
@@ -68,13 +68,13 @@ def test_refresh_shows_photos_that_came_and_forgets_those_that_went(store: Store
 
 
 def test_writes_of_others_are_seen_though_own_ones_come_between(store: Store) -> None:
-    with Gallery(store, poll_seconds=3600) as gallery, Store.open(store.path) as other:
+    with Gallery(store, poll_seconds=3600) as gallery, Store.open(store.location.path) as other:
         with other.writing("watch"):
-            other.save_batch(model_id=1, tagged=library(5, seed=9, first=9000))
+            other.tags.save_batch(model_id=1, tagged=library(5, seed=9, first=9000))
         with gallery.writing("serve") as writer:
-            known = writer.find(5)
+            known = writer.photos.find(5)
             assert known is not None
-            writer.set_human_tag(known.path, superclass="dog")
+            writer.tags.set_human(known.path, superclass="dog")
             gallery.refresh([5])
         total = gallery.total
         gallery._following._catch_up()
@@ -83,16 +83,16 @@ def test_writes_of_others_are_seen_though_own_ones_come_between(store: Store) ->
 
 def test_own_write_during_a_reload_is_not_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with Gallery(store, poll_seconds=3600) as gallery:
-        known = store.find(5)
+        known = store.photos.find(5)
         assert known is not None
-        with Store.open(store.path) as other, other.writing("watch"):
-            other.save_batch(model_id=1, tagged=library(5, seed=9, first=9000))
+        with Store.open(store.location.path) as other, other.writing("watch"):
+            other.tags.save_batch(model_id=1, tagged=library(5, seed=9, first=9000))
         load = gallery._following._load
 
         def slow_load(before: Any) -> Any:
             loaded = load(before)
             with gallery.writing("serve") as writer:
-                writer.set_human_tag(known.path, superclass="fish", subclass="cod")
+                writer.tags.set_human(known.path, superclass="fish", subclass="cod")
                 gallery.refresh([5])
             return loaded
 
@@ -105,13 +105,13 @@ def test_own_write_during_a_reload_is_not_lost(store: Store, monkeypatch: pytest
 
 def test_what_another_process_writes_shows_by_itself(store: Store, tmp_path: Path) -> None:
     code = (
-        "import sys; from phototag.store import Store; from test_gallery import library\n"
+        "import sys; from phototag.store import Store; from tests.support.catalog_photos import library\n"
         "with Store.open(sys.argv[1]) as store, store.writing('tag'):\n"
-        "    store.save_batch(model_id=1, tagged=library(7, seed=5, first=5000))\n"
+        "    store.tags.save_batch(model_id=1, tagged=library(7, seed=5, first=5000))\n"
     )
     with Gallery(store, poll_seconds=0.05) as gallery:
         total = gallery.total
-        process = run_python(code, store.path)
+        process = run_python(code, store.location.path)
         _, error = process.communicate(timeout=60)
         assert process.returncode == 0, error
         deadline = time.monotonic() + 30
@@ -121,24 +121,24 @@ def test_what_another_process_writes_shows_by_itself(store: Store, tmp_path: Pat
 
 
 def test_database_that_takes_the_place_of_another_is_noticed(store: Store, tmp_path: Path) -> None:
-    assert store.path is not None
+    assert store.location.path is not None
     with Store.open(tmp_path / "other.db") as other, other.writing("tag"):
-        other.save_batch(model_id=register(other), tagged=library(9, seed=8))
+        other.tags.save_batch(model_id=register(other), tagged=library(9, seed=8))
     with Gallery(store, poll_seconds=3600) as gallery:
-        before, keys, signs = gallery.total, {store.file_key}, [gallery.sign()]
+        before, keys, signs = gallery.total, {store.location.file_key()}, [gallery.sign()]
         assert gallery.sign() == signs[0]
         for end in ("-wal", "-shm"):  # they belong to the file that goes
-            store.path.with_name(store.path.name + end).unlink(missing_ok=True)
-        (tmp_path / "other.db").replace(store.path)
+            store.location.path.with_name(store.location.path.name + end).unlink(missing_ok=True)
+        (tmp_path / "other.db").replace(store.location.path)
         signs.append(gallery.sign())
         gallery._following._catch_up()
         assert before != gallery.total == 9
         with gallery.writing("serve") as writer:
-            writer.mark_missing([3])
+            writer.photos.mark_missing([3])
             gallery.refresh([3])
         assert gallery.items([3])[0].state is PhotoState.MISSING
         signs.append(gallery.sign())
-        assert len({*keys, store.file_key}) == 2
+        assert len({*keys, store.location.file_key()}) == 2
         assert len({str(sign) for sign in signs}) == 3
 
 
@@ -147,14 +147,14 @@ def test_gallery_serves_what_it_has_when_the_database_cannot_be_read(
 ) -> None:
     with Gallery(store, poll_seconds=3600) as gallery:
         before = all_ids(gallery)
-        with closing(sqlite3.connect(store.path or "")) as connection:
+        with closing(sqlite3.connect(store.location.path or "")) as connection:
             connection.execute("PRAGMA ignore_check_constraints=ON")
             connection.execute("UPDATE photos SET state = 'nonsense' WHERE id = 5")
             connection.commit()
         with pytest.raises(StoreError, match="phototag db check"):
             gallery._following._catch_up()
         assert all_ids(gallery) == before
-        with closing(sqlite3.connect(store.path or "")) as connection:
+        with closing(sqlite3.connect(store.location.path or "")) as connection:
             connection.execute("UPDATE photos SET state = 'missing' WHERE id = 5")
             connection.commit()
         gallery._following._catch_up()
@@ -165,7 +165,7 @@ def test_threads_that_read_while_another_refreshes_see_whole_snapshots(store: St
     wrong: list[str] = []
     done = threading.Event()
     with Gallery(store, poll_seconds=0.01) as gallery:
-        known = store.find(5)
+        known = store.photos.find(5)
         assert known is not None
 
         def look() -> None:
@@ -182,7 +182,7 @@ def test_threads_that_read_while_another_refreshes_see_whole_snapshots(store: St
             thread.start()
         for number in range(30):
             with gallery.writing("serve") as writer:
-                writer.set_human_tag(known.path, superclass="fish", subclass=f"cod {number}")
+                writer.tags.set_human(known.path, superclass="fish", subclass=f"cod {number}")
                 gallery.refresh([5])
         done.set()
         for thread in threads:
@@ -196,19 +196,19 @@ def test_closing_ends_the_thread_and_leaves_the_store_open(store: Store) -> None
     gallery.close()
     gallery.close()
     assert not gallery._following._thread.is_alive()
-    assert store.find(1) is not None
+    assert store.photos.find(1) is not None
 
 
 def test_signs_of_other_databases_change_with_tags_states_and_undone_reviews(store: Store) -> None:
     def sign() -> list[Any]:
-        with store._read() as connection:
+        with store._database.read() as connection:
             return [tuple(row) for row in _footprint(connection)]
 
     seen = [sign()]
     with store.writing("tag"):
-        store.save_batch(model_id=1, tagged=[stored("/photos/new.jpg", ROOSTER)])
+        store.tags.save_batch(model_id=1, tagged=[stored("/photos/new.jpg", ROOSTER)])
         seen.append(sign())
-        store.mark_missing([1, 2, 4])
+        store.photos.mark_missing([1, 2, 4])
         seen.append(sign())
     assert len({str(each) for each in seen}) == 3
 

@@ -92,9 +92,9 @@ def test_photos_that_come_and_go_between_pages_move_no_other(store: Store, sort:
             gone = [*dice.sample(before, 4), page.items[-1].id]
             removed.update(gone)
             turn += 1
-            with store._write() as connection:
+            with store._database.write() as connection:
                 connection.exec_driver_sql(f"DELETE FROM photos WHERE id IN ({','.join(map(str, gone))})")
-            store.save_batch(model_id=1, tagged=library(5, seed=turn, first=1000 * turn))
+            store.tags.save_batch(model_id=1, tagged=library(5, seed=turn, first=1000 * turn))
             gallery.refresh(gone)
     assert len(seen) == len(set(seen)), "no photo comes twice"
     assert set(before) - removed <= set(seen), "none is left out"

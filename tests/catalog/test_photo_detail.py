@@ -44,7 +44,7 @@ def embedded(points: NDArray[np.float16], *, first: int = 1) -> list[StoredTag]:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     location = "sqlite://" if request.param == "memory" else tmp_path / "photos.db"
     with Store.open(location) as opened, opened.writing("tag"):
-        opened.save_batch(model_id=register(opened), tagged=embedded(POINTS))
+        opened.tags.save_batch(model_id=register(opened), tagged=embedded(POINTS))
         yield opened
 
 
@@ -76,7 +76,7 @@ def test_photo_has_the_facts_of_its_file_and_its_tag(store: Store) -> None:
 
 
 def test_unreadable_photo_says_why_and_has_no_tag(store: Store) -> None:
-    store.save_batch(model_id=1, tagged=[], failures=[failure("/p/broken.jpg")])
+    store.tags.save_batch(model_id=1, tagged=[], failures=[failure("/p/broken.jpg")])
     found = detail(store, len(POINTS) + 1)
     assert (found.error, found.known.error_kind) == ("bad marker", FailureKind.CORRUPT)
     item = found.item
@@ -85,21 +85,21 @@ def test_unreadable_photo_says_why_and_has_no_tag(store: Store) -> None:
 
 
 def test_scores_that_cannot_be_read_leave_the_rest_of_the_page(store: Store) -> None:
-    store.save_batch(model_id=1, tagged=[stored("/p/odd.jpg", BEAGLE)])
+    store.tags.save_batch(model_id=1, tagged=[stored("/p/odd.jpg", BEAGLE)])
     (prediction,) = detail(store, len(POINTS) + 1).predictions
     assert (prediction.damaged, prediction.candidates) == (True, ())
 
 
 def test_predictions_of_all_models_stand_there_newest_first_also_those_of_what_the_file_was(store: Store) -> None:
     changed = replace(embedded(POINTS[:1])[0], content_hash=digest("something else"))
-    store.save_batch(model_id=register(store, "second"), tagged=[changed])
+    store.tags.save_batch(model_id=register(store, "second"), tagged=[changed])
     found = detail(store, 1)
     assert [(each.models, each.current) for each in found.predictions] == [(("second",), True), (("sample",), False)]
 
 
 def test_models_of_the_same_weights_are_named_together(store: Store) -> None:
     for name in ("one", "two"):
-        model_id = store.register_model(
+        model_id = store.models.register(
             hash=hashlib.sha256(name.encode()).hexdigest(),
             name=name,
             backbone="x",
@@ -107,13 +107,13 @@ def test_models_of_the_same_weights_are_named_together(store: Store) -> None:
             metrics={},
             weights_hash="w",
         )
-    store.save_batch(model_id=model_id, tagged=embedded(POINTS[:1]))
+    store.tags.save_batch(model_id=model_id, tagged=embedded(POINTS[:1]))
     assert [each.models for each in detail(store, 1).predictions] == [("one", "two"), ("sample",)]
 
 
 def test_copy_that_was_tagged_from_the_scores_of_another_name_shows_these(store: Store) -> None:
-    store.save_batch(model_id=1, tagged=[replace(stored("/p/copy.jpg"), content_hash=digest("/p/1.jpg"))])
-    with store._write() as connection:
+    store.tags.save_batch(model_id=1, tagged=[replace(stored("/p/copy.jpg"), content_hash=digest("/p/1.jpg"))])
+    with store._database.write() as connection:
         connection.exec_driver_sql(f"DELETE FROM predictions WHERE photo_id = {len(POINTS) + 1}")
     assert detail(store, len(POINTS) + 1).predictions[0].candidates == detail(store, 1).predictions[0].candidates
 
@@ -141,10 +141,10 @@ def test_best_subclasses_are_those_of_the_joint_distribution() -> None:
 
 
 def test_reviews_stand_there_newest_first_also_those_that_were_undone(store: Store) -> None:
-    first = store.save_review(Review(photo_id=1, superclass="bird", subclass="hawk"))
-    second = store.save_review(Review(photo_id=1, superclass=None))
-    store.undo_review(second)
-    store.save_review(Review(photo_id=2, superclass="dog"))
+    first = store.reviews.save(Review(photo_id=1, superclass="bird", subclass="hawk"))
+    second = store.reviews.save(Review(photo_id=1, superclass=None))
+    store.reviews.undo(second)
+    store.reviews.save(Review(photo_id=2, superclass="dog"))
     found = detail(store, 1)
     assert [(each.id, each.undone_at is None) for each in found.reviews] == [(second, False), (first, True)]
     assert (found.item.source, found.item.subclass, found.model) == (Source.HUMAN, "hawk", None)
@@ -170,7 +170,7 @@ def test_samples_with_a_photo_are_named_with_its_place(store: Store) -> None:
         items=items,
         strata=[Stratum("all", 40, 3)],
     )
-    sample_id = store.save_sample(sample)
+    sample_id = store.samples.save(sample)
     (membership,) = detail(store, 2).samples
     assert (membership.sample_id, membership.name, membership.position) == (sample_id, "spring", 2)
     assert detail(store, 3).samples == ()
@@ -200,9 +200,9 @@ def test_missing_and_changed_photos_are_not_similar_to_any(store: Store) -> None
     with Gallery(store, poll_seconds=3600) as gallery:
         gallery.similar(1)  # reads all embeddings before anything changes
         closest = nearest(POINTS, 0, range(1, len(POINTS)))
-        store.mark_missing(closest[:2])
+        store.photos.mark_missing(closest[:2])
         changed = replace(stored(f"/p/{closest[2]}.jpg"), content_hash=digest("something else"))
-        store.save_batch(model_id=1, tagged=[changed])
+        store.tags.save_batch(model_id=1, tagged=[changed])
         gallery.refresh(closest[:3])
         assert [each.item.id for each in gallery.similar(1, limit=4)] == closest[3:7]
 
@@ -210,7 +210,7 @@ def test_missing_and_changed_photos_are_not_similar_to_any(store: Store) -> None
 def test_photos_that_come_later_are_found_and_a_copy_is_nearest(store: Store) -> None:
     with Gallery(store, poll_seconds=3600) as gallery:
         gallery.similar(1)
-        store.save_batch(model_id=1, tagged=embedded(POINTS[:3], first=100))
+        store.tags.save_batch(model_id=1, tagged=embedded(POINTS[:3], first=100))
         new = [len(POINTS) + 1 + row for row in range(3)]
         gallery.refresh(new)
         found = gallery.similar(1, limit=2)
@@ -223,7 +223,7 @@ def test_embeddings_of_models_are_not_mixed(store: Store) -> None:
         gallery.similar(1)
         other = POINTS[::-1].copy()[:, :4]
         second = register(store, "second")
-        store.save_batch(model_id=second, tagged=embedded(other[:20]))
+        store.tags.save_batch(model_id=second, tagged=embedded(other[:20]))
         gallery.refresh(range(1, 21))
         found = gallery.similar(1, limit=100)
         assert [each.item.id for each in found] == nearest(other, 0, range(1, 20))
@@ -232,7 +232,7 @@ def test_embeddings_of_models_are_not_mixed(store: Store) -> None:
 
 
 def test_photo_that_a_human_tagged_is_compared_by_the_newest_model(store: Store) -> None:
-    store.save_review(Review(photo_id=1, superclass="dog"))
+    store.reviews.save(Review(photo_id=1, superclass="dog"))
     with Gallery(store) as gallery:
         assert [each.item.id for each in gallery.similar(1, limit=3)] == nearest(POINTS, 0, range(1, 40))[:3]
 
@@ -240,7 +240,7 @@ def test_photo_that_a_human_tagged_is_compared_by_the_newest_model(store: Store)
 def test_photo_that_got_another_tag_is_similar_once(store: Store) -> None:
     with Gallery(store, poll_seconds=3600) as gallery:
         (closest,) = gallery.similar(1, limit=1)
-        store.save_review(Review(photo_id=closest.item.id, superclass="dog"))
+        store.reviews.save(Review(photo_id=closest.item.id, superclass="dog"))
         gallery.refresh([closest.item.id])
         found = gallery.similar(1, limit=100)
         assert [each.item.id for each in found] == nearest(POINTS, 0, range(1, len(POINTS)))
@@ -250,7 +250,7 @@ def test_photo_that_got_another_tag_is_similar_once(store: Store) -> None:
 def test_models_without_embeddings_and_damaged_scores_give_no_similar_photos(store: Store) -> None:
     plain = pack(replace(evidence(POINTS[:2]), embedding=np.zeros((2, 0), np.float16)))
     tagged = [replace(stored(f"/p/plain{row}.jpg"), scores=blob) for row, blob in enumerate(plain)]
-    store.save_batch(model_id=1, tagged=[*tagged, stored("/p/damaged.jpg")], failures=[failure("/p/broken.jpg")])
+    store.tags.save_batch(model_id=1, tagged=[*tagged, stored("/p/damaged.jpg")], failures=[failure("/p/broken.jpg")])
     with Gallery(store) as gallery:
         for photo_id in range(len(POINTS) + 1, len(POINTS) + 5):
             assert gallery.similar(photo_id) == ()

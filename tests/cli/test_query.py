@@ -45,10 +45,10 @@ def stored(path: str | bytes | Path, tag: Tag) -> StoredTag:
 
 def fill(store: Store, model: str, tagged: Sequence[StoredTag], failures: Sequence[Failure] = ()) -> None:
     """Save photos as tagged by the model of that name; the caller holds the lock."""
-    number = store.register_model(
+    number = store.models.register(
         hash=hashlib.sha256(model.encode()).hexdigest(), name=model, backbone="b", taxonomy=TAXONOMY, metrics={}
     )
-    store.save_batch(model_id=number, tagged=tagged, failures=failures)
+    store.tags.save_batch(model_id=number, tagged=tagged, failures=failures)
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ def zoo() -> None:
                 stored("/photos/human.jpg", Tag("dog", None, Rank.SUPERCLASS, 0.5, 0.2, 0.8)),
             ],
         )
-        store.set_human_tag(Path("/photos/human.jpg"), superclass="bird", subclass="rooster")
-        gone = store.find(Path("/photos/gone.jpg"))
+        store.tags.set_human(Path("/photos/human.jpg"), superclass="bird", subclass="rooster")
+        gone = store.photos.find(Path("/photos/gone.jpg"))
         assert gone is not None
-        store.mark_missing([gone.id])
+        store.photos.mark_missing([gone.id])
 
 
 ALL = {"rooster", "hawk", "bird", "strange", "gone", "cut", "100%_dog", "dog", "human"}

@@ -80,7 +80,7 @@ def blobs(model: Model, embeddings: np.ndarray[Any, Any]) -> list[bytes]:
 
 def save(model: Model, tagged: Sequence[StoredTag]) -> None:
     with Store.open() as store, store.writing("test"):
-        store.save_batch(model_id=register(store, model), tagged=tagged)
+        store.tags.save_batch(model_id=register(store, model), tagged=tagged)
 
 
 @pytest.fixture
@@ -163,12 +163,12 @@ class TestGrouping:
     ) -> None:
         with Store.open() as store, store.writing("test"):
             for number in range(5):
-                store.set_human_tag(library / "saola" / f"saola{number:02}.jpg", superclass="bovine")
+                store.tags.set_human(library / "saola" / f"saola{number:02}.jpg", superclass="bovine")
         assert [entry["count"] for entry in listed(run_phototag, model)["groups"]] == [30, 10, 9]
 
     def test_missing_photos_are_left_out(self, run_phototag: RunCommand, model: Model, library: Path) -> None:
         with Store.open() as store, store.writing("test"):
-            store.mark_missing([known.id for known in store.known_photos([library / "kea"])])
+            store.photos.mark_missing([known.id for known in store.photos.under([library / "kea"])])
         assert [entry["count"] for entry in listed(run_phototag, model)["groups"]] == [14, 10]
 
     @pytest.mark.parametrize(("tier", "counts"), [("superclass", [14]), ("subclass", [30, 10]), ("any", [30, 14, 10])])
@@ -210,8 +210,8 @@ class TestGrouping:
     ) -> None:
         database = tmp_path / "elsewhere.db"
         with Store.open() as store:
-            assert store.path is not None
-            source = store.path
+            assert store.location.path is not None
+            source = store.location.path
         source.rename(database)
         (home / "config").mkdir(exist_ok=True)
         (home / "config" / "config.toml").write_text(f'db = "{database}"\nmodel = "{model.path}"\n[novel]\nlimit = 2\n')
@@ -249,7 +249,7 @@ class TestTaggedAsKnown:
 
     def test_a_human_tag_is_left_alone(self, run_phototag: RunCommand, model: Model, mistaken: Path) -> None:
         with Store.open() as store, store.writing("test"):
-            store.set_human_tag(mistaken / "mistaken" / "03.jpg", superclass="bird", subclass="hawk")
+            store.tags.set_human(mistaken / "mistaken" / "03.jpg", superclass="bird", subclass="hawk")
         assert listed(run_phototag, model)["tagged"] == 11
 
     def test_so_is_what_lies_elsewhere(self, run_phototag: RunCommand, model: Model, mistaken: Path) -> None:
@@ -439,16 +439,16 @@ class TestNaming:
         run_phototag("novel", "name", "1", "bird/kea", "--tag")
         run_phototag("novel", "name", "1", "bird/kea", "--tag")  # said already
         with Store.open() as store, store.writing("test"):
-            reviews = list(store.reviews(ReviewFilter(origins=(ReviewOrigin.NAMED,), current=False)))
+            reviews = list(store.reviews.find_all(ReviewFilter(origins=(ReviewOrigin.NAMED,), current=False)))
             assert len(reviews) == 60
             for review in reversed(reviews):
-                store.undo_review(review.id)
+                store.reviews.undo(review.id)
             assert list(store.query(Query())) == before
 
     def test_what_a_human_said_meanwhile_stays(self, run_phototag: RunCommand, grouped: Path, labels: Path) -> None:
         path = grouped / "kea" / "kea03.jpg"
         with Store.open() as store, store.writing("test"):
-            store.set_human_tag(path, superclass="bird", subclass="hawk")
+            store.tags.set_human(path, superclass="bird", subclass="hawk")
         result = run_phototag("novel", "name", "1", "bird/kea", "--tag")
         assert "Left out: 1 tagged otherwise by a human since" in result.stderr
         assert str(path) not in [row["filepath"] for row in rows_of(labels)]
@@ -511,7 +511,7 @@ class TestNaming:
 
     def test_a_damaged_note_is_as_none(self, run_phototag: RunCommand, grouped: Path) -> None:
         with Store.open() as store, store.writing("test"):
-            store.write_note("novel-groups", {"version": 1, "groups": 5})
+            store.notes.write("novel-groups", {"version": 1, "groups": 5})
         assert run_phototag("novel", "show", "1").exit_code == 2
 
     def test_paths_for_piping_may_end_in_nul(self, run_phototag: RunCommand, grouped: Path) -> None:

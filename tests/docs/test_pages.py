@@ -182,8 +182,7 @@ def test_shell_examples_run(page: Path, reader: Path, monkeypatch: pytest.Monkey
         if not line.text.startswith("make ") and (page == README or line not in first)
     ]
     for line in told:
-        # The README's are run as a shell does it, those of other pages in one process: that takes a tenth of the time.
-        if page == README or line.needs_shell or line.words[0] != "phototag":
+        if line.needs_shell or line.words[0] != "phototag":
             code, output = run(["bash", "-c", line.text], reader)
         else:
             code, output = run_here(line, reader, monkeypatch)

@@ -45,19 +45,19 @@ def save(store: Store, folder: Path) -> None:
         StoredTag(photo, hashlib.sha256(photo.path.read_bytes()).digest(), 96, 64, b"scores", ROOSTER)
         for photo in scan([folder], ScanProblems())
     ]
-    store.save_batch(model_id=register(store), tagged=tagged)
+    store.tags.save_batch(model_id=register(store), tagged=tagged)
 
 
 def review(store: Store, path: Path, superclass: str | None, subclass: str | None, **more: object) -> int:
-    known = store.find(path)
+    known = store.photos.find(path)
     assert known is not None
-    return store.save_review(
+    return store.reviews.save(
         Review(photo_id=known.id, superclass=superclass, subclass=subclass, **more)  # type: ignore[arg-type]
     )
 
 
 def draw(store: Store, path: Path) -> int:
-    known = store.find(path)
+    known = store.photos.find(path)
     assert known is not None and known.content_hash is not None
     item = DrawnPhoto(
         photo_id=known.id,
@@ -67,7 +67,7 @@ def draw(store: Store, path: Path) -> int:
         tag=ROOSTER,
         model_id=1,
     )
-    return store.save_sample(
+    return store.samples.save(
         NewSample(
             name="s",
             design=Design.SIMPLE,
@@ -110,7 +110,7 @@ class TestExport:
     def test_only_what_counts_is_given(self, store: Store, photos: list[Path]) -> None:
         review(store, photos[0], "bird", "hawk")
         review(store, photos[0], "dog", "boxer")
-        store.undo_review(review(store, photos[1], "bird", "hawk"))
+        store.reviews.undo(review(store, photos[1], "bird", "hawk"))
         review(store, photos[2], "bird", None)
         review(store, photos[4], None, None)
         found = collect(store)
@@ -204,7 +204,7 @@ class TestImport:
         assert "Stored as reviews: 0, 3 were known" in again.stderr
         assert "3 by human" in again.stderr
         with Store.open() as opened:
-            reviews = list(opened.reviews(ReviewFilter(current=False)))
+            reviews = list(opened.reviews.find_all(ReviewFilter(current=False)))
             assert [review.origin for review in reviews] == [ReviewOrigin.IMPORT] * 3
             assert [review.verdict for review in reviews] == ["right", "superclass_wrong", "none"]
             assert opened.count(Query(source=Source.HUMAN)) == 3
@@ -228,7 +228,7 @@ class TestImport:
 
     def test_an_undone_import_can_be_made_again(self, store: Store, labels: Path) -> None:
         import_truth(store, labels)
-        store.undo_review(next(store.reviews()).id)
+        store.reviews.undo(next(store.reviews.find_all()).id)
         assert import_truth(store, labels).saved == 1
 
     def test_pictures_that_were_never_tagged_are_counted(

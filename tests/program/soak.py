@@ -26,7 +26,8 @@ import numpy as np
 from PIL import Image
 
 from phototag.records import PhotoState
-from phototag.store import Query, Store, check, watcher_status
+from phototag.store import Query, Store, check_database
+from phototag.tagging import watcher_status
 
 KINDS = ("jpg", "jpg", "jpg", "png", "webp", "tif", "gif", "bmp")
 MOST_PHOTOS = 400
@@ -180,7 +181,7 @@ class Driver(threading.Thread):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of a process and its helpers, in MiB: the proportional set size, and what of it is no file's.
+    """Of a process and its workers, in MiB: the proportional set size, and what of it is no file's.
 
     The first depends on who else runs the same libraries at the moment; a leak shows in the second.
     """
@@ -190,13 +191,13 @@ class Memory:
 
 
 def memory(pid: int) -> Memory:
-    """What a process and its helpers take at this moment."""
+    """What a process and its workers take at this moment."""
     sizes: Counter[str] = Counter()
     for number in [pid, *children(pid)]:
         try:
             lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
         except (FileNotFoundError, ProcessLookupError):
-            continue  # a helper that has just ended
+            continue  # a worker that has just ended
         for line in lines[1:]:
             name, value, *_ = line.split()
             sizes[name] += int(value)
@@ -282,7 +283,7 @@ def verdict(db: Path, fresh: Path, root: Path, model: str | None, sizes: list[Me
     for path in sorted(found.keys() | expected.keys()):
         if found.get(path) != expected.get(path):
             print(f"differs: {path}: {found.get(path)} instead of {expected.get(path)}")
-    problems = check(db).problems
+    problems = check_database(db).problems
     warm = [size.anonymous for size in sizes][min(int(WARM_SECONDS / 60), len(sizes) - 1) :]
     growth = max(warm[-3:]) / max(warm[:3]) - 1
     print(f"{len(expected)} photos, database problems: {list(problems)}, memory {growth:+.1%} since it was warm")

@@ -247,7 +247,7 @@ def test_rank_none_is_right_or_gets_a_class_in_full(tmp_path: Path, make_picture
 
 def test_the_newest_sample_with_waiting_photos_is_taken(library: Library) -> None:
     with Store.open() as store, store.writing("test"):
-        item = store.sample_items(library.sample_id)[0]
+        item = store.samples.items(library.sample_id)[0]
         drawn = DrawnPhoto(
             photo_id=item.photo_id,
             stratum="all",
@@ -256,7 +256,7 @@ def test_the_newest_sample_with_waiting_photos_is_taken(library: Library) -> Non
             tag=item.tag,
             model_id=1,
         )
-        second = store.save_sample(
+        second = store.samples.save(
             NewSample(
                 name="second",
                 design=Design.SIMPLE,
@@ -269,7 +269,7 @@ def test_the_newest_sample_with_waiting_photos_is_taken(library: Library) -> Non
         found = choose_sample(store)
         assert found is not None
         assert found.name == "second"
-        store.save_review(Review(photo_id=item.photo_id, superclass="dog", sample_id=second))
+        store.reviews.save(Review(photo_id=item.photo_id, superclass="dog", sample_id=second))
         found = choose_sample(store)
         assert found is not None
         assert found.name == "first"

@@ -40,7 +40,7 @@ class TestAnswers:
         assert library.skipped() == [4]
         assert "Stored: dog/boxer" in words
         with Store.open() as store:
-            verdicts = [review.verdict for review in store.reviews(ReviewFilter(sample_id=library.sample_id))]
+            verdicts = [review.verdict for review in store.reviews.find_all(ReviewFilter(sample_id=library.sample_id))]
             assert store.count(Query(source=Source.HUMAN)) == 5
         assert verdicts == [
             Verdict.RIGHT, Verdict.NONE, Verdict.SUBCLASS_WRONG, Verdict.SUBCLASS_WRONG, Verdict.SUPERCLASS_WRONG,
@@ -147,7 +147,7 @@ class TestGoingBack:
     def test_the_last_answer_stays_if_it_cannot_be_taken_back(self, library: Library) -> None:
         def tag() -> None:
             with Store.open() as store, store.writing("test"):
-                store.set_human_tag(library.folder / "f.jpg", superclass="bird")
+                store.tags.set_human(library.folder / "f.jpg", superclass="bird")
 
         words = go(library, *"yyyyyy", tag, "b", "b", "q")
         assert "tagged in another way" in words
@@ -156,7 +156,7 @@ class TestGoingBack:
     def test_what_was_tagged_otherwise_since_is_not_taken_back(self, library: Library) -> None:
         def tag() -> None:
             with Store.open() as store, store.writing("test"):
-                store.set_human_tag(library.folder / "a.jpg", superclass="bird")
+                store.tags.set_human(library.folder / "a.jpg", superclass="bird")
 
         words = go(library, "y", tag, "b", "q")
         assert "tagged in another way" in words
@@ -198,7 +198,7 @@ class TestPhotosThatCannotBeJudged:
             library.make_picture(path, seed=50)
             with Store.open() as store, store.writing("test"):
                 logits = Scores(np.zeros((1, 3), dtype=np.float32), np.zeros((1, 5), dtype=np.float32))
-                store.save_batch(model_id=1, tagged=[library.row(path, gather(logits, TINY_TAXONOMY))])
+                store.tags.save_batch(model_id=1, tagged=[library.row(path, gather(logits, TINY_TAXONOMY))])
 
         words = go(library, change, "y", "y")
         assert "changed since it was shown" in words
@@ -221,7 +221,7 @@ class TestSeveralAtOnce:
             result = second.save(b, "dog", "boxer")
             assert isinstance(result, Meanwhile)
             assert result.agrees
-            assert len(list(one.reviews(ReviewFilter(current=False)))) == 1
+            assert len(list(one.reviews.find_all(ReviewFilter(current=False)))) == 1
             assert shown(second).item.position not in (1, 2), "two go through the same photos"
 
     def test_another_answer_is_never_replaced_unasked(self, library: Library) -> None:

@@ -25,7 +25,7 @@ def database(tmp_path: Path) -> Path:
     path = tmp_path / "photos.db"
     with Store.open(path) as opened, opened.writing("tag"):
         model_id = register(opened)
-        opened.save_batch(
+        opened.tags.save_batch(
             model_id=model_id,
             tagged=[stored("/p/a.jpg"), stored("/p/b.jpg", BEAGLE)],
             failures=[failure("/p/c.jpg")],

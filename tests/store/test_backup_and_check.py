@@ -10,20 +10,20 @@ import pytest
 
 from phototag.errors import StoreError
 from phototag.records import PhotoState, Rank, Source
-from phototag.store import HEAD, Query, Store, backup, check, info, pending
+from phototag.store import HEAD, Query, Store, backup_database, check_database, database_info, pending_photos
 from tests.support.stored_photos import TAXONOMY, stored
 
 
 def test_backup_of_a_database_in_use_is_whole(database: Path, tmp_path: Path) -> None:
     with Store.open(database) as opened, opened.writing("tag"):
-        opened.save_batch(model_id=1, tagged=[stored("/p/d.jpg")])
-        made = backup(database)
-        opened.save_batch(model_id=1, tagged=[stored("/p/e.jpg")])
+        opened.tags.save_batch(model_id=1, tagged=[stored("/p/d.jpg")])
+        made = backup_database(database)
+        opened.tags.save_batch(model_id=1, tagged=[stored("/p/e.jpg")])
     assert made.name.startswith(f"photos.db.{HEAD}.")
     assert made.name.endswith("Z.bak.db")
     with Store.open(made) as copy:
         assert copy.count(Query()) == 4
-    assert check(made).sound
+    assert check_database(made).sound
     assert not list(tmp_path.glob("*.part*"))
 
 
@@ -31,28 +31,28 @@ def test_backup_replaces_nothing_unasked(database: Path, tmp_path: Path) -> None
     target = tmp_path / "copy.db"
     target.write_text("precious")
     with pytest.raises(StoreError, match="exists already"):
-        backup(database, target)
+        backup_database(database, target)
     assert target.read_text() == "precious"
-    assert backup(database, target, overwrite=True) == target
-    assert check(target).photos == 3
+    assert backup_database(database, target, overwrite=True) == target
+    assert check_database(target).photos == 3
     with pytest.raises(StoreError, match="the database itself"):
-        backup(database, database, overwrite=True)
+        backup_database(database, database, overwrite=True)
     with pytest.raises(StoreError, match="does not exist"):
-        backup(database, tmp_path / "nowhere" / "copy.db")
+        backup_database(database, tmp_path / "nowhere" / "copy.db")
     folder = tmp_path / "backups"
     folder.mkdir()
-    assert backup(database, folder).parent == folder
+    assert backup_database(database, folder).parent == folder
 
 
 def test_check_names_what_is_wrong(database: Path) -> None:
-    report = check(database)
+    report = check_database(database)
     assert (report.sound, report.photos, report.tags, report.pending) == (True, 3, 2, 0)
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("UPDATE tags SET superclass = 'dog' WHERE subclass = 'rooster'")
         connection.execute("DELETE FROM tags WHERE subclass = 'beagle'")
         connection.execute("UPDATE predictions SET model_id = 77 WHERE photo_id = 1")
         connection.commit()
-    report = check(database)
+    report = check_database(database)
     assert report.pending == 1
     assert len(report.problems) == 2
     assert "predictions points to a row of models that is not there" in report.problems[0]
@@ -60,23 +60,23 @@ def test_check_names_what_is_wrong(database: Path) -> None:
 
 
 def test_photos_that_wait_for_the_model_that_tagged_last_are_listed(database: Path) -> None:
-    assert list(pending(database)) == []
+    assert list(pending_photos(database)) == []
     with Store.open(database) as opened, opened.writing("tag"):
-        other = opened.register_model(hash="ff" * 32, name="new", backbone="b", taxonomy=TAXONOMY, metrics={})
-        opened.begin_run("tag", model_id=other, device="cpu", runtime="torch")
-        opened.set_human_tag(Path("/p/a.jpg"), superclass="bird")
+        other = opened.models.register(hash="ff" * 32, name="new", backbone="b", taxonomy=TAXONOMY, metrics={})
+        opened.runs.begin("tag", model_id=other, device="cpu", runtime="torch")
+        opened.tags.set_human(Path("/p/a.jpg"), superclass="bird")
     with Store.open(database) as opened:
         ok = [photo.path for photo in opened.query(Query(state=PhotoState.OK))]
-    assert list(pending(database)) == [path for path in ok if path.name != "a.jpg"] != []
-    assert check(database).pending == len(ok) - 1
+    assert list(pending_photos(database)) == [path for path in ok if path.name != "a.jpg"] != []
+    assert check_database(database).pending == len(ok) - 1
 
 
 def test_info_counts(database: Path) -> None:
     with Store.open(database) as opened, opened.writing("tag"):
-        opened.set_human_tag(Path("/p/a.jpg"), superclass="bird")
-        run_id = opened.begin_run("tag", model_id=1, device="cpu", runtime="openvino")
-        opened.finish_run(run_id, {"tagged": 2}, "stopped by the user")
-    found = info(database)
+        opened.tags.set_human(Path("/p/a.jpg"), superclass="bird")
+        run_id = opened.runs.begin("tag", model_id=1, device="cpu", runtime="openvino")
+        opened.runs.finish(run_id, {"tagged": 2}, "stopped by the user")
+    found = database_info(database)
     assert found.location == str(database)
     assert found.photos == {PhotoState.OK: 2, PhotoState.UNREADABLE: 1}
     assert found.tags_by_rank == {Rank.SUBCLASS: 1, Rank.SUPERCLASS: 1}

@@ -12,59 +12,59 @@ import pytest
 
 from phototag.errors import LockedError, StoreError
 from phototag.store import Query, ScoredContent, Store, StoredTag
-from phototag.store.engine import driver_connection
+from phototag.store.connection import driver_connection
 from tests.support.stored_photos import ROOSTER, digest, failure, photo, register, stored
 
 
 def test_photos_at_exactly_these_paths_are_known_once_and_in_byte_order(store: Store) -> None:
     names = [f"/p/{number:04}.jpg" for number in range(1200)] + ["/p/a", "/p/a/b.jpg", "/p/a-b.jpg", "/p/caf\udce9.jpg"]
-    store.save_batch(model_id=register(store), tagged=[stored(name) for name in names])
-    assert [row.path for row in store.known_at([Path("/p/a"), Path("/p/none"), Path("/p")])] == [Path("/p/a")]
+    store.tags.save_batch(model_id=register(store), tagged=[stored(name) for name in names])
+    assert [row.path for row in store.photos.at([Path("/p/a"), Path("/p/none"), Path("/p")])] == [Path("/p/a")]
     asked = [Path(name) for name in reversed(names)]
-    keys = [row.path_bytes for row in store.known_at([*asked, *asked])]
+    keys = [row.path_bytes for row in store.photos.at([*asked, *asked])]
     assert keys == sorted(os.fsencode(name) for name in names)
-    assert store.known_at([]) == []
+    assert store.photos.at([]) == []
 
 
 def test_scores_of_a_content_are_found_under_any_name_with_its_size(store: Store) -> None:
     model_id, other = register(store), register(store, "other")
-    store.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg", content="x"), stored("/p/b.jpg", content="x")])
-    store.save_batch(model_id=other, tagged=[stored("/p/c.jpg", content="y")])
-    assert store.scored_content(model_id, digest("x")) == ScoredContent(b"scores", 40, 30)
-    assert store.scored_content(model_id, digest("y")) is None
-    assert store.scored_content(other, digest("x")) is None
-    assert set(store.scored_hashes(model_id)) == {digest("x")}
-    store.mark_missing([row.id for row in store.known_photos([Path("/p")])])
-    assert store.scored_content(model_id, digest("x")) is not None, "a moved photo needs no network"
+    store.tags.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg", content="x"), stored("/p/b.jpg", content="x")])
+    store.tags.save_batch(model_id=other, tagged=[stored("/p/c.jpg", content="y")])
+    assert store.scores.of_content(model_id, digest("x")) == ScoredContent(b"scores", 40, 30)
+    assert store.scores.of_content(model_id, digest("y")) is None
+    assert store.scores.of_content(other, digest("x")) is None
+    assert set(store.scores.hashes(model_id)) == {digest("x")}
+    store.photos.mark_missing([row.id for row in store.photos.under([Path("/p")])])
+    assert store.scores.of_content(model_id, digest("x")) is not None, "a moved photo needs no network"
 
 
 def test_content_does_not_take_the_size_of_what_replaced_it(store: Store) -> None:
     """Under a name one model may have seen another content than is there now."""
     first, second = register(store), register(store, "other")
-    store.save_batch(model_id=first, tagged=[stored("/p/a.jpg", content="old")])
+    store.tags.save_batch(model_id=first, tagged=[stored("/p/a.jpg", content="old")])
     new = StoredTag(photo("/p/a.jpg"), digest("new"), width=999, height=999, scores=b"others", tag=ROOSTER)
-    store.save_batch(model_id=second, tagged=[new])
-    assert store.scored_content(first, digest("old")) is None
-    assert store.scored_content(second, digest("new")) == ScoredContent(b"others", 999, 999)
-    store.save_batch(model_id=first, tagged=[stored("/p/b.jpg", content="old")])
-    assert store.scored_content(first, digest("old")) == ScoredContent(b"scores", 40, 30)
+    store.tags.save_batch(model_id=second, tagged=[new])
+    assert store.scores.of_content(first, digest("old")) is None
+    assert store.scores.of_content(second, digest("new")) == ScoredContent(b"others", 999, 999)
+    store.tags.save_batch(model_id=first, tagged=[stored("/p/b.jpg", content="old")])
+    assert store.scores.of_content(first, digest("old")) == ScoredContent(b"scores", 40, 30)
 
 
 def test_content_of_a_photo_that_changed_and_failed_is_scored_again(store: Store) -> None:
     model_id = register(store)
-    store.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg", content="x")])
-    store.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/a.jpg", content="broken")])
-    assert store.scored_content(model_id, digest("x")) is None
-    store.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/b.jpg", content="x")])
-    assert store.scored_content(model_id, digest("x")) is None
+    store.tags.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg", content="x")])
+    store.tags.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/a.jpg", content="broken")])
+    assert store.scores.of_content(model_id, digest("x")) is None
+    store.tags.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/b.jpg", content="x")])
+    assert store.scores.of_content(model_id, digest("x")) is None
 
 
 def test_hashes_are_streamed_while_others_are_saved(database: Path) -> None:
     with Store.open(database) as opened, opened.writing("tag"):
-        opened.save_batch(model_id=1, tagged=[stored(f"/many/{number}.jpg") for number in range(5000)])
-        hashes = opened.scored_hashes(1)
+        opened.tags.save_batch(model_id=1, tagged=[stored(f"/many/{number}.jpg") for number in range(5000)])
+        hashes = opened.scores.hashes(1)
         next(hashes)
-        opened.save_batch(model_id=1, tagged=[stored("/many/later.jpg")])
+        opened.tags.save_batch(model_id=1, tagged=[stored("/many/later.jpg")])
         assert sum(1 for _ in hashes) == 5001
 
 
@@ -85,10 +85,10 @@ def test_writing_may_be_entered_again_and_ends_with_the_outermost(database: Path
     with Store.open(database) as opened:
         with opened.writing("watch"):
             with opened.writing("tag"):
-                opened.mark_missing([1])
-            opened.mark_missing([2])
+                opened.photos.mark_missing([1])
+            opened.photos.mark_missing([2])
         with pytest.raises(StoreError, match="not held"):
-            opened.mark_missing([3])
+            opened.photos.mark_missing([3])
 
 
 def test_threads_share_one_store(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_threads_share_one_store(tmp_path: Path) -> None:
         def work(number: int) -> None:
             try:
                 for step in range(5):
-                    opened.save_batch(model_id=model_id, tagged=[stored(f"/p/{number}-{step}.jpg")])
+                    opened.tags.save_batch(model_id=model_id, tagged=[stored(f"/p/{number}-{step}.jpg")])
                     opened.count(Query())
             except BaseException as error:  # noqa: BLE001
                 errors.append(error)
@@ -115,14 +115,14 @@ def test_threads_share_one_store(tmp_path: Path) -> None:
 
 def test_forked_child_is_refused_the_parents_connection(database: Path) -> None:
     with Store.open(database) as opened, opened.writing("tag"):
-        opened._pid += 1  # as seen from a child
+        opened._database._pid += 1  # as seen from a child
         with pytest.raises(StoreError, match="opened in another process"):
-            opened.mark_missing([1])
+            opened.photos.mark_missing([1])
 
 
 def test_writing_transaction_takes_the_write_lock_before_it_reads(database: Path) -> None:
     with Store.open(database) as opened, opened.writing("tag"), closing(sqlite3.connect(database, timeout=0)) as other:
-        with opened._write() as connection:
+        with opened._database.write() as connection:
             connection.exec_driver_sql("SELECT 1")
             with pytest.raises(sqlite3.OperationalError, match="locked"):
                 other.execute("BEGIN IMMEDIATE")
@@ -132,11 +132,11 @@ def test_writing_transaction_takes_the_write_lock_before_it_reads(database: Path
 
 def test_human_correction_is_written_through_to_the_disk(database: Path) -> None:
     with Store.open(database) as opened, opened.writing("web"):
-        assert opened._writer is not None
-        raw = driver_connection(opened._writer)
+        assert opened._database._writer is not None
+        raw = driver_connection(opened._database._writer)
         seen: list[str] = []
         raw.set_trace_callback(seen.append)
-        opened.set_human_tag(Path("/p/a.jpg"), superclass="bird")
+        opened.tags.set_human(Path("/p/a.jpg"), superclass="bird")
         raw.set_trace_callback(None)
         assert seen[0] == "PRAGMA synchronous=FULL"
         assert seen.index("COMMIT") < seen.index("PRAGMA synchronous=NORMAL")

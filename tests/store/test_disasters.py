@@ -15,8 +15,8 @@ import pytest
 
 from phototag.errors import StoreError
 from phototag.records import Rank, Tag
-from phototag.store import Query, Store, check, info
-from phototag.store.engine import driver_connection
+from phototag.store import Query, Store, check_database, database_info
+from phototag.store.connection import driver_connection
 from tests.support.commands import run_python
 from tests.support.stored_photos import stored
 
@@ -27,7 +27,7 @@ from tests.support.stored_photos import register, stored
 with Store.open(sys.argv[1]) as store, store.writing("tag"):
     model_id = register(store)
     for batch in range(100000):
-        store.save_batch(model_id=model_id, tagged=[stored(f"/p/{batch}-{i}.jpg") for i in range(50)])
+        store.tags.save_batch(model_id=model_id, tagged=[stored(f"/p/{batch}-{i}.jpg") for i in range(50)])
         print(batch, flush=True)
 """
 
@@ -41,34 +41,34 @@ def test_kill_during_saving_leaves_whole_batches(tmp_path: Path) -> None:
             worker.stdout.readline()
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    assert check(path).problems == ()
+    assert check_database(path).problems == ()
     with Store.open(path) as opened, opened.writing("tag"):
         count = opened.count(Query())
         assert count >= 20 * 50
         assert count % 50 == 0
-        opened.save_batch(model_id=1, tagged=[stored("/p/after.jpg")])
+        opened.tags.save_batch(model_id=1, tagged=[stored("/p/after.jpg")])
 
 
 def test_full_disk_stops_with_a_clear_error_and_an_intact_database(database: Path) -> None:
     with Store.open(database) as opened, opened.writing("tag"):
-        assert opened._writer is not None
-        raw = driver_connection(opened._writer)
+        assert opened._database._writer is not None
+        raw = driver_connection(opened._database._writer)
         (pages,) = raw.execute("PRAGMA page_count").fetchone()
         raw.execute(f"PRAGMA max_page_count={pages + 2}")
         with pytest.raises(StoreError, match="the disk is full, nothing of this batch was saved"):
-            opened.save_batch(model_id=1, tagged=[stored(f"/p/{number}.jpg") for number in range(2000)])
+            opened.tags.save_batch(model_id=1, tagged=[stored(f"/p/{number}.jpg") for number in range(2000)])
         assert opened.count(Query()) == 3
         raw.execute("PRAGMA max_page_count=1000000")
-        opened.save_batch(model_id=1, tagged=[stored("/p/more.jpg")])
+        opened.tags.save_batch(model_id=1, tagged=[stored("/p/more.jpg")])
         assert opened.count(Query()) == 4
-    assert check(database).problems == ()
+    assert check_database(database).problems == ()
 
 
 def test_failing_batch_changes_nothing(database: Path) -> None:
     broken = Tag(None, "rooster", Rank.SUBCLASS, 0.9, 0.8, 0.1)
     with Store.open(database) as opened, opened.writing("tag"):
         with pytest.raises(StoreError, match="refused a row, nothing of it was saved"):
-            opened.save_batch(model_id=1, tagged=[stored("/p/new.jpg"), stored("/p/a.jpg", broken)])
+            opened.tags.save_batch(model_id=1, tagged=[stored("/p/new.jpg"), stored("/p/a.jpg", broken)])
         assert opened.count(Query()) == 3
 
 
@@ -84,7 +84,7 @@ def test_damaged_database_is_named_so(database: Path) -> None:
     with pytest.raises(StoreError, match="damaged"), Store.open(database) as opened:
         list(opened.query(Query()))
     try:
-        report = check(database)
+        report = check_database(database)
     except StoreError as error:
         assert "damaged" in str(error)
     else:
@@ -101,7 +101,7 @@ def use_read_only(path: Path) -> list[str]:
                 lines.append("written")
         except StoreError as error:
             lines.append(str(error))
-    lines.append(f"{sum(info(path).photos.values())} {len(check(path).problems)}")
+    lines.append(f"{sum(database_info(path).photos.values())} {len(check_database(path).problems)}")
     return lines
 
 

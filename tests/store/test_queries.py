@@ -13,14 +13,14 @@ import pytest
 from phototag.choices import SortKey
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.records import PhotoState, Source
-from phototag.store import Query, Store, check, engine
+from phototag.store import Query, Store, check_database, connection
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, failure, register, stored
 
 
 @pytest.fixture
 def library(store: Store) -> Store:
     """Four tagged photos and one unreadable one."""
-    store.save_batch(
+    store.tags.save_batch(
         model_id=register(store),
         tagged=[
             stored("/p/rooster.jpg", ROOSTER),
@@ -98,13 +98,13 @@ def test_query_that_is_left_half_way_holds_nothing_open(database: Path) -> None:
         next(rows)
         rows.close()  # type: ignore[attr-defined]
         with opened.writing("tag"):
-            opened.mark_missing([1])
+            opened.photos.mark_missing([1])
         assert opened.count(Query(state=PhotoState.MISSING)) == 1
 
 
 def test_reader_sees_the_last_finished_batch_while_another_is_written(database: Path) -> None:
     with Store.open(database) as writer, Store.open(database) as reader, writer.writing("tag"):
-        with writer._write() as connection:
+        with writer._database.write() as connection:
             connection.exec_driver_sql("DELETE FROM photos")
             assert reader.count(Query()) == 3
         assert reader.count(Query()) == 0
@@ -116,7 +116,7 @@ def test_row_that_phototag_did_not_write_is_an_error_and_no_crash(database: Path
         connection.commit()
     with Store.open(database) as opened, pytest.raises(StoreError, match="phototag did not write"):
         list(opened.query(Query()))
-    assert any("phototag did not write" in problem for problem in check(database).problems)
+    assert any("phototag did not write" in problem for problem in check_database(database).problems)
 
 
 def test_closed_store_is_not_used_by_mistake(database: Path) -> None:
@@ -131,14 +131,14 @@ def test_closed_store_is_not_used_by_mistake(database: Path) -> None:
 def test_other_program_that_keeps_the_database_locked_is_reported(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_SECONDS", 0.05)
     with closing(sqlite3.connect(database, isolation_level=None)) as browser:
         browser.execute("BEGIN IMMEDIATE")
         with Store.open(database) as opened, opened.writing("tag"):
             with pytest.raises(LockedError, match="another program has kept it locked"):
-                opened.mark_missing([1])
+                opened.photos.mark_missing([1])
             browser.execute("ROLLBACK")
-            opened.mark_missing([1])
+            opened.photos.mark_missing([1])
             assert opened.count(Query(state=PhotoState.MISSING)) == 1
 
 

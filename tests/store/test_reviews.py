@@ -20,8 +20,8 @@ from phototag.choices import ReviewOrigin
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.model.registry import open_model
 from phototag.records import PhotoState, Rank, Source, Tag, TaggedPhoto
-from phototag.store import Query, Review, ReviewFilter, SavedReview, ShownTag, Store, Verdict, check
-from phototag.store.engine import driver_connection
+from phototag.store import Query, Review, ReviewFilter, SavedReview, ShownTag, Store, Verdict, check_database
+from phototag.store.connection import driver_connection
 from phototag.tagging.retagging import retag
 from phototag.tagging.tagger import Tagger
 from tests.support.commands import run_python
@@ -56,11 +56,11 @@ def fill(store: Store) -> None:
         stored("/p/bird.jpg", SOME_BIRD),
         stored("/p/strange.jpg", STRANGE),
     ]
-    store.save_batch(model_id=register(store), tagged=tagged, failures=[failure("/p/broken.jpg")])
+    store.tags.save_batch(model_id=register(store), tagged=tagged, failures=[failure("/p/broken.jpg")])
 
 
 def id_of(store: Store, name: str) -> int:
-    known = store.find(Path(name))
+    known = store.photos.find(Path(name))
     assert known is not None
     return known.id
 
@@ -71,13 +71,13 @@ def tag_of(store: Store, name: str) -> TaggedPhoto:
 
 
 def review(store: Store, name: str, superclass: str | None, subclass: str | None = None, **more: object) -> int:
-    return store.save_review(
+    return store.reviews.save(
         Review(photo_id=id_of(store, name), superclass=superclass, subclass=subclass, **more)  # type: ignore[arg-type]
     )
 
 
 def found(store: Store, review_id: int) -> SavedReview:
-    saved = store.find_review(review_id)
+    saved = store.reviews.find(review_id)
     assert saved is not None
     return saved
 
@@ -108,7 +108,7 @@ def test_review_becomes_the_tag_and_keeps_the_one_that_was_judged(store: Store) 
     )
     assert (saved.current, saved.valid, saved.undone_at, saved.state) == (True, True, None, PhotoState.OK)
     assert saved.reviewed_at == row.tagged_at
-    assert list(store.reviews()) == [saved]
+    assert list(store.reviews.find_all()) == [saved]
 
 
 @pytest.mark.parametrize(
@@ -142,16 +142,16 @@ def test_tag_that_was_shown_is_judged_and_not_the_one_of_now(store: Store) -> No
 
 
 def test_photo_without_a_tag_can_be_labelled(store: Store) -> None:
-    store.save_batch(model_id=1, tagged=[], failures=[failure("/p/half.jpg", content="half")])
+    store.tags.save_batch(model_id=1, tagged=[], failures=[failure("/p/half.jpg", content="half")])
     review_id = review(store, "/p/half.jpg", "dog", "beagle")
     assert (found(store, review_id).shown, found(store, review_id).verdict) == (None, Verdict.LABEL)
-    store.undo_review(review_id)
+    store.reviews.undo(review_id)
     assert tag_of(store, "/p/half.jpg").rank is None
 
 
 def test_review_that_cannot_be_one_is_refused_and_changes_nothing(store: Store) -> None:
     with pytest.raises(UsageError, match="photo 777: not in the database"):
-        store.save_review(Review(photo_id=777, superclass="bird"))
+        store.reviews.save(Review(photo_id=777, superclass="bird"))
     with pytest.raises(UsageError, match=r"broken\.jpg: was never read"):
         review(store, "/p/broken.jpg", "bird")
     with pytest.raises(UsageError, match=r"rooster\.jpg: changed since it was shown"):
@@ -167,30 +167,30 @@ def test_review_that_cannot_be_one_is_refused_and_changes_nothing(store: Store) 
             Review(photo_id=1, superclass="bird", token=token)
     twice = [Review(photo_id=1, superclass="bird"), Review(photo_id=1, superclass="dog")]
     with pytest.raises(UsageError, match="different photos"):
-        store.save_reviews(twice)
-    assert list(store.reviews(ALL)) == []
+        store.reviews.save_all(twice)
+    assert list(store.reviews.find_all(ALL)) == []
     assert store.count(Query(source=Source.HUMAN)) == 0
 
 
 def test_reviews_saved_together_are_saved_all_or_none(store: Store) -> None:
     many = [Review(photo_id=number, superclass="fish") for number in (3, 1, 2)]
-    assert [found(store, number).photo_id for number in store.save_reviews(many)] == [3, 1, 2]
+    assert [found(store, number).photo_id for number in store.reviews.save_all(many)] == [3, 1, 2]
     with pytest.raises(UsageError, match="photo 777"):
-        store.save_reviews([Review(photo_id=4, superclass="fish"), Review(photo_id=777, superclass="fish")])
-    assert len(list(store.reviews(ALL))) == 3
-    assert store.save_reviews([]) == []
+        store.reviews.save_all([Review(photo_id=4, superclass="fish"), Review(photo_id=777, superclass="fish")])
+    assert len(list(store.reviews.find_all(ALL))) == 3
+    assert store.reviews.save_all([]) == []
 
 
 def test_same_token_is_the_same_review(store: Store) -> None:
     first = review(store, "/p/rooster.jpg", "bird", "hawk", token="abc")
     assert review(store, "/p/rooster.jpg", "bird", "hawk", token="abc") == first
-    assert len(list(store.reviews(ALL))) == 1
+    assert len(list(store.reviews.find_all(ALL))) == 1
     with pytest.raises(UsageError, match="token 'abc' belongs to review 1, which says something else"):
         review(store, "/p/rooster.jpg", "dog", token="abc")
-    store.undo_review(first)
+    store.reviews.undo(first)
     assert review(store, "/p/rooster.jpg", "bird", "hawk", token="abc") == first
     assert tag_of(store, "/p/rooster.jpg").source is Source.MODEL, "a message that comes late undoes no undoing"
-    again = store.save_reviews(
+    again = store.reviews.save_all(
         [
             Review(photo_id=id_of(store, "/p/bird.jpg"), superclass="dog", token="new"),
             Review(photo_id=id_of(store, "/p/rooster.jpg"), superclass="bird", subclass="hawk", token="abc"),
@@ -202,9 +202,9 @@ def test_same_token_is_the_same_review(store: Store) -> None:
 def test_writing_needs_the_right_to(database: Path) -> None:
     with Store.open(database) as opened:
         for write in (
-            lambda: opened.save_review(Review(photo_id=1, superclass="bird")),
-            lambda: opened.undo_review(1),
-            lambda: opened.skip(1, 1),
+            lambda: opened.reviews.save(Review(photo_id=1, superclass="bird")),
+            lambda: opened.reviews.undo(1),
+            lambda: opened.samples.skip(1, 1),
         ):
             with pytest.raises(StoreError, match="lock for writing is not held"):
                 write()
@@ -217,15 +217,15 @@ def test_newer_review_takes_the_place_of_the_older(store: Store) -> None:
     first = review(store, "/p/rooster.jpg", "bird", "hawk")
     second = review(store, "/p/rooster.jpg", "dog", "beagle")
     assert tag_of(store, "/p/rooster.jpg").subclass == "beagle"
-    assert [(saved.id, saved.current) for saved in store.reviews(ALL)] == [(first, False), (second, True)]
-    assert [saved.id for saved in store.reviews()] == [second]
+    assert [(saved.id, saved.current) for saved in store.reviews.find_all(ALL)] == [(first, False), (second, True)]
+    assert [saved.id for saved in store.reviews.find_all()] == [second]
     shown = found(store, second).shown
     assert shown is not None
     assert (shown.subclass, shown.model_id) == ("hawk", None)
 
 
 def test_reviews_are_found_by_what_they_are_of(store: Store) -> None:
-    store.save_batch(model_id=1, tagged=[stored("/q/rooster.jpg", content="q")])
+    store.tags.save_batch(model_id=1, tagged=[stored("/q/rooster.jpg", content="q")])
     first = review(store, "/p/rooster.jpg", "bird", "hawk")
     second = review(store, "/q/rooster.jpg", "bird", "hawk", origin=ReviewOrigin.IMPORT)
     photo_id = id_of(store, "/q/rooster.jpg")
@@ -237,26 +237,25 @@ def test_reviews_are_found_by_what_they_are_of(store: Store) -> None:
         (ReviewFilter(photo_id=photo_id), [second]),
         (ReviewFilter(sample_id=1), []),
     ):
-        assert [saved.id for saved in store.reviews(wanted)] == ids
-    assert store.find_review(99) is None
+        assert [saved.id for saved in store.reviews.find_all(wanted)] == ids
+    assert store.reviews.find(99) is None
 
 
 def test_reviews_can_be_saved_while_they_are_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phototag.store.audited.PAGE_ROWS", 2)
-    monkeypatch.setattr("phototag.store.reviews.PAGE_ROWS", 2)
+    monkeypatch.setattr("phototag.store.database.PAGE_ROWS", 2)
     for number in range(1, 5):
-        store.save_review(Review(photo_id=number, superclass="fish"))
+        store.reviews.save(Review(photo_id=number, superclass="fish"))
     ids = []
-    for saved in store.reviews():
+    for saved in store.reviews.find_all():
         ids.append(saved.photo_id)
         if saved.photo_id < 3 and saved.superclass == "fish":
-            store.save_review(Review(photo_id=saved.photo_id, superclass="whale"))
+            store.reviews.save(Review(photo_id=saved.photo_id, superclass="whale"))
     assert ids == [1, 2, 3, 4, 1, 2]
 
 
 def test_name_that_is_not_utf8_comes_back(store: Store) -> None:
     path = Path(os.fsdecode(b"/p/caf\xe9.jpg"))
-    store.save_batch(model_id=1, tagged=[stored(b"/p/caf\xe9.jpg")])
+    store.tags.save_batch(model_id=1, tagged=[stored(b"/p/caf\xe9.jpg")])
     assert found(store, review(store, str(path), "bird")).path == path
 
 
@@ -287,20 +286,20 @@ def test_no_model_takes_a_review_back(
         Tagger(quick_model).tag([tmp_path / "photos"], store)
         assert kept(), "an edited photo still shows what it showed"
         assert not found(store, review_id).valid
-        assert list(store.reviews()) == [], "but nobody looked at what the file holds now"
+        assert list(store.reviews.find_all()) == [], "but nobody looked at what the file holds now"
 
 
 def test_review_counts_again_when_the_old_content_is_back(store: Store) -> None:
     review_id = review(store, "/p/rooster.jpg", "bird", "hawk")
     for content, valid in (("other", False), ("/p/rooster.jpg", True)):
-        store.save_batch(model_id=1, tagged=[stored("/p/rooster.jpg", content=content)])
+        store.tags.save_batch(model_id=1, tagged=[stored("/p/rooster.jpg", content=content)])
         assert found(store, review_id).valid is valid
-        assert bool(list(store.reviews())) is valid
+        assert bool(list(store.reviews.find_all())) is valid
 
 
 def test_missing_photo_keeps_its_review(store: Store) -> None:
     review_id = review(store, "/p/rooster.jpg", "bird", "hawk")
-    store.mark_missing([id_of(store, "/p/rooster.jpg")])
+    store.photos.mark_missing([id_of(store, "/p/rooster.jpg")])
     saved = found(store, review_id)
     assert (saved.state, saved.current, saved.valid) == (PhotoState.MISSING, True, True)
 
@@ -314,46 +313,46 @@ def test_undone_review_brings_back_exactly_the_tag_of_before(store: Store) -> No
     between = tag_of(store, "/p/bird.jpg")
     second = review(store, "/p/bird.jpg", None)
     with pytest.raises(UsageError, match=rf"review {first} of /p/bird\.jpg: review {second} took its place; undo that"):
-        store.undo_review(first)
-    store.undo_review(second)
+        store.reviews.undo(first)
+    store.reviews.undo(second)
     assert tag_of(store, "/p/bird.jpg") == between
-    assert [saved.id for saved in store.reviews()] == [first], "the older one counts again"
-    store.undo_review(first)
+    assert [saved.id for saved in store.reviews.find_all()] == [first], "the older one counts again"
+    store.reviews.undo(first)
     assert tag_of(store, "/p/bird.jpg") == before
-    assert list(store.reviews()) == []
+    assert list(store.reviews.find_all()) == []
     with pytest.raises(UsageError, match=rf"review {first} of .* was undone already, at 2"):
-        store.undo_review(first)
+        store.reviews.undo(first)
     with pytest.raises(UsageError, match="review 99: there is none"):
-        store.undo_review(99)
+        store.reviews.undo(99)
 
 
 def test_undoing_takes_nothing_back_that_a_human_said_since(store: Store) -> None:
     review_id = review(store, "/p/bird.jpg", "bird", "hawk")
-    store.set_human_tag(Path("/p/bird.jpg"), superclass="fish")
+    store.tags.set_human(Path("/p/bird.jpg"), superclass="fish")
     with pytest.raises(UsageError, match="tagged in another way since"):
-        store.undo_review(review_id)
+        store.reviews.undo(review_id)
     assert tag_of(store, "/p/bird.jpg").superclass == "fish"
 
 
 def test_undoing_after_the_file_changed_leaves_it_to_the_model(store: Store) -> None:
     review_id = review(store, "/p/rooster.jpg", "dog", "beagle")
     changed = stored("/p/rooster.jpg", SOME_BIRD, content="other")
-    store.save_batch(model_id=1, tagged=[changed])
+    store.tags.save_batch(model_id=1, tagged=[changed])
     assert tag_of(store, "/p/rooster.jpg").subclass == "beagle"
-    store.undo_review(review_id)
+    store.reviews.undo(review_id)
     assert tag_of(store, "/p/rooster.jpg").rank is None, "the tag of before was of another content"
-    store.save_batch(model_id=1, tagged=[changed])
+    store.tags.save_batch(model_id=1, tagged=[changed])
     assert (tag_of(store, "/p/rooster.jpg").superclass, tag_of(store, "/p/rooster.jpg").source) == ("bird", "model")
 
 
 def test_copy_that_took_a_review_over_follows_when_it_is_undone(store: Store) -> None:
     review_id = review(store, "/p/rooster.jpg", "dog", "beagle")
     copies = [stored(f"/new/{name}.jpg", ROOSTER, content="/p/rooster.jpg") for name in ("copy", "own")]
-    store.save_batch(model_id=1, tagged=copies)
+    store.tags.save_batch(model_id=1, tagged=copies)
     review(store, "/new/own.jpg", "fish")
-    store.mark_missing([id_of(store, "/p/rooster.jpg")])
+    store.photos.mark_missing([id_of(store, "/p/rooster.jpg")])
     assert tag_of(store, "/new/copy.jpg").subclass == "beagle"
-    store.undo_review(review_id)
+    store.reviews.undo(review_id)
     row = tag_of(store, "/new/copy.jpg")
     assert (row.subclass, row.source, row.model) == ("rooster", Source.MODEL, "sample")
     assert tag_of(store, "/new/own.jpg").superclass == "fish", "it has a review of its own"
@@ -379,10 +378,10 @@ def shared() -> Iterator[Store]:
 @settings(max_examples=60, deadline=None)
 def test_undoing_is_the_inverse_of_reviewing(shared: Store, steps: list[tuple[str, str | None]]) -> None:
     """Against a plain model: a stack of what every review found."""
-    with shared._write() as connection:
+    with shared._database.write() as connection:
         connection.exec_driver_sql("DELETE FROM photos")
     name = "/p/a.jpg"
-    shared.save_batch(model_id=1, tagged=[stored(name, ROOSTER)])
+    shared.tags.save_batch(model_id=1, tagged=[stored(name, ROOSTER)])
     undoable: list[tuple[int, TaggedPhoto]] = []
     for what, label in steps:
         before = tag_of(shared, name)
@@ -390,16 +389,16 @@ def test_undoing_is_the_inverse_of_reviewing(shared: Store, steps: list[tuple[st
             undoable.append((review(shared, name, label), before))
         elif what == "undo" and undoable:
             review_id, tag = undoable.pop()
-            shared.undo_review(review_id)
+            shared.reviews.undo(review_id)
             assert tag_of(shared, name) == tag
         elif what == "human":
-            shared.set_human_tag(Path(name), superclass=label)
+            shared.tags.set_human(Path(name), superclass=label)
             undoable = []
         elif what == "model":
-            shared.save_batch(model_id=1, tagged=[stored(name, Tag("dog", None, Rank.SUPERCLASS, 0.5, 0.2, 0.3))])
+            shared.tags.save_batch(model_id=1, tagged=[stored(name, Tag("dog", None, Rank.SUPERCLASS, 0.5, 0.2, 0.3))])
             if before.source is Source.HUMAN:
                 assert tag_of(shared, name) == before
-        current = list(shared.reviews())
+        current = list(shared.reviews.find_all())
         assert len(current) <= 1
         if undoable:
             assert [saved.id for saved in current] == [undoable[-1][0]]
@@ -412,7 +411,7 @@ def test_undoing_is_the_inverse_of_reviewing(shared: Store, steps: list[tuple[st
 def test_threads_that_review_at_once_lose_nothing(database: Path) -> None:
     with Store.open(database) as opened, opened.writing("tag"):
         names = [f"/many/{number}.jpg" for number in range(40)]
-        opened.save_batch(model_id=1, tagged=[stored(name) for name in names])
+        opened.tags.save_batch(model_id=1, tagged=[stored(name) for name in names])
         errors: list[BaseException] = []
 
         def work(number: int) -> None:
@@ -431,8 +430,8 @@ def test_threads_that_review_at_once_lose_nothing(database: Path) -> None:
         for thread in threads:
             thread.join()
         assert errors == []
-        assert len(list(opened.reviews(ALL))) == 160
-        current = {saved.path: saved.subclass for saved in opened.reviews()}
+        assert len(list(opened.reviews.find_all(ALL))) == 160
+        current = {saved.path: saved.subclass for saved in opened.reviews.find_all()}
         assert len(current) == 40
         tags = {row.path: row.subclass for row in opened.query(Query(under=Path("/many")))}
         assert current == tags
@@ -444,12 +443,12 @@ from contextlib import nullcontext
 from phototag.store import Review, Store
 path, label, token, hold = sys.argv[1:]
 with Store.open(path) as store, store.writing("audit review") if hold else nullcontext():
-    ids = [content.photo_id for page in store.contents() for content in page]
+    ids = [content.photo_id for page in store.photos.contents() for content in page]
     print("ready", flush=True)
     sys.stdin.readline()
     for photo_id in ids:
         with store.writing("audit review", wait_seconds=60):
-            said = store.save_review(Review(photo_id=photo_id, superclass=label, token=token + str(photo_id)))
+            said = store.reviews.save(Review(photo_id=photo_id, superclass=label, token=token + str(photo_id)))
         print(said, flush=True)
 """
 
@@ -467,7 +466,7 @@ def start_all(processes: list[subprocess.Popen[str]]) -> None:
 def test_processes_that_review_at_once_lose_and_double_nothing(database: Path) -> None:
     """Two say different things of every photo; two send the same reviews, as a client does that hears no answer."""
     with Store.open(database) as opened, opened.writing("tag"):
-        opened.save_batch(model_id=1, tagged=[stored(f"/many/{number}.jpg") for number in range(11)])
+        opened.tags.save_batch(model_id=1, tagged=[stored(f"/many/{number}.jpg") for number in range(11)])
     arguments = [("fish", "a"), ("bird", "b"), ("dog", "same"), ("dog", "same")]
     processes = [run_python(REVIEW_ALL, database, *words, "", stdin=subprocess.PIPE) for words in arguments]
     start_all(processes)
@@ -478,19 +477,19 @@ def test_processes_that_review_at_once_lose_and_double_nothing(database: Path) -
         said.append([int(line) for line in output.split()])
     assert said[2] == said[3]
     with Store.open(database) as opened:
-        saved = {review.id: review for review in opened.reviews(ALL)}
+        saved = {review.id: review for review in opened.reviews.find_all(ALL)}
         assert sorted(saved) == sorted({*said[0], *said[1], *said[2]})
         assert len(saved) == 3 * 15
         for words, ids in zip(arguments, said, strict=True):
             assert {saved[number].superclass for number in ids} == {words[0]}
-        current = {review.path: review.superclass for review in opened.reviews()}
+        current = {review.path: review.superclass for review in opened.reviews.find_all()}
         assert current == {row.path: row.superclass for row in opened.query(Query(source=Source.HUMAN))}
-    assert check(database).problems == ()
+    assert check_database(database).problems == ()
 
 
 def test_killed_process_loses_no_review_that_it_said_was_saved(database: Path) -> None:
     with Store.open(database) as opened, opened.writing("tag"):
-        opened.save_batch(model_id=1, tagged=[stored(f"/many/{number}.jpg") for number in range(2000)])
+        opened.tags.save_batch(model_id=1, tagged=[stored(f"/many/{number}.jpg") for number in range(2000)])
     with run_python(REVIEW_ALL, database, "fish", "t", "hold", stdin=subprocess.PIPE) as process:
         start_all([process])
         assert process.stdout is not None
@@ -498,14 +497,14 @@ def test_killed_process_loses_no_review_that_it_said_was_saved(database: Path) -
         process.send_signal(signal.SIGKILL)
         said += [int(line) for line in process.stdout.read().split()]
         process.wait()
-    assert check(database).problems == ()
+    assert check_database(database).problems == ()
     with Store.open(database) as opened, opened.writing("audit"):
-        saved = list(opened.reviews())
+        saved = list(opened.reviews.find_all())
         assert set(said) <= {review.id for review in saved}
         assert len(saved) <= len(said) + 1
         human = {row.path for row in opened.query(Query(source=Source.HUMAN))}
         assert human == {review.path for review in saved}, "review and tag are saved together or not at all"
-        opened.undo_review(saved[0].id)
+        opened.reviews.undo(saved[0].id)
 
 
 def test_one_that_waits_for_the_right_to_write_gets_it(database: Path) -> None:
@@ -534,17 +533,17 @@ def test_review_beside_a_watcher_that_has_nothing_to_do(database: Path) -> None:
         with opened.writing("audit review"):
             review(opened, "/p/rooster.jpg", "fish")
         with watcher.writing("watch"):
-            watcher.save_batch(model_id=1, tagged=[stored("/p/rooster.jpg", BEAGLE)])
+            watcher.tags.save_batch(model_id=1, tagged=[stored("/p/rooster.jpg", BEAGLE)])
         assert tag_of(opened, "/p/rooster.jpg").superclass == "fish"
 
 
 def test_review_is_written_through_to_the_disk(database: Path) -> None:
     with Store.open(database) as opened, opened.writing("web"):
-        assert opened._writer is not None
-        raw = driver_connection(opened._writer)
+        assert opened._database._writer is not None
+        raw = driver_connection(opened._database._writer)
         seen: list[str] = []
         raw.set_trace_callback(seen.append)
-        opened.undo_review(review(opened, "/p/rooster.jpg", "fish"))
+        opened.reviews.undo(review(opened, "/p/rooster.jpg", "fish"))
         raw.set_trace_callback(None)
     commits = [number for number, line in enumerate(seen) if line == "COMMIT"]
     assert len(commits) == 2
@@ -561,17 +560,17 @@ def test_row_that_phototag_did_not_write_is_an_error_and_no_crash(database: Path
         connection.commit()
     with Store.open(database) as opened, opened.writing("audit"):
         with pytest.raises(StoreError, match="phototag did not write"):
-            list(opened.reviews())
+            list(opened.reviews.find_all())
         with pytest.raises(StoreError, match="phototag did not write"):
-            opened.undo_review(review_id)
+            opened.reviews.undo(review_id)
         assert tag_of(opened, "/p/rooster.jpg").superclass == "fish"
 
 
 def test_photo_of_a_review_has_the_stat_values_of_before(store: Store) -> None:
     """A review touches nothing that the scanner compares."""
-    before = store.find(Path("/p/rooster.jpg"))
+    before = store.photos.find(Path("/p/rooster.jpg"))
     review(store, "/p/rooster.jpg", "fish")
-    after = store.find(Path("/p/rooster.jpg"))
+    after = store.photos.find(Path("/p/rooster.jpg"))
     assert before is not None and after is not None
     assert after.matches(photo("/p/rooster.jpg"))
     assert (after.state, after.content_hash) == (before.state, before.content_hash)

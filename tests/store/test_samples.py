@@ -11,7 +11,7 @@ import pytest
 from phototag.errors import StoreError, UsageError
 from phototag.records import PhotoState
 from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, Sample, Store, StoredTag, Stratum
-from phototag.store.engine import driver_connection
+from phototag.store.connection import driver_connection
 from tests.support.stored_photos import BEAGLE, ROOSTER, STRANGE, digest, failure, register, stored
 
 TAGS = {"a": ROOSTER, "b": BEAGLE, "c": STRANGE, "d": ROOSTER, "e": BEAGLE}
@@ -22,7 +22,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store that may be written to, with five tagged photos, /p/a.jpg to /p/e.jpg with ids from 1."""
     location = "sqlite://" if request.param == "memory" else tmp_path / "photos.db"
     with Store.open(location) as opened, opened.writing("audit"):
-        opened.save_batch(
+        opened.tags.save_batch(
             model_id=register(opened), tagged=[stored(f"/p/{name}.jpg", tag) for name, tag in TAGS.items()]
         )
         yield opened
@@ -59,19 +59,19 @@ def new(items: Sequence[DrawnPhoto], strata: Sequence[Stratum] | None = None, **
 
 
 def only(store: Store) -> Sample:
-    (sample,) = store.samples()
+    (sample,) = store.samples.find_all()
     return sample
 
 
 def positions(store: Store, sample_id: int) -> list[int]:
-    return [item.position for item in store.sample_items(sample_id, pending_only=True)]
+    return [item.position for item in store.samples.items(sample_id, pending_only=True)]
 
 
 def test_sample_comes_back_as_saved(store: Store) -> None:
     strata = [Stratum("bird", 2, 2), Stratum("none", 1, 1), Stratum("dog", 2, 0)]
     items = [*drawn("d", "bird", 1.0), *drawn("c", "none", 1.0), *drawn("a", "bird", 1.0)]
     parameters = {"under": "/p/caf\udce9", "since": None, "states": ["ok"]}
-    sample_id = store.save_sample(
+    sample_id = store.samples.save(
         new(items, strata, design=Design.STRATIFIED, strata_by="superclass", model_id=1, parameters=parameters)
     )
     sample = only(store)
@@ -80,101 +80,101 @@ def test_sample_comes_back_as_saved(store: Store) -> None:
     assert sample.parameters == parameters
     assert set(sample.strata) == set(strata)
     assert (sample.reviewed, sample.skipped, sample.changed, sample.pending) == (0, 0, 0, 3)
-    assert store.find_sample("first") == sample
-    assert store.find_sample("second") is None
-    back = store.sample_items(sample_id)
+    assert store.samples.find("first") == sample
+    assert store.samples.find("second") is None
+    back = store.samples.items(sample_id)
     assert [(item.position, item.path.stem) for item in back] == [(1, "d"), (2, "c"), (3, "a")], "the order of review"
     first = back[0]
     assert (first.tag, first.model_id, first.stratum, first.inclusion_probability) == (ROOSTER, 1, "bird", 1.0)
     assert (first.state, first.changed, first.review, first.pending) == (PhotoState.OK, False, None, True)
-    assert store.sample_items(99) == []
+    assert store.samples.items(99) == []
 
 
 def test_review_for_a_sample_ends_the_waiting_and_undoing_it_does_not_lose_the_photo(store: Store) -> None:
-    sample_id = store.save_sample(new(drawn("abc")))
+    sample_id = store.samples.save(new(drawn("abc")))
     assert positions(store, sample_id) == [1, 2, 3]
-    review_id = store.save_review(Review(photo_id=2, superclass="fish", sample_id=sample_id))
+    review_id = store.reviews.save(Review(photo_id=2, superclass="fish", sample_id=sample_id))
     assert positions(store, sample_id) == [1, 3]
-    assert [item.position for item in store.sample_items(sample_id, pending_only=True, limit=1)] == [1]
-    item = store.sample_items(sample_id)[1]
+    assert [item.position for item in store.samples.items(sample_id, pending_only=True, limit=1)] == [1]
+    item = store.samples.items(sample_id)[1]
     assert item.review is not None
     assert (item.review.id, item.review.superclass) == (review_id, "fish")
     assert item.tag == BEAGLE, "what is judged is the tag of when it was drawn"
-    store.undo_review(review_id)
+    store.reviews.undo(review_id)
     assert positions(store, sample_id) == [1, 2, 3]
 
 
 def test_later_review_for_another_purpose_corrects_and_does_not_ask_again(store: Store) -> None:
-    first, second = store.save_sample(new(drawn("ab"))), store.save_sample(new(drawn("bc"), name="second"))
-    store.save_review(Review(photo_id=2, superclass="fish", sample_id=first))
+    first, second = store.samples.save(new(drawn("ab"))), store.samples.save(new(drawn("bc"), name="second"))
+    store.reviews.save(Review(photo_id=2, superclass="fish", sample_id=first))
     assert positions(store, second) == [1, 2], "it was not drawn for the other sample when it was looked at"
-    store.save_review(Review(photo_id=2, superclass="whale", sample_id=second))
-    store.save_review(Review(photo_id=1, superclass="whale"))
+    store.reviews.save(Review(photo_id=2, superclass="whale", sample_id=second))
+    store.reviews.save(Review(photo_id=1, superclass="whale"))
     assert positions(store, first) == [1], "a review out of turn says nothing of a random sample"
     for sample_id, position in ((first, 2), (second, 1)):
-        review = store.sample_items(sample_id)[position - 1].review
+        review = store.samples.items(sample_id)[position - 1].review
         assert review is not None
         assert review.superclass == "whale"
-    assert [(sample.reviewed, sample.pending) for sample in store.samples()] == [(1, 1), (1, 1)]
+    assert [(sample.reviewed, sample.pending) for sample in store.samples.find_all()] == [(1, 1), (1, 1)]
 
 
 def test_skipped_photo_waits_no_longer_and_a_review_ends_the_skipping(store: Store) -> None:
-    sample_id = store.save_sample(new(drawn("abc")))
-    store.skip(sample_id, 1)
-    store.skip(sample_id, 3)
+    sample_id = store.samples.save(new(drawn("abc")))
+    store.samples.skip(sample_id, 1)
+    store.samples.skip(sample_id, 3)
     assert positions(store, sample_id) == [2]
-    assert store.sample_items(sample_id)[0].skipped_at is not None
-    store.skip(sample_id, 3, skipped=False)
+    assert store.samples.items(sample_id)[0].skipped_at is not None
+    store.samples.skip(sample_id, 3, skipped=False)
     assert positions(store, sample_id) == [2, 3]
-    store.save_review(Review(photo_id=1, superclass="bird", sample_id=sample_id))
+    store.reviews.save(Review(photo_id=1, superclass="bird", sample_id=sample_id))
     assert (only(store).reviewed, only(store).skipped) == (1, 0)
     for wrong in ((sample_id, 4), (sample_id, 0), (9, 1)):
         with pytest.raises(UsageError, match="has no photo at position"):
-            store.skip(*wrong)
+            store.samples.skip(*wrong)
 
 
 def test_photo_that_changed_since_it_was_drawn_is_no_longer_judged(store: Store) -> None:
-    sample_id = store.save_sample(new(drawn("abc")))
-    store.save_review(Review(photo_id=1, superclass="bird", sample_id=sample_id))
+    sample_id = store.samples.save(new(drawn("abc")))
+    store.reviews.save(Review(photo_id=1, superclass="bird", sample_id=sample_id))
     changed = [stored(f"/p/{name}.jpg", content=f"new {name}") for name in "ab"]
-    store.save_batch(model_id=1, tagged=changed, failures=[])
+    store.tags.save_batch(model_id=1, tagged=changed, failures=[])
     assert positions(store, sample_id) == [3]
-    items = store.sample_items(sample_id)
+    items = store.samples.items(sample_id)
     assert [(item.changed, item.review is None) for item in items] == [(True, True), (True, True), (False, True)]
     assert (only(store).changed, only(store).reviewed, only(store).pending) == (2, 0, 1)
-    store.save_batch(model_id=1, tagged=[stored("/p/a.jpg")])
+    store.tags.save_batch(model_id=1, tagged=[stored("/p/a.jpg")])
     assert (only(store).changed, only(store).reviewed) == (1, 1), "with the old content the old review counts again"
-    store.save_batch(model_id=1, tagged=[], failures=[failure("/p/c.jpg", content="broken")])
-    assert store.sample_items(sample_id)[2].state is PhotoState.UNREADABLE
+    store.tags.save_batch(model_id=1, tagged=[], failures=[failure("/p/c.jpg", content="broken")])
+    assert store.samples.items(sample_id)[2].state is PhotoState.UNREADABLE
     assert positions(store, sample_id) == []
 
 
 def test_missing_photo_waits_for_its_return(store: Store) -> None:
-    sample_id = store.save_sample(new(drawn("ab")))
-    store.mark_missing([1])
-    (item, _) = store.sample_items(sample_id, pending_only=True)
+    sample_id = store.samples.save(new(drawn("ab")))
+    store.photos.mark_missing([1])
+    (item, _) = store.samples.items(sample_id, pending_only=True)
     assert (item.state, item.pending) == (PhotoState.MISSING, True)
-    store.save_batch(model_id=1, tagged=[stored("/moved/a.jpg", content="/p/a.jpg")])
-    assert store.paths_of(item.content_hash) == [Path("/moved/a.jpg")], "where a page finds the picture to show"
+    store.tags.save_batch(model_id=1, tagged=[stored("/moved/a.jpg", content="/p/a.jpg")])
+    assert store.photos.paths_of(item.content_hash) == [Path("/moved/a.jpg")], "where a page finds the picture to show"
 
 
 def test_retagging_does_not_touch_what_was_drawn(store: Store) -> None:
-    sample_id = store.save_sample(new(drawn("a")))
+    sample_id = store.samples.save(new(drawn("a")))
     other = register(store, "other")
-    store.save_batch(model_id=other, tagged=[stored("/p/a.jpg", STRANGE)])
-    (item,) = store.sample_items(sample_id)
+    store.tags.save_batch(model_id=other, tagged=[stored("/p/a.jpg", STRANGE)])
+    (item,) = store.samples.items(sample_id)
     assert (item.tag, item.model_id) == (ROOSTER, 1)
 
 
 def test_sample_can_be_drawn_on_and_keeps_its_probabilities_right(store: Store) -> None:
     strata = [Stratum("bird", 4, 1), Stratum("rest", 3, 1)]
-    sample_id = store.save_sample(new([*drawn("a", "bird", 0.25), *drawn("c", "rest", 1 / 3)], strata))
-    store.save_review(Review(photo_id=1, superclass="bird", sample_id=sample_id))
+    sample_id = store.samples.save(new([*drawn("a", "bird", 0.25), *drawn("c", "rest", 1 / 3)], strata))
+    store.reviews.save(Review(photo_id=1, superclass="bird", sample_id=sample_id))
     more = [Stratum("bird", 4, 2), Stratum("rest", 3, 1), Stratum("dog", 2, 2)]
-    store.extend_sample(sample_id, items=[*drawn("d", "bird", 0.5), *drawn("be", "dog", 1.0)], strata=more)
+    store.samples.extend(sample_id, items=[*drawn("d", "bird", 0.5), *drawn("be", "dog", 1.0)], strata=more)
     sample = only(store)
     assert (sample.size, sample.population, sample.reviewed, set(sample.strata)) == (5, 9, 1, set(more))
-    items = store.sample_items(sample_id)
+    items = store.samples.items(sample_id)
     assert [(item.position, item.path.stem) for item in items] == [(1, "a"), (2, "c"), (3, "d"), (4, "b"), (5, "e")]
     assert [item.inclusion_probability for item in items] == pytest.approx([0.5, 1 / 3, 0.5, 1.0, 1.0])
     for items_, strata_, said in (
@@ -183,17 +183,17 @@ def test_sample_can_be_drawn_on_and_keeps_its_probabilities_right(store: Store) 
         ([], [Stratum("bird", 4, 3), *more[1:]], "3 drawn, but there are not as many"),
     ):
         with pytest.raises(UsageError, match=said):
-            store.extend_sample(sample_id, items=items_, strata=strata_)
+            store.samples.extend(sample_id, items=items_, strata=strata_)
     with pytest.raises(UsageError, match="sample 9: there is none"):
-        store.extend_sample(9, items=[], strata=[])
+        store.samples.extend(9, items=[], strata=[])
     assert only(store) == sample
 
 
 def test_chosen_photos_have_no_probability(store: Store) -> None:
-    sample_id = store.save_sample(new(drawn("ab", "all", None), design=Design.FOCUS, for_estimation=False))
-    assert [item.inclusion_probability for item in store.sample_items(sample_id)] == [None, None]
-    store.extend_sample(sample_id, items=drawn("c", "all", None), strata=[Stratum("all", 5, 3)])
-    assert [item.inclusion_probability for item in store.sample_items(sample_id)] == [None, None, None]
+    sample_id = store.samples.save(new(drawn("ab", "all", None), design=Design.FOCUS, for_estimation=False))
+    assert [item.inclusion_probability for item in store.samples.items(sample_id)] == [None, None]
+    store.samples.extend(sample_id, items=drawn("c", "all", None), strata=[Stratum("all", 5, 3)])
+    assert [item.inclusion_probability for item in store.samples.items(sample_id)] == [None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -216,66 +216,66 @@ def test_sample_that_does_not_add_up_is_refused(change: dict[str, Any], said: st
 
 
 def test_name_is_taken_once_and_a_failed_sample_leaves_nothing(store: Store) -> None:
-    store.save_sample(new(drawn("ab")))
+    store.samples.save(new(drawn("ab")))
     with pytest.raises(UsageError, match="there is a sample 'first' already; choose another name"):
-        store.save_sample(new(drawn("c")))
+        store.samples.save(new(drawn("c")))
     stranger = DrawnPhoto(
         photo_id=77, stratum="all", inclusion_probability=0.5, content_hash=digest("x"), tag=ROOSTER, model_id=1
     )
     with pytest.raises(StoreError, match="refused a row"):
-        store.save_sample(new([stranger], name="second"))
-    assert [sample.name for sample in store.samples()] == ["first"]
+        store.samples.save(new([stranger], name="second"))
+    assert [sample.name for sample in store.samples.find_all()] == ["first"]
 
 
 def test_contents_of_estimation_samples_are_known(store: Store) -> None:
-    store.save_sample(new(drawn("ab")))
-    store.save_sample(new(drawn("c", "all", None), name="doubtful", design=Design.FOCUS, for_estimation=False))
-    assert store.contents_for_estimation() == {digest("/p/a.jpg"), digest("/p/b.jpg")}
+    store.samples.save(new(drawn("ab")))
+    store.samples.save(new(drawn("c", "all", None), name="doubtful", design=Design.FOCUS, for_estimation=False))
+    assert store.samples.contents_for_estimation() == {digest("/p/a.jpg"), digest("/p/b.jpg")}
 
 
 def test_removed_sample_leaves_its_reviews_as_corrections(store: Store) -> None:
-    sample_id = store.save_sample(new(drawn("abc")))
-    other = store.save_sample(new(drawn("cd", probability=0.4), [Stratum("all", 5, 2)], name="other"))
-    kept = store.save_review(Review(photo_id=1, superclass="whale", sample_id=sample_id))
-    store.undo_review(store.save_review(Review(photo_id=2, superclass="whale", sample_id=sample_id)))
-    store.skip(sample_id, 3)
-    before, version = list(store.query(Query())), store.audit_version()
-    assert store.remove_sample(sample_id) == 1
-    assert [sample.name for sample in store.samples()] == ["other"]
-    assert store.sample_items(sample_id) == []
+    sample_id = store.samples.save(new(drawn("abc")))
+    other = store.samples.save(new(drawn("cd", probability=0.4), [Stratum("all", 5, 2)], name="other"))
+    kept = store.reviews.save(Review(photo_id=1, superclass="whale", sample_id=sample_id))
+    store.reviews.undo(store.reviews.save(Review(photo_id=2, superclass="whale", sample_id=sample_id)))
+    store.samples.skip(sample_id, 3)
+    before, version = list(store.query(Query())), store.samples.audit_version()
+    assert store.samples.remove(sample_id) == 1
+    assert [sample.name for sample in store.samples.find_all()] == ["other"]
+    assert store.samples.items(sample_id) == []
     assert list(store.query(Query())) == before
-    review = store.find_review(kept)
+    review = store.reviews.find(kept)
     assert review is not None
     assert (review.sample_id, review.superclass, review.undone_at) == (None, "whale", None)
-    assert store.contents_for_estimation() == {digest("/p/c.jpg"), digest("/p/d.jpg")}
-    assert store.audit_version() != version
-    store.undo_review(kept)
+    assert store.samples.contents_for_estimation() == {digest("/p/c.jpg"), digest("/p/d.jpg")}
+    assert store.samples.audit_version() != version
+    store.reviews.undo(kept)
     assert only(store).id == other
     with pytest.raises(UsageError, match="there is none"):
-        store.remove_sample(sample_id)
+        store.samples.remove(sample_id)
 
 
 def test_sample_that_takes_the_number_of_a_removed_one_is_another(store: Store) -> None:
-    store.save_sample(new(drawn("abc")))
-    version = store.audit_version()
-    store.remove_sample(only(store).id)
-    store.save_sample(new(drawn("cde")))
-    assert store.audit_version() != version
+    store.samples.save(new(drawn("abc")))
+    version = store.samples.audit_version()
+    store.samples.remove(only(store).id)
+    store.samples.save(new(drawn("cde")))
+    assert store.samples.audit_version() != version
 
 
 def test_samples_of_a_database_of_many_photos_stay_quick(tmp_path: Path) -> None:
     """Every question finds its rows through an index: no plan reads all photos, reviews or items."""
     with Store.open(tmp_path / "photos.db") as store, store.writing("audit"):
-        store.save_batch(model_id=register(store), tagged=library())
-        sample_id = store.save_sample(new(drawn("abc")))
+        store.tags.save_batch(model_id=register(store), tagged=library())
+        sample_id = store.samples.save(new(drawn("abc")))
         seen: list[str] = []
-        assert store._writer is not None
-        raw = driver_connection(store._writer)
+        assert store._database._writer is not None
+        raw = driver_connection(store._database._writer)
         raw.set_trace_callback(seen.append)
-        review_id = store.save_review(Review(photo_id=1, superclass="fish", sample_id=sample_id, token="t"))
-        store.save_review(Review(photo_id=1, superclass="fish", sample_id=sample_id, token="t"))
-        store.skip(sample_id, 2)
-        store.undo_review(review_id)
+        review_id = store.reviews.save(Review(photo_id=1, superclass="fish", sample_id=sample_id, token="t"))
+        store.reviews.save(Review(photo_id=1, superclass="fish", sample_id=sample_id, token="t"))
+        store.samples.skip(sample_id, 2)
+        store.reviews.undo(review_id)
         raw.set_trace_callback(None)
         scans = []
         for line in seen:

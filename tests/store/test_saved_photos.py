@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from phototag.errors import StoreError
 from phototag.records import Failure, FailureKind, PhotoState, Rank, Source
 from phototag.store import Query, Store
-from phototag.store import photos as photo_rows
+from phototag.store import database as database_module
 from tests.support.stored_photos import (
     BEAGLE,
     ROOSTER,
@@ -30,7 +30,7 @@ from tests.support.stored_photos import (
 
 def test_tagged_photo_comes_back_as_saved(store: Store) -> None:
     before = datetime.now(UTC)
-    store.save_batch(model_id=register(store), tagged=[stored("/p/a.jpg", BEAGLE)])
+    store.tags.save_batch(model_id=register(store), tagged=[stored("/p/a.jpg", BEAGLE)])
     (row,) = store.query(Query())
     assert row.path == Path("/p/a.jpg")
     assert (row.superclass, row.subclass, row.rank) == ("dog", "beagle", Rank.SUBCLASS)
@@ -43,8 +43,8 @@ def test_tagged_photo_comes_back_as_saved(store: Store) -> None:
 
 def test_known_photo_keeps_stat_values_that_do_not_fit_a_signed_column(store: Store) -> None:
     item = stored("/p/a.jpg", inode=2**64 - 1, modified_ns=-5, changed_ns=2**63 + 7, size_bytes=2**40)
-    store.save_batch(model_id=register(store), tagged=[item])
-    (known,) = store.known_photos([Path("/p")])
+    store.tags.save_batch(model_id=register(store), tagged=[item])
+    (known,) = store.photos.under([Path("/p")])
     assert (known.inode, known.modified_ns, known.size_bytes) == (2**64 - 1, -5, 2**40)
     assert known.matches(item.photo)
     assert not known.matches(photo("/p/a.jpg", inode=2**64 - 1))
@@ -58,10 +58,10 @@ def test_known_photo_keeps_stat_values_that_do_not_fit_a_signed_column(store: St
 def test_any_byte_path_comes_back(reused_store: Store, name: bytes) -> None:
     forget(reused_store)
     item = stored(b"/" + name)
-    reused_store.save_batch(model_id=1, tagged=[item])
+    reused_store.tags.save_batch(model_id=1, tagged=[item])
     (row,) = reused_store.query(Query())
     assert row.path == item.photo.path
-    known = reused_store.find(item.photo.path)
+    known = reused_store.photos.find(item.photo.path)
     assert known is not None
     assert known.path == item.photo.path
     assert known.path_bytes == os.fsencode(item.photo.path)
@@ -75,7 +75,7 @@ TREES = st.lists(PIECES, max_size=3).map(lambda parts: Path("/", *parts))
 @settings(max_examples=80, deadline=None)
 def test_under_means_path_wise_relative(reused_store: Store, files: set[Path], root: Path) -> None:
     forget(reused_store)
-    reused_store.save_batch(model_id=1, tagged=[stored(os.fsencode(path)) for path in files])
+    reused_store.tags.save_batch(model_id=1, tagged=[stored(os.fsencode(path)) for path in files])
     wanted = sorted((path for path in files if path.is_relative_to(root)), key=os.fsencode)
     assert [row.path for row in reused_store.query(Query(under=root))] == wanted
     assert reused_store.count(Query(under=root)) == len(wanted)
@@ -87,66 +87,66 @@ def test_known_photos_come_once_and_in_byte_order(
     reused_store: Store, files: set[Path], roots: list[Path], page_rows: int
 ) -> None:
     forget(reused_store)
-    reused_store.save_batch(model_id=1, tagged=[stored(os.fsencode(path)) for path in files])
+    reused_store.tags.save_batch(model_id=1, tagged=[stored(os.fsencode(path)) for path in files])
     wanted = sorted(os.fsencode(path) for path in files if any(path.is_relative_to(root) for root in roots))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photo_rows, "PAGE_ROWS", page_rows)
-        assert [known.path_bytes for known in reused_store.known_photos(roots)] == wanted
+        patch.setattr(database_module, "PAGE_ROWS", page_rows)
+        assert [known.path_bytes for known in reused_store.photos.under(roots)] == wanted
 
 
 def test_sibling_with_the_same_beginning_is_not_under_a_folder(store: Store) -> None:
     names = ["/a/b", "/a/b/1.jpg", "/a/b-c.jpg", "/a/bc/2.jpg", "/a/b%/3.jpg", "/A/b/4.jpg"]
-    store.save_batch(model_id=register(store), tagged=[stored(name) for name in names])
+    store.tags.save_batch(model_id=register(store), tagged=[stored(name) for name in names])
     assert paths(store, Query(under=Path("/a/b"))) == ["/a/b", "/a/b/1.jpg"]
-    assert len(list(store.known_photos([Path("/")]))) == len(names)
+    assert len(list(store.photos.under([Path("/")]))) == len(names)
 
 
 def test_large_batch_is_saved_whole(store: Store) -> None:
     items = [stored(f"/p/{number:05}.jpg") for number in range(1300)]
     model_id = register(store)
-    store.save_batch(model_id=model_id, tagged=items)
-    store.save_batch(model_id=model_id, tagged=items)
+    store.tags.save_batch(model_id=model_id, tagged=items)
+    store.tags.save_batch(model_id=model_id, tagged=items)
     assert store.count(Query()) == 1300
-    assert len(store.predictions_for(model_id, [item.content_hash for item in items])) == 1300
+    assert len(store.scores.of_contents(model_id, [item.content_hash for item in items])) == 1300
 
 
 def test_path_that_comes_twice_in_a_batch_counts_once(store: Store) -> None:
     model_id = register(store)
     items = [stored("/p/a.jpg", ROOSTER), stored("/p/a.jpg", BEAGLE)]
-    store.save_batch(model_id=model_id, tagged=items, failures=[failure("/p/a.jpg")])
+    store.tags.save_batch(model_id=model_id, tagged=items, failures=[failure("/p/a.jpg")])
     (row,) = store.query(Query())
     assert (row.subclass, row.state) == ("beagle", PhotoState.OK)
 
 
 def test_empty_batch_is_no_error(store: Store) -> None:
-    store.save_batch(model_id=register(store), tagged=[], failures=[])
+    store.tags.save_batch(model_id=register(store), tagged=[], failures=[])
     assert store.count(Query()) == 0
 
 
 def test_relative_path_is_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="absolute"):
-        store.save_batch(model_id=register(store), tagged=[stored("a.jpg")])
+        store.tags.save_batch(model_id=register(store), tagged=[stored("a.jpg")])
 
 
 def test_retagging_with_another_model_replaces_the_tag_and_keeps_both_predictions(store: Store) -> None:
     first, second = register(store, "first"), register(store, "second")
-    store.save_batch(model_id=first, tagged=[stored("/p/a.jpg", ROOSTER)])
-    store.save_batch(model_id=second, tagged=[stored("/p/a.jpg", BEAGLE)])
+    store.tags.save_batch(model_id=first, tagged=[stored("/p/a.jpg", ROOSTER)])
+    store.tags.save_batch(model_id=second, tagged=[stored("/p/a.jpg", BEAGLE)])
     (row,) = store.query(Query())
     assert (row.subclass, row.model) == ("beagle", "second")
     wanted = {digest("/p/a.jpg"): b"scores"}
-    assert store.predictions_for(first, [digest("/p/a.jpg")]) == wanted
-    assert store.predictions_for(second, [digest("/p/a.jpg"), digest("other")]) == wanted
+    assert store.scores.of_contents(first, [digest("/p/a.jpg")]) == wanted
+    assert store.scores.of_contents(second, [digest("/p/a.jpg"), digest("other")]) == wanted
 
 
 def test_model_is_registered_once_and_takes_the_new_name(store: Store) -> None:
     model_hash = "ab" * 32
     ids = [
-        store.register_model(hash=model_hash, name=name, backbone="b", taxonomy=TAXONOMY, metrics={})
+        store.models.register(hash=model_hash, name=name, backbone="b", taxonomy=TAXONOMY, metrics={})
         for name in ("old", "new")
     ]
     assert ids[0] == ids[1]
-    assert [model.name for model in store.models()] == ["new"]
+    assert [model.name for model in store.models.find_all()] == ["new"]
 
 
 # ---- failures, missing photos, changed photos
@@ -155,8 +155,8 @@ def test_model_is_registered_once_and_takes_the_new_name(store: Store) -> None:
 def test_failure_counts_attempts_and_success_clears_them(store: Store) -> None:
     model_id = register(store)
     for attempts in (1, 2):
-        store.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/a.jpg")])
-        known = store.find(Path("/p/a.jpg"))
+        store.tags.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/a.jpg")])
+        known = store.photos.find(Path("/p/a.jpg"))
         assert known is not None
         assert (known.state, known.error_kind, known.attempts) == (
             PhotoState.UNREADABLE,
@@ -165,8 +165,8 @@ def test_failure_counts_attempts_and_success_clears_them(store: Store) -> None:
         )
     (row,) = store.query(Query(state=PhotoState.UNREADABLE))
     assert (row.error, row.superclass, row.rank, row.tagged_at) == ("bad marker", None, None, None)
-    store.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg")])
-    known = store.find(Path("/p/a.jpg"))
+    store.tags.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg")])
+    known = store.photos.find(Path("/p/a.jpg"))
     assert known is not None
     assert (known.state, known.error_kind, known.attempts) == (PhotoState.OK, None, 0)
     assert next(iter(store.query(Query()))).error is None
@@ -175,9 +175,9 @@ def test_failure_counts_attempts_and_success_clears_them(store: Store) -> None:
 def test_failure_of_another_content_gets_its_full_number_of_attempts(store: Store) -> None:
     model_id = register(store)
     for _ in range(3):
-        store.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/a.jpg", content="one")])
-    store.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/a.jpg", content="two")])
-    known = store.find(Path("/p/a.jpg"))
+        store.tags.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/a.jpg", content="one")])
+    store.tags.save_batch(model_id=model_id, tagged=[], failures=[failure("/p/a.jpg", content="two")])
+    known = store.photos.find(Path("/p/a.jpg"))
     assert known is not None
     assert known.attempts == 1
 
@@ -194,9 +194,9 @@ def test_failure_of_another_content_gets_its_full_number_of_attempts(store: Stor
 )
 def test_failure_takes_the_models_tag_only_when_the_content_changed(store: Store, failed: Failure, kept: bool) -> None:
     model_id = register(store)
-    store.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg")])
-    store.save_batch(model_id=model_id, tagged=[], failures=[failed])
-    known = store.find(Path("/p/a.jpg"))
+    store.tags.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg")])
+    store.tags.save_batch(model_id=model_id, tagged=[], failures=[failed])
+    known = store.photos.find(Path("/p/a.jpg"))
     assert known is not None
     assert known.state is PhotoState.UNREADABLE
     assert (known.tag_source is Source.MODEL) is kept
@@ -205,16 +205,16 @@ def test_failure_takes_the_models_tag_only_when_the_content_changed(store: Store
 
 def test_reason_that_quotes_a_name_that_is_not_utf8_is_saved(store: Store) -> None:
     item = Failure(photo(b"/p/\xff.jpg"), FailureKind.PERMISSION, "denied: '/p/\udcff.jpg'")
-    store.save_batch(model_id=register(store), tagged=[], failures=[item])
+    store.tags.save_batch(model_id=register(store), tagged=[], failures=[item])
     (row,) = store.query(Query())
     assert row.error == "denied: '/p/\ufffd.jpg'"
 
 
 def test_missing_photo_keeps_its_tag_and_comes_back(store: Store) -> None:
-    store.save_batch(model_id=register(store), tagged=[stored("/p/a.jpg")], failures=[failure("/p/b.jpg")])
-    known = list(store.known_photos([Path("/p")]))
-    store.mark_missing([item.id for item in known])
+    store.tags.save_batch(model_id=register(store), tagged=[stored("/p/a.jpg")], failures=[failure("/p/b.jpg")])
+    known = list(store.photos.under([Path("/p")]))
+    store.photos.mark_missing([item.id for item in known])
     assert paths(store, Query(state=PhotoState.MISSING, subclass="rooster")) == ["/p/a.jpg"]
-    store.mark_seen([item.id for item in known], datetime.now(UTC))
-    states = [item.state for item in store.known_photos([Path("/p")])]
+    store.photos.mark_seen([item.id for item in known], datetime.now(UTC))
+    states = [item.state for item in store.photos.under([Path("/p")])]
     assert states == [PhotoState.OK, PhotoState.UNREADABLE]

@@ -17,10 +17,22 @@ from sqlalchemy.exc import OperationalError
 
 from phototag.errors import LockedError, SchemaError, StoreError
 from phototag.records import PhotoState, Source
-from phototag.store import HEAD, Query, Review, ReviewFilter, Store, Verdict, backup, check, info, schema, upgrade
-from phototag.store.engine import make_engine, translate
-from phototag.store.location import parse
-from phototag.store.tables import Base
+from phototag.store import (
+    HEAD,
+    Query,
+    Review,
+    ReviewFilter,
+    Store,
+    Verdict,
+    backup_database,
+    check_database,
+    database_info,
+    schema,
+    upgrade_database,
+)
+from phototag.store.connection import make_engine, translate
+from phototag.store.location import parse_location
+from phototag.store.tables import metadata
 from tests.support.commands import run_python
 from tests.support.project import ROOT, SCHEMA_DATABASES
 
@@ -112,16 +124,16 @@ def test_migrated_database_is_what_the_models_describe(tmp_path: Path) -> None:
 
     path = tmp_path / "photos.db"
     Store.open(path).close()
-    engine = make_engine(parse(path))
+    engine = make_engine(parse_location(path))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "render_as_batch": True})
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, metadata) == []
         migrated = {row[0] for row in connection.exec_driver_sql(CONSTRAINTS)}
     engine.dispose()
     # The comparison above does not look at CHECK constraints.
     described = {
         str(constraint.name)
-        for table in Base.metadata.sorted_tables
+        for table in metadata.sorted_tables
         for constraint in table.constraints
         if constraint.name is not None
     }
@@ -151,8 +163,8 @@ def test_every_released_schema_has_a_sample() -> None:
 
 def test_sample_of_every_schema_can_be_used(any_sample: Path) -> None:
     sample = any_sample
-    upgrade(sample)
-    assert check(sample).problems == ()
+    upgrade_database(sample)
+    assert check_database(sample).problems == ()
     with Store.open(sample) as store:
         rows = {os.fsencode(row.path.name): row for row in store.query(Query())}
         assert len(rows) == 6
@@ -161,17 +173,17 @@ def test_sample_of_every_schema_can_be_used(any_sample: Path) -> None:
         assert rows[b"gone.jpg"].state is PhotoState.MISSING
         assert rows[b"broken.jpg"].error == "ends after 12 of 40 rows"
         assert store.count(Query(novel=True)) == 2
-        known = next(iter(store.known_photos([Path("/photos/2025/rooster.jpg")])))
+        known = next(iter(store.photos.under([Path("/photos/2025/rooster.jpg")])))
         assert known.inode == 2**64 - 2
         with store.writing("tag"):
-            store.mark_seen([known.id])
-            store.undo_review(store.save_review(Review(photo_id=known.id, superclass="bird")))
-    assert info(sample).journal_mode == "wal"
+            store.photos.mark_seen([known.id])
+            store.reviews.undo(store.reviews.save(Review(photo_id=known.id, superclass="bird")))
+    assert database_info(sample).journal_mode == "wal"
 
 
 def test_upgrade_from_the_first_schema_changes_no_row_of_it(first: Path) -> None:
     before = dump(first)
-    report = upgrade(first)
+    report = upgrade_database(first)
     assert (report.before, report.after) == ("0001", HEAD)
     assert report.backup is not None
     assert dump(report.backup) == before
@@ -179,22 +191,22 @@ def test_upgrade_from_the_first_schema_changes_no_row_of_it(first: Path) -> None
     kept = [line for line in before if version not in line]
     assert [line for line in dump(first) if line in kept] == kept
     with Store.open(first) as store:
-        assert (list(store.reviews()), store.samples()) == ([], [])
+        assert (list(store.reviews.find_all()), store.samples.find_all()) == ([], [])
 
 
 def test_reviews_of_the_second_schema_are_there(tmp_path: Path) -> None:
     path = Path(shutil.copy(SCHEMA_DATABASES / "0002.db", tmp_path / "photos.db"))
-    upgrade(path)
+    upgrade_database(path)
     with Store.open(path) as store:
-        (sample,) = store.samples()
+        (sample,) = store.samples.find_all()
         assert (sample.name, sample.size, sample.reviewed, sample.skipped) == ("first look", 2, 1, 1)
         assert sample.parameters == {"under": "/photos/2025"}
-        items = store.sample_items(sample.id)
+        items = store.samples.items(sample.id)
         assert [item.tag.subclass for item in items] == ["rooster", None]
-        (review,) = store.reviews()
+        (review,) = store.reviews.find_all()
         assert items[0].review == review
         assert (review.subclass, review.verdict, review.token) == ("hawk", Verdict.SUBCLASS_WRONG, "one")
-        (undone,) = (item for item in store.reviews(ReviewFilter(current=False)) if not item.current)
+        (undone,) = (item for item in store.reviews.find_all(ReviewFilter(current=False)) if not item.current)
         assert (undone.verdict, undone.path.name) == (Verdict.LABEL, "teapot.jpg")
         assert next(iter(store.query(Query(under=undone.path)))).source is Source.MODEL
 
@@ -214,7 +226,7 @@ def test_older_schema_is_refused_with_the_way_out(first: Path) -> None:
     assert str(caught.value) == f"{first}: schema 0001, this phototag needs {HEAD}; run: phototag db upgrade"
 
 
-@pytest.mark.parametrize("use", [Store.open, upgrade, info], ids=["open", "upgrade", "info"])
+@pytest.mark.parametrize("use", [Store.open, upgrade_database, database_info], ids=["open", "upgrade", "info"])
 def test_newer_schema_is_refused_and_left_alone(sample: Path, use: object) -> None:
     mark(sample, "0099")
     before = dump(sample)
@@ -225,18 +237,18 @@ def test_newer_schema_is_refused_and_left_alone(sample: Path, use: object) -> No
 
 def test_check_of_another_schema_says_so(sample: Path) -> None:
     mark(sample, "0000")
-    assert any("run: phototag db upgrade" in problem for problem in check(sample).problems)
+    assert any("run: phototag db upgrade" in problem for problem in check_database(sample).problems)
 
 
 def test_upgrade_of_a_current_database_does_nothing(sample: Path) -> None:
-    report = upgrade(sample)
+    report = upgrade_database(sample)
     assert (report.before, report.after, report.backup) == (HEAD, HEAD, None)
     assert list(sample.parent.glob("*.bak.db")) == []
 
 
 def test_upgrade_keeps_every_row_and_makes_a_backup(any_sample: Path, scripts: Path) -> None:
     sample, before = any_sample, dump(any_sample)
-    report = upgrade(sample, scripts=scripts)
+    report = upgrade_database(sample, scripts=scripts)
     assert report.before in schema.REVISIONS
     assert report.after == "0003"
     assert report.backup is not None
@@ -257,7 +269,7 @@ def test_upgrade_keeps_every_row_and_makes_a_backup(any_sample: Path, scripts: P
         connection.execute("DELETE FROM photos")
         assert connection.execute("SELECT count(*) FROM tags").fetchone() == (0,)
         connection.rollback()
-    assert upgrade(sample, scripts=scripts).backup is None
+    assert upgrade_database(sample, scripts=scripts).backup is None
 
 
 @pytest.mark.parametrize(
@@ -270,13 +282,13 @@ def test_failing_upgrade_changes_nothing_and_a_retry_works(
     before = dump(sample)
     monkeypatch.setenv("TEST_DISASTER", disaster)
     with pytest.raises(SchemaError, match=reason) as caught:
-        upgrade(sample, scripts=scripts)
+        upgrade_database(sample, scripts=scripts)
     assert "failed and changed nothing" in str(caught.value)
     assert dump(sample) == before
     with Store.open(sample) as store:
         assert store.count(Query()) == 6
     monkeypatch.delenv("TEST_DISASTER")
-    assert upgrade(sample, scripts=scripts).after == "0003"
+    assert upgrade_database(sample, scripts=scripts).after == "0003"
 
 
 def test_killed_upgrade_changes_nothing_and_a_retry_works(sample: Path, scripts: Path) -> None:
@@ -284,24 +296,24 @@ def test_killed_upgrade_changes_nothing_and_a_retry_works(sample: Path, scripts:
     code = """
 import sys
 from pathlib import Path
-from phototag.store import upgrade
-upgrade(Path(sys.argv[1]), scripts=Path(sys.argv[2]))
+from phototag.store import upgrade_database
+upgrade_database(Path(sys.argv[1]), scripts=Path(sys.argv[2]))
 """
     with run_python(code, sample, scripts, environment={"TEST_DISASTER": "kill"}) as process:
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert dump(sample) == before
-    assert upgrade(sample, scripts=scripts).after == "0003"
+    assert upgrade_database(sample, scripts=scripts).after == "0003"
 
 
 def test_upgrade_waits_for_no_writer(sample: Path, scripts: Path) -> None:
     with Store.open(sample) as store, store.writing("tag"), pytest.raises(LockedError, match="'phototag tag'"):
-        upgrade(sample, scripts=scripts)
+        upgrade_database(sample, scripts=scripts)
 
 
 def test_database_upgraded_while_open_is_not_written_to(sample: Path, scripts: Path) -> None:
     with Store.open(sample) as store:
-        upgrade(sample, scripts=scripts)
+        upgrade_database(sample, scripts=scripts)
         with pytest.raises(SchemaError, match="newer phototag"), store.writing("tag"):
             pass
 
@@ -315,8 +327,8 @@ def test_default_database_is_made_with_its_folders(tmp_path: Path, monkeypatch: 
         Store.open(create=False)
     assert not (tmp_path / "home").exists()
     with Store.open() as store:
-        assert store.path == tmp_path / "home" / "data" / "phototag.db"
-    assert info().photos == {}
+        assert store.location.path == tmp_path / "home" / "data" / "phototag.db"
+    assert database_info().photos == {}
 
 
 @pytest.mark.parametrize("name", ["plain.db", "50% #1?mode=ro&x.db", "caf\udce9 é.db", "sub/../dots.db"])
@@ -326,7 +338,7 @@ def test_database_may_have_any_name(tmp_path: Path, name: str) -> None:
     with Store.open(path) as store, store.writing("tag"):
         assert store.count(Query()) == 0
     assert path.is_file()
-    assert backup(path).is_file()
+    assert backup_database(path).is_file()
     store = Store.open(path, create=False)
     store.close()
     store.close()
@@ -335,8 +347,8 @@ def test_database_may_have_any_name(tmp_path: Path, name: str) -> None:
 def test_url_of_an_sqlite_file_is_its_path(tmp_path: Path) -> None:
     path = tmp_path / "photos.db"
     with Store.open(f"sqlite:///{path}") as store:
-        assert store.path == path
-        assert store.location == str(path)
+        assert store.location.path == path
+        assert str(store.location) == str(path)
 
 
 def test_empty_file_becomes_a_database(tmp_path: Path) -> None:
@@ -408,13 +420,13 @@ def text_file(tmp_path: Path) -> Iterator[Path]:
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("use", [Store.open, upgrade, info, check, backup])
+@pytest.mark.parametrize("use", [Store.open, upgrade_database, database_info, check_database, backup_database])
 def test_text_file_is_refused(text_file: Path, use: object) -> None:
     with pytest.raises(StoreError, match=r"notes\.db: is not a database .* --db"):
         use(text_file)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("use", [Store.open, upgrade, info, check, backup])
+@pytest.mark.parametrize("use", [Store.open, upgrade_database, database_info, check_database, backup_database])
 def test_database_of_another_program_is_refused_and_left_alone(tmp_path: Path, use: object) -> None:
     path = tmp_path / "other.db"
     with closing(sqlite3.connect(path)) as connection:
@@ -461,7 +473,7 @@ def test_file_in_place_of_a_folder_is_named(text_file: Path) -> None:
         Store.open(text_file / "photos.db")
 
 
-@pytest.mark.parametrize("use", [upgrade, info, check, backup])
+@pytest.mark.parametrize("use", [upgrade_database, database_info, check_database, backup_database])
 def test_missing_database_is_no_crash(tmp_path: Path, use: object) -> None:
     with pytest.raises(StoreError, match=r"no database yet at .* run: phototag tag FOLDER"):
         use(tmp_path / "photos.db")  # type: ignore[operator]
@@ -490,14 +502,14 @@ def test_unusable_url_is_a_clear_error_without_the_password(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PHOTOTAG_HOME", str(tmp_path))
-    for use in (Store.open, upgrade, info, check, backup):
+    for use in (Store.open, upgrade_database, database_info, check_database, backup_database):
         with pytest.raises(StoreError) as caught:
             use(url)
         assert SECRET not in str(caught.value)
 
 
 def test_password_in_a_drivers_own_words_is_hidden() -> None:
-    place = parse(f"postgresql+psycopg://me:{SECRET}@localhost/photos")
+    place = parse_location(f"postgresql+psycopg://me:{SECRET}@localhost/photos")
     error = OperationalError("SELECT 1", {}, Exception(f"cannot connect as me:{SECRET}"))
     assert SECRET not in str(translate(error, place))
 
@@ -506,4 +518,4 @@ def test_memory_cannot_be_opened_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="in memory"):
         Store.open("sqlite://", create=False)
     with pytest.raises(StoreError, match="in memory"):
-        upgrade("sqlite://")
+        upgrade_database("sqlite://")

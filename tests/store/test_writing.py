@@ -12,7 +12,7 @@ import pytest
 
 from phototag.errors import LockedError, StoreError
 from phototag.store import Query, Store
-from phototag.store.location import parse
+from phototag.store.location import parse_location
 from phototag.store.lock import Role, holder_of
 from tests.support.commands import run_python
 from tests.support.stored_photos import register
@@ -22,9 +22,9 @@ def test_writing_needs_the_lock(tmp_path: Path) -> None:
     with Store.open(tmp_path / "photos.db") as opened:
         for write in (
             lambda: register(opened),
-            lambda: opened.save_batch(model_id=1, tagged=[]),
-            lambda: opened.mark_missing([1]),
-            lambda: opened.begin_run("tag", model_id=None, device=None, runtime=None),
+            lambda: opened.tags.save_batch(model_id=1, tagged=[]),
+            lambda: opened.photos.mark_missing([1]),
+            lambda: opened.runs.begin("tag", model_id=None, device=None, runtime=None),
         ):
             with pytest.raises(StoreError, match="lock for writing is not held"):
                 write()
@@ -54,7 +54,7 @@ def test_second_writer_hears_who_writes_and_a_killed_one_blocks_nobody(database:
             holder.send_signal(signal.SIGKILL)
             holder.wait()
             with opened.writing("watch"):
-                opened.mark_missing([1])
+                opened.photos.mark_missing([1])
     assert not list(database.parent.glob("*.lock.json"))
 
 
@@ -66,7 +66,7 @@ def test_tagger_that_runs_lets_others_write_but_no_second_tagger_in(database: Pa
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        location = parse(database)
+        location = parse_location(database)
         who = holder_of(location, Role.TAG)
         assert who is not None
         assert (who.pid, who.command) == (holder.pid, "watch")
@@ -74,7 +74,7 @@ def test_tagger_that_runs_lets_others_write_but_no_second_tagger_in(database: Pa
         assert holder_of(location, Role.WRITE) is None
         with Store.open(database) as opened:
             with opened.writing("phototag audit"):
-                opened.mark_missing([1])
+                opened.photos.mark_missing([1])
                 writer = holder_of(location, Role.WRITE)
                 assert writer is not None
                 assert (writer.pid, writer.command) == (os.getpid(), "audit")
@@ -84,7 +84,7 @@ def test_tagger_that_runs_lets_others_write_but_no_second_tagger_in(database: Pa
             holder.wait()
             assert holder_of(location, Role.TAG) is None, "its note is still there, and tells nothing any more"
             with opened.tagging("phototag tag"), opened.writing("phototag tag"):
-                opened.mark_missing([2])
+                opened.photos.mark_missing([2])
     assert holder_of(location, Role.TAG) is None
     assert not list(database.parent.glob("*.lock*.json"))
 
@@ -93,13 +93,13 @@ def test_asking_who_holds_a_lock_makes_nothing_and_frees_nothing(database: Path,
     empty = tmp_path / "empty"
     empty.mkdir()
     for role in Role:
-        assert holder_of(parse(empty / "photos.db"), role) is None
-        assert holder_of(parse("sqlite://"), role) is None
+        assert holder_of(parse_location(empty / "photos.db"), role) is None
+        assert holder_of(parse_location("sqlite://"), role) is None
     assert list(empty.iterdir()) == []
     with Store.open(database) as opened, opened.writing("phototag tag"):
         for _ in range(3):
-            assert holder_of(parse(database), Role.WRITE) is not None
-        opened.mark_missing([1])
+            assert holder_of(parse_location(database), Role.WRITE) is not None
+        opened.photos.mark_missing([1])
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_holder_whose_note_cannot_be_understood_is_unknown(database: Path, conte
     with Store.open(database) as opened, opened.tagging("watch"):
         (note,) = database.parent.glob("*.tag.json")
         note.write_bytes(content)
-        assert holder_of(parse(database), Role.TAG) is None
+        assert holder_of(parse_location(database), Role.TAG) is None
         with pytest.raises(LockedError, match="another process"):
             opened.tagging("tag").__enter__()
 
 
 def test_holder_cannot_steer_a_terminal(database: Path) -> None:
     with Store.open(database) as opened, opened.tagging("phototag \x1b[2Jwatch\n" + "x" * 500):
-        who = holder_of(parse(database), Role.TAG)
+        who = holder_of(parse_location(database), Role.TAG)
     assert who is not None
     assert who.command.isprintable() and len(who.command) <= 80
 
@@ -136,39 +136,39 @@ def test_tagging_in_memory_needs_no_lock() -> None:
 @pytest.mark.parametrize("value", [None, 0, "text", [], ["/p/caf\udce9", "🦎", "\n"], {"a": {"b": [1.5, True]}}])
 def test_note_comes_back_as_written(database: Path, value: object) -> None:
     with Store.open(database) as opened:
-        assert opened.read_note("mounts") is None
-        opened.write_note("mounts", ["before"])
-        opened.write_note("mounts", value)
-        opened.write_note("watch", "another")
-        assert opened.read_note("mounts") == value
+        assert opened.notes.read("mounts") is None
+        opened.notes.write("mounts", ["before"])
+        opened.notes.write("mounts", value)
+        opened.notes.write("watch", "another")
+        assert opened.notes.read("mounts") == value
     with Store.open(database) as again:
-        assert (again.read_note("mounts"), again.read_note("watch")) == (value, "another")
+        assert (again.notes.read("mounts"), again.notes.read("watch")) == (value, "another")
     assert not [path.name for path in database.parent.iterdir() if str(os.getpid()) in path.name]
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"\xff\xfe", b'"cut'])
 def test_damaged_note_is_none(database: Path, damaged: bytes) -> None:
     with Store.open(database) as opened:
-        opened.write_note("mounts", ["/mnt"])
+        opened.notes.write("mounts", ["/mnt"])
         (file,) = database.parent.glob("*mounts*")
         file.write_bytes(damaged)
-        assert opened.read_note("mounts") is None
-        opened.write_note("mounts", ["/mnt"])
-        assert opened.read_note("mounts") == ["/mnt"]
+        assert opened.notes.read("mounts") is None
+        opened.notes.write("mounts", ["/mnt"])
+        assert opened.notes.read("mounts") == ["/mnt"]
 
 
 def test_note_that_cannot_be_written_stops_nothing(database: Path) -> None:
     with Store.open(database) as opened:
         (database.parent / "photos.db.mounts.json").mkdir()  # as good as a disk that is full, and works for root
-        opened.write_note("mounts", ["/mnt"])
-        assert opened.read_note("mounts") is None
+        opened.notes.write("mounts", ["/mnt"])
+        assert opened.notes.read("mounts") is None
     assert {path.name for path in database.parent.glob("*mounts*")} == {"photos.db.mounts.json"}
 
 
 def test_notes_of_a_database_in_memory_are_nobodys() -> None:
     with Store.open("sqlite://") as opened:
-        opened.write_note("mounts", ["/mnt"])
-        assert opened.read_note("mounts") is None
+        opened.notes.write("mounts", ["/mnt"])
+        assert opened.notes.read("mounts") is None
 
 
 def test_notes_lie_beside_the_database_and_not_beside_a_link_to_it(database: Path, tmp_path: Path) -> None:
@@ -176,5 +176,5 @@ def test_notes_lie_beside_the_database_and_not_beside_a_link_to_it(database: Pat
     link = tmp_path / "elsewhere" / "link.db"
     link.symlink_to(database)
     with Store.open(database) as one, Store.open(link) as other:
-        other.write_note("mounts", ["/mnt"])
-        assert one.read_note("mounts") == ["/mnt"]
+        other.notes.write("mounts", ["/mnt"])
+        assert one.notes.read("mounts") == ["/mnt"]

@@ -48,14 +48,14 @@ def library(count: int, *, seed: int = 1, first: int = 0) -> list[StoredTag]:
 
 
 def fill(store: Store, count: int = 120) -> None:
-    store.save_batch(
+    store.tags.save_batch(
         model_id=register(store),
         tagged=library(count),
         failures=[failure(f"/photos/2023/lake/broken {number}.jpg") for number in range(6)],
     )
     for item in library(count)[::9]:
-        store.set_human_tag(item.photo.path, superclass="bird", subclass="hawk")
-    store.mark_missing([known.id for known in store.known_photos([Path("/photos/2024")])][::3])
+        store.tags.set_human(item.photo.path, superclass="bird", subclass="hawk")
+    store.photos.mark_missing([known.id for known in store.photos.under([Path("/photos/2024")])][::3])
 
 
 def all_ids(gallery: Gallery, wanted: GalleryFilter | None = None, *, limit: int = 1000, **order: Any) -> list[int]:

@@ -51,10 +51,10 @@ def fill(store: Store, count: int) -> None:
     with store.writing("tag"):
         photos = [tagged(number, dice) for number in range(count)]
         broken = [failure(f"/photos/zoo/broken {number}.jpg") for number in range(3)]
-        store.save_batch(model_id=register(store), tagged=photos, failures=broken)
+        store.tags.save_batch(model_id=register(store), tagged=photos, failures=broken)
         for photo in photos[::11]:
-            store.set_human_tag(photo.photo.path, superclass="dog", subclass="beagle")
-        store.mark_missing([known.id for known in store.known_photos([Path("/cards")])][:5])
+            store.tags.set_human(photo.photo.path, superclass="dog", subclass="beagle")
+        store.photos.mark_missing([known.id for known in store.photos.under([Path("/cards")])][:5])
 
 
 def as_shown(name: bytes) -> str:

@@ -35,14 +35,14 @@ class Sampled:
             superclass[0, parent] = 3.0
             rows.append(scored_photo(path, Scores(superclass, subclass)))
         with Store.open(self.database) as store, store.writing("test"):
-            model_id = store.register_model(hash="a" * 64, name="m", backbone="b", taxonomy=TINY_TAXONOMY, metrics={})
-            store.save_batch(model_id=model_id, tagged=rows)
+            model_id = store.models.register(hash="a" * 64, name="m", backbone="b", taxonomy=TINY_TAXONOMY, metrics={})
+            store.tags.save_batch(model_id=model_id, tagged=rows)
             self.sample_id = draw_all(store, folder, rows, model_id)
 
     def items(self) -> list[SampleItem]:
         """The photos of the sample as they are now."""
         with Store.open(self.database) as store:
-            return store.sample_items(self.sample_id)
+            return store.samples.items(self.sample_id)
 
     def tags(self) -> dict[int, Labels]:
         """The tag that is judged by the position in the sample."""
@@ -76,7 +76,7 @@ def scored_photo(path: Path, scores: Scores) -> StoredTag:
 
 def draw_all(store: Store, folder: Path, rows: Sequence[StoredTag], model_id: int) -> int:
     """The id of a sample named "first" of all these photos, in that order."""
-    ids = {known.path: known.id for known in store.known_photos([folder])}
+    ids = {known.path: known.id for known in store.photos.under([folder])}
     items = [
         DrawnPhoto(
             photo_id=ids[row.photo.path],
@@ -88,7 +88,7 @@ def draw_all(store: Store, folder: Path, rows: Sequence[StoredTag], model_id: in
         )
         for row in rows
     ]
-    return store.save_sample(
+    return store.samples.save(
         NewSample(
             name="first",
             design=Design.SIMPLE,

@@ -38,8 +38,8 @@ class Library:
             logits = Scores(np.array([[0.0, 3.0, 0.0]], dtype=np.float32), subclass)
             rows.append(self.row(path, gather(logits, TINY_TAXONOMY)))
         with Store.open() as store, store.writing("test"):
-            model_id = store.register_model(hash="a" * 64, name="m", backbone="b", taxonomy=TINY_TAXONOMY, metrics={})
-            store.save_batch(model_id=model_id, tagged=rows)
+            model_id = store.models.register(hash="a" * 64, name="m", backbone="b", taxonomy=TINY_TAXONOMY, metrics={})
+            store.tags.save_batch(model_id=model_id, tagged=rows)
             self.sample_id = draw_all(store, folder, rows, model_id)
 
     @staticmethod
@@ -58,12 +58,12 @@ class Library:
     def said(self) -> dict[int, Labels]:
         """What reviews say by the position in the sample."""
         with Store.open() as store:
-            items = store.sample_items(self.sample_id)
+            items = store.samples.items(self.sample_id)
             return {item.position: (item.review.superclass, item.review.subclass) for item in items if item.review}
 
     def skipped(self) -> list[int]:
         with Store.open() as store:
-            return [item.position for item in store.sample_items(self.sample_id) if item.skipped_at]
+            return [item.position for item in store.samples.items(self.sample_id) if item.skipped_at]
 
 
 class Script:

@@ -37,7 +37,7 @@ def failure(path: str | bytes, *, content: str | None = None, **stat: int) -> Fa
 
 def register(store: Store, name: str = "sample") -> int:
     model_hash = hashlib.sha256(name.encode()).hexdigest()
-    return store.register_model(
+    return store.models.register(
         hash=model_hash, name=name, backbone="tf_efficientnet_lite0", taxonomy=TAXONOMY, metrics={"f1": 0.9}
     )
 
@@ -47,5 +47,5 @@ def paths(store: Store, query: Query) -> list[str]:
 
 
 def forget(store: Store) -> None:
-    with store._write() as connection:
+    with store._database.write() as connection:
         connection.exec_driver_sql("DELETE FROM photos")

@@ -135,6 +135,6 @@ def wait_for_suspicion(watched: Watched, root: Path) -> None:
 
 
 def assert_sound(db: Path) -> None:
-    from phototag.store import check
+    from phototag.store import check_database
 
-    assert check(db).problems == ()
+    assert check_database(db).problems == ()

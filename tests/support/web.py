@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from phototag.catalog.catalog import Gallery
 from phototag.decision.rule import gather, pack
+from phototag.imaging.thumbnails.cached import Thumbnails
 from phototag.library.scanner import ScanProblems, look
 from phototag.records import Rank, Scores, Tag
 from phototag.settings import cache_folder
@@ -25,7 +26,6 @@ from phototag.web.app import create_app
 from phototag.web.context import Context
 from phototag.web.passwords import Password
 from phototag.web.security import Security
-from phototag.web.thumbnails import Thumbnails
 from tests.support.models import TINY_TAXONOMY
 
 PORT = 8765
@@ -94,11 +94,11 @@ def save_photos(database: Path, files: Sequence[Path], tag: Tag | None = None) -
         if photo is not None
     ]
     with Store.open(database) as store, store.writing("tag"):
-        model = store.register_model(
+        model = store.models.register(
             hash="1" * 64, name="tiny", backbone="test_efficientnet", taxonomy=TINY_TAXONOMY, metrics={}
         )
-        store.save_batch(model_id=model, tagged=tagged)
-        known = [store.find(file) for file in files]
+        store.tags.save_batch(model_id=model, tagged=tagged)
+        known = [store.photos.find(file) for file in files]
     return [photo.id for photo in known if photo is not None]
 
 

@@ -478,7 +478,7 @@ class TestRunsThatEndEarly:
     def test_an_error_while_saving_ends_the_run(
         self, quick_model: Path, library: Path, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        save, saved = store.save_batch, []
+        save, saved = store.tags.save_batch, []
 
         def fill_up(**batch: object) -> None:
             if len(saved) == 3:
@@ -486,7 +486,7 @@ class TestRunsThatEndEarly:
             save(**batch)  # type: ignore[arg-type]
             saved.append(batch)
 
-        monkeypatch.setattr(store, "save_batch", fill_up)
+        monkeypatch.setattr(store.tags, "save_batch", fill_up)
         with Tagger(quick_model, batch_size=2) as tagger, pytest.raises(StoreError, match="disk is full"):
             tagger.tag([library], store)
         assert store.count(Query()) == 6

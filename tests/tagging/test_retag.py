@@ -22,6 +22,7 @@ from phototag.model.registry import Model, open_model
 from phototag.records import Failure, FailureKind, Photo, Rank, Scores, Source, TaggedPhoto
 from phototag.runtime.runtime import Runtime
 from phototag.store import Query, Store, StoredTag
+from phototag.store.tags import Tags
 from phototag.tagging.changes import UNCHANGED
 from phototag.tagging.registration import register
 from phototag.tagging.retagging import RetagReport, retag
@@ -77,7 +78,7 @@ def filled(model: Model) -> None:
 
 def fill(model: Model, names: Iterable[str], *, seed: int = 7) -> None:
     with Store.open() as store, store.writing("test"):
-        store.save_batch(model_id=register(store, model), tagged=scored(model, names, seed=seed))
+        store.tags.save_batch(model_id=register(store, model), tagged=scored(model, names, seed=seed))
 
 
 def rows(**wanted: Any) -> dict[str, TaggedPhoto]:
@@ -88,7 +89,7 @@ def rows(**wanted: Any) -> dict[str, TaggedPhoto]:
 def content() -> list[tuple[Any, ...]]:
     """All that a retag may change, in the order of paths."""
     with Store.open(create=False) as store:
-        return [(row, store.find(row.path)) for row in store.query(Query())]
+        return [(row, store.photos.find(row.path)) for row in store.query(Query())]
 
 
 def again(model: Model, thresholds: Thresholds, **options: Any) -> RetagReport:
@@ -154,8 +155,7 @@ class TestDecidingAgain:
 
     def test_pages_do_not_show(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         wanted = again(model, STRICT, dry_run=True)
-        monkeypatch.setattr("phototag.store.photos.PAGE_ROWS", 7)
-        monkeypatch.setattr("phototag.store.scored.PAGE_ROWS", 7)
+        monkeypatch.setattr("phototag.store.database.PAGE_ROWS", 7)
         report = again(model, STRICT)
         assert (report.decided, report.transitions) == (wanted.decided, wanted.transitions)
         assert again(model, STRICT).changed == 0
@@ -167,7 +167,7 @@ class TestDecidingAgain:
             foretold = again(tuned, STRICT, dry_run=True)  # needs no lock
         assert content() == stored
         with Store.open() as store:
-            assert [known.name for known in store.models()] == ["tiny"]
+            assert [known.name for known in store.models.find_all()] == ["tiny"]
         report = again(tuned, STRICT)
         assert report.transitions == foretold.transitions
         assert report.superclasses == foretold.superclasses
@@ -176,7 +176,7 @@ class TestDecidingAgain:
     def test_a_human_tag_stays(self, model: Model) -> None:
         path = LIBRARY / "0" / "000.jpg"
         with Store.open() as store, store.writing("test"):
-            store.set_human_tag(path, superclass="dog", subclass="boxer")
+            store.tags.set_human(path, superclass="dog", subclass="boxer")
         before = rows()["0/000.jpg"]
         for thresholds in (STRICT, LAX):
             report = again(model, thresholds)
@@ -185,11 +185,11 @@ class TestDecidingAgain:
 
     def test_photos_that_are_missing_or_failed_later_are_decided_by_what_is_known_of_them(self, model: Model) -> None:
         with Store.open() as store, store.writing("test"):
-            gone = store.find(LIBRARY / "0" / "000.jpg")
+            gone = store.photos.find(LIBRARY / "0" / "000.jpg")
             assert gone is not None
-            store.mark_missing([gone.id])
+            store.photos.mark_missing([gone.id])
             failure = Failure(replace(photo("1/001.jpg"), size_bytes=99), FailureKind.TRUNCATED, "cut short")
-            store.save_batch(model_id=register(store, model), tagged=[], failures=[failure])
+            store.tags.save_batch(model_id=register(store, model), tagged=[], failures=[failure])
         assert again(model, LAX).decided == 299, "another content that cannot be read has no tag"
         assert rows()["0/000.jpg"].rank is Rank.SUBCLASS
         assert rows()["1/001.jpg"].rank is None
@@ -197,20 +197,19 @@ class TestDecidingAgain:
     def test_ctrl_c_keeps_what_is_saved_and_the_next_run_does_the_rest(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("phototag.store.photos.PAGE_ROWS", 50)
-        monkeypatch.setattr("phototag.store.scored.PAGE_ROWS", 50)
+        monkeypatch.setattr("phototag.store.database.PAGE_ROWS", 50)
         total = again(model, STRICT, dry_run=True).changed
-        save = Store.save_tags
+        save = Tags.save
         saves: list[dict[str, Any]] = []
 
-        def interrupted(self: Store, **values: Any) -> None:
+        def interrupted(self: Tags, **values: Any) -> None:
             if len(saves) == 2:
                 raise KeyboardInterrupt
             saves.append(values)
             save(self, **values)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "save_tags", interrupted)
+            patch.setattr(Tags, "save", interrupted)
             first = again(model, STRICT)
         assert first.interrupted
         assert first.decided == 100
@@ -279,8 +278,8 @@ class TestWhoseScores:
     def test_a_damaged_row_of_a_model_is_said_to_be_one(self, model: Model, damage: str) -> None:
         fill(model, ["a.jpg"])
         with Store.open() as store:
-            assert store.path is not None
-            with closing(sqlite3.connect(store.path)) as raw, raw:
+            assert store.location.path is not None
+            with closing(sqlite3.connect(store.location.path)) as raw, raw:
                 raw.execute("UPDATE models SET metrics = ?", [damage])
         with Store.open() as store, store.writing("test"), pytest.raises(StoreError, match="did not write"):
             register(store, model)
@@ -301,10 +300,10 @@ class TestWhoseScores:
         names = ["a.jpg", "b.jpg"]
         with Store.open() as store, store.writing("test"):
             header = model.header
-            old = store.register_model(
+            old = store.models.register(
                 hash=model.hash, name="old", backbone="b", taxonomy=header.taxonomy, metrics=header.metrics
             )
-            store.save_batch(model_id=old, tagged=scored(model, names))
+            store.tags.save_batch(model_id=old, tagged=scored(model, names))
         tuned = open_model(retuned(file_of(model), tmp_path / "tuned.safetensors", STRICT))
         assert again(tuned, STRICT).without_scores == {"old": 2}
         assert again(model, LAX).decided == 2, "the file itself is known, and now its weights are"
@@ -332,7 +331,7 @@ class TestWhoseScores:
         with Store.open() as store, store.writing("test"):
             (changed,) = scored(open_model(other_model), ["a.jpg"])
             changed = replace(changed, content_hash=hashlib.sha256(b"changed").digest())
-            store.save_batch(model_id=register(store, open_model(other_model)), tagged=[changed])
+            store.tags.save_batch(model_id=register(store, open_model(other_model)), tagged=[changed])
         assert again(model, LAX).without_scores == {"other": 1}
 
     def test_a_copy_is_decided_by_the_scores_that_are_stored_under_another_name(
@@ -343,7 +342,7 @@ class TestWhoseScores:
         (first,) = scored(other, ["a.jpg"])
         with Store.open() as store, store.writing("test"):
             copy = replace(first, photo=photo("copy.jpg"))
-            store.save_batch(model_id=register(store, other), tagged=[copy])
+            store.tags.save_batch(model_id=register(store, other), tagged=[copy])
         assert again(model, LAX).decided == 2
         assert rows()["copy.jpg"].subclass == rows()["a.jpg"].subclass
 
@@ -353,16 +352,16 @@ class TestWhoseScores:
             first, second = register(store, model), register(store, tuned)
             assert first != second
             (a, b) = scored(model, ["a.jpg", "b.jpg"])
-            store.save_batch(model_id=first, tagged=[a])
-            store.save_batch(model_id=second, tagged=[b])
+            store.tags.save_batch(model_id=first, tagged=[a])
+            store.tags.save_batch(model_id=second, tagged=[b])
             for number in (first, second):
                 hashes = [a.content_hash, b.content_hash]
-                assert store.predictions_for(number, hashes) == {a.content_hash: a.scores, b.content_hash: b.scores}
-                assert set(store.scored_hashes(number)) == set(hashes)
-                found = store.scored_content(number, b.content_hash)
+                assert store.scores.of_contents(number, hashes) == {a.content_hash: a.scores, b.content_hash: b.scores}
+                assert set(store.scores.hashes(number)) == set(hashes)
+                found = store.scores.of_content(number, b.content_hash)
                 assert found is not None and found.scores == b.scores
             # For audits: the tag is each file's own, the scores are found for both.
-            behind = {path: (number, blob) for path, number, blob in store.scores_behind_tags(LIBRARY)}
+            behind = {path: (number, blob) for path, number, blob in store.scores.behind_tags(LIBRARY)}
             assert behind[bytes(b.photo.path)] == (second, b.scores)
             assert behind[bytes(a.photo.path)] == (first, a.scores)
             assert unpack([b.scores], TINY_TAXONOMY)

@@ -33,9 +33,9 @@ def touch(*paths: Path) -> None:
 def remember(store: Store, *paths: Path) -> None:
     """Put photos of these paths into the database."""
     taxonomy = Taxonomy.from_pairs([("bird", "hawk")])
-    model_id = store.register_model(hash="0" * 64, name="m", backbone="b", taxonomy=taxonomy, metrics={})
+    model_id = store.models.register(hash="0" * 64, name="m", backbone="b", taxonomy=taxonomy, metrics={})
     tagged = [StoredTag(Photo(path, 1, 2, 3, 4), os.urandom(32), 8, 8, b"scores", TAG) for path in paths]
-    store.save_batch(model_id=model_id, tagged=tagged)
+    store.tags.save_batch(model_id=model_id, tagged=tagged)
 
 
 def photos(scope: Scope, problems: ScanProblems | None = None) -> list[Path]:
@@ -211,7 +211,7 @@ def test_places_are_the_roots_restricted_to_them(
         for link in links:
             if (top / link).parent.is_dir() and not (top / link).exists():
                 (top / link).symlink_to(base, target_is_directory=True)
-    with memory._write() as connection:
+    with memory._database.write() as connection:
         connection.exec_driver_sql("DELETE FROM photos")
     remember(memory, *(top / name for top in tops for name in remembered))
 
@@ -259,7 +259,7 @@ class TestDeepFolders:
         touch(root / "b.jpg")
         remember(store, deep / "a.jpg")
         missed = Vanished([root], ScanProblems(), store)
-        (row,) = store.known_photos([root])
+        (row,) = store.photos.under([root])
         missed.add(row)
         assert missed.settle() == ([row.id], [], [])
 
@@ -298,7 +298,7 @@ class TestVanished:
     @staticmethod
     def rows(store: Store, *paths: Path) -> dict[str, KnownPhoto]:
         remember(store, *paths)
-        return {row.path.name: row for row in store.known_at(paths)}
+        return {row.path.name: row for row in store.photos.at(paths)}
 
     def settle(self, store: Store, roots: list[Path], *paths: Path, problems: ScanProblems | None = None) -> Settled:
         rows = self.rows(store, *paths)

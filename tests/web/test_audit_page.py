@@ -143,10 +143,10 @@ class TestConfusion:
 
 def review(library: Sampled, said: dict[int, Labels]) -> None:
     with Store.open(library.database) as store, store.writing("test"):
-        for item in store.sample_items(library.sample_id):
+        for item in store.samples.items(library.sample_id):
             if item.position in said:
                 superclass, subclass = said[item.position]
-                store.save_review(
+                store.reviews.save(
                     Review(
                         photo_id=item.photo_id, superclass=superclass, subclass=subclass, sample_id=library.sample_id
                     )
@@ -233,7 +233,7 @@ class TestPage:
         assert "17 of" in client.get("/audit").text or client.get("/audit").text != first
         assert len(made) == 2
         with Store.open(library.database) as store, store.writing("test"):
-            store.skip(library.sample_id, 18)
+            store.samples.skip(library.sample_id, 18)
         client.get("/audit")
         assert len(made) == 3
 

@@ -16,7 +16,7 @@ from phototag.library.scanner import ScanProblems, look
 from phototag.records import Failure, FailureKind
 from phototag.store import Store
 from tests.support.pictures import MakePicture
-from tests.support.thumbnails import CountingReducer, opened
+from tests.support.thumbnails import CountingThumbnailer, opened
 from tests.support.web import application, context_in, logged_in, save_photos
 
 
@@ -48,7 +48,7 @@ def client(app: Starlette) -> TestClient:
 
 
 def version(app: Starlette) -> str:
-    photo = context_in(app).store.find(1)
+    photo = context_in(app).store.photos.find(1)
     assert photo is not None
     assert photo.content_hash is not None
     return photo.content_hash.hex()[:8]
@@ -109,7 +109,7 @@ def test_photo_that_was_never_read_says_so(database: Path, folder: Path) -> None
     assert photo is not None
     save_photos(database, [])
     with Store.open(database) as store, store.writing("tag"):
-        store.save_batch(model_id=1, tagged=[], failures=[Failure(photo, FailureKind.EMPTY, "the file is empty")])
+        store.tags.save_batch(model_id=1, tagged=[], failures=[Failure(photo, FailureKind.EMPTY, "the file is empty")])
     with application(database) as app:
         assert "could not be read when it was tagged" in shown(logged_in(app))
 
@@ -163,10 +163,10 @@ def test_files_of_any_name_are_shown(database: Path, folder: Path, make_picture:
 
 
 def test_many_ask_for_the_same_photo(app: Starlette, client: TestClient) -> None:
-    counting = CountingReducer()
+    counting = CountingThumbnailer()
     thumbnails = context_in(app).thumbnails
-    thumbnails._reducer.close()
-    thumbnails._reducer = counting
+    thumbnails._thumbnailer.close()
+    thumbnails._thumbnailer = counting
     answers: list[bytes] = []
     threads = [
         threading.Thread(target=lambda: answers.append(client.get("/photos/1/thumbnail").content)) for _ in range(12)

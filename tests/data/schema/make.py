@@ -43,7 +43,7 @@ def stored(name: bytes, number: int, tag: Tag) -> StoredTag:
 
 def review(store: Store, tagged: list[StoredTag], model_id: int) -> None:
     """Draw two photos and review one of them, skip the other; review a third and undo that."""
-    ids = [known.id for item in tagged if (known := store.find(item.photo.path)) is not None]
+    ids = [known.id for item in tagged if (known := store.photos.find(item.photo.path)) is not None]
     drawn = [
         DrawnPhoto(
             photo_id=ids[number],
@@ -55,7 +55,7 @@ def review(store: Store, tagged: list[StoredTag], model_id: int) -> None:
         )
         for number in (0, 2)
     ]
-    sample_id = store.save_sample(
+    sample_id = store.samples.save(
         NewSample(
             name="first look",
             design=Design.STRATIFIED,
@@ -68,9 +68,9 @@ def review(store: Store, tagged: list[StoredTag], model_id: int) -> None:
             strata=[Stratum("bird", 2, 2)],
         )
     )
-    store.save_review(Review(photo_id=ids[0], superclass="bird", subclass="hawk", sample_id=sample_id, token="one"))
-    store.skip(sample_id, 2)
-    store.undo_review(store.save_review(Review(photo_id=ids[3], superclass="dog")))
+    store.reviews.save(Review(photo_id=ids[0], superclass="bird", subclass="hawk", sample_id=sample_id, token="one"))
+    store.samples.skip(sample_id, 2)
+    store.reviews.undo(store.reviews.save(Review(photo_id=ids[3], superclass="dog")))
 
 
 def make(path: Path) -> None:
@@ -84,19 +84,19 @@ def make(path: Path) -> None:
     ]
     broken = Failure(photo(b"broken.jpg", 6), FailureKind.TRUNCATED, "ends after 12 of 40 rows")
     with Store.open(path) as store, store.writing("tag"):
-        model_id = store.register_model(
+        model_id = store.models.register(
             hash=hashlib.sha256(b"sample model").hexdigest(),
             name="sample",
             backbone="tf_efficientnet_lite0",
             taxonomy=Taxonomy.from_pairs(PAIRS),
             metrics={"subclass_accuracy": 0.9},
         )
-        run_id = store.begin_run("tag", model_id=model_id, device="cpu", runtime="torch")
-        store.save_batch(model_id=model_id, tagged=tagged, failures=[broken])
-        store.finish_run(run_id, {"tagged": 5, "failed": 1})
-        store.set_human_tag(tagged[1].photo.path, superclass="dog", subclass="boxer")
-        gone = store.find(tagged[4].photo.path)
-        store.mark_missing([gone.id] if gone else [])
+        run_id = store.runs.begin("tag", model_id=model_id, device="cpu", runtime="torch")
+        store.tags.save_batch(model_id=model_id, tagged=tagged, failures=[broken])
+        store.runs.finish(run_id, {"tagged": 5, "failed": 1})
+        store.tags.set_human(tagged[1].photo.path, superclass="dog", subclass="boxer")
+        gone = store.photos.find(tagged[4].photo.path)
+        store.photos.mark_missing([gone.id] if gone else [])
         review(store, tagged, model_id)
     with closing(sqlite3.connect(path)) as connection:
         # One file, without a journal beside it, as small as can be.

@@ -26,7 +26,7 @@ from tests.support.tagged_photos import RunTag, labels, photos_by_name
 
 def human_tag(db: Path, path: Path, *labels: str) -> None:
     with Store.open(db) as store, store.writing("test"):
-        store.set_human_tag(path, superclass=labels[0], subclass=labels[1])
+        store.tags.set_human(path, superclass=labels[0], subclass=labels[1])
 
 
 class TestWhatIsTagged:

@@ -210,7 +210,7 @@ def tag_by_hand(store: Store, photo: Path) -> bool:
     """Whether it could be done: the watcher may just be writing."""
     try:
         with store.writing("test"):
-            store.set_human_tag(photo, superclass="reptile", subclass="iguana")
+            store.tags.set_human(photo, superclass="reptile", subclass="iguana")
     except LockedError:
         return False
     return True
@@ -263,7 +263,7 @@ class TestFilesBeingWritten:
 
         def attempts() -> int:
             with Store.open(watched.db) as store:
-                found = store.find(photo)
+                found = store.photos.find(photo)
                 return found.attempts if found is not None else 0
 
         watched.until(lambda: attempts() == 3)

@@ -195,7 +195,7 @@ class TestEventsThatAreLost:
     ) -> None:
         watched = start(library, rescan_seconds=1.0)
         watched.until(lambda: watched.told("6 tagged"))
-        monkeypatch.setattr("phototag.library.watched_root.Place._handle", lambda place, event: None)
+        monkeypatch.setattr("phototag.library.watched_root.WatchedRoot._handle", lambda root, event: None)
         make_picture(library / "new.jpg")
         assert len(watched.converges()) == 7
 
@@ -204,7 +204,7 @@ class TestDatabaseThatCannotBeWritten:
     @pytest.fixture(autouse=True)
     def _short_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(watching, "_TROUBLE_SECONDS", (0.5, 1.0))
-        monkeypatch.setattr("phototag.store.engine.BUSY_TIMEOUT_SECONDS", 0.3)
+        monkeypatch.setattr("phototag.store.connection.BUSY_TIMEOUT_SECONDS", 0.3)
 
     def test_another_process_that_writes_is_waited_for_and_named_once(
         self, watched: Watched, library: Path, make_picture: MakePicture

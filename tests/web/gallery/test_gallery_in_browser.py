@@ -290,7 +290,7 @@ def own(tmp_path: Path) -> Path:
 def said(database: Path) -> list[tuple[int, str | None, str | None]]:
     """The reviews that count, oldest first."""
     with Store.open(database) as store:
-        reviews = store.reviews(ReviewFilter())
+        reviews = store.reviews.find_all(ReviewFilter())
         return [(each.photo_id, each.superclass, each.subclass) for each in sorted(reviews, key=lambda each: each.id)]
 
 
@@ -391,7 +391,7 @@ def test_photos_that_appear_meanwhile_show_up(
         assert tab.page.inner_text("#count") == "603 photos"
         with Store.open(tmp_path / "photos.db") as store, store.writing("tag"):
             more = [stored(f"/new/{number}.jpg") for number in range(50)]
-            store.save_batch(model_id=register(store), tagged=more)
+            store.tags.save_batch(model_id=register(store), tagged=more)
         # The page looks again when somebody comes back to it, and now and then.
         for _ in range(600):
             tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

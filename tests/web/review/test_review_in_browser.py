@@ -99,7 +99,7 @@ class TestBrowser:
             reviewer.is_saved()
             assert (twelve.said(), twelve.skipped(), twelve.rows()) == ({}, [], before)
             with Store.open(twelve.database) as store:
-                assert len(list(store.reviews(ReviewFilter(current=False)))) == 10, "none was stored twice"
+                assert len(list(store.reviews.find_all(ReviewFilter(current=False)))) == 10, "none was stored twice"
 
     def test_other_classes_are_typed_as_in_the_terminal(self, context: BrowserContext, twelve: Sampled) -> None:
         with serving(twelve) as link:
@@ -206,7 +206,7 @@ class TestBrowser:
             items = twelve.items()
             with Store.open(twelve.database) as store, store.writing("test", wait_seconds=10):
                 for item in items[:2]:
-                    store.save_review(Review(photo_id=item.photo_id, superclass="cat", sample_id=twelve.sample_id))
+                    store.reviews.save(Review(photo_id=item.photo_id, superclass="cat", sample_id=twelve.sample_id))
             reviewer.keys("y")
             reviewer.page.wait_for_selector("#conflict[open]")
             assert "somebody else said cat" in reviewer.page.inner_text("#conflict")
@@ -228,7 +228,7 @@ class TestBrowser:
             reviewer.sees(1)
             with Store.open(twelve.database) as store, store.writing("test", wait_seconds=10):
                 first = twelve.items()[0]
-                store.save_review(Review(photo_id=first.photo_id, superclass="cat", sample_id=twelve.sample_id))
+                store.reviews.save(Review(photo_id=first.photo_id, superclass="cat", sample_id=twelve.sample_id))
             reviewer.keys("y")
             reviewer.page.wait_for_selector("#conflict[open]")
             reviewer.keys("m")
@@ -381,7 +381,7 @@ def test_three_hundred_photos_lose_nothing(browser: Browser, tmp_path: Path, mak
         assert library.said() == labels_of(library, keys)
         assert library.skipped() == [position for position, key in enumerate(keys, start=1) if key == "k"]
         with Store.open(library.database) as store:
-            everything = list(store.reviews(ReviewFilter(current=False, valid=False)))
+            everything = list(store.reviews.find_all(ReviewFilter(current=False, valid=False)))
         taken_back = sum(key != "k" for key in keys[9:150:10])
         assert len(everything) == 225 + taken_back
         assert sum(review.undone_at is not None for review in everything) == taken_back

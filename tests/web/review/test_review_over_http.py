@@ -81,7 +81,7 @@ class TestAnswers:
         answers = [tab.say(photo, "bird", "rooster", token="once-and-again") for _ in range(3)]
         assert len({answer.json()["review_id"] for answer in answers}) == 1
         with Store.open(library.database) as store:
-            assert len(list(store.reviews(ReviewFilter(current=False)))) == 1
+            assert len(list(store.reviews.find_all(ReviewFilter(current=False)))) == 1
 
     def test_an_answer_that_comes_again_after_it_was_taken_back_stays_taken_back(
         self, client: TestClient, library: Sampled
@@ -120,7 +120,7 @@ class TestAnswers:
         path = make_picture(library.folder / "photo001.jpg", seed=99)
         scores = Scores(np.zeros((1, 3), dtype=np.float32), np.zeros((1, 5), dtype=np.float32))
         with Store.open(library.database) as store, store.writing("test"):
-            store.save_batch(model_id=1, tagged=[scored_photo(path, scores)])
+            store.tags.save_batch(model_id=1, tagged=[scored_photo(path, scores)])
         answer = tab.say(photo, "bird", "hawk")
         assert answer.status_code == 400
         assert "changed since it was shown" in answer.json()["error"]
@@ -216,15 +216,15 @@ class TestTogether:
         path = make_picture(library.folder / "photo004.jpg", seed=99)
         scores = Scores(np.zeros((1, 3), dtype=np.float32), np.zeros((1, 5), dtype=np.float32))
         with Store.open(library.database) as store, store.writing("test"):
-            store.save_batch(model_id=1, tagged=[scored_photo(path, scores)])
-            store.save_review(Review(photo_id=second["photo_id"], superclass="dog"))  # corrects the other one
+            store.tags.save_batch(model_id=1, tagged=[scored_photo(path, scores)])
+            store.reviews.save(Review(photo_id=second["photo_id"], superclass="dog"))  # corrects the other one
         progress = client.get(f"{tab.api}/progress").json()["progress"]
         size = len(library.items())
         assert progress == {
             "size": size, "reviewed": 2, "right": 1, "skipped": 1, "changed": 1, "pending": size - 4
         }  # fmt: skip
         with Store.open(library.database) as store:
-            waiting, _ = store.sample_standing(library.sample_id)
+            waiting, _ = store.samples.standing(library.sample_id)
         assert waiting == [item.position for item in library.items() if item.pending]
         assert fourth["position"] not in waiting
 
@@ -272,7 +272,7 @@ class TestTogether:
             assert following._sign.read() == following._seen, "nor is the library read anew for answers at once"
         assert sorted(acknowledged) == list(range(1, 25))
         with Store.open(library.database) as store:
-            assert len(list(store.reviews(ReviewFilter(current=False, valid=False)))) == 24
+            assert len(list(store.reviews.find_all(ReviewFilter(current=False, valid=False)))) == 24
 
     def test_leases_end_by_themselves(self) -> None:
         now = [0.0]
@@ -325,7 +325,7 @@ class TestTakingBack:
         tab = Tab(client, library)
         tab.say(tab.next()[0], "dog", "boxer", token="overtaken")
         with Store.open(library.database) as store, store.writing("test"):
-            store.set_human_tag(library.folder / "photo001.jpg", superclass="bird")
+            store.tags.set_human(library.folder / "photo001.jpg", superclass="bird")
         answer = tab.post("undo", token="overtaken", position=1)
         assert answer.status_code == 400
         assert "tagged in another way" in answer.json()["error"]
@@ -340,7 +340,7 @@ class TestTakingBack:
         self, client: TestClient, library: Sampled
     ) -> None:
         with Store.open(library.database) as store, store.writing("test"):
-            review_id = store.save_review(Review(photo_id=1, superclass="dog"))
+            review_id = store.reviews.save(Review(photo_id=1, superclass="dog"))
         tab = Tab(client, library)
         assert tab.post("undo", position=1, review_id=review_id).status_code == 400
         assert tab.post("undo", position=1, token="never-seen").status_code == 400
@@ -422,7 +422,7 @@ class TestSamples:
         assert answer.status_code == 303
         assert client.get(answer.headers["location"]).status_code == 200
         with Store.open(library.database) as store:
-            assert store.samples()[-1].size == 4
+            assert store.samples.find_all()[-1].size == 4
         assert "sample-1" in client.get("/review").text
 
     def test_a_sample_is_drawn_by_a_script(self, client: TestClient, library: Sampled) -> None:
@@ -439,7 +439,7 @@ class TestSamples:
             assert refused.status_code == 400
             assert refused.json()["error"].startswith("6 photos can be drawn, not ")
         with Store.open(library.database) as store:
-            assert [sample.name for sample in store.samples()] == ["first"]
+            assert [sample.name for sample in store.samples.find_all()] == ["first"]
         assert 'value="6"' in client.get("/review").text
         assert client.post("/api/samples", json={"size": 6}).status_code == 201
 
@@ -459,7 +459,7 @@ class TestSamples:
         assert client.post(f"/api/samples/{made['sample_id']}/remove", json={}).status_code == 404
         assert client.get(f"/review/{made['sample_id']}").status_code == 404
         with Store.open(library.database) as store:
-            assert [sample.name for sample in store.samples()] == ["first"]
+            assert [sample.name for sample in store.samples.find_all()] == ["first"]
         assert library.said() == {1: ("dog", "boxer")}
 
     def test_a_finished_sample_leads_to_nothing_empty(self, client: TestClient, library: Sampled) -> None:

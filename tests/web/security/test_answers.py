@@ -266,7 +266,7 @@ def test_hostile_names_are_inert_on_every_page(tmp_path: Path) -> None:
     ids = save_photos(database, files)
     with Store.open(database) as store, store.writing("audit"):
         for file in files[:4]:
-            store.set_human_tag(file, superclass="<bdo id=pwned>", subclass="\"'><bdo onclick=pwned()>")
+            store.tags.set_human(file, superclass="<bdo id=pwned>", subclass="\"'><bdo onclick=pwned()>")
         sample = draw_sample(store, size=6)
     with application(database) as app:
         client = logged_in(app)

@@ -131,7 +131,7 @@ def driver_connection(connection: Connection) -> sqlite3.Connection:
 
 
 @contextmanager
-def translated(location: Location) -> Iterator[None]:
+def translated_errors(location: Location) -> Iterator[None]:
     """Turn the errors of SQLAlchemy and of drivers into StoreErrors that say what to do."""
     try:
         yield
@@ -141,9 +141,9 @@ def translated(location: Location) -> Iterator[None]:
 
 @contextmanager
 def untrusted_rows(location: Location) -> Iterator[None]:
-    """As `translated`, around reading rows: a stranger's database may hold anything in a column."""
+    """As `translated_errors`, around reading rows: a stranger's database may hold anything in a column."""
     try:
-        with translated(location):
+        with translated_errors(location):
             yield
     except (ValueError, TypeError, LookupError) as error:
         raise StoreError(

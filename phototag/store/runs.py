@@ -1,0 +1,63 @@
+"""Runs of commands that wrote to a database: when, with what, and what they counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from phototag._version import __version__
+from phototag.store.database import Database, insert_row, utc_now
+from phototag.store.photos import clean_text
+from phototag.store.tables import runs
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run of a command that wrote here. `finished_at` is None while it goes on, and when it was killed."""
+
+    id: int
+    kind: str
+    started_at: datetime
+    finished_at: datetime | None
+    counts: Mapping[str, int] | None
+    error: str | None
+
+
+class Runs:
+    """Note the runs of commands. Both methods write, and raise StoreError when that cannot be."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, kind: str, *, model_id: int | None, device: str | None, runtime: str | None) -> int:
+        """Note that a run starts; returns its id for `finish`."""
+        values = {
+            "kind": kind,
+            "started_at": utc_now(),
+            "model_id": model_id,
+            "device": device,
+            "runtime": runtime,
+            "version": __version__,
+        }
+        with self._database.write() as connection:
+            return insert_row(connection, runs, values)
+
+    def finish(self, run_id: int, counts: Mapping[str, int], error: str | None = None) -> None:
+        """Note that a run is over, what it counted, and what stopped it early."""
+        values = {
+            "finished_at": utc_now(),
+            "counts": dict(counts),
+            "error": None if error is None else clean_text(error),
+        }
+        with self._database.write() as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id).values(values))
+
+
+def last_run(connection: Connection) -> RunInfo | None:
+    """Return the run that started last, None if there was none."""
+    columns = (runs.c.id, runs.c.kind, runs.c.started_at, runs.c.finished_at, runs.c.counts, runs.c.error)
+    row = connection.execute(select(*columns).order_by(runs.c.id.desc()).limit(1)).one_or_none()
+    return None if row is None else RunInfo(*row)
