@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +62,11 @@ def _command_of(made: Export) -> click.Command:
 
 def _option(option: ExportOption) -> click.Option:
     name = f"--{option.name}"
-    if option.type is bool:
-        return click.Option([name], is_flag=True, help=option.help)
+    if issubclass(option.type, StrEnum):
+        return click.Option([name], type=EnumChoice(option.type), multiple=True, help=option.help)
     if option.type is Path:
         return click.Option([name], type=click.Path(path_type=Path), metavar="PATH", help=option.help)
-    return click.Option([name], type=EnumChoice(option.type), multiple=True, help=option.help)
+    return click.Option([name], is_flag=True, help=option.help)
 
 
 export = group_of(EXPORTS)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from phototag.choices import Balance
 from phototag.decision import SIGNALS, NoveltyModel, Space, Standard, Tier
+from phototag.evaluation import auroc
 from phototag.model import Reading
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
@@ -152,11 +153,9 @@ def _weights(signals: Sum) -> NDArray[np.float64]:
 
 
 def _area(turn: _Turn, signals: Sum) -> float:
-    """Area under the ROC curve: the chance that a novel picture has a larger sum than a known one."""
+    """Return how well a sum of signals tells the novel pictures from the known ones of a turn, which has both."""
     chosen = _weights(signals)
-    known, novel = np.sort(turn.known @ chosen), turn.novel @ chosen
-    below = (np.searchsorted(known, novel, side="left") + np.searchsorted(known, novel, side="right")) / 2
-    return float(below.mean() / len(known))
+    return auroc(turn.known @ chosen, turn.novel @ chosen) or 0.0
 
 
 def _held_out(taxonomy: Taxonomy, random: np.random.Generator) -> Iterator[tuple[Labels, Tier]]:
