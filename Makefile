@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 PHOTOTAG := PHOTOTAG_HOME="$(CURDIR)/$(DEMO)" $(BIN)/phototag
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint docs format bench clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "phototag needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
@@ -32,14 +32,20 @@ demo: $(VENV)/.installed
 	@echo; echo '== phototag audit truth sample_images/inbox.csv'
 	@$(PHOTOTAG) audit truth sample_images/inbox.csv
 
-## Linters, the type checker and all tests.
-test: $(VENV)/.installed-dev lint
+## Linters, the type checker, the documentation and all tests.
+test: $(VENV)/.installed-dev lint docs
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+## The documentation as a site, in docs/_build/html; a warning is an error.
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build --quiet --fresh-env --nitpicky --fail-on-warning --keep-going --builder html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -50,4 +56,4 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/throughput.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(DEMO) build docs/_build *.egg-info

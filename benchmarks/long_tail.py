@@ -26,11 +26,12 @@ import numpy as np
 from _tails import Answers, LongTail
 
 from phototag import settings
+from phototag.choices import Balance, Tune
 from phototag.dataset import load_data
-from phototag.decision import gather, join
 from phototag.evaluation import score_labelled
 from phototag.model import Model
-from phototag.training import Balance, TrainingConfig, Tune, train
+from phototag.runtime import choose_target
+from phototag.training import TrainingConfig, train
 
 REFERENCE = Balance.NONE
 
@@ -125,11 +126,9 @@ def _run(tail: LongTail, config: TrainingConfig, scratch: Path) -> tuple[Answers
 
 
 def _answers(model: Model, held_out: Path, tail: LongTail) -> Answers:
-    scored = score_labelled(held_out, model, what="judging")
-    taxonomy = model.header.taxonomy
-    predicted = join(gather(scored.scores, taxonomy)).child
-    truth = np.array([taxonomy.subclass_index[picture.subclass or ""] for picture in scored.content.pictures])
-    return Answers(truth, predicted, np.array([name in tail.rare for name in taxonomy.subclasses]))
+    found = score_labelled(held_out, model, target=choose_target(), what="judging").validation.subclass
+    rare = [name in tail.rare for name in model.header.taxonomy.subclasses]
+    return Answers(found.truth, found.best, np.array(rare))
 
 
 def _chosen(model: Model) -> str | None:

@@ -1,10 +1,12 @@
-"""The devices, runtimes and precisions there are. Imports nothing heavy: the command line names the choices at once."""
+"""The choices that the command line offers. Nothing heavy is imported, so that help and completion answer at once."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 DEFAULT_BATCH_SIZE = 32
+MIN_GROUP_SIZE = 5
+"""The fewest photos of a group of novel ones."""
 
 
 class Device(StrEnum):
@@ -39,3 +41,106 @@ class DecodeOn(StrEnum):
 
     CPU = "cpu"
     GPU = "gpu"
+
+
+class OutputFormat(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    PATHS = "paths"
+
+
+class SortKey(StrEnum):
+    """What the rows of a query are sorted by."""
+
+    PATH = "path"
+    TAGGED = "tagged"
+    SUPERCLASS_SCORE = "superclass_score"
+    SUBCLASS_SCORE = "subclass_score"
+    NOVELTY = "novelty"
+
+
+class ReviewOrigin(StrEnum):
+    """Where a review comes from."""
+
+    REVIEW = "review"  # somebody looked at this photo and its tag
+    IMPORT = "import"  # a file of labels
+    NAMED = "named"  # somebody named a group of photos
+
+
+class StrataBy(StrEnum):
+    """What the parts of a library are that a stratified sample draws from one by one."""
+
+    SUPERCLASS = "superclass"
+    SUBCLASS = "subclass"
+    SCORE = "score"  # bands of the subclass score
+    RANK = "rank"
+    FOLDER = "folder"  # the first folder below the one that all photos share
+
+
+class Allocation(StrEnum):
+    """How many photos each stratum gives."""
+
+    PROPORTIONAL = "proportional"  # in proportion to its photos
+    NEYMAN = "neyman"  # and to how uncertain its tags are, by their scores
+    EQUAL = "equal"  # as many from each, to judge one by one
+
+
+class Focus(StrEnum):
+    """Which photos are chosen when they are not drawn by chance."""
+
+    LOWEST = "lowest"  # the lowest scores of what the tags say
+    CONFUSABLE = "confusable"  # the least ahead of the second-best subclass
+
+
+class By(StrEnum):
+    """What the rows of a report are."""
+
+    SUPERCLASS = "superclass"
+    SUBCLASS = "subclass"
+    STRATUM = "stratum"
+    FOLDER = "folder"
+
+
+class Scored(StrEnum):
+    """Which photos a model is to score that it has not seen."""
+
+    NONE = "none"
+    REVIEWED = "reviewed"  # enough to say which of two models is better
+    ALL = "all"
+
+
+class Tune(StrEnum):
+    """How much of the network learns."""
+
+    AUTO = "auto"
+    HEADS = "heads"
+    LAST = "last"
+    FULL = "full"
+
+
+class Balance(StrEnum):
+    """What is done about classes of unequal size."""
+
+    AUTO = "auto"
+    NONE = "none"
+    SAMPLER = "sampler"
+    LOSS = "loss"
+    LOGITS = "logits"
+    MIX = "mix"
+
+
+LEAST_TARGET, HIGHEST_TARGET = 0.5, 0.999
+"""What can be asked of a precision. Below, a label says little; above, it takes thousands of pictures without fault."""
+
+KEEP_KNOWN = 0.94
+"""The default share of right subclasses that is kept when photos are called novel."""
+
+KEEP_KNOWN_WITH_TARGET = 0.99
+"""The same with a target precision: naming one asks for as many labels as it allows."""
+
+LEAST_KEPT = 0.5
+"""The least share of right labels that may be left when photos are called novel."""

@@ -21,49 +21,131 @@ from pathlib import Path
 
 
 class PhotoTagError(Exception):
-    """Base of every error phototag raises on purpose. The text says what, where and the way out."""
+    """Base of every error that phototag raises on purpose. The text says what, where and the way out.
+
+    >>> try:
+    ...     phototag.evaluate("no/such/folder")
+    ... except phototag.PhotoTagError as error:
+    ...     print(type(error).__name__)
+    DataError
+    """
 
 
 class UsageError(PhotoTagError):
-    """The call makes no sense as given."""
+    """Raised when a call makes no sense as given; nothing was done.
+
+    >>> phototag.Query(limit=-1)
+    Traceback (most recent call last):
+        ...
+    phototag.errors.UsageError: a limit is 0 or more, not -1
+    """
 
 
 class TaxonomyError(UsageError):
-    """Labels that do not form a clean hierarchy of two levels."""
+    """Raised when labels do not form a clean hierarchy of two levels.
+
+    >>> phototag.Taxonomy.from_pairs([("bird", "finch"), ("dog", "finch")])
+    Traceback (most recent call last):
+        ...
+    phototag.errors.TaxonomyError: subclass 'finch' lies under two superclasses, 'bird' and 'dog'
+    """
 
 
 class DataError(PhotoTagError):
-    """Labelled data that cannot be used for training or judging."""
+    """Raised when labelled data cannot be used for training or evaluation.
+
+    >>> try:
+    ...     phototag.train("no/such/folder")
+    ... except phototag.DataError as error:
+    ...     print("no/such/folder" in str(error))
+    True
+    """
 
 
 class ModelError(PhotoTagError):
-    """A model file or its weights cannot be found, read or trusted."""
+    """Raised when a model file or its weights cannot be found, read or trusted.
+
+    >>> try:
+    ...     phototag.Tagger("no_such_model")
+    ... except phototag.ModelError as error:
+    ...     print("no_such_model" in str(error))
+    True
+    """
 
 
 class RuntimeUnavailableError(PhotoTagError):
-    """The wanted device or inference runtime is not available here."""
+    """Raised when a device or an inference runtime is not available on this machine.
+
+    >>> import torch
+    >>> try:
+    ...     phototag.Tagger(device="cuda").close()
+    ... except phototag.RuntimeUnavailableError:
+    ...     assert not torch.cuda.is_available()
+    """
 
 
 class StoreError(PhotoTagError):
-    """The database cannot be opened, read or written."""
+    """Raised when a database cannot be opened, read or written.
+
+    >>> _ = Path("letter.db").write_text("Dear reader, this is no database.")
+    >>> try:
+    ...     phototag.Store.open("letter.db")
+    ... except phototag.StoreError as error:
+    ...     print("letter.db" in str(error))
+    True
+    """
 
 
 class MissingDatabaseError(StoreError):
-    """There is no database there yet."""
+    """Raised when there is no database yet, and none may be made.
+
+    >>> try:
+    ...     phototag.Store.open("none_yet.db", create=False)
+    ... except phototag.MissingDatabaseError as error:
+    ...     print("none_yet.db" in str(error))
+    True
+    """
 
 
 class SchemaError(StoreError):
-    """The database's schema is not the one this version of phototag works with."""
+    """Raised when the schema of a database is not the one that this version of phototag works with.
+
+    >>> phototag.Store.open("old.db").close()
+    >>> with closing(sqlite3.connect("old.db")) as connection:
+    ...     _ = connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    ...     connection.commit()
+    >>> try:
+    ...     phototag.Store.open("old.db")
+    ... except phototag.SchemaError as error:
+    ...     print("phototag db upgrade" in str(error))
+    True
+    """
 
 
 class LockedError(StoreError):
-    """Another process holds the right to write to this database."""
+    """Raised when another process, or another `Store`, holds the right to write to a database.
+
+    >>> with phototag.Store.open("busy.db") as store, store.writing("tag"):
+    ...     try:
+    ...         with phototag.Store.open("busy.db") as other, other.writing("tag"):
+    ...             pass
+    ...     except phototag.LockedError as error:
+    ...         print("busy.db" in str(error))
+    True
+    """
 
 
 class DecodeError(PhotoTagError):
-    """A picture that cannot be decoded.
+    """Raised when a picture cannot be decoded. The tagger stores it as a `Failure` and goes on.
 
-    `kind` is one of `FailureKind`'s values; `reason` is the text without the path.
+    Args:
+        path: The picture file.
+        kind: One of `FailureKind`'s values.
+        reason: What is wrong, without the path.
+
+    >>> error = phototag.DecodeError(Path("a.jpg"), phototag.FailureKind.TRUNCATED, "the file ends too early")
+    >>> print(error)
+    a.jpg: the file ends too early
     """
 
     def __init__(self, path: Path, kind: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that come whole or not at all."""
+"""Write files atomically, and bound caches."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from phototag.errors import PhotoTagError, UsageError
 
 
-def write_whole(
+def atomic_write(
     file: Path, content: bytes, *, error: type[PhotoTagError] = UsageError, way_out: str = "name another file"
 ) -> None:
-    """Write a file as a whole or not at all, and durably; folders on the way are made.
+    """Write a file atomically and durably, and make the folders that lead to it.
 
     Raises:
-        PhotoTagError: it cannot be written; of the type `error`, and names the `way_out`.
+        PhotoTagError: it cannot be written; of the type `error`, with the `way_out` in its text.
     """
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
@@ -45,9 +45,9 @@ def keep_newest(folder: Path, pattern: str, *, count: int) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text to `path`, whole or not at all; folders on the way are made.
+    """Write text to `path` atomically, and make the folders that lead to it.
 
     Raises:
         UsageError: it cannot be written.
     """
-    write_whole(path, text.encode())
+    atomic_write(path, text.encode())

@@ -1,4 +1,4 @@
-"""Where phototag keeps its things, and what the configuration file says.
+"""Name the folders and files of phototag, and read its configuration file.
 
 A setting is looked up as: flag, then PHOTOTAG_* environment variable, then configuration file, then default. Click does
 the first two (every option names its variable); the file becomes click's `default_map`.
@@ -33,27 +33,27 @@ def _folder(kind: str) -> Path:
 
 
 def data_folder() -> Path:
-    """The folder of the database and the models."""
+    """Return the folder of the database and the models."""
     return _folder("data")
 
 
 def models_folder() -> Path:
-    """The folder of trained models, one .safetensors each."""
+    """Return the folder of trained models, one .safetensors each."""
     return data_folder() / "models"
 
 
 def cache_folder() -> Path:
-    """The folder of things that can be made again: features, converted models."""
+    """Return the folder of what can be computed again: features, converted models."""
     return _folder("cache")
 
 
 def default_database() -> Path:
-    """The database used when neither --db nor PHOTOTAG_DB names one."""
+    """Return the database used when neither --db nor PHOTOTAG_DB names one."""
     return data_folder() / "phototag.db"
 
 
 def config_file() -> Path:
-    """The configuration file, whether it exists or not."""
+    """Return the path of the configuration file, whether it exists or not."""
     chosen = os.environ.get(CONFIG_VARIABLE)
     return Path(chosen).expanduser() if chosen else _folder("config") / "config.toml"
 

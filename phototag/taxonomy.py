@@ -33,6 +33,12 @@ class Taxonomy:
 
     Raises:
         TaxonomyError: a name is unusable or doubled, a parent is out of range, or a superclass has no subclass.
+
+    >>> taxonomy = phototag.Taxonomy.from_pairs([("bird", "rooster"), ("bird", "hen"), ("dog", "beagle")])
+    >>> taxonomy.subclasses, taxonomy.parents
+    (('hen', 'rooster', 'beagle'), (0, 0, 1))
+    >>> taxonomy.parent("rooster"), taxonomy.qualified(0)
+    ('bird', 'bird/hen')
     """
 
     superclasses: tuple[str, ...]
@@ -73,37 +79,37 @@ class Taxonomy:
 
     @cached_property
     def superclass_index(self) -> dict[str, int]:
-        """Name to position among the superclasses."""
+        """Return the position of each superclass by its name."""
         return {name: index for index, name in enumerate(self.superclasses)}
 
     @cached_property
     def subclass_index(self) -> dict[str, int]:
-        """Name to position among the subclasses."""
+        """Return the position of each subclass by its name."""
         return {name: index for index, name in enumerate(self.subclasses)}
 
     @cached_property
     def children(self) -> tuple[tuple[int, ...], ...]:
-        """For each superclass, the positions of its subclasses."""
+        """Return the positions of the subclasses of each superclass."""
         groups: list[list[int]] = [[] for _ in self.superclasses]
         for index, parent in enumerate(self.parents):
             groups[parent].append(index)
         return tuple(tuple(group) for group in groups)
 
     def parent(self, subclass: str) -> str:
-        """The superclass that `subclass` lies under; KeyError if there is no such subclass."""
+        """Return the superclass that `subclass` lies under; KeyError if there is no such subclass."""
         return self.superclasses[self.parents[self.subclass_index[subclass]]]
 
     def qualified(self, index: int) -> str:
-        """Subclass number `index` written in full: "bird/rooster"."""
+        """Return subclass number `index` written in full: "bird/rooster"."""
         return f"{self.superclasses[self.parents[index]]}/{self.subclasses[index]}"
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the names, order and parents, in hex."""
+        """Return the SHA-256 of the names, order and parents, in hex."""
         return hashlib.sha256(json.dumps(self.to_json(), ensure_ascii=False).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return the taxonomy as plain values for JSON."""
         return {
             "superclasses": list(self.superclasses),
             "subclasses": list(self.subclasses),
@@ -112,7 +118,7 @@ class Taxonomy:
 
     @classmethod
     def from_json(cls, value: Any) -> Taxonomy:
-        """The inverse of `to_json`; the value may come from an untrusted file.
+        """Read what `to_json` wrote; the value may come from an untrusted file.
 
         Raises:
             TaxonomyError: the value is not a taxonomy.

@@ -1,24 +1,26 @@
-"""Text for terminals: its width in columns, cut and filled up to fit, and nothing in it that moves the cursor."""
+"""Text for people: what a terminal can show, its width in columns, tables, and percentages."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 
 def printable(text: str) -> str:
-    """Text that cannot move the cursor or hide: control characters and undecodable bytes as '?'."""
+    """Return text that cannot move the cursor or hide: control characters and undecodable bytes as '?'."""
     return "".join("?" if unicodedata.category(mark)[0] == "C" else mark for mark in text)
 
 
 def display_width(text: str) -> int:
-    """Columns that a terminal needs for the text."""
+    """Return the columns that a terminal needs for the text."""
     return sum(
         0 if unicodedata.combining(mark) else 2 if unicodedata.east_asian_width(mark) in "WF" else 1 for mark in text
     )
 
 
 def shorten(text: str, width: int) -> str:
-    """The text in at most `width` columns, its end kept and its middle left out: file names say more than folders."""
+    """Return the text in at most `width` columns; of a long one the middle is left out: file names say most."""
     if display_width(text) <= width:
         return text
     head, tail = [], []
@@ -37,6 +39,74 @@ def shorten(text: str, width: int) -> str:
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:
-    """The text filled up with blanks to `width` columns."""
+    """Fill the text up with blanks to `width` columns."""
     blanks = " " * max(0, width - display_width(text))
     return blanks + text if right else text + blanks
+
+
+def percent(share: float | None, digits: int | None = 1, *, unknown: str = "-") -> str:
+    """Return a share in [0, 1] as "95.0 %", with as many digits as it has where `digits` is None."""
+    if share is None:
+        return unknown
+    return f"{100 * share:.10g} %" if digits is None else f"{100 * share:.{digits}f} %"
+
+
+def percent_range(low: float, high: float, digits: int | None = 1, *, between: str = " to ") -> str:
+    """Return a range of shares as "93.1 to 96.4 %"."""
+    return f"{percent(low, digits).removesuffix(' %')}{between}{percent(high, digits)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: its heading, its least width, and whether its texts end at the right.
+
+    Texts that are wider than `most` are shortened; `shrink_to` is the width that a column is cut down to where the
+    table would not fit otherwise.
+    """
+
+    head: str = ""
+    width: int = 0
+    right: bool = False
+    most: int | None = None
+    shrink_to: int | None = None
+
+
+def numbers(*heads: str | tuple[str, int], width: int = 10) -> list[Column]:
+    """Return columns whose texts end at the right, of these headings; `width` is for those that name none."""
+    return [Column(*((head, width) if isinstance(head, str) else head), right=True) for head in heads]
+
+
+def table(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], *, indent: str = "", fit: int | None = None
+) -> list[str]:
+    """Return the lines of a table for a terminal: the headings, unless all are empty, and a line for each row.
+
+    Two blanks separate columns, rows begin with `indent`, and `fit` is the number of terminal columns to fit into. No
+    text can move the cursor: names of files and classes come from others.
+
+    Raises:
+        ValueError: a row has more or fewer cells than there are columns.
+    """
+    head = [printable(column.head) for column in columns]
+    cells = [[printable(cell) for cell in row] for row in rows]
+    for row in cells:
+        row[0] = indent + row[0]
+    shown = [head, *cells] if any(head) else cells
+    if not shown:
+        return []
+    widths = []
+    for column, texts in zip(columns, zip(*shown, strict=True), strict=True):
+        widest = max(map(display_width, texts), default=0)
+        widths.append(max(column.width, widest if column.most is None else min(widest, column.most)))
+    if fit is not None:
+        for place, column in enumerate(columns):
+            if column.shrink_to is not None:
+                over = sum(widths) + 2 * (len(widths) - 1) - fit
+                widths[place] = min(widths[place], max(widths[place] - over, column.shrink_to))
+    return [
+        "  ".join(
+            pad(shorten(text, width), width, right=column.right)
+            for text, width, column in zip(row, widths, columns, strict=True)
+        ).rstrip()
+        for row in shown
+    ]

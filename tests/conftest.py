@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,23 @@ from tests.support.project import ROOT
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let numba compile once for all processes of a run, not again in each home; and deal out files in our order."""
+    if not hasattr(config, "workerinput") and "NUMBA_CACHE_DIR" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="phototag-tests-numba-")
+        os.environ["NUMBA_CACHE_DIR"] = folder.name  # the processes that pytest-xdist starts inherit it
+        config.add_cleanup(folder.cleanup)
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give pytest-xdist the files with slow tests first, so that no process is left alone with one in the end."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

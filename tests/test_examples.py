@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phototag.errors import ModelError
-from phototag.training.heads.exemplars import Examples
+from phototag.model.exemplars import Examples
 
 Part = tuple[NDArray[np.float32], NDArray[np.intp]]
 

@@ -1,6 +1,5 @@
 from .audit_report import BOUNDS_NOTE as BOUNDS_NOTE
 from .audit_report import AuditReport as AuditReport
-from .audit_report import By as By
 from .audit_report import make_report as make_report
 from .audit_report import missed_gates as missed_gates
 from .audit_report import read_gates as read_gates
@@ -9,7 +8,6 @@ from .confusion import Confused as Confused
 from .confusion import Confusion as Confusion
 from .confusion import photos_of_cell as photos_of_cell
 from .estimation import Estimate as Estimate
-from .missing_scores import Scored as Scored
 from .missing_scores import score_missing as score_missing
 from .model_diff import ModelDiff as ModelDiff
 from .model_diff import compare_models as compare_models
@@ -21,10 +19,7 @@ from .sample_creation import extend_sample as extend_sample
 from .sample_creation import find_sample as find_sample
 from .sample_creation import focus_sample as focus_sample
 from .sample_size import Plan as Plan
-from .sampling import Allocation as Allocation
-from .sampling import Focus as Focus
 from .sampling import Scope as Scope
-from .sampling import StrataBy as StrataBy
 from .score_curves import FEW as FEW
 from .score_curves import ScoreCurves as ScoreCurves
 from .truth import ImportReport as ImportReport

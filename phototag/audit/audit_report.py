@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,12 @@ from phototag.audit.reviewed import Drawn, read_drawn, usable_samples
 from phototag.audit.sample_size import Plan, plan
 from phototag.audit.sampling import Scope
 from phototag.audit.score_curves import ScoreCurves, score_curves
+from phototag.choices import By
 from phototag.errors import UsageError
 from phototag.evaluation import parse_gates
 from phototag.records import LEVELS
 from phototag.store import Sample, Store
+from phototag.text import percent
 
 ESTIMATED = (
     "superclass_precision_given",
@@ -39,15 +40,6 @@ BOUNDS_NOTE = "The bounds say how far intervals could reach if all skipped photo
 """The note for where the `bounds` of a report are shown."""
 
 _ROUNDING = 1e-12
-
-
-class By(StrEnum):
-    """What the rows of a report are."""
-
-    SUPERCLASS = "superclass"
-    SUBCLASS = "subclass"
-    STRATUM = "stratum"
-    FOLDER = "folder"
 
 
 @dataclass(frozen=True)
@@ -194,8 +186,8 @@ def _broken_promises(metrics: Mapping[str, Estimate], promised: Mapping[str, flo
         found = metrics.get(f"{level}_precision_given")
         if value is not None and found is not None and found.high is not None and value > found.high:
             lines.append(
-                f"The scores promise {_percent(value)} of the {level} tags to be right, and by the reviews it is at "
-                f"most {_percent(found.high)}: do not rely on scores in this library. Train with pictures of it "
+                f"The scores promise {percent(value)} of the {level} tags to be right, and by the reviews it is at "
+                f"most {percent(found.high)}: do not rely on scores in this library. Train with pictures of it "
                 "(phototag export labels), or name what is new in it (phototag novel)."
             )
     return lines
@@ -280,17 +272,13 @@ def missed_gates(report: AuditReport, gates: Mapping[str, float]) -> list[str]:
     """
     lines = []
     for name, gate in gates.items():
-        estimate, wanted = report.metrics[name], f"the gate of {100 * gate:.10g} %"
+        estimate, wanted = report.metrics[name], f"the gate of {percent(gate, None)}"
         if estimate.value is None or estimate.low is None or estimate.high is None:
             lines.append(f"{name} cannot be known, as no reviewed photo tells, so {wanted} is missed")
         elif estimate.low < gate - _ROUNDING:
             reach = " More reviews may show that it is met." if estimate.value >= gate else ""
             lines.append(
-                f"{name} is {_percent(estimate.value)}, but may be as low as {_percent(estimate.low)}, below {wanted}."
+                f"{name} is {percent(estimate.value)}, but may be as low as {percent(estimate.low)}, below {wanted}."
                 f"{reach}"
             )
     return lines
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

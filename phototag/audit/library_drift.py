@@ -19,6 +19,7 @@ from phototag.evaluation import ValidationScores
 from phototag.model import Model, ModelHeader, list_models, open_model
 from phototag.records import LEVELS, Rank
 from phototag.store import ModelInfo, Store
+from phototag.text import percent
 
 RECENT = timedelta(days=30)
 """Photos tagged this long before the last one, or less, are recent."""
@@ -209,7 +210,7 @@ def _advised(found: LibraryDrift, header: ModelHeader | None) -> LibraryDrift:
         lines += _told(one, f"those of photos tagged before {found.since:%Y-%m-%d}", first=False)
     for shift, against in ((found.classes, "training"), (found.recent_classes, "older photos")):
         if shift.shift in (Shift.SOME, Shift.STRONG):
-            moved = [f"{name} {_percent(now)} ({_percent(then)})" for name, now, then in shift.grown + shift.shrunk]
+            moved = [f"{name} {percent(now)} ({percent(then)})" for name, now, then in shift.grown + shift.shrunk]
             lines.append(
                 f"The mix of classes differs from that of the {against}: {', '.join(moved)}. That alone is no reason "
                 "to distrust the scores."
@@ -217,9 +218,9 @@ def _advised(found: LibraryDrift, header: ModelHeader | None) -> LibraryDrift:
     strange = found.novel is not None and found.novel > (found.novel_expected or 0.05) + _NOVEL_TOO_MANY
     if found.novel is not None and strange:
         lines.append(
-            f"{_percent(found.novel)} of the photos look like nothing the model learned; of photos of known kinds it "
+            f"{percent(found.novel)} of the photos look like nothing the model learned; of photos of known kinds it "
             "would be about "
-            f"{_percent(found.novel_expected or 0.05)}. See them: phototag query --novel; group them: phototag novel."
+            f"{percent(found.novel_expected or 0.05)}. See them: phototag query --novel; group them: phototag novel."
         )
     if found.trusted is False:
         lines.append(
@@ -241,11 +242,7 @@ def _told(one: ScoreShift, what: str, *, first: bool) -> list[str]:
     how = "lower" if one.mean < one.mean_reference else "higher"
     whose = "" if first else " of recent photos"
     return [
-        f"The {one.level} scores{whose} are {how} than {what} ({_percent(one.mean)} against "
-        f"{_percent(one.mean_reference)} on average), and no mix of classes explains it: a "
-        f"{'strong' if one.shift is Shift.STRONG else 'moderate'} shift of {_percent(one.proven or 0)} or more."
+        f"The {one.level} scores{whose} are {how} than {what} ({percent(one.mean)} against "
+        f"{percent(one.mean_reference)} on average), and no mix of classes explains it: a "
+        f"{'strong' if one.shift is Shift.STRONG else 'moderate'} shift of {percent(one.proven or 0)} or more."
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from tqdm import tqdm
 
+from phototag.choices import Scored
 from phototag.model import Model
 from phototag.records import Photo, PhotoState
 from phototag.store import KnownPhoto, ReviewFilter, Store
@@ -17,14 +17,6 @@ from phototag.tagging import Batch, Tagger, process, register
 
 _COMMAND = "phototag model diff"
 _WAIT_SECONDS = 60.0
-
-
-class Scored(StrEnum):
-    """Which photos a model is to score that it has not seen."""
-
-    NONE = "none"
-    REVIEWED = "reviewed"  # enough to say which of two models is better
-    ALL = "all"
 
 
 @dataclass(slots=True)

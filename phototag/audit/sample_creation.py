@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from phototag.audit import sampling
-from phototag.audit.sampling import Allocation, Counts, Focus, Frame, Scope, StrataBy
+from phototag.audit.sampling import Counts, Frame, Scope
+from phototag.choices import Allocation, Focus, StrataBy
 from phototag.errors import UsageError
 from phototag.records import Tag
 from phototag.store import Design, DrawnPhoto, NewSample, ReviewFilter, Sample, SavedReview, ShownTag, Store, Stratum

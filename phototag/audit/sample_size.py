@@ -11,7 +11,8 @@ import numpy as np
 
 from phototag.audit.accuracy import Row
 from phototag.audit.estimation import Estimate
-from phototag.audit.sampling import Allocation, allocate, wishes
+from phototag.audit.sampling import allocate, wishes
+from phototag.choices import Allocation
 from phototag.evaluation import finite_size, needed_size
 from phototag.store import Sample
 

@@ -19,13 +19,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phototag.choices import Allocation, StrataBy
 from phototag.errors import UsageError
 from phototag.evaluation import Floats
 from phototag.records import PhotoState, Rank, Source, Tag
@@ -45,31 +45,6 @@ NONE = "(none)"
 _FEWEST = 4
 _PHOTOS_A_STRATUM = 8
 _LEAST_ERROR = 0.02
-
-
-class StrataBy(StrEnum):
-    """What the parts of a library are that a stratified sample draws from one by one."""
-
-    SUPERCLASS = "superclass"
-    SUBCLASS = "subclass"
-    SCORE = "score"  # bands of the subclass score
-    RANK = "rank"
-    FOLDER = "folder"  # the first folder below the one that all photos share
-
-
-class Allocation(StrEnum):
-    """How many photos each stratum gives."""
-
-    PROPORTIONAL = "proportional"  # in proportion to its photos
-    NEYMAN = "neyman"  # and to how uncertain its tags are, by their scores
-    EQUAL = "equal"  # as many from each, to judge one by one
-
-
-class Focus(StrEnum):
-    """Which photos are chosen when they are not drawn by chance."""
-
-    LOWEST = "lowest"  # the lowest scores of what the tags say
-    CONFUSABLE = "confusable"  # the least ahead of the second-best subclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from phototag.choices import ReviewOrigin
 from phototag.dataset import LabelledPicture, load_data
 from phototag.decision import unpack
 from phototag.errors import DataError, StoreError
 from phototag.evaluation import Candidates, Judged, Metrics, measure, read_candidates
 from phototag.records import Source, TaggedPhoto
-from phototag.store import Query, Review, ReviewFilter, ReviewOrigin, Store
+from phototag.store import Query, Review, ReviewFilter, Store
 from phototag.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phototag.choices import OutputFormat
 from phototag.cli.audit_report import report as report_command
 from phototag.cli.audit_review import review as review_command
 from phototag.cli.audit_sample import sample as sample_command
-from phototag.cli.options import db_option, gates_option
+from phototag.cli.options import db_option, format_option, gates_option
 
 if TYPE_CHECKING:
     from phototag.audit import ImportReport
@@ -23,7 +24,7 @@ def audit() -> None:
 
 @audit.command()
 @click.argument("labels", type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 @gates_option
 @click.option(
     "--import",
@@ -33,7 +34,9 @@ def audit() -> None:
 )
 @db_option
 @click.pass_context
-def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], imports: bool, db: str | None) -> None:
+def truth(
+    ctx: click.Context, labels: Path, form: OutputFormat, gates: tuple[str, ...], imports: bool, db: str | None
+) -> None:
     """Compare the stored tags with known labels.
 
     LABELS is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. In a CSV an
@@ -49,7 +52,7 @@ def truth(ctx: click.Context, labels: Path, form: str, gates: tuple[str, ...], i
     with Store.open(db, create=False) as store:
         result = compare_with_truth(store, labels)
         stored = import_truth(store, labels) if imports else None
-    click.echo(result.json_text() if form == "json" else metrics_text(result.metrics))
+    click.echo(result.json_text() if form is OutputFormat.JSON else metrics_text(result.metrics))
     by = ", ".join(f"{count:,} by {name}" for name, count in sorted(result.by.items()))
     click.echo(f"\nTags judged: {by}", err=True)
     if result.untagged:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import click
 
-from phototag.cli.options import db_option, gates_option
+from phototag.choices import By, OutputFormat
+from phototag.cli.options import EnumChoice, db_option, format_option, gates_option
 
-# The library's own enum, named here so that the help needs neither numpy nor a database; a test compares them.
-ROWS = ("superclass", "subclass", "stratum", "folder")
 HALF_WIDTH = 0.03
 
 
@@ -19,7 +18,9 @@ HALF_WIDTH = 0.03
     "--sample", "name", metavar="NAME", help="Use this sample alone. [default: the newest, and those like it]"
 )
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
-@click.option("--by", type=click.Choice(ROWS), default=ROWS[0], show_default=True, help="What to list one by one.")
+@click.option(
+    "--by", type=EnumChoice(By), default=By.SUPERCLASS.value, show_default=True, help="What to list one by one."
+)
 @click.option("--ppi", "predictions", is_flag=True, help="Let the scores of all photos make the intervals narrower.")
 @click.option("--plan", "planned", is_flag=True, help="Say how many more reviews it takes to know it better.")
 @click.option(
@@ -28,7 +29,7 @@ HALF_WIDTH = 0.03
     metavar="X",
     help=f"With --plan: how far intervals may reach to either side. [default: {HALF_WIDTH}]",
 )
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 @click.option(
     "--report",
     "page",
@@ -43,11 +44,11 @@ def report(
     ctx: click.Context,
     name: str | None,
     under: Path | None,
-    by: str,
+    by: By,
     predictions: bool,
     planned: bool,
     half_width: float | None,
-    form: str,
+    form: OutputFormat,
     page: Path | None,
     gates: tuple[str, ...],
     db: str | None,
@@ -62,7 +63,7 @@ def report(
         raise click.UsageError(f"--report {page}: name a file that ends in .html")
     if half_width is not None and not planned:
         raise click.UsageError("--half-width needs --plan")
-    from phototag.audit import By, make_report, missed_gates, read_gates
+    from phototag.audit import make_report, missed_gates, read_gates
     from phototag.report import audit_text
     from phototag.store import Store
 
@@ -72,11 +73,11 @@ def report(
             store,
             sample=name,
             under=None if under is None else Path(os.path.abspath(under)),  # noqa: PTH100  # folds ".."
-            by=By(by),
+            by=by,
             predictions=predictions,
             half_width=(half_width or HALF_WIDTH) if planned else None,
         )
-    click.echo(found.json_text() if form == "json" else audit_text(found))
+    click.echo(found.json_text() if form is OutputFormat.JSON else audit_text(found))
     if page is not None:
         from phototag.files import write_text
         from phototag.report import build_audit_page, write_page

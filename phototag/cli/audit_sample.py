@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.cli.options import db_option
-from phototag.text import pad, printable, shorten
+from phototag.choices import Allocation, Focus, OutputFormat, StrataBy
+from phototag.cli.options import EnumChoice, db_option, format_option
+from phototag.text import Column, numbers, percent, printable, table
 
 if TYPE_CHECKING:
     from phototag.store import Sample, Store
 
-# The library's own enums, named here so that the help needs neither numpy nor a database; a test compares them.
-STRATA = ("superclass", "subclass", "score", "rank", "folder")
-ALLOCATIONS = ("proportional", "neyman", "equal")
-FOCUSES = ("lowest", "confusable")
 SIZE = 200
 
 
@@ -28,14 +25,14 @@ SIZE = 200
 @click.option("--size", type=click.IntRange(min=1), metavar="N", help=f"Photos to draw. [default: {SIZE}]")
 @click.option(
     "--by",
-    type=click.Choice(STRATA),
+    type=EnumChoice(StrataBy),
     help="Draw so many from each part of the library. score is best to know the whole, superclass and subclass to know "
     "each class.",
 )
 @click.option(
     "--allocation",
-    type=click.Choice(ALLOCATIONS),
-    default=ALLOCATIONS[0],
+    type=EnumChoice(Allocation),
+    default=Allocation.PROPORTIONAL.value,
     show_default=True,
     help="How many each part gives: in proportion to its photos; neyman: more where scores are uncertain; equal: as "
     "many from each.",
@@ -43,7 +40,7 @@ SIZE = 200
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Draw the same photos again. [default: new]"
 )
-@click.option("--focus", type=click.Choice(FOCUSES), help="Choose doubtful photos instead. Not fit for estimates.")
+@click.option("--focus", type=EnumChoice(Focus), help="Choose doubtful photos instead. Not fit for estimates.")
 @click.option("--more", type=click.IntRange(min=1), metavar="N", help="Draw N further photos into the sample NAME.")
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
 @click.option("--model", "model_name", metavar="MODEL", help="Only photos tagged by this model.")
@@ -52,22 +49,22 @@ SIZE = 200
     "--remove", "removed", is_flag=True, help="Remove the sample NAME. Reviews made for it stay as corrections of tags."
 )
 @click.option("--list", "listed", is_flag=True, help="List all samples, and how far their review is.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 @db_option
 def sample(
     name: str | None,
     size: int | None,
-    by: str | None,
-    allocation: str,
+    by: StrataBy | None,
+    allocation: Allocation,
     seed: int | None,
-    focus: str | None,
+    focus: Focus | None,
     more: int | None,
     under: Path | None,
     model_name: str | None,
     superclass: str | None,
     removed: bool,
     listed: bool,
-    form: str,
+    form: OutputFormat,
     db: str | None,
 ) -> None:
     """Draw photos for somebody to review, so that a few of them say how right all tags are.
@@ -76,7 +73,7 @@ def sample(
     sample-1, sample-2 is taken. Review it with 'phototag audit review', then run 'phototag audit report'.
     """
     _check(name, size, by, allocation, seed, focus, more, (under, model_name, superclass), listed, removed)
-    from phototag.audit import Allocation, Focus, Scope, StrataBy, draw_sample, extend_sample, focus_sample
+    from phototag.audit import Scope, draw_sample, extend_sample, focus_sample
     from phototag.store import Store
 
     with Store.open(db, create=False) as store:
@@ -92,18 +89,18 @@ def sample(
         if more is not None and name is not None:
             made = extend_sample(store, name, more=more)
         elif focus is not None:
-            made = focus_sample(store, Focus(focus), size=size or SIZE, name=name, scope=scope)
+            made = focus_sample(store, focus, size=size or SIZE, name=name, scope=scope)
         else:
             made = draw_sample(
                 store,
                 size=size or SIZE,
                 name=name,
                 scope=scope,
-                by=None if by is None else StrataBy(by),
-                allocation=Allocation(allocation),
+                by=by,
+                allocation=allocation,
                 seed=seed,
             )
-        click.echo(json.dumps(_described(made, store)) if form == "json" else _table(made))
+        click.echo(json.dumps(_described(made, store)) if form is OutputFormat.JSON else _table(made))
     if not made.for_estimation:
         click.echo(
             "Chosen, not drawn by chance: reviews of these photos correct tags, but enter no estimate.", err=True
@@ -114,10 +111,10 @@ def sample(
 def _check(
     name: str | None,
     size: int | None,
-    by: str | None,
-    allocation: str,
+    by: StrataBy | None,
+    allocation: Allocation,
     seed: int | None,
-    focus: str | None,
+    focus: Focus | None,
     more: int | None,
     scope: tuple[Any, ...],
     listed: bool,
@@ -131,32 +128,33 @@ def _check(
         raise click.UsageError("--list goes with no other option than --format and --db")
     if removed and name is None:
         raise click.UsageError("--remove needs the NAME of the sample; see them all: phototag audit sample --list")
-    if removed and (given or more is not None or allocation != ALLOCATIONS[0]):
+    if removed and (given or more is not None or allocation is not Allocation.PROPORTIONAL):
         raise click.UsageError("--remove goes with no other option than --format and --db")
     if more is not None and name is None:
         raise click.UsageError("--more needs the NAME of the sample to draw further photos into")
-    if more is not None and allocation != ALLOCATIONS[0]:
+    if more is not None and allocation is not Allocation.PROPORTIONAL:
         given.append("--allocation")
     if more is not None and given:
         raise click.UsageError(f"--more keeps to what the sample was drawn from; leave out {', '.join(given)}")
     if focus is not None and (by is not None or seed is not None):
         raise click.UsageError("--focus draws nothing by chance; leave out --by and --seed")
-    if allocation != ALLOCATIONS[0] and by is None and more is None:
+    if allocation is not Allocation.PROPORTIONAL and by is None and more is None:
         raise click.UsageError(f"--allocation {allocation} needs --by: it shares the photos out among the parts")
 
 
-def _list(store: Store, form: str) -> None:
+def _list(store: Store, form: OutputFormat) -> None:
     samples = store.samples.find_all()
-    if form == "json":
+    if form is OutputFormat.JSON:
         click.echo(json.dumps([_summary(one) for one in samples]))
         return
     if not samples:
         click.echo("No samples yet; draw one: phototag audit sample", err=True)
         return
-    head = ("sample", "drawn on", "design", "photos", "of", "reviewed", "skipped", "changed")
+    columns = [Column("sample"), Column("sampled on"), Column("design")]
+    columns += numbers("photos", "of", "reviewed", "skipped", "changed", width=0)
     rows = [
         (
-            printable(one.name),
+            one.name,
             f"{one.created_at.astimezone():%Y-%m-%d}",
             _design(one),
             f"{one.size:,}",
@@ -167,19 +165,16 @@ def _list(store: Store, form: str) -> None:
         )
         for one in samples
     ]
-    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
-    for row in (head, *rows):
-        parts = [pad(text, widths[place], right=place > 2) for place, text in enumerate(row)]
-        click.echo("  ".join(parts).rstrip())
+    click.echo("\n".join(table(columns, rows)))
 
 
-def _remove(store: Store, name: str, form: str) -> None:
+def _remove(store: Store, name: str, form: OutputFormat) -> None:
     from phototag.audit import find_sample
 
     with store.writing("audit sample"):
         found = find_sample(store, name)
         kept = store.samples.remove(found.id)
-    if form == "json":
+    if form is OutputFormat.JSON:
         click.echo(json.dumps({"name": found.name, "size": found.size, "reviews_kept": kept}))
         return
     stays = "no review was made for it" if not kept else "1 review stays" if kept == 1 else f"{kept:,} reviews stay"
@@ -195,12 +190,12 @@ def _table(made: Sample) -> str:
     if made.for_estimation:
         lines[0] += f", seed {made.seed}"
     if made.strata_by is not None:
-        lines += ["", f"{pad(made.strata_by, 42)}{'photos':>12}{'drawn':>10}{'chance':>10}"]
-        lines += [
-            f"  {pad(shorten(printable(each.name), 40), 40)}{each.population:>12,}{each.drawn:>10,}"
-            f"{100 * each.drawn / each.population:>8.2f} %"
+        columns = [Column(made.strata_by, 42, most=42), *numbers(("photos", 10), ("sampled", 8), ("chance", 8))]
+        rows = [
+            (each.name, f"{each.population:,}", f"{each.drawn:,}", percent(each.drawn / each.population, 2))
             for each in made.strata
         ]
+        lines += ["", *table(columns, rows, indent="  ")]
     return "\n".join(lines)
 
 

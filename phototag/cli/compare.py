@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from phototag.choices import DEFAULT_BATCH_SIZE, Device
-from phototag.cli.options import EnumChoice, device_option
-from phototag.training import TrainingConfig, Tune
+from phototag.choices import DEFAULT_BATCH_SIZE, Device, OutputFormat, Tune
+from phototag.cli.options import EnumChoice, device_option, format_option
+from phototag.training import TrainingConfig
 
 _DEFAULTS = TrainingConfig()
 _FROM_RANDOM = TrainingConfig(pretrained=False)
@@ -89,7 +89,7 @@ def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
     metavar="FILE",
     help="Write an HTML page, and JSON beside it.",
 )
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 @device_option
 @click.option("--workers", type=click.IntRange(min=0, max=256), help="Processes or threads that decode.")
 @click.option(
@@ -112,7 +112,7 @@ def compare(
     seeds: int,
     test_fraction: float,
     report: Path | None,
-    form: str,
+    form: OutputFormat,
     device: Device,
     workers: int | None,
     output: Path | None,
@@ -153,7 +153,7 @@ def compare(
 
         write_page(build_comparison_page(comparison), report)
         write_text(report.with_suffix(".json"), json.dumps(described, allow_nan=False, indent=1))
-    click.echo(json.dumps(described, allow_nan=False) if form == "json" else comparison.table())
+    click.echo(json.dumps(described, allow_nan=False) if form is OutputFormat.JSON else comparison.table())
     if report is not None:
         click.echo(f"Report: {report.absolute()}, figures: {report.with_suffix('.json').absolute()}", err=True)
     click.echo(f"Results of the trainings: {comparison.folder}", err=True)

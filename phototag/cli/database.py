@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import click
 
-from phototag.cli.options import db_option
+from phototag.choices import OutputFormat
+from phototag.cli.options import db_option, format_option
+from phototag.text import Column, table
 
 Name = TypeVar("Name", bound=str)
 
@@ -23,14 +25,14 @@ def db() -> None:
 
 @db.command()
 @db_option
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def info(db: str | None, form: str) -> None:
+@format_option
+def info(db: str | None, form: OutputFormat) -> None:
     """Show where the database is and what it holds."""
     from phototag.store import database_info as read
 
     found = read(db)
     last = found.last_run
-    if form == "json":
+    if form is OutputFormat.JSON:
         value: dict[str, object] = dataclasses.asdict(found)
         value["models"] = [
             {"name": model.name, "hash": model.hash, "backbone": model.backbone} for model in found.models
@@ -50,8 +52,7 @@ def info(db: str | None, form: str) -> None:
     if last is not None:
         end = f"finished {_local(last.finished_at)}" if last.finished_at is not None else "not finished"
         rows.append(("last run", f"{last.kind}, {_local(last.started_at)}, {end}"))
-    for label, text in rows:
-        click.echo(f"{label:16}{text}")
+    click.echo("\n".join(table([Column(width=14), Column()], rows)))
 
 
 def _local(moment: datetime) -> str:

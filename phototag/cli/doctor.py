@@ -8,7 +8,10 @@ from dataclasses import asdict
 import click
 
 from phototag.cli.options import db_option
-from phototag.text import pad
+from phototag.text import Column, table
+
+# Checks are shown as they come, so that the widths cannot wait for the widest.
+_COLUMNS = (Column(width=7), Column(width=18), Column())
 
 
 @click.command()
@@ -28,12 +31,12 @@ def doctor(ctx: click.Context, db: str | None, quick: bool, as_json: bool) -> No
     for check in examine(db, quick=quick):
         checks.append(check)
         if not as_json:
-            click.echo(f"{pad(check.state, 9)}{pad(check.name, 20)}{check.text}")
-            if check.remedy is not None:
-                click.echo(f"{'':29}-> {check.remedy}")
+            rows = [(str(check.state), check.name, check.text)]
+            rows += [] if check.remedy is None else [("", "", f"-> {check.remedy}")]
+            click.echo("\n".join(table(_COLUMNS, rows)))
     worst = max((check.state for check in checks), key=list(State).index)
     if as_json:
-        rows = [asdict(check) for check in checks]
-        click.echo(json.dumps({"phototag": __version__, "state": worst, "checks": rows}, indent=2))
+        described = [asdict(check) for check in checks]
+        click.echo(json.dumps({"phototag": __version__, "state": worst, "checks": described}, indent=2))
     if worst is State.FAILED:
         ctx.exit(1)

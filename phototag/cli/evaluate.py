@@ -6,14 +6,21 @@ from pathlib import Path
 
 import click
 
-from phototag.choices import Device, RuntimeName
-from phototag.cli.options import batch_size_option, device_option, model_option, runtime_option, workers_option
+from phototag.choices import Device, OutputFormat, RuntimeName
+from phototag.cli.options import (
+    batch_size_option,
+    device_option,
+    format_option,
+    model_option,
+    runtime_option,
+    workers_option,
+)
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @model_option
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 @click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -27,7 +34,7 @@ from phototag.cli.options import batch_size_option, device_option, model_option,
 def evaluate(
     data: Path,
     model_name: str | None,
-    form: str,
+    form: OutputFormat,
     report: Path | None,
     device: Device,
     runtime: RuntimeName,
@@ -52,7 +59,7 @@ def evaluate(
 
         write_page(build_evaluation_page(found), report)
         write_text(report.with_suffix(".json"), described)
-    if form == "json":
+    if form is OutputFormat.JSON:
         click.echo(described)
     else:
         click.echo(f"{metrics_text(found.metrics)}\n\n{coverage_table(found.validation)}")

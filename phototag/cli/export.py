@@ -8,10 +8,8 @@ from pathlib import Path
 
 import click
 
-from phototag.cli.options import db_option
-
-# The values of `phototag.store.ReviewOrigin`; importing that would cost every command its time.
-ORIGINS = ("review", "import", "named")
+from phototag.choices import ReviewOrigin
+from phototag.cli.options import EnumChoice, db_option
 
 
 @click.group()
@@ -32,7 +30,7 @@ def export() -> None:
 @click.option(
     "--origin",
     "origins",
-    type=click.Choice(ORIGINS),
+    type=EnumChoice(ReviewOrigin),
     multiple=True,
     help="Only labels that came this way. Repeatable.",
 )
@@ -43,7 +41,7 @@ def labels(
     output: Path | None,
     include_samples: bool,
     under: Path | None,
-    origins: tuple[str, ...],
+    origins: tuple[ReviewOrigin, ...],
     db: str | None,
 ) -> None:
     """Write reviewed photos as a CSV filepath,superclass,subclass, which `phototag train` takes as it is.
@@ -52,15 +50,14 @@ def labels(
     estimate accuracy are left out.
     """
     from phototag.export import SAMPLED, collect
-    from phototag.files import write_whole
-    from phototag.store import ReviewOrigin, Store
+    from phototag.files import atomic_write
+    from phototag.store import Store
 
     root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
-    wanted = [ReviewOrigin(origin) for origin in origins] or None
     with Store.open(db, create=False) as store:
-        found = collect(store, under=root, origins=wanted, include_samples=include_samples)
+        found = collect(store, under=root, origins=origins or None, include_samples=include_samples)
     if output is not None:
-        write_whole(output, found.csv())
+        atomic_write(output, found.csv())
     else:
         sys.stdout.buffer.write(found.csv())
         sys.stdout.buffer.flush()

@@ -9,12 +9,12 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from phototag.choices import OutputFormat
 from phototag.records import Source, TaggedPhoto
-from phototag.text import display_width, pad, printable, shorten
+from phototag.text import Column, numbers, percent, table
 
 COLUMNS = (
     "path",
@@ -31,16 +31,6 @@ COLUMNS = (
     "error",
 )
 _LEAST_PATH_WIDTH = 24
-
-
-class OutputFormat(StrEnum):
-    """How rows are written."""
-
-    TABLE = "table"
-    JSON = "json"
-    NDJSON = "ndjson"
-    CSV = "csv"
-    PATHS = "paths"
 
 
 # Commands whose rows are not a choice of paths do not offer the last one.
@@ -79,7 +69,7 @@ def write_rows(photos: Iterable[TaggedPhoto], form: OutputFormat, *, end: bytes 
     number = 0
     if form is OutputFormat.TABLE:
         rows = list(photos)
-        out.write(table(rows).encode(sys.stdout.encoding or "utf-8", "replace"))
+        out.write(photo_table(rows).encode(sys.stdout.encoding or "utf-8", "replace"))
         out.flush()
         return len(rows)
     if form is OutputFormat.CSV and header:
@@ -107,43 +97,40 @@ def write_path(path: Path) -> None:
 
 
 def _csv_line(values: Sequence[Any]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerow(values)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    line = io.StringIO()
+    csv.writer(line).writerow(values)
+    return line.getvalue().encode("utf-8", "surrogateescape")
 
 
-def table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
+def photo_table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
     """A table that fits the terminal: the folder all photos share said once, paths shortened, scores as percent."""
     if not photos:
         return ""
     folder = os.path.commonpath([photo.path.parent for photo in photos])
-    head = (f"in {printable(folder)}", "superclass", "", "subclass", "", "novelty", "by")
-    cells = [
+    columns = [
+        Column(f"in {folder}", shrink_to=_LEAST_PATH_WIDTH),
+        Column("superclass"),
+        *numbers("", width=0),
+        Column("subclass"),
+        *numbers("", "novelty", width=0),
+        Column("by"),
+    ]
+    rows = [
         (
-            printable(os.path.relpath(photo.path, folder)),
-            printable(photo.superclass or "-"),
+            os.path.relpath(photo.path, folder),
+            photo.superclass or "-",
             _percent(photo.superclass_score, photo),
-            printable(photo.subclass or "-") if photo.state == "ok" else f"({photo.state})",
+            photo.subclass or "-" if photo.state == "ok" else f"({photo.state})",
             _percent(photo.subclass_score, photo) if photo.subclass else "",
             _percent(photo.novelty, photo),
             str(photo.source or ""),
         )
         for photo in photos
     ]
-    widths = [max(display_width(row[column]) for row in (head, *cells)) for column in range(len(head))]
-    gaps = 2 * (len(head) - 1)
-    room = (width or shutil.get_terminal_size((100, 24)).columns) - sum(widths[1:]) - gaps
-    widths[0] = min(widths[0], max(room, _LEAST_PATH_WIDTH))
-    right = {2, 4, 5}
-    lines = []
-    for row in (head, *cells):
-        parts = [
-            pad(shorten(text, widths[column]), widths[column], right=column in right) for column, text in enumerate(row)
-        ]
-        lines.append("  ".join(parts).rstrip())
-    return "\n".join(lines) + "\n"
+    fit = width or shutil.get_terminal_size((100, 24)).columns
+    return "".join(f"{line}\n" for line in table(columns, rows, fit=fit))
 
 
 def _percent(score: float | None, photo: TaggedPhoto) -> str:
     """A score in words; a human gives none."""
-    return "" if score is None or photo.source is Source.HUMAN else f"{100 * score:.0f} %"
+    return "" if score is None or photo.source is Source.HUMAN else percent(score, 0)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phototag.choices import HIGHEST_TARGET, LEAST_TARGET, OutputFormat
 from phototag.cli.model_diff import diff
-from phototag.text import pad, printable
-from phototag.training import HIGHEST_TARGET, LEAST_TARGET
+from phototag.cli.options import format_option
+from phototag.text import Column, percent, table
 
 if TYPE_CHECKING:
     from phototag.model import ModelHeader
@@ -24,8 +25,8 @@ def model() -> None:
 
 
 @model.command("list")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def list_(form: str) -> None:
+@format_option
+def list_(form: OutputFormat) -> None:
     """List the models; the active one has a star."""
     from phototag.errors import ModelError
     from phototag.model import active_reference, list_models, open_model
@@ -50,31 +51,35 @@ def list_(form: str) -> None:
         }
         for entry in models
     ]
-    if form == "json":
+    if form is OutputFormat.JSON:
         click.echo(json.dumps(rows, indent=2))
     else:
-        width = max(len(str(row["name"])) for row in rows)
-        for row in rows:
-            star = "*" if row["active"] else " "
-            classes = f"{row['superclasses']} / {row['subclasses']} classes"
-            accuracy = row["subclass_accuracy"]
-            judged = f"subclass {100 * float(str(accuracy)):.1f} % on validation" if accuracy is not None else ""
-            name = pad(str(row["name"]), width)
-            click.echo(f"{star} {name}  {pad(str(row['backbone']), 34)}  {pad(classes, 18)}  {judged}".rstrip())
+        cells = []
+        for entry, row in zip(models, rows, strict=True):
+            accuracy = entry.header.metrics.get("subclass_accuracy")
+            cells.append(
+                (
+                    f"{'*' if row['active'] else ' '} {entry.name}",
+                    entry.header.backbone,
+                    f"{row['superclasses']} / {row['subclasses']} classes",
+                    "" if accuracy is None else f"subclass {percent(accuracy)} on validation",
+                )
+            )
+        click.echo("\n".join(table([Column(), Column(width=34), Column(width=18), Column()], cells)))
     for line in broken:
         click.echo(f"Unreadable: {line}", err=True)
 
 
 @model.command()
 @click.argument("name", required=False, metavar="[MODEL]")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def show(name: str | None, form: str) -> None:
+@format_option
+def show(name: str | None, form: OutputFormat) -> None:
     """Show what a model is, how it was trained and how well it did. Without MODEL: the active one."""
     from phototag.model import open_model
 
     found = open_model(name)
     header = found.header
-    if form == "json":
+    if form is OutputFormat.JSON:
         path = str(found.path) if found.path is not None else None
         described = header.to_json()
         # Thousands of numbers for `model tune` alone.
@@ -87,7 +92,10 @@ def show(name: str | None, form: str) -> None:
         ("file", str(found.path) if found.path is not None else "built in"),
         ("hash", found.hash),
         ("backbone", header.backbone),
-        ("input", f"{header.preprocessing.size} px, the middle {header.preprocessing.crop:.1%} of the shorter side"),
+        (
+            "input",
+            f"{header.preprocessing.size} px, the middle {percent(header.preprocessing.crop)} of the shorter side",
+        ),
         ("thresholds", f"superclass {header.thresholds.superclass:.4g}, subclass {header.thresholds.subclass:.4g}"),
         ("novel above", _novel_above(header)),
         *_precisions(header.record, header.metrics),
@@ -101,14 +109,12 @@ def show(name: str | None, form: str) -> None:
     for key in shown:
         share = header.metrics.get(key)
         if share is not None:
-            lines.append((key.replace("_", " "), f"{100 * share:.1f} %"))
-    for label, value in lines:
-        if value:
-            click.echo(f"{pad(label, 22)}{printable(value)}")
+            lines.append((key.replace("_", " "), percent(share)))
     for superclass, children in zip(taxonomy.superclasses, taxonomy.children, strict=True):
         names = ", ".join(taxonomy.subclasses[index] for index in children[:8])
         more = f" and {len(children) - 8} more" if len(children) > 8 else ""
-        click.echo(f"{pad(superclass, 22)}{len(children)}: {names}{more}")
+        lines.append((superclass, f"{len(children)}: {names}{more}"))
+    click.echo("\n".join(table([Column(width=20), Column()], [line for line in lines if line[1]])))
 
 
 def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
@@ -123,7 +129,9 @@ def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) 
     for level in ("superclass", "subclass"):
         precision, coverage = metrics.get(f"{level}_precision_given"), metrics.get(f"{level}_coverage")
         if precision is not None and coverage is not None:
-            lines.append((f"{level} stored", f"{precision:.1%} right, for {coverage:.1%} of the validation pictures"))
+            lines.append(
+                (f"{level} stored", f"{percent(precision)} right, for {percent(coverage)} of the validation pictures")
+            )
     return lines
 
 

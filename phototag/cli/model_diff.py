@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.cli.options import db_option
-from phototag.text import pad, printable
+from phototag.choices import OutputFormat, Scored
+from phototag.cli.options import EnumChoice, db_option, format_option
+from phototag.text import Column, numbers, printable, table
 
 if TYPE_CHECKING:
     from phototag.audit import ModelDiff
     from phototag.records import Tag
 
-# The values of `phototag.audit.missing_scores.Scored`; importing that would cost every command its time.
-SCORED = ("none", "reviewed", "all")
 _TABLE_LIMIT = 10
 _MOST_SUPERCLASSES = 20
 
@@ -28,8 +27,8 @@ _MOST_SUPERCLASSES = 20
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option(
     "--score",
-    type=click.Choice(SCORED),
-    default="none",
+    type=EnumChoice(Scored),
+    default=Scored.NONE.value,
     show_default=True,
     help="First run the models on photos that they have not scored: on the reviewed ones, or all. Tags stay.",
 )
@@ -39,7 +38,7 @@ _MOST_SUPERCLASSES = 20
 @click.option(
     "--limit", type=click.IntRange(min=0), metavar="N", help="Changes to list. [default: 10 in a table, otherwise all]"
 )
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 @db_option
 @click.pass_context
 def diff(
@@ -47,10 +46,10 @@ def diff(
     first: str,
     second: str,
     under: Path | None,
-    score: str,
+    score: Scored,
     sampled_only: bool,
     limit: int | None,
-    form: str,
+    form: OutputFormat,
     db: str | None,
 ) -> None:
     """Say what model B would change of what model A says, and by the reviewed photos which is better.
@@ -64,20 +63,20 @@ def diff(
 
     models = open_model(first), open_model(second)
     root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
-    most = limit if limit is not None or form == "json" else _TABLE_LIMIT
+    most = limit if limit is not None or form is OutputFormat.JSON else _TABLE_LIMIT
     with Store.open(db, create=False) as store:
-        if score != "none":
-            from phototag.audit import Scored, score_missing
+        if score is not Scored.NONE:
+            from phototag.audit import score_missing
 
             for model in models:
-                done = score_missing(store, model, Scored(score), under=root)
+                done = score_missing(store, model, score, under=root)
                 if done.failed or done.changed:
                     click.echo(f"{model.name}: {done.failed:,} unreadable, {done.changed:,} changed since.", err=True)
         found = compare_models(store, *models, under=root, sampled_only=sampled_only, most_changes=most)
-    if form == "json":
+    if form is OutputFormat.JSON:
         click.echo(json.dumps(as_json(found), indent=2))
     elif found.decided or found.judged:
-        click.echo("\n".join(table(found)))
+        click.echo("\n".join(diff_lines(found)))
     _summarise(found)
     if not found.decided and not found.judged:
         ctx.exit(2)
@@ -145,19 +144,20 @@ def _tag(tag: Tag) -> dict[str, Any]:
     }
 
 
-def table(found: ModelDiff) -> list[str]:
+def diff_lines(found: ModelDiff) -> list[str]:
     """Lines for people: what would change, by kind and superclass, and what the reviewed photos say."""
-    lines = _rows([("", "photos"), *((name, f"{number:,}") for name, number in found.kinds.most_common())])
+    counts = [(name, f"{number:,}") for name, number in found.kinds.most_common()]
+    lines = table([Column(), *numbers("photos", width=0)], counts)
     moved = sorted(
         ((name, flow) for name, flow in found.superclasses.items() if flow.changed), key=lambda item: -item[1].changed
     )
     if moved:
-        head = ("superclass", printable(found.first), printable(found.second), "changed")
+        columns = [Column("superclass"), *numbers(found.first, found.second, "changed", width=0)]
         rows = [
-            (printable(name or "(none)"), f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
+            (name or "(none)", f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
             for name, flow in moved[:_MOST_SUPERCLASSES]
         ]
-        lines += ["", *_rows([head, *rows])]
+        lines += ["", *table(columns, rows)]
         if len(moved) > _MOST_SUPERCLASSES:
             lines.append(f"and {len(moved) - _MOST_SUPERCLASSES} more; --format json has all")
     if found.changes:
@@ -169,7 +169,7 @@ def table(found: ModelDiff) -> list[str]:
 def _judged_lines(found: ModelDiff) -> list[str]:
     if not found.judged:
         return []
-    head = ("reviewed photos", "both right", "fixed", "broken", "both wrong", "p")
+    columns = [Column("reviewed photos"), *numbers("both right", "fixed", "broken", "both wrong", "p", width=0)]
     rows = [
         (
             level,
@@ -178,7 +178,7 @@ def _judged_lines(found: ModelDiff) -> list[str]:
         )
         for level, one in found.outcomes.items()
     ]
-    lines = ["", *_rows([head, *rows])]
+    lines = ["", *table(columns, rows)]
     for name, examples in found.examples.items():
         if examples:
             lines += ["", f"{name}, for example"]
@@ -187,19 +187,6 @@ def _judged_lines(found: ModelDiff) -> list[str]:
                 for review, before, after in examples
             ]
     return lines
-
-
-def _rows(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [
-                pad(row[0], widths[0]),
-                *(pad(text, width, right=True) for text, width in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    ]
 
 
 def _line(path: Path, before: str, after: str) -> str:

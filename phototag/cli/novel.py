@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.cli.options import EnumChoice, db_option, model_option
+from phototag.choices import MIN_GROUP_SIZE, OutputFormat
+from phototag.cli.options import EnumChoice, db_option, format_option, model_option
 from phototag.records import NovelTier
-from phototag.text import display_width, pad, printable, shorten
+from phototag.text import Column, numbers, printable, table
 
 if TYPE_CHECKING:
     from phototag.discovery import Found, Group, Naming
 
 TABLE_LIMIT = 20
-# The library's own default, named here so that the help needs no numpy; a test compares them.
-MIN_SIZE = 5
 _EXAMPLES = 5
 _EXAMPLE_WIDTH = 60
 _SHEETS = "novel-sheets"
@@ -33,7 +32,7 @@ _LABELS = "novel-labels.csv"
 @click.option(
     "--min-size",
     type=click.IntRange(min=2),
-    default=MIN_SIZE,
+    default=MIN_GROUP_SIZE,
     show_default=True,
     metavar="N",
     help="The fewest photos of a group.",
@@ -58,7 +57,7 @@ _LABELS = "novel-labels.csv"
 @click.option(
     "--limit", type=click.IntRange(min=0), metavar="N", help=f"Show at most N groups. [default: {TABLE_LIMIT}]"
 )
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 @db_option
 @click.pass_context
 def novel(
@@ -71,7 +70,7 @@ def novel(
     sheets: Path | None,
     no_sheets: bool,
     limit: int | None,
-    form: str,
+    form: OutputFormat,
     db: str | None,
 ) -> None:
     """Group photos of kinds that the model never learned, so that you can name them and teach it.
@@ -103,11 +102,11 @@ def novel(
     with Store.open(db, create=False) as store:
         found = find_groups(store, model, under=root, tier=tier, min_size=min_size, novel_only=novel_only)
         keep(store, found.groups)
-    limit = TABLE_LIMIT if limit is None and form == "table" else limit
+    limit = TABLE_LIMIT if limit is None and form is OutputFormat.TABLE else limit
     shown = found.groups.groups[:limit]
     folder = (sheets or data_folder() / _SHEETS).expanduser().absolute()
     written = {} if no_sheets else _write_sheets(folder, shown, afresh=sheets is None)
-    if form == "json":
+    if form is OutputFormat.JSON:
         click.echo(json.dumps(_as_json(found, shown, written), indent=2))
     elif shown:
         click.echo("\n".join(_table(shown)))
@@ -161,25 +160,26 @@ def _as_json(found: Found, shown: tuple[Group, ...], written: dict[int, Path]) -
 
 
 def _table(groups: tuple[Group, ...]) -> list[str]:
-    head = ("group", "photos", "of them tagged", "superclass", "closest known", "spread", "most typical")
-    cells = [
+    columns = [
+        *numbers("group", "photos", "of them tagged", width=0),
+        Column("superclass"),
+        Column("closest known"),
+        *numbers("spread", width=0),
+        Column("most typical", most=_EXAMPLE_WIDTH),
+    ]
+    rows = [
         (
             str(group.id),
             f"{len(group.members):,}",
             f"{group.taken:,}",
-            printable(group.superclass or "-"),
-            printable(group.closest or "-"),
+            group.superclass or "-",
+            group.closest or "-",
             f"{group.spread:.2f}",
-            shorten(printable(os.fspath(group.members[0].path)), _EXAMPLE_WIDTH),
+            os.fspath(group.members[0].path),
         )
         for group in groups
     ]
-    widths = [max(display_width(row[column]) for row in (head, *cells)) for column in range(len(head))]
-    right = {0, 1, 2, 5}
-    return [
-        "  ".join(pad(text, widths[column], right=column in right) for column, text in enumerate(row)).rstrip()
-        for row in (head, *cells)
-    ]
+    return table(columns, rows)
 
 
 def _summarise(found: Found, model: str, shown: int, folder: Path | None, *, min_size: int) -> None:
@@ -226,18 +226,24 @@ def _summarise(found: Found, model: str, shown: int, folder: Path | None, *, min
 
 @novel.command()
 @click.argument("group", type=click.IntRange(min=1), metavar="GROUP")
-@click.option("--format", "form", type=click.Choice(["paths", "json"]), default="paths", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=EnumChoice([OutputFormat.PATHS, OutputFormat.JSON]),
+    default=OutputFormat.PATHS.value,
+    show_default=True,
+)
 @click.option("--print0", is_flag=True, help="Paths, each ended by a NUL byte, for xargs -0.")
 @db_option
 @click.pass_obj
-def show(above: str | None, group: int, form: str, print0: bool, db: str | None) -> None:
+def show(above: str | None, group: int, form: OutputFormat, print0: bool, db: str | None) -> None:
     """Show all photos of a group, the most typical first."""
     from phototag.discovery import kept
     from phototag.store import Store
 
     with Store.open(db or above, create=False) as store:
         found = kept(store).find(group)
-    if print0 or form == "paths":
+    if print0 or form is OutputFormat.PATHS:
         end = b"\0" if print0 else b"\n"
         out = sys.stdout.buffer
         out.writelines(os.fsencode(member.path) + end for member in found.members)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from phototag.choices import DecodeOn, Device, Precision, RuntimeName
+from phototag.choices import DecodeOn, Device, OutputFormat, Precision, RuntimeName
 from phototag.imaging import MAX_MEGAPIXELS
 
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ db_option = click.option(
     cls=SharedOption,
     metavar="DB",
     help="Database: a path or an SQLAlchemy URL. [default: in the platform's data folder]",
+)
+format_option = click.option(
+    "--format",
+    "form",
+    type=EnumChoice([OutputFormat.TABLE, OutputFormat.JSON]),
+    default=OutputFormat.TABLE.value,
+    show_default=True,
 )
 model_option = click.option(
     "--model",

@@ -9,13 +9,12 @@ from typing import Any
 
 import click
 
-from phototag.cli.formats import OutputFormat, write_rows
+from phototag.choices import OutputFormat, SortKey
+from phototag.cli.formats import write_rows
 from phototag.cli.options import EnumChoice, db_option
 from phototag.records import NovelTier, PhotoState, Source
 
 TABLE_LIMIT = 50
-# The store's sort keys, named here so that the help needs no database library; a test compares them.
-SORT_KEYS = ("path", "tagged", "superclass_score", "subclass_score", "novelty")
 
 
 class _NovelChoice(EnumChoice[NovelTier]):
@@ -60,7 +59,7 @@ class _NovelChoice(EnumChoice[NovelTier]):
     metavar="KEY",
     default="path",
     show_default=True,
-    help=f"{', '.join(SORT_KEYS)}; with a - in front the largest come first.",
+    help=f"{', '.join(SortKey)}; with a - in front the largest come first.",
 )
 @click.option("--count", is_flag=True, help="Print only how many there are.")
 @click.option(
@@ -87,9 +86,9 @@ def query(
 ) -> None:
     """Find photos by their tags."""
     key = sort.removeprefix("-")
-    if key not in SORT_KEYS:
-        raise click.BadParameter(f"{key!r} is not one of {', '.join(SORT_KEYS)}", param_hint="--sort")
-    from phototag.store import Query, SortKey, Store
+    if key not in list(SortKey):
+        raise click.BadParameter(f"{key!r} is not one of {', '.join(SortKey)}", param_hint="--sort")
+    from phototag.store import Query, Store
 
     if print0:
         form = OutputFormat.PATHS

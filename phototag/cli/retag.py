@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.cli.options import db_option, model_option
+from phototag.choices import OutputFormat
+from phototag.cli.options import db_option, format_option, model_option
 from phototag.cli.tag import terminated_as_interrupted
-from phototag.text import pad, printable
+from phototag.text import Column, numbers, percent, printable, table
 
 if TYPE_CHECKING:
     from phototag.decision import Thresholds
@@ -37,7 +38,7 @@ _MOST_SUPERCLASSES = 20
 )
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; say what would change.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 @db_option
 @click.pass_context
 def retag(
@@ -47,7 +48,7 @@ def retag(
     subclass_threshold: float | None,
     under: Path | None,
     dry_run: bool,
-    form: str,
+    form: OutputFormat,
     db: str | None,
 ) -> None:
     """Decide photos again from their stored scores, with other thresholds or another model's scores.
@@ -68,7 +69,7 @@ def retag(
     root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
     with Store.open(db, create=False) as store, terminated_as_interrupted():
         report = run(store, model, thresholds, under=root, dry_run=dry_run)
-    if form == "json":
+    if form is OutputFormat.JSON:
         click.echo(json.dumps(_as_json(report, model.name, thresholds, dry_run=dry_run), indent=2))
     elif report.decided:
         click.echo("\n".join(_table(report)))
@@ -115,22 +116,19 @@ def _as_json(report: RetagReport, model: str, thresholds: Thresholds, *, dry_run
 
 def _table(report: RetagReport) -> list[str]:
     """Lines for people: by transition, by superclass, and examples."""
-    counts = [("", "photos"), *((name, f"{number:,}") for name, number in report.transitions.most_common())]
-    width = max(len(name) for name, _ in counts)
-    lines = [f"{pad(name, width)}  {pad(text, 9, right=True)}" for name, text in counts]
+    counts = [(name, f"{number:,}") for name, number in report.transitions.most_common()]
+    lines = table([Column(), *numbers("photos", width=9)], counts)
     moved = sorted(
         ((name, flow) for name, flow in report.superclasses.items() if flow.changed),
         key=lambda item: -item[1].changed,
     )
     if moved:
-        rows = [("superclass", "before", "after", "changed")]
-        rows += [
-            (printable(name or "(none)"), f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
+        columns = [Column("superclass"), *numbers("before", "after", "changed", width=9)]
+        rows = [
+            (name or "(none)", f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
             for name, flow in moved[:_MOST_SUPERCLASSES]
         ]
-        width = max(len(row[0]) for row in rows)
-        lines.append("")
-        lines += [pad(row[0], width) + "".join(pad(text, 11, right=True) for text in row[1:]) for row in rows]
+        lines += ["", *table(columns, rows)]
         if len(moved) > _MOST_SUPERCLASSES:
             lines.append(f"and {len(moved) - _MOST_SUPERCLASSES} more; --format json has all")
     for name, examples in report.examples.items():
@@ -141,7 +139,7 @@ def _table(report: RetagReport) -> list[str]:
 
 def _example(example: Example) -> str:
     tag = example.tag
-    scores = f"{100 * tag.superclass_score:.0f} %, {100 * tag.subclass_score:.0f} %"
+    scores = f"{percent(tag.superclass_score, 0)}, {percent(tag.subclass_score, 0)}"
     before, after = _label(example.superclass, example.subclass), _label(tag.superclass, tag.subclass)
     return f"{printable(os.fspath(example.path))}: {before} -> {after} ({scores})"
 

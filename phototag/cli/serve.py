@@ -101,10 +101,10 @@ def serve(
     page, unless --host says otherwise. Ctrl-C ends it; nothing that was saved is lost.
     """
     from phototag.catalog import Gallery
-    from phototag.imaging import Reducer
+    from phototag.imaging import Thumbnailer, Thumbnails
     from phototag.settings import cache_folder
     from phototag.store import Store
-    from phototag.web import Context, Security, Thumbnails, bind, create_app, warm_up
+    from phototag.web import Context, Security, bind, create_app, warm_up
     from phototag.web import serve as run
 
     with ExitStack() as stack:
@@ -116,8 +116,8 @@ def serve(
         names = _names(host, address)
         gallery = Gallery(store)
         stack.callback(gallery.close)
-        reducer = Reducer(max_megapixels=max_megapixels)
-        thumbnails = Thumbnails(cache_folder() / "thumbnails", limit_bytes=cache_bytes, reducer=reducer)
+        thumbnailer = Thumbnailer(max_megapixels=max_megapixels)
+        thumbnails = Thumbnails(cache_folder() / "thumbnails", limit_bytes=cache_bytes, thumbnailer=thumbnailer)
         stack.callback(thumbnails.close)
         security = Security(port=actual_port, hosts=(*names, *map(_bracketed, allowed_hosts)), password=password)
         app = create_app(Context(store, gallery, thumbnails, security), verbose=verbose)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phototag.cli.formats import ROW_FORMATS, OutputFormat, write_rows
+from phototag.choices import OutputFormat
+from phototag.cli.formats import ROW_FORMATS, write_rows
 from phototag.cli.options import EnumChoice, TaggingOptions, tagging_options
 from phototag.records import PhotoState, Source, TaggedPhoto
 from phototag.text import printable

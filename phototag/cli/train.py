@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from phototag.choices import DEFAULT_BATCH_SIZE, Device
-from phototag.cli.options import EnumChoice, device_option
-from phototag.training import (
+from phototag.choices import (
+    DEFAULT_BATCH_SIZE,
     HIGHEST_TARGET,
     KEEP_KNOWN,
     KEEP_KNOWN_WITH_TARGET,
     LEAST_KEPT,
     LEAST_TARGET,
     Balance,
-    TrainingConfig,
+    Device,
     Tune,
 )
+from phototag.cli.options import EnumChoice, device_option
+from phototag.training import TrainingConfig
 
 if TYPE_CHECKING:
     from phototag.training import Accuracies, Extension, TrainingResult

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.cli.formats import ROW_FORMATS, OutputFormat, write_rows
-from phototag.cli.options import EnumChoice, TaggingOptions, db_option, tagging_options
+from phototag.choices import OutputFormat
+from phototag.cli.formats import ROW_FORMATS, write_rows
+from phototag.cli.options import EnumChoice, TaggingOptions, db_option, format_option, tagging_options
 from phototag.cli.tag import batch_rows, open_store, stored_rows, summarise
 from phototag.text import printable
 
@@ -133,13 +134,13 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 @click.command()
 @db_option
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def status(db: str | None, form: str) -> None:
+@format_option
+def status(db: str | None, form: OutputFormat) -> None:
     """Say what the watcher of a database does, or what it did last."""
     from phototag.tagging import watcher_status
 
     found = watcher_status(db)
-    if form == "json":
+    if form is OutputFormat.JSON:
         click.echo(json.dumps(found, indent=2))
         return
     click.echo(_described(found))

@@ -20,13 +20,14 @@ from pathlib import Path
 from statistics import median
 
 from phototag import settings
-from phototag.choices import Device, RuntimeName
+from phototag.choices import Balance, Device, Tune
 from phototag.comparison.result import Comparison, Run
-from phototag.comparison.run import judge_run
+from phototag.comparison.run import evaluate_run
 from phototag.comparison.split import ComparisonConfig, Parts, divide, identity
 from phototag.dataset import COLUMNS, LabelledPicture, load_data
-from phototag.errors import DataError, UsageError
+from phototag.errors import DataError, DecodeError, UsageError
 from phototag.files import write_text
+from phototag.imaging import picture_size, read_bytes
 from phototag.model import (
     check_size,
     create_backbone,
@@ -36,8 +37,8 @@ from phototag.model import (
     resolve_backbone,
     state_path,
 )
-from phototag.runtime import Cost, choose_target, costs, machine, step_seconds
-from phototag.training import Balance, TrainingConfig, Tune, train
+from phototag.runtime import Cost, Target, choose_target, costs, machine, step_seconds
+from phototag.training import TrainingConfig, train
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ def compare(data: str | Path, config: ComparisonConfig, *, output: str | Path | 
     config = replace(config, training=_adapted(config.training, parts, names))
     named = identity(parts)
     folder = Path(output) if output is not None else settings.cache_folder() / "compare" / named[:16]
-    bench = _Bench(source, folder, parts, config, names, named, keep_models=output is not None)
+    target = choose_target(config.training.device)
+    bench = _Bench(source, folder, parts, config, names, named, keep_models=output is not None, target=target)
     bench.prepare()
     runs = bench.runs()
     return Comparison(
@@ -124,14 +126,11 @@ def _adapted(training: TrainingConfig, parts: Parts, names: Mapping[str, str]) -
 
 def _usual_side(pictures: Sequence[LabelledPicture]) -> int:
     """The median of the shorter sides, in pixels, of some of the pictures."""
-    from PIL import Image
-
     sides = []
     for picture in random.Random(0).sample(list(pictures), min(_MEASURED_PICTURES, len(pictures))):
         try:
-            with Image.open(picture.path) as image:
-                sides.append(min(image.size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            sides.append(min(picture_size(read_bytes(picture.path), picture.path)))
+        except DecodeError:
             continue  # told when it is decoded
     return int(median(sides)) if sides else _LEAST_SIZE
 
@@ -147,6 +146,7 @@ class _Bench:
     names: Mapping[str, str]
     identity: str
     keep_models: bool
+    target: Target
 
     def prepare(self) -> None:
         """Write the lists of pictures; UsageError if the folder cannot be used."""
@@ -192,7 +192,7 @@ class _Bench:
         if not all(path.exists() for path in paths.values()):
             return {}
         log.info("measuring speed and memory side by side")
-        found = costs([open_model(path) for path in paths.values()], device=self.config.training.device)
+        found = costs([open_model(path) for path in paths.values()], target=self.target)
         return dict(zip(paths, found, strict=True))
 
     def _training(self, name: str, seed: int) -> TrainingConfig:
@@ -239,12 +239,12 @@ class _Bench:
             if result.interrupted:
                 raise KeyboardInterrupt
         model = open_model(path)
-        run = judge_run(
+        run = evaluate_run(
             model,
             self._list("test"),
             backbone=name,
             seed=seed,
-            device=self.config.training.device,
+            target=self.target,
             workers=self.config.training.workers,
         )
         write_text(self._result(name, seed), json.dumps(run.to_json(), allow_nan=False))
@@ -265,9 +265,8 @@ class _Bench:
             len(self.parts.novel),
             ", ".join(self.parts.novel_subclasses) or "no class",
         )
-        device = choose_target(training.device, RuntimeName.TORCH).device
         heads = training.tune is Tune.HEADS or (training.tune is Tune.AUTO and training.pretrained)
-        if device is Device.CPU and not heads:
+        if self.target.device is Device.CPU and not heads:
             seconds_each = {name: self._seconds(name) for name in dict.fromkeys(name for name, _ in waiting)}
             log.info(
                 "on this CPU that takes about %s; fewer --epochs or --seeds, or a smaller --img-size, take less",

@@ -24,7 +24,7 @@ from phototag.evaluation import (
     risk_coverage,
 )
 from phototag.records import LEVELS
-from phototag.text import pad, printable, shorten
+from phototag.text import Column, numbers, percent, table
 
 _NAME_WIDTH = 26
 
@@ -307,25 +307,26 @@ class Comparison:
 
     def table(self) -> str:
         """The main figures for a terminal, one line a backbone, and a sentence for each pair."""
-        columns = ("superclass", "subclass", "hier. F1", "ECE", "AUROC novel", "pictures/s", "training")
-        lines = [pad("mean over seeds", _NAME_WIDTH) + "".join(f"{name:>12}" for name in columns)]
+        names = ("superclass", "subclass", "hier. F1", "ECE", "AUROC novel", "pictures/s", "training")
+        columns = [Column("mean over seeds", _NAME_WIDTH, most=_NAME_WIDTH), *numbers(*names)]
+        rows = []
         for each in self.contenders:
             cost, figures = self.costs.get(each.name), each.to_json()
             cells = [
-                *(_percent(figures[f"{level}_accuracy"]) for level in LEVELS),
-                _percent(figures["metrics"]["hierarchical_f1"]),
-                _percent(figures["metrics"]["subclass_ece"]),
+                each.name,
+                *(_mean_percent(figures[f"{level}_accuracy"]) for level in LEVELS),
+                _mean_percent(figures["metrics"]["hierarchical_f1"]),
+                _mean_percent(figures["metrics"]["subclass_ece"]),
                 "-" if figures["novelty"]["auroc"] is None else f"{figures['novelty']['auroc']['mean']:.3f}",
                 "-" if cost is None else f"{cost['pictures_per_second']:.0f}",
                 f"{figures['training_seconds']['mean']:.0f} s",
             ]
-            name = pad(shorten(printable(each.name), _NAME_WIDTH - 1), _NAME_WIDTH)
-            lines.append(name + "".join(f"{cell:>12}" for cell in cells))
-        return "\n".join([*lines, "", *(pair.statement for pair in self.pairs)])
+            rows.append(cells)
+        return "\n".join([*table(columns, rows), "", *(pair.statement for pair in self.pairs)])
 
 
-def _percent(found: Mapping[str, float] | None) -> str:
-    return "-" if found is None else f"{100 * found['mean']:.1f} %"
+def _mean_percent(found: Mapping[str, float] | None) -> str:
+    return percent(None if found is None else found["mean"])
 
 
 def most_confused(runs: Sequence[Run], *, count: int) -> list[tuple[str, str, int, int]]:

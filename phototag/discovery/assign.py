@@ -27,9 +27,9 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from phototag.choices import MIN_GROUP_SIZE
 from phototag.decision import Space
 from phototag.discovery.cluster import (
-    MIN_SIZE,
     Floats,
     Grouping,
     Integers,
@@ -79,7 +79,7 @@ class Grown(Generic[T]):
 
 
 def grow(
-    points: NDArray[np.floating], space: Space, tagged: Pages[T] | None = None, *, min_size: int = MIN_SIZE
+    points: NDArray[np.floating], space: Space, tagged: Pages[T] | None = None, *, min_size: int = MIN_GROUP_SIZE
 ) -> Grown[T]:
     """Group points [N, E], let the groups take in `tagged` photos, and let them shed what is not clearly theirs.
 

@@ -32,10 +32,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from phototag.choices import MIN_GROUP_SIZE
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
 
-MIN_SIZE = 5
 _NEIGHBOURS = 15
 # Means of new classes lie less far from each other than those that the axes were chosen for: measured 0.3 to 0.7 times.
 _BETWEEN_SHARE = 0.5
@@ -98,7 +99,7 @@ class Variances:
         return cls(np.maximum(expected.between, measured), _UNDERSTATED * varied)
 
 
-def group(points: NDArray[np.floating], spread: NDArray[np.floating], *, min_size: int = MIN_SIZE) -> Grouping:
+def group(points: NDArray[np.floating], spread: NDArray[np.floating], *, min_size: int = MIN_GROUP_SIZE) -> Grouping:
     """Group points [N, E]; groups of fewer than `min_size` are none.
 
     Args:

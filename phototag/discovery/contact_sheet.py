@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from phototag.errors import DecodeError
-from phototag.files import write_whole
+from phototag.files import atomic_write
 from phototag.imaging import decode_whole, read_bytes
 
 MOST_PICTURES = 24
@@ -69,7 +69,7 @@ def write_sheet(path: Path, pictures: Sequence[tuple[int, Path]], *, marked: Col
     data = io.BytesIO()
     _grid(shown, marked).save(data, "JPEG", quality=_QUALITY)
     way_out = "name another folder with --sheets, or leave contact sheets out with --no-sheets"
-    write_whole(path, data.getvalue(), way_out=way_out)
+    atomic_write(path, data.getvalue(), way_out=way_out)
     return [number for number, _ in shown]
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from phototag.choices import MIN_GROUP_SIZE
 from phototag.decision import Space, unpack
 from phototag.discovery.assign import grow
-from phototag.discovery.cluster import MIN_SIZE, Grouping
+from phototag.discovery.cluster import Grouping
 from phototag.discovery.groups import Group, Groups, Member
 from phototag.errors import ModelError
 from phototag.model import Model
@@ -63,7 +64,7 @@ def find_groups(
     *,
     under: Path | None = None,
     tier: NovelTier = NovelTier.ANY,
-    min_size: int = MIN_SIZE,
+    min_size: int = MIN_GROUP_SIZE,
     novel_only: bool = False,
 ) -> Found:
     """Group the photos that were tagged without a subclass by the embeddings which `model` gave them.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from phototag.dataset import COLUMNS
 from phototag.errors import DataError
-from phototag.files import write_whole
+from phototag.files import atomic_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +102,4 @@ def _write(file: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(file, text.getvalue().encode("utf-8", "surrogateescape"), error=DataError)
+    atomic_write(file, text.getvalue().encode("utf-8", "surrogateescape"), error=DataError)

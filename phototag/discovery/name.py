@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from phototag.choices import ReviewOrigin
 from phototag.discovery.groups import Group, Groups, Member, keep
 from phototag.discovery.labels_file import Written, add_labels
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Source
-from phototag.store import KnownPhoto, Query, Review, ReviewOrigin, Store
+from phototag.store import KnownPhoto, Query, Review, Store
 from phototag.taxonomy import Taxonomy, check_name
 
 GONE = "gone"

@@ -1,4 +1,4 @@
-"""What a check of this computer or installation says."""
+"""Say what a check of this computer or installation found."""
 
 from __future__ import annotations
 
@@ -51,10 +51,15 @@ class Check:
 
 
 def first_line(text: str) -> str:
-    """The first line of a text that may have many, or none."""
+    """Return the first line of a text that may have many, or none."""
     return text.strip().splitlines()[0] if text.strip() else ""
 
 
 def gib(size_bytes: int) -> str:
-    """A size in words."""
+    """Return a size in words."""
     return f"{size_bytes / 2**30:.1f} GiB"
+
+
+def judged(number: int, *, little: int, none: int) -> State:
+    """Return what to say of a number of bytes that are free."""
+    return State.FAILED if number < none else State.WARNING if number < little else State.OK

@@ -1,6 +1,6 @@
-"""Whether what phototag is built on is here, loads, and fits together.
+"""Check whether what phototag is built on is here, loads, and fits together.
 
-What may crash the process that loads it is loaded in a process of its own.
+What may crash the process that loads it is loaded in a separate process.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ INSTALL_TORCH = "install them together: pip install --upgrade --force-reinstall 
 
 
 def check_phototag() -> Check:
-    """Which phototag this is."""
+    """Say which phototag this is."""
     return Check("phototag", State.OK, __version__, values={"version": __version__})
 
 
 def check_python() -> Check:
-    """Whether this Python is new enough."""
+    """Check whether this Python is new enough."""
     version = platform.python_version()
     values = {"version": version, "implementation": platform.python_implementation()}
     if sys.version_info < _OLDEST_PYTHON:
@@ -39,7 +39,7 @@ def check_python() -> Check:
 
 
 def check_system() -> Check:
-    """What computer this is."""
+    """Say what computer this is."""
     from phototag.runtime import available_cores
 
     usable, there = available_cores(), os.cpu_count() or 1
@@ -49,7 +49,7 @@ def check_system() -> Check:
 
 
 def check_torch() -> list[Check]:
-    """Whether torch, torchvision and timm load together, and which devices torch finds."""
+    """Check whether torch, torchvision and timm load together, and which devices torch finds."""
     code = (
         "import torch, torchvision, timm; cuda = torch.cuda; "
         "gpus = [cuda.get_device_properties(n) for n in range(cuda.device_count() if cuda.is_available() else 0)]; "
@@ -78,7 +78,7 @@ def _devices(gpus: list[tuple[str, int]], *, mps: bool, built_for: str | None) -
 
 
 def check_openvino() -> Check:
-    """Whether OpenVINO loads, and what the processor computes in."""
+    """Check whether OpenVINO loads, and what the processor computes in."""
     code = (
         "from phototag.runtime.openvino_engine import cpu_precisions, import_openvino; "
         "answer = [import_openvino().__version__, [str(p) for p in cpu_precisions()]]"
@@ -96,7 +96,7 @@ def check_openvino() -> Check:
 
 
 def check_numba() -> Check:
-    """Whether numba, which decodes large JPEGs faster, loads."""
+    """Check whether numba, which decodes large JPEGs faster, loads."""
     version = _version_of("numba")
     if version is None:
         return Check("numba", State.WARNING, "not installed: large JPEGs are decoded more slowly", "pip install numba")
@@ -109,7 +109,7 @@ def check_numba() -> Check:
 
 
 def check_nncf() -> Check:
-    """Whether nncf, which makes networks of 8-bit integers, is here."""
+    """Check whether nncf, which makes networks of 8-bit integers, is here."""
     version = _version_of("nncf")
     text = version or "not installed; only --runtime-precision int8 needs it: pip install 'phototag[int8]'"
     return Check("nncf", State.OK, text, values={"version": version})
@@ -123,7 +123,7 @@ def _version_of(package: str) -> str | None:
 
 
 class _BrokenError(Exception):
-    """Code in a process of its own went wrong; the text says how, in a line."""
+    """Code in a separate process went wrong; the text says how, in a line."""
 
 
 def _in_other_process(code: str) -> Any:
@@ -132,7 +132,7 @@ def _in_other_process(code: str) -> Any:
     Raises:
         _BrokenError: it raised, crashed, or took too long.
     """
-    # As for helpers that decode: no module is taken from the working folder, and this very phototag is found.
+    # As for the processes that decode: no module is taken from the working folder, and this very phototag is found.
     program = f"import json, sys; sys.path.append(sys.argv[1])\n{code}\nprint(); print(json.dumps(answer))"
     words = [sys.executable, "-P", "-c", program, str(Path(__file__).parents[1])]
     try:

@@ -6,10 +6,9 @@ from .curves import risk_coverage as risk_coverage
 from .curves import roc as roc
 from .evaluation import Candidates as Candidates
 from .evaluation import Evaluation as Evaluation
-from .evaluation import Level as Level
 from .evaluation import evaluate as evaluate
 from .evaluation import examine as examine
-from .evaluation import judge_scores as judge_scores
+from .evaluation import measure_tags as measure_tags
 from .evaluation import read_candidates as read_candidates
 from .gates import failed_gates as failed_gates
 from .gates import parse_gates as parse_gates
@@ -18,8 +17,6 @@ from .intervals import Floats as Floats
 from .intervals import finite_size as finite_size
 from .intervals import needed_size as needed_size
 from .intervals import wilson_interval as wilson_interval
-from .label_index import best_scores as best_scores
-from .label_index import label_indexes as label_indexes
 from .metrics import ClassScores as ClassScores
 from .metrics import Confusion as Confusion
 from .metrics import Judged as Judged
@@ -27,6 +24,8 @@ from .metrics import Label as Label
 from .metrics import Metrics as Metrics
 from .metrics import expected_calibration_error as expected_calibration_error
 from .metrics import measure as measure
+from .risk_control import DELTA as DELTA
+from .risk_control import certified_thresholds as certified_thresholds
 from .score import score_labelled as score_labelled
 from .score_table import PRECISIONS as PRECISIONS
 from .score_table import SCORE_UNIT as SCORE_UNIT
@@ -39,3 +38,6 @@ from .significance import bootstrap_mean as bootstrap_mean
 from .significance import discordant as discordant
 from .significance import holm as holm
 from .significance import mcnemar as mcnemar
+from .validation import Level as Level
+from .validation import Validation as Validation
+from .validation import label_indexes as label_indexes

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, RuntimeName
-from phototag.dataset import LabelledPicture
-from phototag.decision import Evidence, NoveltyModel, Thresholds, decide, gather
-from phototag.evaluation.intervals import wilson
-from phototag.evaluation.label_index import best_scores, label_indexes
-from phototag.evaluation.metrics import Judged, Metrics, measure
+from phototag.decision import Evidence, Thresholds, decide
+from phototag.evaluation.metrics import Judged, Label, Metrics, measure
 from phototag.evaluation.score import score_labelled
 from phototag.evaluation.score_table import ValidationScores
+from phototag.evaluation.validation import Labels, Level, Validation
 from phototag.model import Model, open_model
-from phototag.records import Scores
+from phototag.runtime import choose_target
 from phototag.taxonomy import Taxonomy
 
 # Metrics that only make sense of tags as they are stored, after backing off.
@@ -32,40 +27,48 @@ _OF_TAGS = (
 )
 
 
-def judge_scores(
-    pictures: Sequence[LabelledPicture],
-    scores: Scores,
-    taxonomy: Taxonomy,
-    thresholds: Thresholds,
-    novelty: NoveltyModel | None = None,
-) -> Metrics:
-    """Metrics of a model's scores for labelled pictures; `novelty` is the model's, if it has one.
+def measure_tags(validation: Validation, thresholds: Thresholds) -> Metrics:
+    """Measure a model's tags of labelled pictures.
 
     Accuracies and distances are those of the decoded pair, the best superclass and the best subclass under it, so that
     models with different thresholds compare. Coverage, precision where a label was given and rejection are those of the
     tags that would be stored, after backing off.
     """
-    evidence = gather(scores, taxonomy, novelty)
-    # With thresholds of zero nothing backs off: the tag is the decoded pair.
-    pairs = measure(_judged(pictures, evidence, taxonomy, Thresholds(0.0, 0.0)), taxonomy=taxonomy)
-    tags = measure(_judged(pictures, evidence, taxonomy, thresholds), taxonomy=taxonomy)
-    return replace(pairs, **{name: getattr(tags, name) for name in _OF_TAGS})
-
-
-def _judged(
-    pictures: Sequence[LabelledPicture], evidence: Evidence, taxonomy: Taxonomy, thresholds: Thresholds
-) -> list[Judged]:
-    tags = decide(evidence, taxonomy, thresholds)
-    return [
+    taxonomy, (superclass, subclass) = validation.taxonomy, validation.levels
+    pairs = [
         Judged(
-            truth=(picture.superclass, picture.subclass),
-            predicted=(tag.superclass, tag.subclass),
-            superclass_score=tag.superclass_score,
-            subclass_score=tag.subclass_score,
+            truth=truth,
+            predicted=predicted,
+            superclass_score=superclass_score,
+            subclass_score=subclass_score,
             top_subclasses=candidates.top,
             heads=candidates.heads,
         )
-        for picture, tag, candidates in zip(pictures, tags, read_candidates(evidence, taxonomy), strict=True)
+        for truth, predicted, superclass_score, subclass_score, candidates in zip(
+            _names(superclass.truth, subclass.truth, taxonomy),
+            _names(superclass.best, subclass.best, taxonomy),
+            superclass.scores.tolist(),
+            subclass.scores.tolist(),
+            read_candidates(validation.evidence, taxonomy),
+            strict=True,
+        )
+    ]
+    tags = [
+        replace(pair, predicted=(tag.superclass, tag.subclass))
+        for pair, tag in zip(pairs, decide(validation.evidence, taxonomy, thresholds), strict=True)
+    ]
+    stored = measure(tags, taxonomy=taxonomy)
+    return replace(measure(pairs, taxonomy=taxonomy), **{name: getattr(stored, name) for name in _OF_TAGS})
+
+
+def _names(superclasses: Labels, subclasses: Labels, taxonomy: Taxonomy) -> list[Label]:
+    """Return the labels of indexes [N] at both levels."""
+    return [
+        (
+            taxonomy.superclasses[superclass] if superclass >= 0 else None,
+            taxonomy.subclasses[subclass] if subclass >= 0 else None,
+        )
+        for superclass, subclass in zip(superclasses.tolist(), subclasses.tolist(), strict=True)
     ]
 
 
@@ -95,17 +98,7 @@ def evaluate(
             cannot be read.
         ModelError: there is no such model.
     """
-    opened = model if isinstance(model, Model) else open_model(model)
-    header = opened.header
-    scored = score_labelled(
-        Path(data),
-        opened,
-        device=Device(device),
-        runtime=RuntimeName(runtime),
-        batch_size=batch_size,
-        workers=workers,
-    )
-    return judge_scores(scored.content.pictures, scored.scores, header.taxonomy, header.thresholds, opened.novelty)
+    return examine(data, model=model, device=device, runtime=runtime, batch_size=batch_size, workers=workers).metrics
 
 
 _TOP = 5
@@ -131,19 +124,6 @@ def read_candidates(evidence: Evidence, taxonomy: Taxonomy) -> list[Candidates]:
 
 
 @dataclass(frozen=True)
-class Level:
-    """The pictures with a true label at one level: scores [N] of the labels given, and whether they are right [N]."""
-
-    scores: NDArray[np.float64]
-    right: NDArray[np.bool_]
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy (Wilson)."""
-        return wilson(int(self.right.sum()), len(self.right))
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """A model with its metrics on labelled pictures, and the curves over its scores; superclass level first."""
 
@@ -160,8 +140,8 @@ def examine(
     data: str | Path,
     *,
     model: Model | str | Path | None = None,
-    device: Device = Device.AUTO,
-    runtime: RuntimeName = RuntimeName.AUTO,
+    device: Device | str = Device.AUTO,
+    runtime: RuntimeName | str = RuntimeName.AUTO,
     batch_size: int | None = None,
     workers: int | None = None,
 ) -> Evaluation:
@@ -173,22 +153,15 @@ def examine(
         ModelError: there is no such model.
     """
     opened = model if isinstance(model, Model) else open_model(model)
-    header, taxonomy = opened.header, opened.header.taxonomy
-    scored = score_labelled(Path(data), opened, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
-    pictures = scored.content.pictures
-    tables = ValidationScores.of(pictures, scored.scores, taxonomy)
-    superclass, subclass = (
-        Level(values[truth >= 0], chosen[truth >= 0] == truth[truth >= 0])
-        for (chosen, values), truth in zip(
-            best_scores(scored.scores, taxonomy), label_indexes(pictures, taxonomy), strict=True
-        )
-    )
+    target = choose_target(Device(device), RuntimeName(runtime))
+    scored = score_labelled(Path(data), opened, target=target, batch_size=batch_size, workers=workers)
+    tables = ValidationScores.of(scored.validation)
     return Evaluation(
         model=opened,
         source=Path(data),
-        metrics=judge_scores(pictures, scored.scores, taxonomy, header.thresholds, opened.novelty),
+        metrics=measure_tags(scored.validation, opened.header.thresholds),
         coverages=tables.coverages(),
         validation=tables,
-        levels=(superclass, subclass),
+        levels=(scored.validation.superclass.labelled, scored.validation.subclass.labelled),
         unreadable=len(scored.content.unreadable),
     )

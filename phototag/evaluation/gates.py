@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 
 from phototag.errors import UsageError
 from phototag.evaluation.metrics import SCALARS, Metrics
+from phototag.text import percent
 
 COUNTS = frozenset({"photos", "novel_photos"})
 
@@ -50,7 +51,7 @@ def failed_gates(metrics: Metrics, gates: Mapping[str, float]) -> list[str]:
     for name, gate in gates.items():
         _check_gate(name)
         value = scalars[name]
-        wanted = f"the gate of {gate * 100:.10g} %"
+        wanted = f"the gate of {percent(gate, None)}"
         if value is None:
             failures.append(f"{name} cannot be known ({_why_unknown(name)}), so {wanted} is missed")
         elif value < gate - _ROUNDING:

@@ -10,21 +10,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.choices import DEFAULT_BATCH_SIZE, Device, RuntimeName
+from phototag.choices import DEFAULT_BATCH_SIZE
 from phototag.dataset import Content, check_labels, data_digest, load_data, read_content
+from phototag.evaluation.validation import Validation, label_indexes
 from phototag.model import Model
 from phototag.records import Scores
-from phototag.runtime import Runtime, choose_target
+from phototag.runtime import Runtime, Target
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What could be read of labelled pictures, their scores in the same order, and the digest of the data."""
+    """What could be read of labelled pictures, their decoded scores in the same order, and the digest of the data."""
 
     content: Content
-    scores: Scores
+    validation: Validation
     digest: str
 
 
@@ -32,8 +33,7 @@ def score_labelled(
     data: Path,
     model: Model,
     *,
-    device: Device = Device.AUTO,
-    runtime: RuntimeName = RuntimeName.AUTO,
+    target: Target,
     batch_size: int | None = DEFAULT_BATCH_SIZE,
     workers: int | None = None,
     what: str = "evaluating",
@@ -47,8 +47,9 @@ def score_labelled(
     labelled = load_data(data)
     if labelled.ignored:
         log.warning("%d pictures lie in no superclass/subclass folder and are left out", labelled.ignored)
-    check_labels(labelled, model.header.taxonomy)
-    run = Runtime(model, target=choose_target(device, runtime), batch_size=batch_size)
+    taxonomy = model.header.taxonomy
+    check_labels(labelled, taxonomy)
+    run = Runtime(model, target=target, batch_size=batch_size)
     waiting: list[NDArray[np.uint8]] = []
     parts: list[Scores] = []
 
@@ -69,7 +70,8 @@ def score_labelled(
         log.warning("the model learned from these very pictures: the figures flatter it")
     for line in content.unreadable:
         log.warning("left out: %s", line)
-    return Scored(content, _joined(parts), digest)
+    labels = label_indexes(content.pictures, taxonomy)
+    return Scored(content, Validation.of(labels, _joined(parts), taxonomy, novelty=model.novelty), digest)
 
 
 def _joined(parts: Sequence[Scores]) -> Scores:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,11 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.dataset import LabelledPicture
 from phototag.errors import ModelError
-from phototag.evaluation.label_index import best_scores, label_indexes
-from phototag.records import Scores
-from phototag.taxonomy import Taxonomy
+from phototag.evaluation.validation import Validation
 
 PRECISIONS = (0.8, 0.9, 0.95, 0.98, 0.99)
 
@@ -114,28 +110,14 @@ class ValidationScores:
     subclass: ScoreTable
 
     @classmethod
-    def of(
-        cls,
-        pictures: Sequence[LabelledPicture],
-        scores: Scores,
-        taxonomy: Taxonomy,
-        *,
-        familiar: Sequence[NDArray[np.bool_]] | None = None,
-    ) -> ValidationScores:
-        """The tables of labelled pictures and their scores.
+    def of(cls, validation: Validation, *, limits: tuple[float, float] = (1.0, 1.0)) -> ValidationScores:
+        """Return the tables of labelled pictures behind limits on the novelty of both levels.
 
-        `familiar` tells, for each level, which pictures do not look novel there; the others get no label whatever their
-        scores. So they count as wrong ones of score 0: against the coverage of every threshold, and the precision of
-        none above that.
+        Pictures beyond a limit get no label whatever their scores. So they count as wrong ones of score 0: against the
+        coverage of every threshold, and the precision of none above that.
         """
-        everyone = np.ones(len(pictures), dtype=np.bool_)
-        pairs = zip(
-            best_scores(scores, taxonomy),
-            label_indexes(pictures, taxonomy),
-            familiar or (everyone, everyone),
-            strict=True,
-        )
-        return cls(*(ScoreTable.of(values * kept, (chosen == truth) & kept) for (chosen, values), truth, kept in pairs))
+        pairs = zip(validation.levels, validation.known(limits), strict=True)
+        return cls(*(ScoreTable.of(level.scores * kept, level.right & kept) for level, kept in pairs))
 
     def to_json(self) -> dict[str, Any]:
         """As plain values for JSON."""

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phototag.choices import ReviewOrigin
 from phototag.dataset import COLUMNS
-from phototag.store import KnownPhoto, ReviewFilter, ReviewOrigin, SavedReview, Store
+from phototag.store import KnownPhoto, ReviewFilter, SavedReview, Store
 
 SAMPLED = "drawn for estimation"
 UNLABELLED = "of none of the classes, or without a subclass"

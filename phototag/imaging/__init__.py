@@ -1,4 +1,4 @@
-"""Picture files: which are read, and how they become pixels."""
+"""Open and decode picture files."""
 
 import lazy_loader
 

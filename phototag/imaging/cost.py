@@ -1,4 +1,4 @@
-"""What a picture will cost to decode, read from the first bytes of its file. Nothing is decoded here."""
+"""Estimate what a picture costs to decode from the header of its file. Nothing is decoded here."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from phototag.imaging.formats import JPEG, PNG, format_of
 from phototag.imaging.preprocessing import Preprocessing
 
 # Above this, a picture is decoded alone: sixteen threads may otherwise each hold a giant at the same moment.
 HEAVY_BYTES = 256 << 20
 # A progressive photo has about ten scans. Each is a pass over the whole picture, and a file may hold thousands.
 _MOST_SCANS = 64
-# Hostile files make decoders slow with millions of tiny parts, for which they have to be large.
+# Malicious files make decoders slow with millions of tiny parts, for which they have to be large.
 _EVERYDAY_FILE_BYTES = 64 << 20
 _MOST_SEGMENTS = 10_000
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_JPEG_MAGIC = b"\xff\xd8\xff"
 # Pillow keeps RGB in four bytes a pixel. Laying transparency on white or scaling 16-bit greys takes five such images.
 OPAQUE_BYTES = 4
 COSTLY_BYTES = 20
@@ -33,34 +32,35 @@ _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What decoding takes: `memory_bytes` at most, about; `everyday` if the decoder is known to be safe and quick."""
+    """The cost of decoding: about `memory_bytes` at most; `everyday` if the decoder is known to be safe and fast."""
 
     memory_bytes: int
     everyday: bool
 
     @property
     def heavy(self) -> bool:
-        """Whether the picture is to be decoded with no other heavy one beside it."""
+        """Return whether the picture is to be decoded with no other heavy one beside it."""
         return self.memory_bytes > HEAVY_BYTES
 
 
 def cost_of(data: bytes, preprocessing: Preprocessing) -> Cost | None:
-    """The cost of decoding a PNG or JPEG file for that preprocessing; None for anything else.
+    """Return the cost of decoding a PNG or JPEG file for that preprocessing, None for anything else.
 
     The content decides, not the file's name. None as well when the header cannot be made sense of.
     """
     try:
-        if data.startswith(_PNG_MAGIC):
+        form = format_of(data)
+        if form is PNG:
             return _png_cost(data)
-        if data.startswith(_JPEG_MAGIC):
+        if form is JPEG:
             return _jpeg_cost(data, round(2 * preprocessing.size / preprocessing.crop))
-    except (struct.error, IndexError):  # cut short within the header
+    except (struct.error, IndexError):  # truncated within the header
         return None
     return None
 
 
 def cost_of_size(width: int, height: int) -> Cost:
-    """The cost of decoding any other picture of that many pixels."""
+    """Return the cost of decoding any other picture of that many pixels."""
     return Cost(width * height * _UNKNOWN_BYTES, everyday=False)
 
 
@@ -87,7 +87,7 @@ def _jpeg_cost(data: bytes, short_side: int) -> Cost | None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """The markers of a JPEG up to its first scan, each with where its content starts."""
+    """Return the markers of a JPEG up to its first scan, each with the start of its content."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
         if data[at] != 0xFF:
@@ -107,7 +107,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
 def _scanned_cost(
     data: bytes, frame: tuple[int, int, int, list[int]], *, first_scan: int, short_side: int
 ) -> Cost | None:
-    """The cost of a JPEG; `first_scan` is the number of colour components in its first scan."""
+    """Return the cost of a JPEG; `first_scan` is the number of colour components in its first scan."""
     marker, width, height, sampling = frame
     if not width or not height or not sampling or 0 in sampling:
         return None

@@ -1,4 +1,4 @@
-"""File to upright RGB pixels at a network's input size.
+"""Decode a file to upright RGB pixels at a network's input size.
 
 A photo has far more pixels than a network looks at, and decoding them is what costs. So a JPEG is decoded at the
 smallest of 1/1, 1/2, 1/4, 1/8 that still leaves twice the wanted size (large photos by `jpeg`, all others by Pillow's
@@ -8,45 +8,23 @@ DCT scaling), only the central crop is resized, and rotation is applied to the s
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import struct
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps
 
 from phototag.errors import DecodeError
-from phototag.imaging.formats import DECODERS, MAX_MEGAPIXELS
+from phototag.imaging.formats import MAX_MEGAPIXELS
 from phototag.imaging.jpeg import MEANS, reduced
+from phototag.imaging.openers import open_image
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import Decoded, FailureKind, Photo
 
 MAX_FILE_BYTES = 1 << 30
-# Pillow's own limit is one for the whole process, a warning, and speaks of attacks. Ours is an argument, an error that
-# names the size, and is checked at the same point: when the header is read, before there is any memory for pixels.
-Image.MAX_IMAGE_PIXELS = None
-
-# What Pillow's decoders raise on broken files, as seen by feeding them cut and flipped bytes.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -54,32 +32,11 @@ _RESAMPLING = {
 }
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
-# How many times the target's size is decoded at least, by Pillow and by `jpeg`. JPEG photos of 12 megapixels to 224
-# pixels, on one core; the mean error of 255, and the same best class and the moves of its probability by the built-in
-# model are against a full decode. A: 16 drawn ones, quality 90; B: 80 photographs of 0.2 megapixels, enlarged, so that
-# all their detail is what 1/8 just shows; quality 88 to 95.
-#                            CPU of A   of B     error of A   of B   same class of B   move of B: mean, 95 % below
-#   Pillow at 1/4             43 ms    30 to 48        0.19    0.31         76
-#   Pillow at 1/8             34 ms    23 to 38        0.38    0.88         77
-#   `jpeg` at 1/4             16 ms    14 to 20        0.26    0.53         79           0.008   0.021
-#   `jpeg` at 1/8             13 ms    11 to 15        0.40    0.97         78           0.014   0.064
-#   `jpeg` at 1/8, sharpened  13 ms    11 to 15        0.41    0.76         78           0.011   0.031
-# So 1/8, which leaves 1.5 times the target here, is as good to a network as what libjpeg does at 1/4.
+# How many times the target's size Pillow and `jpeg` decode at least: docs/experiments.md#reduced-jpeg-decoding
 _DRAFT_MARGIN = 2.0
 _REDUCED_MARGIN = {4: 2.0, 8: 1.4}
-# `jpeg` decodes at 1/4 and 1/8. In smaller files there is little to win, and they may be all that a user has: then
-# numba, half a second and 120 MB of memory, is never loaded.
+# In smaller files there is little to win, and numba need not be loaded: docs/experiments.md#small-jpegs
 _WORTH_BYTES = 512 << 10
-# How many bits of a picture a bit of the file can become, or how many pixels for JPEG, of PNG and of compressions in
-# TIFF. Of others any number.
-_MOST_EXPANSION = {
-    "raw": 1,
-    "packbits": 64,
-    "jpeg": 256,
-    "tiff_lzw": 1400,
-    **dict.fromkeys(("PNG", "tiff_adobe_deflate", "tiff_deflate"), 1040),
-}
-_FAX = ("tiff_ccitt", "group3", "group4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +67,7 @@ def decode_file(path: Path, preprocessing: Preprocessing, *, max_megapixels: int
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a picture file.
+    """Read the bytes of a picture file.
 
     Raises:
         DecodeError: the file is gone, unreadable, empty, implausibly large, or still being written.
@@ -146,7 +103,7 @@ def decode_bytes(
     Raises:
         DecodeError: the bytes are not a picture, cut short, too large or broken.
     """
-    with _opened(data, path, max_megapixels) as image:
+    with open_image(data, path, max_megapixels=max_megapixels) as image:
         orientation = _orientation(image)
         width, height = image.size
         small = _upright(_resized_centre(image, data, preprocessing), orientation)
@@ -156,12 +113,12 @@ def decode_bytes(
 
 
 def picture_size(data: bytes, path: Path, *, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[int, int]:
-    """The upright width and height of a picture file's bytes, from its header alone.
+    """Return the upright width and height of a picture file's bytes, from its header alone.
 
     Raises:
         DecodeError: as for `decode_bytes`, where the header shows it.
     """
-    with _opened(data, path, max_megapixels) as image:
+    with open_image(data, path, max_megapixels=max_megapixels) as image:
         turned = _orientation(image) in _QUARTER_TURNS
         return (image.height, image.width) if turned else (image.width, image.height)
 
@@ -169,12 +126,12 @@ def picture_size(data: bytes, path: Path, *, max_megapixels: int = MAX_MEGAPIXEL
 def decode_whole(data: bytes, *, short_side: int, path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
     """Decode a picture file's bytes to an upright RGB image of the whole picture, reduced where that is cheap.
 
-    Its shorter side is at least `short_side` pixels if the picture's own is. For training, which crops by chance.
+    Its shorter side is at least `short_side` pixels if the picture's own is. For training, which crops at random.
 
     Raises:
         DecodeError: as for `decode_bytes`.
     """
-    with _opened(data, path, max_megapixels) as image:
+    with open_image(data, path, max_megapixels=max_megapixels) as image:
         orientation = _orientation(image)
         factor = min(1.0, short_side / min(image.size))
         image.draft(None, (max(1, int(image.width * factor)), max(1, int(image.height * factor))))
@@ -182,41 +139,8 @@ def decode_whole(data: bytes, *, short_side: int, path: Path, max_megapixels: in
         return _upright(to_rgb(image), orientation)
 
 
-@contextmanager
-def _opened(data: bytes, path: Path, max_megapixels: int) -> Iterator[Image.Image]:
-    """An image of its own for every call: one Image object is not safe to share between threads."""
-    try:
-        with Image.open(io.BytesIO(data), formats=DECODERS) as image:
-            _check_size(image, len(data), path, max_megapixels)
-            yield image
-    except UnidentifiedImageError as error:
-        raise DecodeError(path, FailureKind.NOT_AN_IMAGE, "not a picture in a known format") from error
-    except _BROKEN as error:
-        text = str(error) or type(error).__name__
-        if "truncated" in text.lower() or isinstance(error, EOFError):
-            raise DecodeError(path, FailureKind.TRUNCATED, f"the picture is cut short: {text}") from error
-        raise DecodeError(path, FailureKind.CORRUPT, f"the picture is damaged: {text}") from error
-
-
-def _check_size(image: Image.Image, size_bytes: int, path: Path, max_megapixels: int) -> None:
-    width, height = image.size
-    if width * height > max_megapixels * 1_000_000:
-        reason = (
-            f"{width} x {height} pixels are more than the limit of {max_megapixels} megapixels; "
-            "raise it with --max-megapixels"
-        )
-        raise DecodeError(path, FailureKind.TOO_LARGE, reason)
-    # Pillow makes all the pixels before it finds that there is nothing to fill them with: seconds for a few bytes that
-    # claim what the limit just allows.
-    coding = image.info.get("compression") if image.format == "TIFF" else image.format
-    expansion = width if coding in _FAX else _MOST_EXPANSION.get(str(coding))  # a fax may say "as above" of a whole row
-    if expansion is not None and width * height > 8 * size_bytes * expansion:
-        reason = f"the picture is cut short: {size_bytes} bytes cannot hold {width} x {height} pixels"
-        raise DecodeError(path, FailureKind.TRUNCATED, reason)
-
-
 def _resized_centre(image: Image.Image, data: bytes, preprocessing: Preprocessing) -> Image.Image:
-    """The central crop at the target size, RGB, not yet upright (a central crop does not care)."""
+    """Return the central crop at the target size, RGB, not yet upright (a central crop does not care)."""
     width, height = image.size
     target = (preprocessing.size, preprocessing.size)
     resampling = _RESAMPLING[preprocessing.interpolation]
@@ -254,7 +178,7 @@ def _sharpened(image: Image.Image, width: float) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to 8-bit RGB: transparency on white, 16-bit values scaled rather than clipped."""
+    """Convert any mode to 8-bit RGB: transparency on white, 16-bit values scaled rather than clipped."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
@@ -271,9 +195,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation that is still to be applied, 1 to 8; to be asked before the pixels are loaded."""
+    """Return the EXIF orientation still to be applied, 1 to 8. Call this before the pixels are loaded."""
     if image.format == "TIFF":
-        return 1  # Pillow turns these upright on its own, size included
+        return 1  # Pillow turns these upright itself, size included
     value = image.getexif().get(_ORIENTATION_TAG, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

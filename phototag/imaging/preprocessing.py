@@ -1,4 +1,4 @@
-"""How a picture becomes a network's input."""
+"""Describe how a picture becomes a network's input."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Preprocessing:
             raise ModelError(f"unknown interpolation {self.interpolation!r}; known: {', '.join(INTERPOLATIONS)}")
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return the values as plain ones for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Any) -> Preprocessing:
-        """The inverse of `to_json`.
+        """Return the preprocessing that `to_json` gave the values of.
 
         Raises:
             ModelError: the value is not a preprocessing.

@@ -1,4 +1,4 @@
-"""Which photo files there are, and what happens to them. Knows no database."""
+"""Find photo files, and watch what happens to them. Knows no database."""
 
 import lazy_loader
 

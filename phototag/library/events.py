@@ -1,4 +1,4 @@
-"""What the watcher found since it was last asked, gathered from its threads and handed out in one piece."""
+"""Gather what the threads of the watcher find, and hand it out in one piece."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 # More than this and looking through the whole root costs less than the list.
 MAX_PATHS = 100_000
-# A thousand photos copied at once are to be a few calls, not a thousand; nobody notices so short a delay.
+# A thousand photos copied at once are to be a few calls, not a thousand; so short a delay is not noticed.
 COALESCE_SECONDS = 0.1
 
 
@@ -49,7 +49,7 @@ class _Found:
 
 
 class Inbox:
-    """Where the watcher's threads leave what they see. Any thread may call anything here; `wake` suits signal handlers.
+    """What the watcher's threads have seen. Any thread may call anything here; `wake` suits signal handlers.
 
     Memory is bounded: of a root with more than `max_paths` paths only that is kept, as lost events.
     """
@@ -92,7 +92,7 @@ class Inbox:
             self._signal()
 
     def drop(self, roots: Iterable[Path]) -> None:
-        """Forget what was noted of these roots."""
+        """Drop what was noted of these roots."""
         with self._lock:
             for root in roots:
                 self._found[root] = _Found()
@@ -108,7 +108,7 @@ class Inbox:
         self._signals.put(True)
 
     def take(self, timeout_seconds: float, is_excluded: Callable[[Path], bool]) -> Hints:
-        """Wait until there is something, somebody calls `wake`, or the time is over; then empty the inbox."""
+        """Wait until there is something, `wake` is called, or the time is over; then empty the inbox."""
         deadline = time.monotonic() + timeout_seconds
         with contextlib.suppress(queue.Empty):
             woken = self._signals.get(timeout=max(0.0, timeout_seconds))

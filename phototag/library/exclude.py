@@ -1,4 +1,4 @@
-"""Patterns of files and folders to leave out, as of a shell."""
+"""Leave out files and folders by patterns as of a shell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phototag.errors import UsageError
 
 
 class Exclusion:
-    """Tells whether a path below a root is left out.
+    """Patterns that say whether a path below a root is left out.
 
     A pattern without a slash speaks of the name of a file or folder at any depth (`thumbs`, `*_small.jpg`); one with a
     slash of the path below the root (`2019/raw`, `./raw`, `**/cache/*.png`), or of the whole path if it begins with
@@ -39,7 +39,7 @@ class Exclusion:
         return bool(self.patterns)
 
     def leaves_out(self, path: str, root: str) -> bool:
-        """Whether the file or folder itself is left out; nothing is said of the folders that it lies in."""
+        """Return whether the file or folder itself is left out, apart from the folders that it lies in."""
         if self._names is not None and self._names.match(os.path.basename(path)):  # noqa: PTH119  # once a file
             return True
         if self._below is not None and self._below.match(path[len(root) :].lstrip("/")):
@@ -47,13 +47,13 @@ class Exclusion:
         return self._whole is not None and self._whole.match(path) is not None
 
     def covers(self, path: Path, root: Path) -> bool:
-        """Whether the path or a folder between the root and it is left out. The root itself never is."""
+        """Return whether the path or a folder between the root and it is left out. The root itself never is."""
         if not self.patterns or path == root or not path.is_relative_to(root):
             return False
         # As text: with a Path for each folder a million known photos would take minutes.
         text, base = os.fspath(path), os.fspath(root)
         start = len(base.rstrip("/")) + 1
-        ends = (*(place for place, mark in enumerate(text[start:], start) if mark == "/"), len(text))
+        ends = (*(index for index, mark in enumerate(text[start:], start) if mark == "/"), len(text))
         return any(self.leaves_out(text[:end], base) for end in ends)
 
 
@@ -63,7 +63,7 @@ def _any(patterns: list[str]) -> re.Pattern[str] | None:
 
 
 def _regex(pattern: str) -> str:
-    """A pattern with slashes as a regular expression of a whole path."""
+    """Return a pattern with slashes as a regular expression of a whole path."""
     parts = []
     for part in re.split(r"((?<![^/])\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\])", pattern):
         if part == "**/":

@@ -1,4 +1,4 @@
-"""What lies below a folder as the operating system sees it: file systems, mount points, and the limits of inotify."""
+"""Ask the operating system about file systems, mount points and the limits of inotify."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REMOTE = frozenset(
     }
 )
 # Behind FUSE stands a program, most often one that fetches from elsewhere, so polling is the safe guess. These only
-# give a local disk another face: what changes there changes through this mount.
+# show a local disk in another form: what changes there changes through this mount.
 _LOCAL_FUSE = frozenset(
     {"fuseblk", "fuse.ntfs-3g", "fuse.ntfs", "fuse.exfat", "fuse.exfat-fuse", "fuse.mergerfs", "fuse.bindfs"}
 )
@@ -48,7 +48,7 @@ class Mount:
 
 
 def file_system(path: Path) -> str | None:
-    """The type of the file system that holds `path`, such as "ext4" or "nfs4"; None where that cannot be found out.
+    """Return the type of the file system that holds `path`, such as "ext4" or "nfs4"; None if that is unknown.
 
     Only Linux tells. Symbolic links are followed.
     """
@@ -58,18 +58,18 @@ def file_system(path: Path) -> str | None:
 
 
 def needs_polling(path: Path) -> str | None:
-    """The type of the file system that holds `path` if changes made there by other computers cause no events here."""
+    """Return the type of the file system that holds `path` if changes by other computers cause no events here."""
     kind = file_system(path)
     return kind if kind is not None and is_remote(kind) else None
 
 
 def is_remote(kind: str) -> bool:
-    """Whether a file system of this type can change without this computer's kernel hearing of it."""
+    """Return whether a file system of this type can change without this computer's kernel hearing of it."""
     return kind in _REMOTE or ((kind == "fuse" or kind.startswith("fuse.")) and kind not in _LOCAL_FUSE)
 
 
 def is_mount_point(path: Path) -> bool:
-    """Whether a file system is mounted exactly here."""
+    """Return whether a file system is mounted exactly here."""
     real = Path(os.path.realpath(path))
     found = covering(_mounts(), real)
     # A bind mount lies on the device of its parent folder, which is all that `ismount` looks at.
@@ -77,7 +77,7 @@ def is_mount_point(path: Path) -> bool:
 
 
 def mount_points(roots: Sequence[Path]) -> set[Path]:
-    """Where other file systems are mounted strictly below the roots, named as below the root. Empty but on Linux."""
+    """Return where other file systems are mounted below the roots, named as below the root. Empty except on Linux."""
     mounts = _mounts()
     points = set()
     for root in roots:
@@ -89,7 +89,7 @@ def mount_points(roots: Sequence[Path]) -> set[Path]:
 
 
 def inotify_limits() -> InotifyLimits | None:
-    """The limits of inotify for this user; None where there is no inotify."""
+    """Return the limits of inotify for this user; None where there is no inotify."""
     try:
         values = [
             int((_LIMITS / name).read_text())
@@ -102,15 +102,15 @@ def inotify_limits() -> InotifyLimits | None:
 
 @lru_cache(maxsize=1)  # asked every second, and hardly ever another
 def parse_mounts(table: bytes) -> tuple[Mount, ...]:
-    """The lines of a mount table in the form of /proc/self/mountinfo (proc(5)). Lines of another form are left out."""
+    """Return the lines of a table like /proc/self/mountinfo (proc(5)). Lines of another form are left out."""
     return tuple(_parsed(table.splitlines()))
 
 
 def covering(mounts: Sequence[Mount], path: Path) -> Mount | None:
-    """The mount that holds `path`, which is absolute and free of symbolic links; None if the table has none."""
+    """Return the mount that holds `path`, which is absolute and free of symbolic links; None if the table has none."""
     numbers = {mount.number for mount in mounts}
     inside = [mount for mount in mounts if path.is_relative_to(mount.point)]
-    # The outermost mounts hang from a number that this process cannot see, or from their own.
+    # The parent of the outermost mounts is a number that this process cannot see, or their own.
     found = _first_met(mount for mount in inside if mount.parent not in numbers or mount.parent == mount.number)
     seen: Mount | None = None
     while found is not None:

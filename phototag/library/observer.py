@@ -1,4 +1,4 @@
-"""watchdog's threads for one folder, and the signs that they have lost something."""
+"""Run watchdog's threads for one folder, and notice when they lose events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _WANTED_ELSEWHERE = [*_WANTED, FileModifiedEvent]
 
 
 class FolderObserver:
-    """Calls `handle` with what happens in a folder, from a thread of its own, until `stop`.
+    """Calls `handle` with what happens in a folder, from a separate thread, until `stop`.
 
     Each has an observer to itself, and with it a queue of events in the kernel: a storm of events, or the death of a
     thread, in one folder leaves the others alone.
@@ -70,15 +70,15 @@ class FolderObserver:
         self._observer.join()
 
     def is_alive(self) -> bool:
-        """Whether every thread that watching needs still runs."""
+        """Return whether every thread that watching needs still runs."""
         return all(thread.is_alive() for thread in self._threads)
 
     def owns(self, thread_id: int | None) -> bool:
-        """Whether a thread is one of this observer's."""
+        """Return whether a thread is one of this observer's."""
         return any(thread.ident == thread_id for thread in self._threads)
 
     def count_watches(self) -> int | None:
-        """How many folders the kernel really watches for this observer; None where there is no inotify."""
+        """Count the folders that the kernel really watches for this observer; None where there is no inotify."""
         counts = []
         for number in self._files:
             with contextlib.suppress(OSError):
@@ -125,7 +125,7 @@ def _inotify_files() -> set[int]:
 
 
 def count_folders(folder: Path) -> int:
-    """How many folders there are from here down, this one and hidden ones included: as many as watchdog watches.
+    """Count the folders from here down, this one and hidden ones included: as many as watchdog watches.
 
     Symbolic links are not followed. Folders that may not be read do not count: they cannot be watched either.
     """
@@ -142,7 +142,7 @@ def count_folders(folder: Path) -> int:
 
 
 def are_files_exhausted() -> bool:
-    """Whether this process may not open one file more at this moment."""
+    """Return whether this process may not open one file more at this moment."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -151,7 +151,7 @@ def are_files_exhausted() -> bool:
 
 
 def is_watch_limit_reached() -> bool:
-    """Whether the kernel refuses to watch one folder more at this moment."""
+    """Return whether the kernel refuses to watch one folder more at this moment."""
     if not _ON_LINUX:
         return False
     from watchdog.observers.inotify_c import InotifyConstants, inotify_add_watch, inotify_init
@@ -168,10 +168,10 @@ def is_watch_limit_reached() -> bool:
 
 @contextlib.contextmanager
 def overflows_reported(report: Callable[[int | None], None]) -> Iterator[None]:
-    """While this is open, `report` is called with the number of the thread that lost events.
+    """Call `report` with the number of each thread that loses events while this is open.
 
     watchdog says so in its log only. Neither that log nor the traceback of a watchdog thread that dies reaches the
-    terminal meanwhile: whoever watches sees both by other means, and says them in words that the user can act on.
+    terminal meanwhile: the watcher notices both by other means, and says them in words that the user can act on.
     """
     logger = logging.getLogger("watchdog")
     tap = _LogTap(report)

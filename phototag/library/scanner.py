@@ -1,4 +1,4 @@
-"""The scanner: every picture file under some folders, with its stat. It is the truth about what is there."""
+"""Scan folders for picture files with their stat. The scanner is the truth about what is there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from phototag.errors import UsageError
-from phototag.imaging import is_picture
+from phototag.imaging import FORMAT_NAMES, is_picture
 from phototag.library.exclude import Exclusion
 from phototag.records import Photo
 
@@ -18,7 +18,7 @@ _NOTHING = Exclusion()
 
 @dataclass
 class ScanProblems:
-    """Folders and files that could not be looked at: one line for people each, and their paths."""
+    """Folders and files that could not be looked at: a line for the user each, and their paths."""
 
     lines: list[str] = field(default_factory=list)
     seen: set[Path] = field(default_factory=set)
@@ -30,7 +30,7 @@ class ScanProblems:
 
 
 def resolve_roots(paths: Sequence[str | Path]) -> list[Path]:
-    """Absolute roots in the order in which their files sort, none inside another.
+    """Return absolute roots in the order in which their files sort, none inside another.
 
     Raises:
         UsageError: a path does not exist, cannot be looked at, or is a file that is no picture by its name.
@@ -55,7 +55,7 @@ def _check_root(path: Path) -> None:
     except OSError as error:
         raise UsageError(f"{path}: cannot be looked at: {error.strerror}") from error
     if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and is_picture(path)):
-        raise UsageError(f"{path}: not a picture that phototag reads (JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF)")
+        raise UsageError(f"{path}: not a picture that phototag reads ({FORMAT_NAMES})")
 
 
 def _sort_key(path: Path) -> bytes:
@@ -63,7 +63,7 @@ def _sort_key(path: Path) -> bytes:
 
 
 def scan(roots: Sequence[Path], problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
-    """Every picture at or under `roots`, in the order of path bytes, with flat memory.
+    """Return every picture at or under `roots`, in the order of path bytes, with flat memory.
 
     Symbolic links are not followed (a root itself may be one), hidden files and folders are left out, and what
     `exclude` names. What cannot be looked at is noted in `problems`. `roots` come from `resolve_roots`.
@@ -79,7 +79,7 @@ def scan(roots: Sequence[Path], problems: ScanProblems, *, exclude: Exclusion = 
 
 
 def scan_below(folder: Path, root: Path, problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
-    """As `scan`, of one folder at or below a root; patterns are taken from the root."""
+    """Scan one folder as `scan` does, at or below a root; patterns are taken from the root."""
     for path in _under(os.fspath(folder), os.fspath(root), exclude, problems.add):
         found = look(path, problems)
         if found is not None:
@@ -87,9 +87,9 @@ def scan_below(folder: Path, root: Path, problems: ScanProblems, *, exclude: Exc
 
 
 def look(path: str, problems: ScanProblems, *, follow: bool = False) -> Photo | None:
-    """The picture at a path, None if there is no file (any more). What cannot be looked at is noted."""
+    """Return the picture at a path, None if there is no file (any more). What cannot be looked at is noted."""
     try:
-        found = os.stat(path, follow_symlinks=follow)  # noqa: PTH116  # a Path each costs half the scan
+        found = os.stat(path, follow_symlinks=follow)  # noqa: PTH116  # a Path for each file is slow: docs/experiments.md#scanning
     except (FileNotFoundError, NotADirectoryError):
         return None  # gone since the folder was listed
     except OSError as error:
@@ -101,12 +101,12 @@ def look(path: str, problems: ScanProblems, *, follow: bool = False) -> Photo | 
 
 
 def count(roots: Sequence[Path], *, exclude: Exclusion = _NOTHING) -> int:
-    """How many pictures `scan` will find, without looking at each."""
+    """Count the pictures that `scan` will find, without looking at each."""
     return sum(1 for _ in _files(roots, exclude))
 
 
 def has_pictures(root: Path) -> bool:
-    """Whether there is any picture at or under a root; stops at the first."""
+    """Return whether there is any picture at or under a root; stops at the first."""
     return next(_files([root], _NOTHING), None) is not None
 
 
@@ -119,8 +119,8 @@ def _files(roots: Sequence[Path], exclude: Exclusion) -> Iterator[str]:
 
 
 def _under(folder: str, root: str, exclude: Exclusion, report: Callable[[str, OSError], None]) -> Iterator[str]:
-    """Paths of the pictures below a folder, in the order of path bytes."""
-    # A stack of our own: folders may be nested deeper than Python's calls.
+    """Return the paths of the pictures below a folder, in the order of path bytes."""
+    # An explicit stack: folders may be nested deeper than Python's calls.
     waiting = [(folder, True)]
     while waiting:
         path, is_folder = waiting.pop()

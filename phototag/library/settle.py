@@ -1,4 +1,4 @@
-"""Files that may still be being written, held back until they stand still."""
+"""Hold back files that may still be being written until they stop changing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-# What must stand still: size in bytes, time of change in nanoseconds, inode.
+# What must not change: size in bytes, time of change in nanoseconds, inode.
 _State = tuple[int, int, int]
 
 
@@ -39,7 +39,7 @@ class Settling:
         self._settle_seconds = settle_seconds
         self._look = look
         self._waiting: dict[Path, _Waiting] = {}
-        # What is in the heap and not in `_waiting` with that same time has been noted anew, and is passed over.
+        # What is in the heap and not in `_waiting` with that same time has been noted again, and is passed over.
         self._queue: list[tuple[float, int, Path]] = []
         self._numbers = count()
 
@@ -47,7 +47,7 @@ class Settling:
         return len(self._waiting)
 
     def note(self, path: Path, now: float, *, closed: bool = False) -> None:
-        """Something happened to this file. `closed`: whoever wrote it has finished.
+        """Note that something happened to this file; `closed`: its writer has finished.
 
         A file already waiting waits on, without another look before its time, unless it is `closed` now, or was put
         off by `retry`.
@@ -67,9 +67,9 @@ class Settling:
         self._waiting = {path: waiting for path, waiting in self._waiting.items() if not path.is_relative_to(folder)}
 
     def due(self, now: float) -> list[Path]:
-        """The paths that are ready, in the order in which their time came. They wait no longer.
+        """Return the paths that are ready, in the order in which their time came. They wait no longer.
 
-        "Ready" is no promise that the file is there, or can be read.
+        A path that is ready may still be gone, or unreadable.
         """
         ready = []
         for path, waiting in self._reached(now):
@@ -82,7 +82,7 @@ class Settling:
         return ready
 
     def next_deadline(self) -> float | None:
-        """When `due` is worth calling next; None while nothing waits."""
+        """Return when `due` is worth calling next, None while nothing waits."""
         while self._queue and self._is_stale(self._queue[0]):
             heapq.heappop(self._queue)
         return self._queue[0][0] if self._queue else None
@@ -105,7 +105,7 @@ class Settling:
         return list(reached.items())
 
     def _state(self, path: Path) -> _State | None:
-        """None if there is nothing to wait for: what is wrong with the file, its reader will say."""
+        """Return None if there is nothing to wait for: what is wrong with the file, its reader will say."""
         try:
             found = self._look(path)
         except OSError:

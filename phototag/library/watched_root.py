@@ -1,4 +1,4 @@
-"""One watched folder: whether it is there, how it is watched, and whether the watch still holds."""
+"""Watch one folder: whether it is there, how it is watched, and whether the watch still works."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from phototag.library.events import Inbox
 from phototag.library.mounts import inotify_limits, is_mount_point, mount_points, needs_polling
 from phototag.library.observer import FolderObserver, are_files_exhausted, count_folders, is_watch_limit_reached
 
-# A watch that fails again this soon after it was set anew would do so for ever.
+# A watch that fails again this soon after it was renewed would do so for ever.
 RENEW_SECONDS = 60.0
 # How long to leave a folder that cannot be watched for events: limits are raised, and storms pass.
 RETRY_SECONDS = 600.0
@@ -30,16 +30,16 @@ class Mode(StrEnum):
     """How a root is watched."""
 
     EVENTS = "events"
-    """The operating system tells what happens."""
+    """The operating system reports what happens."""
     POLLING = "polling"
-    """Nobody tells: it must be looked through every so often."""
+    """There are no events: it must be looked through every so often."""
     AWAY = "away"
     """The folder is not there."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What makes a folder the same as before: where its name leads, device, inode, and what is mounted in it.
+    """The identity of a folder: where its name leads, device, inode, and what is mounted in it.
 
     `file` is where the name leads if it is a link to a file; `remote` a file system here that causes no events.
     """
@@ -52,7 +52,7 @@ class _Seen:
     remote: str | None
 
 
-class Place:
+class WatchedRoot:
     """A folder that is a root, `files` being empty, or one whose picture files `files` are roots.
 
     For a root that is a symbolic link to a file, `name` is that root.
@@ -91,7 +91,7 @@ class Place:
             self._observer = None
 
     def owns(self, thread_id: int | None) -> bool:
-        """Whether a thread of the operating system belongs to this place."""
+        """Return whether a thread of the operating system belongs to this folder."""
         return self._observer is not None and self._observer.owns(thread_id)
 
     def check(self, now: float) -> None:
@@ -100,16 +100,16 @@ class Place:
         if seen is None:
             self._leave()
         elif self.mode is Mode.AWAY:
-            self._begin_anew(seen, f"{self.name}: the folder is back, and is looked through again")
+            self._begin_again(seen, f"{self.name}: the folder is back, and is looked through again")
         elif before is not None and seen != before:
-            self._begin_anew(seen, self._difference(before, seen))
+            self._begin_again(seen, self._difference(before, seen))
         elif self._observer is not None:
             self._check_observer(self._observer, now)
         elif self._cannot_watch:
             self._try_again(now)
 
     def _look(self) -> _Seen | None:
-        """None if the folder is not there, or only the empty mount point of what was mounted there."""
+        """Return None if the folder is not there, or only the empty mount point of what was mounted there."""
         real = Path(os.path.realpath(self.name))
         file = real if self.name in self._files else None
         folder = real if file is None else real.parent
@@ -136,7 +136,7 @@ class Place:
         self._inbox.drop(self.roots)
         self._tell(f"{self.name}: the folder is gone; nothing is marked missing; watching goes on when it is back")
 
-    def _begin_anew(self, seen: _Seen, notice: str) -> None:
+    def _begin_again(self, seen: _Seen, notice: str) -> None:
         self.close()
         self._begin(seen)
         self._tell(notice)
@@ -165,7 +165,7 @@ class Place:
         self._watch(seen.folder)
 
     def _watch(self, folder: Path) -> None:
-        """Watch all of the folder for events; if that cannot be had, say why, and poll."""
+        """Watch all of the folder for events; if that is impossible, say why, and poll."""
         self.overflowed = self._has_new_folders = self._has_moved_out = self._may_be_back = False
         try:
             self._observe(folder)
@@ -174,18 +174,18 @@ class Place:
                 self.close()
                 self._observe(folder)
                 if self._is_short(folder) and is_watch_limit_reached():
-                    self._give_up(self._watch_limit(folder))
+                    self._fall_back(self._watch_limit(folder))
         except (FileNotFoundError, NotADirectoryError):
-            self._give_up("")  # gone this moment, which is for the next check to say
+            self._fall_back("")  # gone this moment, which is for the next check to say
         except OSError as error:
-            self._give_up(self._refusal(folder, error))
+            self._fall_back(self._refusal(folder, error))
 
     def _observe(self, folder: Path) -> None:
         self._observer = FolderObserver(folder, self._handle, recursive=not self._files)
         self.mode = Mode.EVENTS
 
     def _is_short(self, folder: Path) -> bool:
-        """Whether folders below lack a watch: watchdog passes over each that it is refused."""
+        """Return whether folders below lack a watch: watchdog passes over each that it is refused."""
         for wait_seconds in (0.0, 0.1):
             # In a folder that is just being filled, folder and watch come one after the other.
             time.sleep(wait_seconds)
@@ -197,7 +197,7 @@ class Place:
 
     def _check_observer(self, observer: FolderObserver, now: float) -> None:
         if not observer.is_alive():
-            self._renew(now, f"{self.name}: watching broke off; it was begun anew, and the folder is looked through")
+            self._renew(now, f"{self.name}: watching broke off; it was begun again, and the folder is looked through")
         elif self.overflowed:
             limits = inotify_limits()
             have = limits.max_queued_events if limits is not None else 0
@@ -219,15 +219,15 @@ class Place:
             if is_watch_limit_reached():
                 self._count_at = now + COUNT_SECONDS
                 if self._seen is not None and self._is_short(self._seen.folder):
-                    self._give_up(self._watch_limit(self._seen.folder))
+                    self._fall_back(self._watch_limit(self._seen.folder))
                     self._inbox.lost(self.roots)
 
     def _renew(self, now: float, notice: str, *, once: str = "") -> None:
-        """Set the watch anew: watchdog mends its own for ever where there are more folders than events may wait."""
+        """Renew the watch: watchdog repairs its own for ever where there are more folders than events may wait."""
         self.close()
         self._tell_once(once, notice) if once else self._tell(notice)
         if now < self._renewed_at + RENEW_SECONDS:
-            self._give_up(
+            self._fall_back(
                 f"{self.name}: events were lost again and again; the folder is looked through from time to time "
                 f"instead, and events are tried again in {RETRY_SECONDS / 60:.0f} minutes"
             )
@@ -236,8 +236,8 @@ class Place:
         self._renewed_at = now
         self._inbox.lost(self.roots)
 
-    def _give_up(self, notice: str) -> None:
-        # Watches of a part of the folder would be taken from other programs and still prove nothing.
+    def _fall_back(self, notice: str) -> None:
+        # Watches of a part of the folder would be missing in other programs and still prove nothing.
         self.close()
         self.mode = Mode.POLLING
         self._cannot_watch, self._retry_at = True, None
@@ -290,7 +290,7 @@ class Place:
             self._tell(notice)
 
     def _handle(self, event: FileSystemEvent) -> None:
-        """Runs in a thread of watchdog, which an exception would end: nothing here may fail."""
+        """Note an event. This runs in a thread of watchdog, which an exception would end: nothing here may fail."""
         if event.is_synthetic:
             return  # below a folder that was moved, which is looked through as a whole
         source, target = self._named(event.src_path), self._named(event.dest_path)
@@ -315,7 +315,7 @@ class Place:
         return path if self._files else self.name
 
     def _named(self, raw: bytes | str) -> Path | None:
-        """The path of an event as the scanner names it; None if the scanner passes over it."""
+        """Return the path of an event as the scanner names it; None if the scanner passes over it."""
         seen = self._seen
         if not raw or seen is None:
             return None

@@ -1,4 +1,4 @@
-"""The watcher: hints of what happens below some folders, and word of when hints may be missing."""
+"""Watch folders: hints of what happens below them, and notices of when hints may be missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import TracebackType
 from phototag.imaging import is_picture
 from phototag.library.events import Hints, Inbox
 from phototag.library.observer import overflows_reported
-from phototag.library.watched_root import Mode, Place
+from phototag.library.watched_root import Mode, WatchedRoot
 
 __all__ = ["Hints", "Mode", "Watcher"]
 
@@ -35,12 +35,12 @@ class Watcher:
         self._roots = tuple(roots)
         self._is_excluded = is_excluded
         self._inbox = Inbox(self._roots)
-        self._places = [Place(name, below, self._inbox, poll=poll) for name, below in _places(self._roots)]
+        self._watched = [WatchedRoot(name, below, self._inbox, poll=poll) for name, below in _watched(self._roots)]
         self._is_running = False
         self._running = contextlib.ExitStack()
 
     def start(self) -> None:
-        """Start watching. Folders that cannot be watched for events are told of by `modes` and by notices.
+        """Start watching. Folders that cannot be watched for events show in `modes` and in notices.
 
         Raises:
             RuntimeError: the watcher runs already.
@@ -51,9 +51,9 @@ class Watcher:
         with contextlib.ExitStack() as running:
             running.callback(setattr, self, "_is_running", False)
             running.enter_context(overflows_reported(self._overflowed))
-            for place in self._places:
-                running.callback(place.close)
-                place.open()
+            for watched in self._watched:
+                running.callback(watched.close)
+                watched.open()
             self._running = running.pop_all()
 
     def stop(self) -> None:
@@ -70,7 +70,7 @@ class Watcher:
         self.stop()
 
     def take(self, timeout_seconds: float) -> Hints:
-        """Everything noted since the last call.
+        """Return everything noted since the last call.
 
         Waits until there is something, `wake` is called or the time is over. What comes in a burst comes in one piece:
         after the first hint this waits 0.1 seconds more.
@@ -82,35 +82,35 @@ class Watcher:
         self._inbox.wake()
 
     def check(self, now: float) -> None:
-        """Look after the roots and the watches, and mend what can be mended; what was found comes with `take`.
+        """Look after the roots and the watches, and repair what can be repaired; what was found comes with `take`.
 
-        `now` is in seconds, of a clock that never goes back. Takes long only if a watch has to be set anew.
+        `now` is in seconds, of a clock that never goes back. Takes long only if a watch has to be renewed.
         """
-        for place in self._places:
-            place.check(now)
+        for watched in self._watched:
+            watched.check(now)
 
     def modes(self) -> dict[Path, Mode]:
-        """How each root is watched at present."""
-        mode_of = {root: place.mode for place in self._places for root in place.roots}
+        """Return how each root is watched at present."""
+        mode_of = {root: watched.mode for watched in self._watched for root in watched.roots}
         return {root: mode_of[root] for root in self._roots}
 
     def _overflowed(self, thread_id: int | None) -> None:
-        owners = [place for place in self._places if place.owns(thread_id)]
-        for place in owners or self._places:
-            place.overflowed = True
+        owners = [watched for watched in self._watched if watched.owns(thread_id)]
+        for watched in owners or self._watched:
+            watched.overflowed = True
 
 
-def _places(roots: Sequence[Path]) -> list[tuple[Path, list[Path]]]:
-    """The folders to watch, and the picture files of each that are roots: none for a folder that is itself a root."""
-    places: dict[Path, list[Path]] = {}
+def _watched(roots: Sequence[Path]) -> list[tuple[Path, list[Path]]]:
+    """Return the folders to watch, and the picture files of each that are roots: none for one that is itself a root."""
+    files_of: dict[Path, list[Path]] = {}
     for root in roots:
         if _is(stat.S_ISDIR, root) or not is_picture(root):
-            places[root] = []
+            files_of[root] = []
         else:
             # A link may lead anywhere, and elsewhere tomorrow: it shares its folder with no other file.
             is_link = _is(stat.S_ISLNK, root, follow=False)
-            places.setdefault(root if is_link else root.parent, []).append(root)
-    return list(places.items())
+            files_of.setdefault(root if is_link else root.parent, []).append(root)
+    return list(files_of.items())
 
 
 def _is(kind: Callable[[int], bool], path: Path, *, follow: bool = True) -> bool:

@@ -3,6 +3,7 @@ from .audit_page import build_audit_page as build_audit_page
 from .audit_table import audit_text as audit_text
 from .comparison_page import build_comparison_page as build_comparison_page
 from .evaluation_page import build_evaluation_page as build_evaluation_page
+from .markup import html_environment as html_environment
 from .metrics_table import calibration_line as calibration_line
 from .metrics_table import coverage_table as coverage_table
 from .metrics_table import metrics_json as metrics_json

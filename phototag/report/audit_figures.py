@@ -8,7 +8,6 @@ from typing import TypeVar
 from phototag.audit import FEW, NONE, AuditReport, Confused, Confusion, Estimate, ScoreCurves
 from phototag.evaluation import Calibrated
 from phototag.records import LEVELS
-from phototag.report.markup import Content, element
 from phototag.report.page import (
     Block,
     Cell,
@@ -69,16 +68,16 @@ def _pairs(found: Confusion, cell: CellLink | None) -> Block:
     if not wrong:
         return paragraph("None among the reviewed photos.")
     most = f" The {_PAIRS} most frequent of {len(wrong):,}." if len(wrong) > _PAIRS else ""
-    rows: list[list[Cell | Content]] = [_pair(found.level, one, cell) for one in wrong[:_PAIRS]]
+    rows: list[list[Cell | str | None]] = [_pair(found.level, one, cell) for one in wrong[:_PAIRS]]
     caption = f"Reviewed photos whose subclass tag is not what they are; none is no subclass that is known.{most}"
     columns = ["is", "tagged as", "photos", "of all photos of the library"]
     return table(columns, rows, caption=caption, sortable=True, numbers_from=2)
 
 
-def _pair(level: str, one: Confused, cell: CellLink | None) -> list[Cell | Content]:
+def _pair(level: str, one: Confused, cell: CellLink | None) -> list[Cell | str | None]:
     text = f"{one.count:,} of {one.of:,}"
-    shown: Content = text if cell is None else element("a", text, href=cell(level, one.truth, one.tag))
-    return [named(one.truth), named(one.tag), Cell(shown, one.count), Cell(percent(one.share, 2), one.share)]
+    link = None if cell is None else cell(level, one.truth, one.tag)
+    return [named(one.truth), named(one.tag), Cell(text, one.count, link=link), Cell(percent(one.share, 2), one.share)]
 
 
 def curves_section(report: AuditReport) -> Section:
@@ -146,11 +145,11 @@ def _risk(level: str, curves: ScoreCurves) -> Block:
 
 
 def _tables(level: str, curves: ScoreCurves) -> list[Block]:
-    reliability: list[list[Cell | Content]] = [
+    reliability: list[list[Cell | str | None]] = [
         [percent(point.score), percent(point.right.value), _between(point.right), f"{point.right.reviewed:,}"]
         for point in curves.reliability
     ]
-    risk: list[list[Cell | Content]] = [
+    risk: list[list[Cell | str | None]] = [
         [percent(point.coverage), f"{point.score:.3f}", percent(point.risk.value), _between(point.risk)]
         for point in _some(curves.risk, 12)
     ]

@@ -6,7 +6,6 @@ from phototag.audit import BOUNDS_NOTE, AuditReport, Estimate
 from phototag.report import blocks
 from phototag.report.audit_figures import CellLink, confusion_section, curves_section
 from phototag.report.audit_table import levels_of, next_steps, sentence, told
-from phototag.report.markup import Content
 from phototag.report.page import (
     Block,
     Card,
@@ -84,7 +83,7 @@ def _metrics_table(report: AuditReport) -> Block:
         "novel_superclass_rejected": "No superclass known, and none given",
         "novel_subclass_rejected": "Only the superclass known, and no subclass given",
     }
-    rows: list[list[Cell | Content]] = []
+    rows: list[list[Cell | str | None]] = []
     for name, title in titles.items():
         one = report.metrics[name]
         level = name.partition("_")[0]
@@ -95,9 +94,9 @@ def _metrics_table(report: AuditReport) -> Block:
 
 def _parts(report: AuditReport) -> Section:
     levels = levels_of(report.by)
-    rows: list[list[Cell | Content]] = []
+    rows: list[list[Cell | str | None]] = []
     for row in report.rows:
-        cells: list[Cell | Content] = [row.name, _number(row.population)]
+        cells: list[Cell | str | None] = [row.name, _number(row.population)]
         for level in levels:
             one: Estimate = getattr(row, level)
             cells += [Cell(percent(one.value), one.value, _between(one)), Cell(f"{one.reviewed:,}", one.reviewed)]
@@ -127,7 +126,7 @@ def _parts(report: AuditReport) -> Section:
 def _plan(report: AuditReport) -> Section:
     if report.plan is None:
         return Section("More reviews", "plan", [])
-    rows: list[list[Cell | Content]] = [
+    rows: list[list[Cell | str | None]] = [
         [
             f"{need.name} ({need.level})",
             Cell("–" if need.half_width is None else f"± {100 * need.half_width:.1f}", need.half_width),
@@ -144,7 +143,7 @@ def _plan(report: AuditReport) -> Section:
 def _drift_table(report: AuditReport) -> Block:
     if report.drift is None:
         return Block("")
-    rows: list[list[Cell | Content]] = []
+    rows: list[list[Cell | str | None]] = []
     groups = (("training", report.drift.training), ("older photos", report.drift.recent_scores))
     for against, shifts in groups:
         for one in shifts:
@@ -164,7 +163,7 @@ def _drift_table(report: AuditReport) -> Block:
 def _samples(report: AuditReport) -> Block:
     newest = report.samples[0]
     design = newest.design.value + (f" by {newest.strata_by}" if newest.strata_by else "")
-    entries: dict[str, Content] = {
+    entries: dict[str, str | None] = {
         "Samples": ", ".join(sample.name for sample in report.samples),
         "Design": design,
         "Drawn": f"{report.drawn:,} photos of {newest.population:,}",

@@ -6,13 +6,14 @@ import textwrap
 from collections.abc import Sequence
 from functools import partial
 
-from phototag.audit import AuditReport, By, Estimate, Plan
+from phototag.audit import AuditReport, Estimate, Plan
+from phototag.choices import By
 from phototag.records import LEVELS
-from phototag.text import pad, printable, shorten
+from phototag.text import Column, numbers, percent, percent_range, printable, table
 
 _ROWS = 40
-_NAME = 34
-_SHORT_NAME = 22
+_NAME = 36
+_SHORT_NAME = 24
 _WIDTH = 100
 
 
@@ -44,19 +45,19 @@ def told(estimate: Estimate) -> str:
     """An estimate as "93.1 % (95 % interval 90.4 to 95.2)"."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return "-"
-    return f"{_percent(estimate.value)} (95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+    ends = percent_range(estimate.low, estimate.high).removesuffix(" %")
+    return f"{percent(estimate.value)} (95 % interval {ends})"
 
 
 def _tags_block(report: AuditReport) -> list[str]:
-    rows = [f"{'Tags that are right':<36}{'estimate':>10}{'95 % interval':>20}{'reviewed':>10}{'scores promise':>18}"]
+    rows: list[tuple[str, ...]] = []
     for level in LEVELS:
-        estimate = report.metrics[f"{level}_precision_given"]
-        promised = report.promised[level]
-        rows.append(_line(level, estimate) + f"{'-' if promised is None else _percent(promised):>18}")
+        rows.append((*_cells(level, report.metrics[f"{level}_precision_given"]), percent(report.promised[level])))
         ends = report.bounds[level]
         if ends is not None:
-            rows.append(f"  {'  whatever the skipped ones are':<34}{'':>10}{_between(*ends):>20}")
-    return rows
+            rows.append(("  whatever the skipped ones are", "", percent_range(*ends), "", ""))
+    columns = [*_estimate_columns("Tags that are right"), *numbers(("scores promise", 16))]
+    return table(columns, rows, indent="  ")
 
 
 def _truth_block(report: AuditReport) -> list[str]:
@@ -69,10 +70,10 @@ def _truth_block(report: AuditReport) -> list[str]:
         "novel_share": "of no known subclass",
         "novel_handled": "  and tagged as such",
     }
-    rows = [f"{'Photos':<36}{'estimate':>10}{'95 % interval':>20}{'reviewed':>10}"]
-    return rows + [
-        _line(title, report.metrics[name]) for name, title in titles.items() if report.metrics[name].value is not None
+    rows = [
+        _cells(title, report.metrics[name]) for name, title in titles.items() if report.metrics[name].value is not None
     ]
+    return table(_estimate_columns("Photos"), rows, indent="  ")
 
 
 def _rows_block(report: AuditReport) -> list[str]:
@@ -81,30 +82,30 @@ def _rows_block(report: AuditReport) -> list[str]:
         return []
     levels = levels_of(report.by)
     name = _NAME if len(levels) == 1 else _SHORT_NAME
-    head = f"{pad('By ' + report.by.value, name + 2)}{'photos':>9}"
-    head += "".join(f"{level:>11}{'95 % interval':>17}{'n':>5}" for level in levels)
-    lines = [head]
-    for row in sorted(rows, key=lambda row: row.name):
-        number = "-" if row.population is None else f"{row.population:,}"
-        line = f"  {pad(shorten(printable(row.name), name), name)}{number:>9}"
-        for level in levels:
-            one: Estimate = getattr(row, level)
-            value = "-" if one.value is None else _percent(one.value)
-            line += f"{value:>11}{_interval(one):>17}{one.reviewed:>5}"
-        lines.append(line)
+    columns = [Column(f"By {report.by}", name, most=name), *numbers(("photos", 7))]
+    for level in levels:
+        columns += numbers((level, 9), ("95 % interval", 15), ("n", 3))
+    cells = [
+        (
+            row.name,
+            "-" if row.population is None else f"{row.population:,}",
+            *(cell for level in levels for cell in _cells("", getattr(row, level))[1:]),
+        )
+        for row in sorted(rows, key=lambda row: row.name)
+    ]
     left = len(report.rows) - len(rows)
-    return [*lines, *([f"  and {left:,} more; JSON has them all"] if left else [])]
+    return [*table(columns, cells, indent="  "), *([f"  and {left:,} more; JSON has them all"] if left else [])]
 
 
 def _plan_block(found: Plan, report: AuditReport) -> list[str]:
     wanted = f"{100 * found.half_width:.10g} points up and down"
-    rows = [f"{'For ' + wanted:<36}{'now':>10}{'reviewed':>20}{'more':>10}"]
+    rows = []
     for need in (*found.whole, *found.parts)[:_ROWS]:
         now = "-" if need.half_width is None else f"{100 * need.half_width:.1f}"
         name = f"{need.name} ({need.level})" if need in found.whole or report.by not in LEVELS else need.name
-        more = "reached" if need.reached else f"{need.more:,}"
-        rows.append(f"  {pad(shorten(printable(name), _NAME), _NAME)}{now:>10}{need.reviewed:>20,}{more:>10}")
-    return [*rows, *_wrapped(next_steps(found, report))]
+        rows.append((name, now, f"{need.reviewed:,}", "reached" if need.reached else f"{need.more:,}"))
+    columns = [Column(f"For {wanted}", _NAME, most=_NAME), *numbers(("now", 8), ("reviewed", 18), ("more", 8))]
+    return [*table(columns, rows, indent="  "), *_wrapped(next_steps(found, report))]
 
 
 def _wrapped(lines: Sequence[str], before: str = "  ") -> list[str]:
@@ -138,18 +139,10 @@ def next_steps(found: Plan, report: AuditReport) -> list[str]:
     return lines
 
 
-def _line(title: str, estimate: Estimate) -> str:
-    value = "-" if estimate.value is None else _percent(estimate.value)
-    return f"  {title:<34}{value:>10}{_interval(estimate):>20}{estimate.reviewed:>10,}"
+def _estimate_columns(title: str) -> list[Column]:
+    return [Column(title, _NAME), *numbers(("estimate", 8), ("95 % interval", 18), ("reviewed", 8))]
 
 
-def _interval(estimate: Estimate) -> str:
-    return "-" if estimate.low is None or estimate.high is None else _between(estimate.low, estimate.high)
-
-
-def _between(low: float, high: float) -> str:
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _cells(title: str, estimate: Estimate) -> tuple[str, ...]:
+    interval = "-" if estimate.low is None or estimate.high is None else percent_range(estimate.low, estimate.high)
+    return title, percent(estimate.value), interval, f"{estimate.reviewed:,}"

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.evaluation import Calibrated, RiskCoverage
-from phototag.report.markup import Content
 from phototag.report.page import Block, Cell, figure, figures, folded, paragraph, percent, share_cell, table
 from phototag.report.plots import Axis, Estimate, Series, heat_map, interval_chart, line_chart
 from phototag.report.plots import reliability_diagram as diagram
@@ -88,7 +87,7 @@ def risk_chart(curves: Sequence[tuple[str, Sequence[RiskCoverage]]], *, level: s
 def class_table(rows: Sequence[ClassRow], columns: Sequence[str], *, caption: str) -> Block:
     """Classes with their shares, the one with the lowest last share first; sortable."""
     ordered = sorted(rows, key=lambda row: (row.values[-1] if row.values[-1] is not None else 2.0, row.name))
-    cells: list[list[Cell | Content]] = [
+    cells: list[list[Cell | str | None]] = [
         [row.name, Cell(f"{row.support:,}", row.support), *map(share_cell, row.values)] for row in ordered
     ]
     return table(["class", "pictures", *columns], cells, caption=caption, sortable=True)
@@ -96,7 +95,7 @@ def class_table(rows: Sequence[ClassRow], columns: Sequence[str], *, caption: st
 
 def confused_table(pairs: Sequence[tuple[str, str, int, int]], *, caption: str) -> Block:
     """Truth, label, how often, and of how many."""
-    rows: list[list[Cell | Content]] = [
+    rows: list[list[Cell | str | None]] = [
         [truth, found, Cell(f"{number:,} of {of:,}", number)] for truth, found, number, of in pairs
     ]
     return table(["is a", "taken for", "times"], rows, caption=caption, sortable=True, numbers_from=2)

@@ -9,8 +9,7 @@ import numpy as np
 from phototag.comparison import Comparison, confusion, most_confused
 from phototag.evaluation import RESAMPLES
 from phototag.report import blocks
-from phototag.report.markup import Content
-from phototag.report.page import Block, Section, definitions, figures, folded, matrix
+from phototag.report.page import Block, Section, definitions, figures, folded, matrix, percent
 
 _CONFUSED = 15
 _MATRIX_CLASSES = 20
@@ -83,14 +82,14 @@ def method(comparison: Comparison) -> Section:
     }
     budget = f"{configuration['epochs']} epochs in steps of {configuration['batch_size']} pictures"
     sizes = sorted({run.size for run in comparison.runs})
-    entries: dict[str, Content] = {
+    entries: dict[str, str | None] = {
         "What learned": tuned.get(first.tune, first.tune) + ("" if first.tune == "heads" else f", {budget}"),
         "Started from": "; ".join(f"{each.name}: {each.runs[0].weights}" for each in comparison.contenders),
         "Input": " and ".join(f"{size} px" for size in sizes),
         "Parts": (
-            f"Of every class a share was kept for judging, the same for all trainings: {comparison.parts['test']:,} "
+            f"Of every class a share was kept for evaluation, the same for all trainings: {comparison.parts['test']:,} "
             f"pictures. Of the other {comparison.parts['training']:,}, each training keeps "
-            f"{configuration['val_fraction']:.0%} apart to choose the best epoch, thresholds and calibration by."
+            f"{percent(configuration['val_fraction'], 0)} apart for the best epoch, thresholds and calibration."
         ),
         "Seeds": (
             f"{comparison.seeds} for each backbone; a seed changes the starting weights that are random, the order and "

@@ -13,7 +13,6 @@ from phototag.evaluation import PRECISIONS, auroc, reliability, risk_coverage, r
 from phototag.records import LEVELS
 from phototag.report import blocks
 from phototag.report.comparison_details import classes, confusions, footer, method
-from phototag.report.markup import Content
 from phototag.report.page import (
     Cell,
     Page,
@@ -91,7 +90,7 @@ def _result(comparison: Comparison) -> Section:
         "only the second",
         "p, McNemar",
     ]
-    rows: list[list[Cell | Content]] = [
+    rows: list[list[Cell | str | None]] = [
         [
             f"{pair.first} − {pair.second}",
             pair.level,
@@ -126,7 +125,7 @@ def _accuracy(comparison: Comparison) -> Section:
         estimates = [Estimate(name, one["mean"], one["low"], one["high"]) for name, one in found]
         caption = f"Mean with its 95 % interval, bootstrap over {how}. The axis need not begin at zero."
         charts.append(blocks.accuracy_chart(estimates, level=LEVELS[level], caption=caption))
-    rows: list[list[Cell | Content]] = [
+    rows: list[list[Cell | str | None]] = [
         [f"{level.capitalize()} accuracy", *(_interval(each.accuracy(place)) for each in comparison.contenders)]
         for place, level in enumerate(LEVELS)
     ]
@@ -161,7 +160,7 @@ def _interval(found: Mapping[str, Any]) -> Cell:
 def _spread(found: Mapping[str, float] | None, *, share: bool = True, digits: int = 2) -> Cell:
     """Mean of the runs, with the least and the most below where these differ."""
     if found is None:
-        return Cell(None)
+        return Cell("")
 
     def text(value: float) -> str:
         return percent(value) if share else f"{value:,.{digits}f}"
@@ -184,7 +183,7 @@ def _calibration(comparison: Comparison) -> Section:
             "too much."
         )
         charts.append(blocks.reliability_chart(curves, level=LEVELS[level], caption=caption))
-    rows: list[list[Cell | Content]] = []
+    rows: list[list[Cell | str | None]] = []
     for name in ("subclass", "superclass"):
         ece = [_spread(each.metric(f"{name}_ece")) for each in comparison.contenders]
         rows.append([f"{name.capitalize()} ECE on the test pictures", *ece])
@@ -208,12 +207,15 @@ def _risk(comparison: Comparison) -> Section:
         ]
         caption = "Keep only the best-scored part of the labels: how many of them are wrong? Lower is better."
         charts.append(blocks.risk_chart(curves, level=LEVELS[level], caption=caption))
-    rows: list[list[Cell | Content]] = []
+    rows: list[list[Cell | str | None]] = []
     for level in (1, 0):
         for precision in PRECISIONS:
             shares = [each.coverage_at(level, precision) for each in comparison.contenders]
             rows.append(
-                [f"{LEVELS[level].capitalize()}, {precision * 100:g} % right", *(percent(share) for share in shares)]
+                [
+                    f"{LEVELS[level].capitalize()}, {percent(precision, None)} right",
+                    *(percent(share) for share in shares),
+                ]
             )
     caption = "How large a share of the pictures can keep its label so that this share of the labels kept is right."
     return Section(
@@ -240,7 +242,7 @@ def _novelty(comparison: Comparison) -> Section | None:
         diagonal=True,
     )
     contenders = comparison.contenders
-    rows: list[list[Cell | Content]] = [
+    rows: list[list[Cell | str | None]] = [
         [
             "AUROC",
             *(_spread(each.spread(lambda run: auroc(*run.novelties())), share=False, digits=3) for each in contenders),
@@ -262,7 +264,7 @@ def _novelty(comparison: Comparison) -> Section | None:
 
 
 def _cost(comparison: Comparison) -> Section:
-    rows: list[list[Cell | Content]] = []
+    rows: list[list[Cell | str | None]] = []
     for each in comparison.contenders:
         cost = comparison.costs.get(each.name)
         seconds = each.spread(lambda run: run.seconds)

@@ -8,7 +8,6 @@ from typing import Any
 from phototag.evaluation import ClassScores, Confusion, Evaluation, Level, Metrics, reliability, risk_coverage
 from phototag.records import LEVELS
 from phototag.report import blocks
-from phototag.report.markup import Content
 from phototag.report.page import (
     Block,
     Card,
@@ -95,7 +94,7 @@ def _between(level: Level) -> str:
 
 def _figures_table(metrics: Metrics) -> Block:
     scalars = metrics.scalars()
-    rows: list[list[Cell | Content]] = [
+    rows: list[list[Cell | str | None]] = [
         [title, *(percent(scalars.get(f"{level}_{name}")) for level in LEVELS)]
         for title, name in (
             ("Accuracy", "accuracy"),
@@ -109,12 +108,12 @@ def _figures_table(metrics: Metrics) -> Block:
     ]
     if metrics.novel_photos:
         rows.append(["Novel, rightly not given", *(percent(scalars[f"novel_{level}_rejected"]) for level in LEVELS)])
-    whole: list[list[Cell | Content]] = [
+    whole: list[list[Cell | str | None]] = [
         [title, *(percent(scalars[f"{prefix}_{name}"]) for name in ("precision", "recall", "f1"))]
         for title, prefix in (("All nodes (micro)", "hierarchical"), ("Mean over pictures", "hierarchical_sample"))
     ]
     distance, severity = metrics.hierarchical_distance, metrics.mistake_severity
-    more: dict[str, Content] = {
+    more: dict[str, str | None] = {
         "Mean distance": "–" if distance is None else f"{distance:.2f} (0 right, 2 worst)",
         "Severity of mistakes": "–" if severity is None else f"{severity:.2f} (1 sibling, 2 unrelated)",
         "Heads contradict each other": percent(metrics.inconsistent_share),
@@ -137,7 +136,7 @@ def _calibration(found: Evaluation) -> Section:
             )
             charts.append(blocks.reliability_chart([curve], level=LEVELS[place], caption=caption))
     record = found.model.header.record.get("calibration")
-    rows: list[list[Cell | Content]] = [
+    rows: list[list[Cell | str | None]] = [
         [level.capitalize(), *_errors(record, level), percent(getattr(found.metrics, f"{level}_ece"))]
         for level in reversed(LEVELS)
     ]
@@ -164,11 +163,11 @@ def _risk(found: Evaluation) -> Section:
         if len(found.levels[place].right)
     ]
     precisions = list(found.coverages["superclass"])
-    rows: list[list[Cell | Content]] = [
+    rows: list[list[Cell | str | None]] = [
         [level.capitalize(), *(percent(share) for share in found.coverages[level].values())]
         for level in reversed(LEVELS)
     ]
-    columns = ["Coverage at a precision of", *(f"{100 * float(name):g} %" for name in precisions)]
+    columns = ["Coverage at a precision of", *(percent(float(name), None) for name in precisions)]
     caption = "How large a share of all pictures can keep its label so that this share of the labels kept is right."
     return Section("Risk and coverage", "risk", [figures(*charts), table(columns, rows, caption=caption)])
 
@@ -215,7 +214,7 @@ def _most_confused(confusion: Confusion) -> list[tuple[str, str, int, int]]:
 
 def _about(found: Evaluation) -> Section:
     header, taxonomy = found.model.header, found.model.header.taxonomy
-    entries: dict[str, Content] = {
+    entries: dict[str, str | None] = {
         "Backbone": header.backbone,
         "Input": f"{header.preprocessing.size} px",
         "Classes": f"{len(taxonomy.subclasses):,} subclasses in {len(taxonomy.superclasses):,} superclasses",

@@ -1,32 +1,41 @@
-"""Elements of HTML and SVG as text that is escaped by default."""
+"""Make HTML and SVG with Jinja, where every value is escaped: for reports, and for the pages of the web server."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING
 
-from markupsafe import Markup, escape
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
-Content = str | float | None
-"""What can stand between tags: `Markup` goes in as it is, text is escaped, None is left out."""
-
-_VOID = frozenset({"br", "hr", "img", "line", "path"})
+REPORT = "phototag.report"
 
 
-def element(name: str, *children: Content, **attributes: Content) -> Markup:
-    """One element. A trailing underscore of an attribute is dropped (class_), other ones become hyphens.
+def html_environment(package: str = REPORT) -> Environment:
+    """Return the environment for the folder `templates` of a package, to which those of reports are added.
 
-    Attributes that are None are left out.
+    Values are escaped in every template, whatever its name, and a name that is not defined is an error.
     """
-    inside = join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value)
-        for key, value in attributes.items()
-        if value is not None
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(name) for name in dict.fromkeys((package, REPORT))]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
     )
-    if name in _VOID:
-        return Markup("<{}{}/>").format(name, inside)
-    return Markup("<{}{}>{}</{}>").format(name, inside, join(children), name)
 
 
-def join(parts: Iterable[Content]) -> Markup:
-    """The parts one after the other; text is escaped."""
-    return Markup("").join(escape(part) for part in parts if part is not None)
+@cache
+def report_environment() -> Environment:
+    """Return the environment of reports."""
+    return html_environment()
+
+
+def block(name: str, **values: object) -> Markup:
+    """Return what a macro of blocks.html makes of some values."""
+    made: Markup = getattr(report_environment().get_template("blocks.html").module, name)(**values)
+    return made

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from phototag.evaluation import ClassScores, Confusion, Metrics
-from phototag.text import pad, printable, shorten
+from phototag.records import LEVELS
+from phototag.text import Column, numbers, percent, percent_range, table
 
 if TYPE_CHECKING:
     from phototag.evaluation import ValidationScores
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 _WORST = 10
 _CONFUSIONS = 10
 _SUPERCLASSES = 40
-_NAME_WIDTH = 40
-_BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
+_FIRST = 44
 
 
 def metrics_json(metrics: Metrics, *, coverages: Mapping[str, Mapping[str, float]] | None = None) -> str:
@@ -30,8 +30,8 @@ def metrics_json(metrics: Metrics, *, coverages: Mapping[str, Mapping[str, float
     return json.dumps(described, allow_nan=False)
 
 
-def metrics_text(metrics: Metrics, *, color: bool = False) -> str:
-    """The metrics as a table of at most 100 columns, without a newline at the end."""
+def metrics_text(metrics: Metrics) -> str:
+    """Return the metrics as a table of at most 100 columns, without a newline at the end."""
     blocks = [
         _headline(metrics),
         _levels(metrics),
@@ -41,30 +41,27 @@ def metrics_text(metrics: Metrics, *, color: bool = False) -> str:
         _worst_block(metrics),
         _confusion_block(metrics.subclass_confusion),
     ]
-    text = []
-    for heading, *rows in filter(None, blocks):
-        text.append("\n".join([f"{_BOLD}{heading}{_PLAIN}" if color else heading, *rows]))
-    return "\n\n".join(text)
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def coverage_table(scores: ValidationScores) -> str:
     """How large a share of the pictures can keep its label at given precisions, as the seen pictures have it."""
     levels = scores.coverages()
-    names = [f"{float(name) * 100:g} %" for name in levels["superclass"]]
-    rows = [f"{'Coverage at a precision of':<30}" + "".join(f"{name:>10}" for name in names)]
-    for level, shares in levels.items():
-        rows.append(f"  {level:<28}" + "".join(f"{_percent(share):>10}" for share in shares.values()))
-    return "\n".join(rows)
+    names = [percent(float(name), None) for name in levels["superclass"]]
+    rows = [(level, *map(percent, shares.values())) for level, shares in levels.items()]
+    columns = [Column("Coverage at a precision of", 30), *numbers(*names, width=8)]
+    return "\n".join(table(columns, rows, indent="  "))
 
 
 def calibration_line(record: Mapping[str, Any]) -> str:
     """What calibration did, of the entry `calibration` in a model's training record."""
     changed = set(record["temperatures"].values()) != {1.0}
     parts = []
-    for level in ("superclass", "subclass"):
+    for level in LEVELS:
         before, after = record[level]["ece_before"], record[level]["ece_after"]
         if before is not None and after is not None:
-            parts.append(f"{level} " + (f"{before * 100:.1f} -> " if changed else "") + f"{after * 100:.1f} %")
+            shown = percent_range(before, after, between=" -> ") if changed else percent(after)
+            parts.append(f"{level} {shown}")
     how = "Calibrated" if changed else "Not calibrated, as honest already or on too few pictures"
     return f"{how}: ECE {', '.join(parts) or 'unknown'}."
 
@@ -76,43 +73,42 @@ def _headline(metrics: Metrics) -> list[str]:
 
 
 def _levels(metrics: Metrics) -> list[str]:
-    rows = [f"{'Both levels':<44}{'superclass':>12}{'subclass':>12}"]
-    for title, name in (
-        ("accuracy", "accuracy"),
-        ("right among the five best", "top5_accuracy"),
-        ("macro precision", "macro_precision"),
-        ("macro recall", "macro_recall"),
-        ("macro F1", "macro_f1"),
-        ("got a label (coverage)", "coverage"),
-        ("right when given (precision)", "precision_given"),
-        ("calibration error (ECE)", "ece"),
-    ):
-        values = (getattr(metrics, f"{level}_{name}", None) for level in ("superclass", "subclass"))
-        rows.append(f"  {title:<42}" + "".join(f"{_percent(value):>12}" for value in values))
-    return rows
+    rows = [
+        (title, *(percent(getattr(metrics, f"{level}_{name}", None)) for level in LEVELS))
+        for title, name in (
+            ("accuracy", "accuracy"),
+            ("right among the five best", "top5_accuracy"),
+            ("macro precision", "macro_precision"),
+            ("macro recall", "macro_recall"),
+            ("macro F1", "macro_f1"),
+            ("got a label (coverage)", "coverage"),
+            ("right when given (precision)", "precision_given"),
+            ("calibration error (ECE)", "ece"),
+        )
+    ]
+    return table([Column("Both levels", _FIRST), *numbers(*LEVELS)], rows, indent="  ")
 
 
 def _hierarchy(metrics: Metrics) -> list[str]:
-    rows = [f"{'Hierarchy':<44}{'precision':>12}{'recall':>12}{'F1':>12}"]
-    for title, prefix in (("all nodes (micro)", "hierarchical"), ("mean per photo", "hierarchical_sample")):
-        values = (getattr(metrics, f"{prefix}_{name}") for name in ("precision", "recall", "f1"))
-        rows.append(f"  {title:<42}" + "".join(f"{_percent(value):>12}" for value in values))
-    distance, severity = _height(metrics.hierarchical_distance), _height(metrics.mistake_severity)
-    rows.append(f"  {'mean distance (0 right, 2 worst)':<42}{distance:>12}")
-    rows.append(f"  {'mistake severity (1 sibling, 2 unrelated)':<42}{severity:>12}")
+    rows = [
+        (title, *(percent(getattr(metrics, f"{prefix}_{name}")) for name in ("precision", "recall", "f1")))
+        for title, prefix in (("all nodes (micro)", "hierarchical"), ("mean per photo", "hierarchical_sample"))
+    ]
+    rows.append(("mean distance (0 right, 2 worst)", _height(metrics.hierarchical_distance), "", ""))
+    rows.append(("mistake severity (1 sibling, 2 unrelated)", _height(metrics.mistake_severity), "", ""))
     if metrics.inconsistent_share is not None:
-        rows.append(f"  {'heads contradict each other':<42}{_percent(metrics.inconsistent_share):>12}")
-    return rows
+        rows.append(("heads contradict each other", percent(metrics.inconsistent_share), "", ""))
+    return table([Column("Hierarchy", _FIRST), *numbers("precision", "recall", "F1")], rows, indent="  ")
 
 
 def _novelty(metrics: Metrics) -> list[str]:
     if not metrics.novel_photos:
         return []
-    return [
-        "Photos outside the known classes",
-        f"  {'unknown superclass, rightly left alone':<42}{_percent(metrics.novel_superclass_rejected):>12}",
-        f"  {'unknown subclass, rightly backed off':<42}{_percent(metrics.novel_subclass_rejected):>12}",
+    rows = [
+        ("unknown superclass, rightly left alone", percent(metrics.novel_superclass_rejected)),
+        ("unknown subclass, rightly backed off", percent(metrics.novel_subclass_rejected)),
     ]
+    return table([Column("Photos outside the known classes", _FIRST), *numbers("")], rows, indent="  ")
 
 
 def _superclass_block(metrics: Metrics) -> list[str]:
@@ -120,13 +116,13 @@ def _superclass_block(metrics: Metrics) -> list[str]:
     shown = sorted(classes[:_SUPERCLASSES], key=lambda scores: scores.name)
     left_out = len(classes) - len(shown)
     more = [f"  and {left_out:,} rarer ones; JSON has them all"] if left_out else []
-    return [_class_heading("Superclasses"), *map(_class_row, shown), *more] if shown else []
+    return [*_class_table("Superclasses", shown), *more] if shown else []
 
 
 def _worst_block(metrics: Metrics) -> list[str]:
     imperfect = [scores for scores in metrics.subclasses if scores.support and scores.f1 < 1]
     worst = sorted(imperfect, key=lambda scores: (scores.f1, -scores.support, scores.name))[:_WORST]
-    return [_class_heading("Worst subclasses by F1"), *map(_class_row, worst)] if worst else []
+    return _class_table("Worst subclasses by F1", worst) if worst else []
 
 
 def _confusion_block(confusion: Confusion) -> list[str]:
@@ -138,38 +134,30 @@ def _confusion_block(confusion: Confusion) -> list[str]:
     ]
     if not wrong:
         return []
-    names = [_fit("(no known subclass)" if label is None else label) for label in confusion.labels]
-    rows = [f"{pad('Most frequent confusions', _NAME_WIDTH + 4)}{pad('taken for', _NAME_WIDTH)}{'photos':>12}"]
-    for count, truth, predicted in sorted(wrong, key=lambda row: (-row[0], row[1], row[2]))[:_CONFUSIONS]:
-        rows.append(f"  {pad(names[truth], _NAME_WIDTH + 2)}{pad(names[predicted], _NAME_WIDTH)}{count:>12,}")
-    return rows
+    names = ["(no known subclass)" if label is None else label for label in confusion.labels]
+    rows = [
+        (names[truth], names[predicted], f"{count:,}")
+        for count, truth, predicted in sorted(wrong, key=lambda row: (-row[0], row[1], row[2]))[:_CONFUSIONS]
+    ]
+    columns = [_names_column("Most frequent confusions"), Column("predicted as", 40, most=40), *numbers("photos")]
+    return table(columns, rows, indent="  ")
 
 
-def _class_heading(title: str) -> str:
-    return f"{title:<44}{'photos':>12}{'precision':>12}{'recall':>12}{'F1':>12}"
+def _class_table(title: str, classes: Sequence[ClassScores]) -> list[str]:
+    rows = [
+        (scores.name, f"{scores.support:,}", *map(percent, (scores.precision, scores.recall, scores.f1)))
+        for scores in classes
+    ]
+    return table([_names_column(title), *numbers("photos", "precision", "recall", "F1")], rows, indent="  ")
 
 
-def _class_row(scores: ClassScores) -> str:
-    numbers = (
-        f"{scores.support:,}",
-        _percent(scores.precision),
-        _percent(scores.recall),
-        _percent(scores.f1),
-    )
-    return f"  {pad(_fit(scores.name), 42)}" + "".join(f"{number:>12}" for number in numbers)
+def _names_column(title: str) -> Column:
+    return Column(title, _FIRST, most=_FIRST)
 
 
 def _photos(count: int) -> str:
     return "photo" if count == 1 else "photos"
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.1f} %"
-
-
 def _height(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _fit(name: str) -> str:
-    return shorten(printable(name), _NAME_WIDTH)

@@ -1,8 +1,8 @@
 """One HTML page that needs nothing else: no network, no files beside it.
 
-A page is made of sections, and these of blocks that the functions here make. Whatever is not `Markup` is escaped:
-class names and paths come from users. The page follows the reader's choice of light or dark, fits a phone, prints, and
-without JavaScript only lacks the sorting of its tables.
+A page is made of sections, and these of blocks that the functions here make from templates, which escape what they
+are given: class names and paths come from users. The page follows the reader's choice of light or dark, fits a phone,
+prints, and without JavaScript only lacks the sorting of its tables.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from phototag import text
 from phototag._version import __version__
-from phototag.report.markup import Content, element, join
+from phototag.files import write_text
+from phototag.report.markup import REPORT, block, report_environment
 from phototag.report.plots import legend
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-from phototag.files import write_text
-
 Block = Markup
+"""A part of a page, as HTML."""
+
+UNKNOWN = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of a table: what it says, the number to sort it by, and a smaller line below."""
+    """A cell of a table: what it says, the number to sort it by, a smaller line below, and where it leads."""
 
-    text: Content
+    text: str
     value: float | None = None
-    more: Content = None
+    more: str | None = None
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +68,27 @@ class Card:
 
 
 def render(page: Page) -> str:
-    """The page as HTML text."""
+    """Return the page as HTML text."""
     style, script = _asset("page.css") + _asset("blocks.css"), _asset("page.js")
-    text = _template().render(
-        page=page,
-        # Marked as safe: both are files of this package.
-        style=Markup(style),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        style_hash=_csp_hash(style),
-        script_hash=_csp_hash(script),
-        generator=f"phototag {__version__}",
+    shown = (
+        report_environment()
+        .get_template("page.html")
+        .render(
+            page=page,
+            # Marked as safe: both are files of this package.
+            style=Markup(style),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            style_hash=_csp_hash(style),
+            script_hash=_csp_hash(script),
+            generator=f"phototag {__version__}",
+        )
     )
     # Bytes of file names that are not UTF-8 have no place in a page.
-    return text.encode("utf-8", "replace").decode()
+    return shown.encode("utf-8", "replace").decode()
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write the page to `path`, whole or not at all.
+    """Write the page to `path` atomically.
 
     Raises:
         UsageError: it cannot be written.
@@ -91,99 +96,55 @@ def write_page(page: Page, path: Path) -> None:
     write_text(path, render(page))
 
 
-def paragraph(*parts: Content, note: bool = False) -> Block:
-    """A paragraph; as a `note` it is smaller and fainter."""
-    return element("p", *parts, class_="note" if note else None)
+def paragraph(text: str, *, note: bool = False) -> Block:
+    """Return a paragraph; as a `note` it is smaller and fainter."""
+    return block("paragraph", text=text, note=note)
 
 
 def heading(text: str) -> Block:
-    """A heading within a section."""
-    return element("h3", text)
+    """Return a heading within a section."""
+    return block("heading", text=text)
 
 
-def statements(lines: Iterable[Content]) -> Block:
-    """Sentences as a list."""
-    return element("ul", *(element("li", line) for line in lines), class_="verdicts")
+def statements(lines: Iterable[str]) -> Block:
+    """Return sentences as a list."""
+    return block("statements", lines=lines)
 
 
 def cards(figures: Iterable[Card]) -> Block:
-    """Headline figures side by side."""
-    entries = [
-        element(
-            "li",
-            element("span", card.name, class_="name"),
-            element("span", card.value, class_="value"),
-            element("span", card.more, class_="more") if card.more else None,
-        )
-        for card in figures
-    ]
-    return element("ul", *entries, class_="cards")
+    """Return headline figures side by side."""
+    return block("cards", figures=figures)
 
 
 def figure(
-    drawing: Markup, *, title: str, caption: Content = None, names: Sequence[str] = (), wide: bool = False
+    drawing: Markup, *, title: str, caption: str | None = None, names: Sequence[str] = (), wide: bool = False
 ) -> Block:
-    """A drawing under a title, with a caption and, for more than one of `names`, a legend.
+    """Return a drawing under a title, with a caption and, for more than one of `names`, a legend.
 
     `wide`: keep its size and let it scroll sideways.
     """
-    # What scrolls has to be reachable by keyboard.
-    reach = {"tabindex": "0", "role": "region", "aria-label": title} if wide else {}
-    drawn = element("div", drawing, class_="wide", **reach) if wide else drawing
     shown = legend(names) if len(names) > 1 else None
-    return element(
-        "figure", element("h3", title), shown, drawn, None if caption is None else element("figcaption", caption)
-    )
+    return block("figure", drawing=drawing, title=title, caption=caption, legend=shown, wide=wide)
 
 
 def figures(*drawings: Block) -> Block:
-    """Figures side by side where there is room."""
-    return element("div", *drawings, class_="charts")
+    """Return figures side by side where there is room."""
+    return block("figures", drawings=drawings)
 
 
 def table(
     columns: Sequence[str],
-    rows: Iterable[Sequence[Cell | Content]],
+    rows: Iterable[Sequence[Cell | str | None]],
     *,
-    caption: Content = None,
+    caption: str | None = None,
     sortable: bool = False,
     numbers_from: int = 1,
 ) -> Block:
-    """A table; the first cell of a row is its heading, and columns from `numbers_from` on are aligned right."""
-
-    def kind(column: int) -> str | None:
-        return "number" if column >= numbers_from else None
-
-    head = element(
-        "tr", *(element("th", _breakable(name), scope="col", class_=kind(place)) for place, name in enumerate(columns))
-    )
-    body = [
-        element("tr", *(_cell(cell, place, kind(place), sortable) for place, cell in enumerate(row))) for row in rows
+    """Return a table; the first cell of a row is its heading, columns from `numbers_from` on are aligned right."""
+    cells = [
+        [cell if isinstance(cell, Cell) else Cell(UNKNOWN if cell is None else cell) for cell in row] for row in rows
     ]
-    whole = element(
-        "table",
-        None if caption is None else element("caption", caption),
-        element("thead", head),
-        element("tbody", *body),
-        class_="sortable" if sortable else None,
-    )
-    return element("div", whole, class_="table", tabindex="0", role="region", aria_label=caption or "table")
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may be broken after underscores: those of backbones are wider than columns of numbers."""
-    return Markup("_<wbr>").join(name.split("_"))
-
-
-def _cell(cell: Cell | Content, place: int, kind: str | None, sortable: bool) -> Markup:
-    shown = cell if isinstance(cell, Cell) else Cell(cell)
-    more = None if shown.more is None else element("span", shown.more, class_="more")
-    if place == 0:
-        return element("th", shown.text, more, scope="row", class_=kind)
-    value = None
-    if sortable and kind:
-        value = "NaN" if shown.value is None else f"{shown.value:.6g}"
-    return element("td", "–" if shown.text is None else shown.text, more, class_=kind, data_value=value)
+    return block("table", columns=columns, rows=cells, caption=caption, sortable=sortable, numbers_from=numbers_from)
 
 
 def matrix(
@@ -193,58 +154,46 @@ def matrix(
     caption: str,
     link: Callable[[int, int], str] | None = None,
 ) -> Block:
-    """Counts [truth, prediction] as a table; right and wrong cells are coloured by their share of their row.
+    """Return counts [truth, prediction] as a table; cells are coloured by their share of their row.
 
     `link` gives the address of what is behind a cell that is not 0, by its row and column.
     """
-    head = element(
-        "tr", element("th", "truth \\ tag", scope="col"), *(element("th", name, scope="col") for name in names)
-    )
     rows = []
     for place, (name, row) in enumerate(zip(names, counts, strict=True)):
-        total = sum(row) or 1
-        cells = (
-            element(
-                "td",
-                _linked(f"{count:,}", link(place, column) if link is not None and count else None),
-                element("span", f"{100 * count / total:.1f} %", class_="more"),
-                class_=f"{'right' if column == place else 'wrong'} share{_tenths(count / total)}",
+        shares = [count / (sum(row) or 1) for count in row]
+        cells = [
+            (
+                f"{'right' if column == place else 'wrong'} share{_tenths(share)}",
+                Cell(f"{count:,}", None, percent(share), link(place, column) if link is not None and count else None),
             )
-            for column, count in enumerate(row)
-        )
-        rows.append(element("tr", element("th", name, scope="row"), *cells))
-    whole = element(
-        "table", element("caption", caption), element("thead", head), element("tbody", *rows), class_="matrix"
-    )
-    return element("div", whole, class_="table", tabindex="0", role="region", aria_label=caption)
-
-
-def _linked(text: str, address: str | None) -> Content:
-    return text if address is None else element("a", text, href=address)
+            for column, (count, share) in enumerate(zip(row, shares, strict=True))
+        ]
+        rows.append((name, cells))
+    return block("matrix", names=names, rows=rows, caption=caption)
 
 
 def folded(summary: str, *blocks: Block, shown: bool = False) -> Block:
-    """Blocks that open on a click."""
-    return element("details", element("summary", summary), *blocks, open="" if shown else None)
+    """Return blocks that open on a click."""
+    return block("folded", summary=summary, inside=blocks, shown=shown)
 
 
-def definitions(entries: Mapping[str, Content]) -> Block:
-    """Terms and what is said of them."""
-    return element("dl", join(join([element("dt", term), element("dd", text)]) for term, text in entries.items()))
+def definitions(entries: Mapping[str, str | None]) -> Block:
+    """Return terms and what is said of them."""
+    return block("definitions", entries=entries)
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share as "95.0 %"; a dash where it is unknown."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+def percent(share: float | None, digits: int | None = 1) -> str:
+    """Return a share as "95.0 %"; a dash where it is unknown."""
+    return text.percent(share, digits, unknown=UNKNOWN)
 
 
 def span_of(low: float, high: float) -> str:
-    """A range of shares as "93.1 – 96.4 %"."""
-    return f"{100 * low:.1f} – {100 * high:.1f} %"
+    """Return a range of shares as "93.1 – 96.4 %"."""
+    return text.percent_range(low, high, between=" – ")
 
 
-def share_cell(share: float | None, more: Content = None) -> Cell:
-    """A cell with a share."""
+def share_cell(share: float | None, more: str | None = None) -> Cell:
+    """Return a cell with a share."""
     return Cell(percent(share), share, more)
 
 
@@ -253,16 +202,8 @@ def _tenths(share: float) -> int:
 
 
 @cache
-def _template() -> Template:
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_asset("page.html"))
-
-
-@cache
 def _asset(name: str) -> str:
-    return (resources.files("phototag.report") / "templates" / name).read_text(encoding="utf-8")
+    return (resources.files(REPORT) / "templates" / name).read_text(encoding="utf-8")
 
 
 def _csp_hash(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from phototag.evaluation import Calibrated
-from phototag.report.markup import Content, element, join
-from phototag.text import display_width, shorten
+from phototag.report.markup import block
+from phototag.text import display_width, percent, shorten
 
 SERIES = 6
 """So many series have a colour of their own; further ones start again, with other dashes."""
@@ -88,6 +88,22 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """An element of a drawing, its text, and what shows on hovering."""
+
+    tag: str
+    attributes: Mapping[str, str | None]
+    text: str = ""
+    tip: str | None = None
+
+
+def _shape(tag: str, *, text: str = "", tip: str | None = None, **attributes: str | None) -> Shape:
+    """Return a shape: underscores in the names of attributes become hyphens, one at the end is dropped."""
+    named = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
+    return Shape(tag, named, text, tip)
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """A value with the ends of its interval."""
 
@@ -109,7 +125,7 @@ def line_chart(
     for number, one in enumerate(series):
         if one.low is not None and one.high is not None and len(one.x) > 1:
             around = [*zip(one.x, one.high, strict=True), *reversed([*zip(one.x, one.low, strict=True)])]
-            parts.append(element("path", class_=f"band {color_class(number)}", d=frame.path(around) + "Z"))
+            parts.append(_shape("path", class_=f"band {color_class(number)}", d=frame.path(around) + "Z"))
     for number, one in enumerate(series):
         points = list(zip(one.x, one.y, strict=True))
         if len(points) > 1:
@@ -126,20 +142,20 @@ def reliability_diagram(curves: Sequence[Calibrated], *, title: str, description
     """
     x, y = Axis("score", 0, 1, percent=True), Axis("share right", 0, 1, percent=True)
     frame = _Frame(x, y)
-    parts: list[Markup] = []
+    parts: list[Shape] = []
     if len(curves) == 1 and columns:
         most = max(curves[0].counts, default=1) or 1
         for place, count in zip(curves[0].confidence, curves[0].counts, strict=True):
             # Under a quarter of the height, so that the columns stay in the background.
             top = frame.y(0.22 * count / most)
             parts.append(
-                element(
+                _shape(
                     "rect",
-                    element("title", f"{count:,} labels"),
+                    tip=f"{count:,} labels",
                     class_="count",
                     x=_f(frame.x(place) - 7),
                     y=_f(top),
-                    width=14,
+                    width="14",
                     height=_f(frame.y(0) - top),
                 )
             )
@@ -167,9 +183,9 @@ def interval_chart(estimates: Sequence[Estimate], *, title: str, description: st
         numbers = f"{_precise(one.value, axis)} ({_precise(one.low, axis)} to {_precise(one.high, axis)})"
         left, right, center = (_f(frame.x(value)) for value in (one.low, one.high, one.value))
         parts += [
-            element("text", shorten(one.name, 30), class_="name", x=_f(frame.left), y=_f(middle - 13)),
-            element("text", numbers, class_="number", x=_f(_WIDTH - _RIGHT), y=_f(middle - 13), text_anchor="end"),
-            element("line", class_=f"interval {color_class(number)}", x1=left, x2=right, y1=_f(middle), y2=_f(middle)),
+            _shape("text", text=shorten(one.name, 30), class_="name", x=_f(frame.left), y=_f(middle - 13)),
+            _shape("text", text=numbers, class_="number", x=_f(_WIDTH - _RIGHT), y=_f(middle - 13), text_anchor="end"),
+            _shape("line", class_=f"interval {color_class(number)}", x1=left, x2=right, y1=_f(middle), y2=_f(middle)),
             mark(float(center), middle, number, tip=f"{one.name}: {numbers}"),
         ]
     return _svg(parts, _WIDTH, height, title, description)
@@ -178,7 +194,7 @@ def interval_chart(estimates: Sequence[Estimate], *, title: str, description: st
 def _precise(value: float, axis: Axis) -> str:
     """A value with at least a digit more than the axis has: neighbours are to be told apart."""
     if axis.percent:
-        return f"{100 * value:.1f} %"
+        return percent(value)
     return Axis("", axis.low, axis.low + (axis.high - axis.low) / 10).text(value)
 
 
@@ -198,15 +214,15 @@ def heat_map(
     margin = 14 + 6.2 * max((display_width(label) for label in labels), default=0)
     side = _CELL * len(names)
     totals = counts.sum(axis=1)
-    parts: list[Markup] = [element("rect", class_="sheet", x=_f(margin), y=_f(margin), width=_f(side), height=_f(side))]
+    parts: list[Shape] = [_shape("rect", class_="sheet", x=_f(margin), y=_f(margin), width=_f(side), height=_f(side))]
     for row, column in zip(*(axis.tolist() for axis in np.nonzero(counts)), strict=True):
         share = counts[row, column] / totals[row]
         kind = "right" if row == column else "wrong"
         tip = f"{names[row]} taken for {names[column]}: {counts[row, column]:,} of {totals[row]:,}"
         parts.append(
-            element(
+            _shape(
                 "rect",
-                element("title", tip),
+                tip=tip,
                 class_=f"cell {kind}",
                 x=_f(margin + column * _CELL),
                 y=_f(margin + row * _CELL),
@@ -218,22 +234,22 @@ def heat_map(
         )
     for number, label in enumerate(labels):
         place = margin + (number + 0.5) * _CELL
-        parts.append(element("text", label, class_="tick", x=_f(margin - 5), y=_f(place + 3.5), text_anchor="end"))
+        parts.append(_shape("text", text=label, class_="tick", x=_f(margin - 5), y=_f(place + 3.5), text_anchor="end"))
         turned = f"translate({_f(place + 3.5)} {_f(margin - 5)}) rotate(-90)"
-        parts.append(element("text", label, class_="tick", transform=turned))
+        parts.append(_shape("text", text=label, class_="tick", transform=turned))
     for number in range(1, len(names)):
         if groups is not None and groups[number] != groups[number - 1]:
             at, ends = _f(margin + number * _CELL), (_f(margin), _f(margin + side))
-            parts.append(element("line", class_="border", x1=at, x2=at, y1=ends[0], y2=ends[1]))
-            parts.append(element("line", class_="border", y1=at, y2=at, x1=ends[0], x2=ends[1]))
+            parts.append(_shape("line", class_="border", x1=at, x2=at, y1=ends[0], y2=ends[1]))
+            parts.append(_shape("line", class_="border", y1=at, y2=at, x1=ends[0], x2=ends[1]))
     size = margin + side + 8
     return _svg(parts, size, size, title, description, natural=True)
 
 
 def legend(names: Sequence[str]) -> Markup:
     """The series' names with their marks, as an HTML list that wraps where the page is narrow."""
-    entries = [element("li", _swatch(number), element("span", name)) for number, name in enumerate(names)]
-    return element("ul", *entries, class_="legend")
+    entries = [(name, (_stroke("M1 7L29 7", number), mark(15, 7, number))) for number, name in enumerate(names)]
+    return block("legend", entries=entries)
 
 
 def color_class(number: int) -> str:
@@ -241,7 +257,7 @@ def color_class(number: int) -> str:
     return f"s{number % SERIES + 1}"
 
 
-def mark(x: float, y: float, number: int, *, tip: str | None = None) -> Markup:
+def mark(x: float, y: float, number: int, *, tip: str | None = None) -> Shape:
     """The mark of a series at a place of the drawing: circle, square, triangle or diamond; `tip` shows on hovering."""
     shapes = (
         "M{x} {y}m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0",
@@ -250,12 +266,7 @@ def mark(x: float, y: float, number: int, *, tip: str | None = None) -> Markup:
         "M{x} {y}m0 -5l5 5l-5 5l-5 -5z",
     )
     drawn = shapes[number % len(shapes)].format(x=_f(x), y=_f(y))
-    return element(
-        "g",
-        None if tip is None else element("title", tip),
-        element("path", d=drawn),
-        class_=f"mark {color_class(number)}",
-    )
+    return _shape("path", tip=tip, d=drawn, class_=f"mark {color_class(number)}")
 
 
 class _Frame:
@@ -275,64 +286,59 @@ class _Frame:
     def path(self, points: Sequence[tuple[float, float]]) -> str:
         return "M" + "L".join(f"{_f(self.x(a))} {_f(self.y(b))}" for a, b in points)
 
-    def line(self, x1: float, y1: float, x2: float, y2: float, *, class_: str) -> Markup:
+    def line(self, x1: float, y1: float, x2: float, y2: float, *, class_: str) -> Shape:
         ends = {"x1": self.x(x1), "y1": self.y(y1), "x2": self.x(x2), "y2": self.y(y2)}
-        return element("line", class_=class_, **{name: _f(value) for name, value in ends.items()})
+        return _shape("line", class_=class_, **{name: _f(value) for name, value in ends.items()})
 
-    def vertical_grid(self) -> list[Markup]:
+    def vertical_grid(self) -> list[Shape]:
         """Lines upwards from the horizontal axis' ticks, their numbers, and the axis' label."""
         bottom = self._height - _BOTTOM
         parts = []
         for tick in self._x.ticks():
             at = _f(self.x(tick))
-            parts.append(element("line", class_="grid", x1=at, x2=at, y1=_f(_TOP), y2=_f(bottom)))
+            parts.append(_shape("line", class_="grid", x1=at, x2=at, y1=_f(_TOP), y2=_f(bottom)))
             text = self._x.text(tick)
-            parts.append(element("text", text, class_="tick", x=at, y=_f(bottom + 16), text_anchor="middle"))
+            parts.append(_shape("text", text=text, class_="tick", x=at, y=_f(bottom + 16), text_anchor="middle"))
         middle = (self.left + _WIDTH - _RIGHT) / 2
-        label = element("text", self._x.label, class_="label", x=_f(middle), y=_f(bottom + 36), text_anchor="middle")
+        label = _shape(
+            "text", text=self._x.label, class_="label", x=_f(middle), y=_f(bottom + 36), text_anchor="middle"
+        )
         return [*parts, label]
 
-    def grid(self) -> list[Markup]:
+    def grid(self) -> list[Shape]:
         """Both axes."""
         parts = self.vertical_grid()
         for tick in self._y.ticks():
             at = self.y(tick)
             ends = {"x1": _f(self.left), "x2": _f(_WIDTH - _RIGHT)}
-            parts.append(element("line", class_="grid", y1=_f(at), y2=_f(at), **ends))
+            parts.append(_shape("line", class_="grid", y1=_f(at), y2=_f(at), **ends))
             text = self._y.text(tick)
-            parts.append(element("text", text, class_="tick", x=_f(self.left - 6), y=_f(at + 4), text_anchor="end"))
+            parts.append(_shape("text", text=text, class_="tick", x=_f(self.left - 6), y=_f(at + 4), text_anchor="end"))
         middle = (_TOP + self._height - _BOTTOM) / 2
         turned = f"translate(13 {_f(middle)}) rotate(-90)"
-        return [*parts, element("text", self._y.label, class_="label", transform=turned, text_anchor="middle")]
+        return [*parts, _shape("text", text=self._y.label, class_="label", transform=turned, text_anchor="middle")]
 
 
 def _svg(
-    parts: Sequence[Markup], width: float, height: float, title: str, description: str, *, natural: bool = False
+    parts: Sequence[Shape], width: float, height: float, title: str, description: str, *, natural: bool = False
 ) -> Markup:
     """The drawing; with `natural` it keeps its size in pixels instead of filling the width there is."""
     key = f"c{zlib.crc32(f'{title}|{description}|{len(parts)}'.encode('utf-8', 'replace')):08x}"
-    size: dict[str, Content] = {"width": _f(width), "height": _f(height)} if natural else {}
-    return element(
+    return block(
         "svg",
-        element("title", title, id=f"{key}t"),
-        element("desc", description, id=f"{key}d"),
-        join(parts),
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {_f(width)} {_f(height)}",
-        role="img",
-        aria_labelledby=f"{key}t {key}d",
-        **size,
+        drawn=parts,
+        title=title,
+        description=description,
+        key=key,
+        width=_f(width),
+        height=_f(height),
+        natural=natural,
     )
 
 
-def _stroke(path: str, number: int) -> Markup:
+def _stroke(path: str, number: int) -> Shape:
     dashes = _DASHES[number % len(_DASHES)]
-    return element("path", class_=f"line {color_class(number)}", d=path, stroke_dasharray=dashes)
-
-
-def _swatch(number: int) -> Markup:
-    drawn = join([_stroke("M1 7L29 7", number), mark(15, 7, number)])
-    return element("svg", drawn, viewBox="0 0 30 14", width=30, height=14, aria_hidden="true")
+    return _shape("path", class_=f"line {color_class(number)}", d=path, stroke_dasharray=dashes)
 
 
 def _round_step(step: float) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from phototag.choices import ReviewOrigin
 from phototag.decision import MOST, Candidate, best_subclasses, unpack
 from phototag.errors import StoreError, UsageError
 from phototag.records import PhotoState
@@ -23,7 +24,6 @@ from phototag.store import (
     KnownPhoto,
     Review,
     ReviewFilter,
-    ReviewOrigin,
     Sample,
     SampleItem,
     SampleProgress,

@@ -16,7 +16,7 @@ import numpy as np
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, RuntimeName
 from phototag.model import Model, open_model
-from phototag.runtime.runtime import Runtime, Target, choose_target, network_of
+from phototag.runtime.runtime import Runtime, Target, network_of
 
 if TYPE_CHECKING:
     import torch
@@ -94,17 +94,13 @@ def complexity(network: torch.nn.Module, size: int) -> Complexity:
     return Complexity(sum(parameter.numel() for parameter in network.parameters()), counted)
 
 
-def costs(models: Sequence[Model], *, device: Device = Device.AUTO, seconds: float = _ROUND_SECONDS) -> list[Cost]:
+def costs(models: Sequence[Model], *, target: Target, seconds: float = _ROUND_SECONDS) -> list[Cost]:
     """Measure models side by side: in turns, so that whatever else the machine does slows all of them.
 
     `seconds` is how long each of five rounds takes with each model.
-
-    Raises:
-        RuntimeUnavailableError: the device is not here.
     """
     from phototag.runtime.benchmark import network_speed
 
-    target = choose_target(device)
     runtimes = [Runtime(model, target=target, batch_size=DEFAULT_BATCH_SIZE) for model in models]
     # Now that the models are converted, another process only has to load them.
     memory = [_memory_bytes(model, target) for model in models]

@@ -33,6 +33,7 @@ from phototag.records import Tag
 from phototag.runtime.engine import first_line
 from phototag.runtime.openvino_engine import OpenVinoEngine, cached, converted, import_openvino, read_cached
 from phototag.runtime.runtime import Runtime, Target, faster_precision, network_of
+from phototag.text import percent
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"{self.precision} on {self.photos} of your photos: {self.same:.1%} with the same best labels as f32, "
+            f"{self.precision} on {self.photos} of your photos: {percent(self.same)} with the same best labels as f32, "
             f"scores moved by at most {self.largest_move:.3f}, network {self.speedup:.1f} times as fast"
         )
 

@@ -19,10 +19,8 @@ from .photos import Content as Content
 from .photos import KnownPhoto as KnownPhoto
 from .photos import clean_text as clean_text
 from .query import Query as Query
-from .query import SortKey as SortKey
 from .review_records import Review as Review
 from .review_records import ReviewFilter as ReviewFilter
-from .review_records import ReviewOrigin as ReviewOrigin
 from .review_records import SavedReview as SavedReview
 from .review_records import ShownTag as ShownTag
 from .review_records import Verdict as Verdict

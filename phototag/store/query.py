@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
+from phototag.choices import SortKey
 from phototag.errors import UsageError
 from phototag.records import NovelTier, PhotoState, Rank, Source, TaggedPhoto
 from phototag.store.photos import is_under
@@ -23,16 +23,6 @@ FEWEST_HASH_DIGITS = 8
 ROWS_AT_ONCE = 1000
 # Few enough for little memory, many enough for little overhead.
 PLAIN_ROWS_AT_ONCE = 16_384
-
-
-class SortKey(StrEnum):
-    """What the rows of a query are sorted by."""
-
-    PATH = "path"
-    TAGGED = "tagged"
-    SUPERCLASS_SCORE = "superclass_score"
-    SUBCLASS_SCORE = "subclass_score"
-    NOVELTY = "novelty"
 
 
 _COLUMN_OF: dict[SortKey, ColumnElement[Any]] = {

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from phototag.choices import ReviewOrigin
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank
 from phototag.store.photos import HasPath
@@ -24,14 +25,6 @@ class Verdict(StrEnum):
     SUBCLASS_WRONG = "subclass_wrong"  # under the right superclass
     NONE = "none"  # it named something, and the photo shows nothing that has a label
     LABEL = "label"  # it said less than the human, and nothing wrong; or there was none
-
-
-class ReviewOrigin(StrEnum):
-    """Where a review comes from."""
-
-    REVIEW = "review"  # somebody looked at this photo and its tag
-    IMPORT = "import"  # a file of labels
-    NAMED = "named"  # somebody named a group of photos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

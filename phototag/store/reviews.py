@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, insert, or_, select, update
 
+from phototag.choices import ReviewOrigin
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Source
 from phototag.store.connection import untrusted_rows
@@ -21,7 +22,6 @@ from phototag.store.photos import chunked, is_under
 from phototag.store.review_records import (
     Review,
     ReviewFilter,
-    ReviewOrigin,
     SavedReview,
     ShownTag,
     Verdict,

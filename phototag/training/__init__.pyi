@@ -1,11 +1,4 @@
-from .config import HIGHEST_TARGET as HIGHEST_TARGET
-from .config import KEEP_KNOWN as KEEP_KNOWN
-from .config import KEEP_KNOWN_WITH_TARGET as KEEP_KNOWN_WITH_TARGET
-from .config import LEAST_KEPT as LEAST_KEPT
-from .config import LEAST_TARGET as LEAST_TARGET
-from .config import Balance as Balance
 from .config import TrainingConfig as TrainingConfig
-from .config import Tune as Tune
 from .extension import Accuracies as Accuracies
 from .extension import Extension as Extension
 from .training import TrainingResult as TrainingResult

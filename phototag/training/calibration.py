@@ -1,4 +1,4 @@
-"""What the validation pictures say about the scores: temperatures that make them honest, and plain thresholds."""
+"""Temperatures that calibrate scores on validation pictures, and by how much they do."""
 
 from __future__ import annotations
 
@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.dataset import LabelledPicture
-from phototag.decision import NoveltyModel, Thresholds, Tier
-from phototag.evaluation import expected_calibration_error
+from phototag.evaluation import Level, Validation, expected_calibration_error
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from torch import Tensor
-from phototag.evaluation import best_scores, label_indexes
-
-# A score below a half never keeps more than it loses; above, backing off is a matter of taste.
-_HIGHEST = 0.5
-_LOST_SHARE = 0.0025
-_LOST_SUPERCLASSES = 0.1
-_FEWEST_RIGHT = 20
 
 FEWEST_PICTURES = 50
 """With fewer labelled validation pictures a level keeps the temperature 1: the fit would follow chance."""
@@ -32,7 +23,7 @@ FEWEST_PICTURES = 50
 # A level this honest is left alone. Where hardly anything is wrong the likelihood asks for bolder scores still, which
 # gains nothing there and shows on kinds never learned: of those with an unknown superclass, 77 % instead of 63 % got a
 # superclass score above 0.9 (measured).
-_HONEST_ECE = 0.01
+_CALIBRATED = 0.01
 _RANGE = (0.2, 5.0)
 _MOST_PICTURES = 10_000
 _BINS = 15
@@ -97,30 +88,23 @@ class Calibration:
     superclass: Reliability
     subclass: Reliability
 
+    @classmethod
+    def of(cls, temperatures: Temperatures, before: Validation, after: Validation) -> Calibration:
+        """Return what temperatures did to the scores of the pictures that they were fitted on.
+
+        For two numbers fitted on fifty or more pictures, mostly hundreds, the flattery is far below what chance does to
+        the error itself.
+        """
+        levels = [(old.labelled, new.labelled) for old, new in zip(before.levels, after.levels, strict=True)]
+        return cls(temperatures, *(Reliability(_error(old), _error(new), _bins(new)) for old, new in levels))
+
     def to_json(self) -> dict[str, Any]:
         """As plain values for the training record."""
         return asdict(self)
 
 
-def calibrate(pictures: Sequence[LabelledPicture], scores: Scores, taxonomy: Taxonomy) -> Calibration:
-    """Fit the temperatures to validation scores, and tell how honest the scores are without and with them.
-
-    The errors are taken on the pictures that the temperatures were fitted on. For two numbers fitted on fifty or more
-    pictures, mostly hundreds, the flattery is far below what chance does to the error itself.
-    """
-    temperatures = fit_temperatures(pictures, scores, taxonomy)
-    labels = label_indexes(pictures, taxonomy)
-    before = _confidences(scores, taxonomy, labels)
-    after = _confidences(temperatures.scaled(scores), taxonomy, labels)
-    levels = [
-        Reliability(expected_calibration_error(*old), expected_calibration_error(*new), _reliability(*new))
-        for old, new in zip(before, after, strict=True)
-    ]
-    return Calibration(temperatures, *levels)
-
-
-def fit_temperatures(pictures: Sequence[LabelledPicture], scores: Scores, taxonomy: Taxonomy) -> Temperatures:
-    """The temperatures under which the joint distribution of `decision.join` makes the true labels likeliest.
+def fit_temperatures(validation: Validation) -> Temperatures:
+    """Return the temperatures under which the joint distribution of `decision.join` makes the true labels likeliest.
 
     Temperature scaling (Guo et al., "On calibration of modern neural networks", ICML 2017, section 4.2) with one
     temperature a head, fitted together since each head speaks about both levels. Minimised is the mean of -log p(s)
@@ -131,18 +115,16 @@ def fit_temperatures(pictures: Sequence[LabelledPicture], scores: Scores, taxono
     import torch
 
     # Two numbers need no more pictures than that.
-    step = math.ceil(len(pictures) / _MOST_PICTURES) or 1
-    scores = Scores(scores.superclass[::step], scores.subclass[::step])
-    labels = label_indexes(pictures[::step], taxonomy)
-    errors = [
-        (len(right), expected_calibration_error(values, right))
-        for values, right in _confidences(scores, taxonomy, labels)
-    ]
-    free = torch.tensor([count >= FEWEST_PICTURES and (error or 0.0) > _HONEST_ECE for count, error in errors])
+    validation = validation.rows(slice(None, None, math.ceil(len(validation) / _MOST_PICTURES) or 1))
+    levels = [level.labelled for level in validation.levels]
+    counts = [len(level.right) for level in levels]
+    wrong = [(_error(level) or 0.0) > _CALIBRATED for level in levels]
+    free = torch.tensor([count >= FEWEST_PICTURES and far for count, far in zip(counts, wrong, strict=True)])
     if not free.any():
         return Temperatures()
+    scores, taxonomy = validation.scores, validation.taxonomy
     logits = (torch.from_numpy(scores.superclass).double(), torch.from_numpy(scores.subclass).double())
-    truth = [torch.from_numpy(of_level.astype(np.int64)) for of_level in labels]
+    truth = [torch.from_numpy(level.truth.astype(np.int64)) for level in validation.levels]
     logs = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([logs], max_iter=50, line_search_fn="strong_wolfe")
 
@@ -151,7 +133,7 @@ def fit_temperatures(pictures: Sequence[LabelledPicture], scores: Scores, taxono
         temperatures = (logs * free).exp()
         loss = _negative_log_likelihood(logits[0] / temperatures[0], logits[1] / temperatures[1], truth, taxonomy)
         # As much as one picture has to say: it keeps a level without a single mistake from asking for certainty.
-        loss = loss + logs.square().sum() / (2 * max(count for count, _ in errors))
+        loss = loss + logs.square().sum() / (2 * max(counts))
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -182,17 +164,14 @@ def _negative_log_likelihood(
     return total
 
 
-def _confidences(
-    scores: Scores, taxonomy: Taxonomy, labels: tuple[NDArray[np.intp], NDArray[np.intp]]
-) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
-    """Of each level the scores, and whether they are right, of the pictures with a label there."""
-    pairs = zip(best_scores(scores, taxonomy), labels, strict=True)
-    return [(values[truth >= 0], chosen[truth >= 0] == truth[truth >= 0]) for (chosen, values), truth in pairs]
+def _error(level: Level) -> float | None:
+    return expected_calibration_error(level.scores, level.right)
 
 
-def _reliability(values: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
-    """The bins that hold something, cut as for the expected calibration error."""
+def _bins(level: Level) -> tuple[Bin, ...]:
+    """Return the bins that hold something, cut as for the expected calibration error."""
     edges = np.arange(1, _BINS) / _BINS
+    values, right = level.scores, level.right
     which = np.searchsorted(edges, values, side="left")
     return tuple(
         Bin(
@@ -204,55 +183,3 @@ def _reliability(values: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple
         )
         for number in np.unique(which).tolist()
     )
-
-
-def choose_thresholds(
-    pictures: Sequence[LabelledPicture], scores: Scores, taxonomy: Taxonomy, *, lost_share: float = _LOST_SHARE
-) -> Thresholds:
-    """The highest thresholds, up to a half, that back off from at most `lost_share` of the right labels.
-
-    Judged on these pictures, which the model should not have learned from. They say nothing of novelty.
-    """
-    return Thresholds(
-        *(
-            _low_quantile(values[chosen == truth], lost_share)
-            for (chosen, values), truth in zip(
-                best_scores(scores, taxonomy), label_indexes(pictures, taxonomy), strict=True
-            )
-        )
-    )
-
-
-def _low_quantile(scores: NDArray[np.float64], share: float) -> float:
-    return min(_HIGHEST, float(np.quantile(scores, share, method="lower"))) if len(scores) else _HIGHEST
-
-
-def novelty_limits(
-    pictures: Sequence[LabelledPicture],
-    scores: Scores,
-    taxonomy: Taxonomy,
-    novelty: NoveltyModel,
-    *,
-    keep_known: float,
-) -> tuple[float, float]:
-    """The most that the probability of an unknown superclass, and of an unknown subclass, may be in a tag.
-
-    So that of the pictures whose subclass is right the share `keep_known` keeps it, as far as novelty goes. Of those
-    whose superclass is right nearly all keep it: an unknown superclass stands out far more than an unknown subclass.
-    Judged on these pictures, which the model should not have learned from. With fewer than 20 right ones at a level
-    nothing backs off that is not stranger than all of them, and more likely novel than not: a handful says little of
-    the strangest to come.
-    """
-    strange = novelty.probabilities(scores).astype(np.float64)
-    lost = (_LOST_SUPERCLASSES * (1 - keep_known), 1 - keep_known)
-    limits = []
-    for tier, (chosen, _), truth in zip(
-        Tier, best_scores(scores, taxonomy), label_indexes(pictures, taxonomy), strict=True
-    ):
-        values = strange[(truth >= 0) & (chosen == truth), tier]
-        if len(values) >= _FEWEST_RIGHT:
-            limit = float(np.quantile(values, 1 - lost[tier], method="higher"))
-        else:
-            limit = max([0.5, *values.tolist()]) if len(values) else 1.0
-        limits.append(min(1.0, float(np.nextafter(np.float32(limit), np.float32(2)))))
-    return limits[0], limits[1]

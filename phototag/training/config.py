@@ -1,46 +1,117 @@
-"""What a training run is told to do. Torch-free, so that the command line can name the choices at once."""
+"""What a training run is told to do, and views of that for its parts. Torch-free: the command line names defaults."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from phototag.choices import Device
+from phototag.choices import (
+    HIGHEST_TARGET,
+    KEEP_KNOWN,
+    KEEP_KNOWN_WITH_TARGET,
+    LEAST_KEPT,
+    LEAST_TARGET,
+    Balance,
+    Device,
+    Tune,
+)
 from phototag.errors import UsageError
 
-LEAST_TARGET, HIGHEST_TARGET = 0.5, 0.999
-"""What can be asked of a precision. Below, a label says little; above, it takes thousands of pictures without fault."""
-
-KEEP_KNOWN = 0.94
-"""The share of right subclasses kept when photos are told to be novel, where nobody says otherwise."""
-
-KEEP_KNOWN_WITH_TARGET = 0.99
-"""The same with a target precision: who names one wants as many labels as it allows."""
-
-LEAST_KEPT = 0.5
-"""The least share of right labels that may be left when photos are told to be novel."""
+View = TypeVar("View")
 
 
-class Tune(StrEnum):
-    """How much of the network learns."""
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """How labelled pictures are split and read; see `TrainingConfig`, as for all views."""
 
-    AUTO = "auto"
-    HEADS = "heads"
-    LAST = "last"
-    FULL = "full"
+    val_fraction: float
+    seed: int
+    workers: int | None
 
 
-class Balance(StrEnum):
-    """What is done about classes of unequal size."""
+@dataclass(frozen=True, slots=True)
+class HeadsConfig:
+    """How heads are fitted on frozen features."""
 
-    AUTO = "auto"
-    NONE = "none"
-    SAMPLER = "sampler"
-    LOSS = "loss"
-    LOGITS = "logits"
-    MIX = "mix"
+    balance: Balance
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdConfig:
+    """What thresholds are to reach.
+
+    Raises:
+        UsageError: a target or a share lies outside its range.
+    """
+
+    target_precision: float | None = None
+    keep_known: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.target_precision is not None and not LEAST_TARGET <= self.target_precision <= HIGHEST_TARGET:
+            raise UsageError(f"the target precision must lie between {LEAST_TARGET} and {HIGHEST_TARGET}")
+        if self.keep_known is not None and not LEAST_KEPT <= self.keep_known <= 1:
+            raise UsageError(f"the share of known subclasses to keep must lie between {LEAST_KEPT} and 1")
+
+    @property
+    def share_kept(self) -> float:
+        """The share of right subclasses to keep; the default where none is named."""
+        return self.keep_known or (KEEP_KNOWN if self.target_precision is None else KEEP_KNOWN_WITH_TARGET)
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerConfig:
+    """Which parameters learn, and how fast."""
+
+    pretrained: bool
+    tune: Tune
+    lr: float
+    head_lr_factor: float
+    weight_decay: float
+    warmup_share: float
+    layer_decay: float
+    frozen_stages: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """What gradient steps minimise."""
+
+    balance: Balance
+    superclass_weight: float
+    label_smoothing: float
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentationConfig:
+    """How training pictures are changed and mixed."""
+
+    augment: str
+    min_crop: float
+    mixup: float
+    cutmix: float
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneConfig:
+    """How a network is trained by gradient."""
+
+    pretrained: bool
+    epochs: int
+    batch_size: int
+    accumulate: int
+    compiled: bool
+    amp: bool | None
+    workers: int | None
+    seed: int
+    clip_norm: float
+    patience: int
+    distillation: float
+    optimizer: OptimizerConfig
+    loss: LossConfig
+    augmentation: AugmentationConfig
 
 
 # What a choice is before anything is known of the others; `TrainingConfig` never keeps it.
@@ -171,20 +242,51 @@ class TrainingConfig:
             (0 < self.lr <= 1, "the learning rate must lie between 0 and 1"),
             (0 < self.val_fraction < 1, "the validation fraction must lie between 0 and 1"),
             (self.workers is None or self.workers >= 0, "workers must not be negative"),
-            (
-                self.target_precision is None or LEAST_TARGET <= self.target_precision <= HIGHEST_TARGET,
-                f"the target precision must lie between {LEAST_TARGET} and {HIGHEST_TARGET}",
-            ),
-            (
-                self.keep_known is None or LEAST_KEPT <= self.keep_known <= 1,
-                f"the share of known subclasses to keep must lie between {LEAST_KEPT} and 1",
-            ),
             (0 <= self.label_smoothing < 1, "label smoothing must lie between 0 and 1"),
         )
         for fine, problem in checks:
             if not fine:
                 raise UsageError(problem)
+        _ = self.thresholds  # checks itself
+
+    def _view(self, view: type[View]) -> View:
+        return view(**{field.name: getattr(self, field.name) for field in fields(view)})  # type: ignore[arg-type]
+
+    @property
+    def data(self) -> DataConfig:
+        """How the pictures are split and read."""
+        return self._view(DataConfig)
+
+    @property
+    def heads(self) -> HeadsConfig:
+        """How the heads are fitted."""
+        return self._view(HeadsConfig)
+
+    @property
+    def thresholds(self) -> ThresholdConfig:
+        """What the thresholds are to reach."""
+        return self._view(ThresholdConfig)
+
+    @property
+    def optimizer(self) -> OptimizerConfig:
+        """Which parameters learn, and how fast."""
+        return self._view(OptimizerConfig)
+
+    @property
+    def loss(self) -> LossConfig:
+        """What gradient steps minimise."""
+        return self._view(LossConfig)
+
+    @property
+    def augmentation(self) -> AugmentationConfig:
+        """How training pictures are changed and mixed."""
+        return self._view(AugmentationConfig)
+
+    @property
+    def finetuning(self) -> FinetuneConfig:
+        """How the network is trained by gradient."""
+        return self._view(FinetuneConfig)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return it as plain values for JSON."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}

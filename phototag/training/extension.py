@@ -7,33 +7,31 @@ can only suffer where new classes are like them, and that is measured on picture
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.choices import RuntimeName
+from phototag.choices import Balance
 from phototag.dataset import LabelledData, LabelledPicture, check_complete, data_digest, split
-from phototag.decision import NoveltyModel, gather, join
+from phototag.decision import NoveltyModel
 from phototag.errors import DataError, ModelError
-from phototag.model import EXAMPLES, Model, ModelHeader, read_tensors
+from phototag.evaluation import Validation
+from phototag.model import EXAMPLES, Examples, Model, ModelHeader, read_tensors
 from phototag.records import Scores
-from phototag.runtime import choose_target
+from phototag.runtime import Target
 from phototag.taxonomy import Taxonomy
-from phototag.training.config import Balance, TrainingConfig
+from phototag.training.config import DataConfig
 from phototag.training.finalize import Outcome
-from phototag.training.heads import Examples, Features, Fitted, Part, Recipe, Rule, unevenness
+from phototag.training.heads import Features, Fitted, Part, Recipe, Rule, unevenness
 from phototag.training.session import check_unchecked, class_pictures, features_of, load_counted
 
 if TYPE_CHECKING:
     from phototag.model import DualHead
-
-log = logging.getLogger(__name__)
 
 _USUAL_PENALTIES = (1e-3, 1e-3)
 _UNEVEN = 4.0
@@ -49,19 +47,9 @@ class Accuracies:
 
     @classmethod
     def of(cls, scores: Scores, part: Part, taxonomy: Taxonomy) -> Accuracies:
-        """Those of the decoded pairs."""
-        if not len(part.subclasses):
-            return cls(None, None, 0)
-        joint = join(gather(scores, taxonomy))
-        return cls(
-            float((joint.chosen == part.superclasses).mean()),
-            float((joint.child == part.subclasses).mean()),
-            len(part.subclasses),
-        )
-
-    def to_json(self) -> dict[str, float | None]:
-        """As plain values for the training record."""
-        return {"superclass": self.superclass, "subclass": self.subclass, "pictures": self.pictures}
+        """Return those of the decoded pairs."""
+        decoded = Validation.of(part.labels, scores, taxonomy)
+        return cls(decoded.superclass.accuracy, decoded.subclass.accuracy, len(decoded))
 
 
 @dataclass(frozen=True)
@@ -79,23 +67,30 @@ class Extension:
     new: Accuracies
     added: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """What the training record says of it."""
-        return {
-            "added": list(self.added),
-            "old_before": self.before.to_json(),
-            "old_after": self.after.to_json(),
-            "new": self.new.to_json(),
+    def header(self, parent: Model) -> ModelHeader:
+        """Return the parent's header with the new classes, and what the training record says of them."""
+        record = {
+            "tune": "extend",
+            "weights": parent.header.record.get("weights"),
+            "extension": {
+                "added": list(self.added),
+                "old_before": asdict(self.before),
+                "old_after": asdict(self.after),
+                "new": asdict(self.new),
+            },
+            "lineage": _lineage(parent, self.added),
         }
+        return replace(parent.header, taxonomy=self.taxonomy, superclass_head=True, record=record)
 
 
-def extend(parent: Model, data: Path, config: TrainingConfig) -> Extension:
+def extend(parent: Model, data: Path, config: DataConfig, target: Target) -> Extension:
     """Fit heads for the classes of a model together with those of labelled pictures.
 
     Args:
         parent: The model; a trained one.
         data: Pictures of new classes, and more of known ones if wanted: a folder superclass/subclass/*, or a CSV.
-        config: Of it count `val_fraction`, `seed`, `device`, `workers`, `target_precision` and `keep_known`.
+        config: How the pictures are split and read.
+        target: What computes their features.
 
     Raises:
         ModelError: the model keeps no examples of its classes.
@@ -121,7 +116,6 @@ def extend(parent: Model, data: Path, config: TrainingConfig) -> Extension:
     )
     if known_novelty.space.foreign is not None and old_examples.pretraining is None:
         raise ModelError(f"{parent.name}: the classifier of the pretraining is missing; train it again with all data")
-    device = choose_target(config.device, RuntimeName.TORCH).device
     check_unchecked(labelled)
     training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
     features = features_of(
@@ -129,13 +123,13 @@ def extend(parent: Model, data: Path, config: TrainingConfig) -> Extension:
         network.backbone,
         header.stages,
         header.preprocessing,
-        device=device,
+        target=target,
         workers=config.workers,
     )
     _check_left(features, labelled)
-    recipe = replace(_recipe(header, blocks, config), pretraining=old_examples.pretraining)
+    recipe = replace(_recipe(header, blocks, config.seed), pretraining=old_examples.pretraining)
     fit = _Fit(parent, known_novelty, network, old_examples, features.cut(len(training)), taxonomy, recipe)
-    return fit.run(config)
+    return fit.run()
 
 
 def _extended_taxonomy(known: Taxonomy, labelled: LabelledData) -> Taxonomy:
@@ -159,7 +153,7 @@ def _check_left(features: Features, labelled: LabelledData) -> None:
         raise DataError(f"{labelled.source}: none of the pictures of {', '.join(gone)} can be read")
 
 
-def _recipe(header: ModelHeader, blocks: tuple[int, ...], config: TrainingConfig) -> Recipe:
+def _recipe(header: ModelHeader, blocks: tuple[int, ...], seed: int) -> Recipe:
     """How the parent's heads were fitted."""
     from phototag.training.heads import HeadChoice
 
@@ -169,7 +163,7 @@ def _recipe(header: ModelHeader, blocks: tuple[int, ...], config: TrainingConfig
         strategy = Balance(record.get("balance", Balance.NONE))
     except (TypeError, ValueError) as error:
         raise ModelError(f"the model's training record is damaged: {error}") from error
-    return Recipe(HeadChoice(strategy, (first, second), []), blocks, config.seed)
+    return Recipe(HeadChoice(strategy, (first, second), []), blocks, seed)
 
 
 @dataclass(frozen=True)
@@ -182,7 +176,7 @@ class _Fit:
     taxonomy: Taxonomy
     recipe: Recipe
 
-    def run(self, config: TrainingConfig) -> Extension:
+    def run(self) -> Extension:
         taxonomy, known = self.taxonomy, self.parent.header.taxonomy
         old = self._old_parts(known, np.arange(len(known.subclasses)))
         # Where the old classes stand in the new order.
@@ -195,13 +189,12 @@ class _Fit:
         judged = recipe.fit(training, taxonomy)
         final = recipe.fit(training + validation, taxonomy, embedding=judged.embedding)
         is_old = np.arange(len(validation.subclasses)) < len(old[1].subclasses)
-        pictures = [_picture(taxonomy, label) for label in validation.subclasses.tolist()]
         self.network.resize(len(taxonomy.superclasses), len(taxonomy.subclasses))
         self.network.set_heads(final.superclass, final.subclass)
         self.network.set_embedding(final.embedding)
         return Extension(
             taxonomy=taxonomy,
-            outcome=self._outcome(pictures, (training, validation), judged, final, config),
+            outcome=self._outcome((training, validation), judged, final),
             before=self._before(old, known),
             after=self._accuracies(judged, validation, is_old),
             new=self._accuracies(judged, validation, ~is_old),
@@ -238,14 +231,7 @@ class _Fit:
         training, validation = old
         return Accuracies.of(self.recipe.fit(training, known).scores(validation.features), validation, known)
 
-    def _outcome(
-        self,
-        pictures: list[LabelledPicture],
-        parts: tuple[Part, Part],
-        judged: Fitted,
-        final: Fitted,
-        config: TrainingConfig,
-    ) -> Outcome:
+    def _outcome(self, parts: tuple[Part, Part], judged: Fitted, final: Fitted) -> Outcome:
         from phototag.model import to_numpy
 
         training, validation = parts
@@ -253,7 +239,7 @@ class _Fit:
         hashes = [value for part in self.new for value in part.hashes]
         return Outcome(
             tensors=to_numpy(self.network),
-            validation=pictures,
+            labels=validation.labels,
             scores=judged.scores(validation.features),
             space=judged.embedding.space,
             # There are too few examples to learn another one from, and it holds for other classes too.
@@ -262,7 +248,7 @@ class _Fit:
                 (training.features, training.subclasses),
                 (validation.features, validation.subclasses),
                 classes=len(self.taxonomy.subclasses),
-                seed=config.seed,
+                seed=self.recipe.seed,
                 pretraining=self.old.pretraining,
             ),
             digest=data_digest(everything, hashes),
@@ -282,14 +268,7 @@ class _Fit:
         return dict(sorted((counts + Counter(class_pictures(new))).items()))
 
 
-def _picture(taxonomy: Taxonomy, label: int) -> LabelledPicture:
-    """What a validation picture was; of the old ones only features are left."""
-    return LabelledPicture(
-        Path(), taxonomy.superclasses[taxonomy.parents[label]], taxonomy.subclasses[label], "examples of the model"
-    )
-
-
-def lineage(parent: Model, added: tuple[str, ...]) -> list[dict[str, Any]]:
+def _lineage(parent: Model, added: tuple[str, ...]) -> list[dict[str, Any]]:
     """The line of models that one extended from `parent` stands in, the oldest first."""
     earlier = parent.header.record.get("lineage")
     own = {
@@ -300,9 +279,3 @@ def lineage(parent: Model, added: tuple[str, ...]) -> list[dict[str, Any]]:
         "then_added": list(added),
     }
     return [*(earlier if isinstance(earlier, list) else []), own]
-
-
-def counted(added: tuple[str, ...]) -> str:
-    """How many subclasses were added to which superclasses, in words."""
-    by_superclass = Counter(name.split("/")[0] for name in added)
-    return ", ".join(f"{count} of {superclass}" for superclass, count in sorted(by_superclass.items()))

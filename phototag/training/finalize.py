@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.dataset import LabelledPicture
-from phototag.decision import NoveltyModel, Space, Thresholds, Tier
-from phototag.evaluation import Metrics, ValidationScores, judge_scores
+from phototag.decision import Space
+from phototag.evaluation import Metrics, Validation, measure_tags
+from phototag.model import Examples, ModelHeader
 from phototag.records import Scores
-from phototag.taxonomy import Taxonomy
-from phototag.training.calibration import calibrate, choose_thresholds, novelty_limits
-from phototag.training.config import KEEP_KNOWN, KEEP_KNOWN_WITH_TARGET, TrainingConfig
-from phototag.training.heads import Examples, Rule
-from phototag.training.tuning import promise
+from phototag.training.calibration import Calibration, fit_temperatures
+from phototag.training.config import ThresholdConfig
+from phototag.training.heads import Rule
+from phototag.training.thresholds import choose_thresholds
 
-log = logging.getLogger(__name__)
+Labels = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Outcome:
 
     Attributes:
         tensors: Of the whole network.
-        validation: The pictures that it is judged by.
+        labels: Superclasses and subclasses [N] of the validation pictures.
         scores: Of these, with embeddings, by a network that did not learn from them.
         space: Where the classes lie among the embeddings.
         rule: How novelty shows.
@@ -40,7 +38,7 @@ class Outcome:
     """
 
     tensors: Mapping[str, NDArray[np.float32]]
-    validation: Sequence[LabelledPicture]
+    labels: tuple[Labels, Labels]
     scores: Scores
     space: Space
     rule: Rule
@@ -52,59 +50,54 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Finished:
-    """All that a model file needs besides what the network is."""
+    """What the model file is to hold, but for the circumstances of its making, and all metrics."""
 
     tensors: dict[str, NDArray[Any]]
-    novelty: NoveltyModel
-    thresholds: Thresholds
+    header: ModelHeader
     metrics: Metrics
-    details: dict[str, Any]
 
 
-def finish(outcome: Outcome, taxonomy: Taxonomy, config: TrainingConfig) -> Finished:
-    """Calibrate, choose thresholds, and judge on the validation pictures.
+def finish(outcome: Outcome, header: ModelHeader, wanted: ThresholdConfig) -> Finished:
+    """Calibrate, choose thresholds, and measure on the validation pictures; `header` says what the network is.
 
-    Heads that were fitted once more on all pictures take the temperatures of those that were judged: nothing is left
-    to fit their own on, and a fifth more pictures changes them little. The same holds for how large the energies of
-    known pictures are.
+    Heads that were fitted again on all pictures take the temperatures of those that were evaluated: nothing is left to
+    fit their own on, and a fifth more pictures changes them little. The same holds for how large the energies of known
+    pictures are.
     """
-    calibration = calibrate(outcome.validation, outcome.scores, taxonomy)
-    scores = calibration.temperatures.scaled(outcome.scores)
-    judged = outcome.rule.model(outcome.space, _of_known(outcome.validation, scores))
-    keep_known = config.keep_known or (KEEP_KNOWN if config.target_precision is None else KEEP_KNOWN_WITH_TARGET)
-    limits = novelty_limits(outcome.validation, scores, taxonomy, judged, keep_known=keep_known)
-    # What is certified has to be what is stored: behind the very limits that will apply.
-    tuned_limits = (
-        limits
-        if config.target_precision is not None
-        else novelty_limits(outcome.validation, scores, taxonomy, judged, keep_known=KEEP_KNOWN_WITH_TARGET)
-    )
-    familiar = judged.probabilities(scores) <= np.array(tuned_limits, dtype=np.float32)
-    tables = ValidationScores.of(
-        outcome.validation,
-        scores,
-        taxonomy,
-        familiar=[familiar[:, Tier.SUPERCLASS], np.logical_and.reduce(familiar, axis=1)],
-    )
-    details = {
+    taxonomy = header.taxonomy
+    raw = Validation.of(outcome.labels, outcome.scores, taxonomy)
+    temperatures = fit_temperatures(raw)
+    scores = temperatures.scaled(outcome.scores)
+    novelty = outcome.rule.model(outcome.space, _of_known(outcome.labels[1], scores))
+    validation = Validation.of(outcome.labels, scores, taxonomy, novelty=novelty)
+    choice = choose_thresholds(validation, wanted)
+    metrics = measure_tags(validation, choice.thresholds)
+    record = {
+        **header.record,
         **outcome.details,
-        "calibration": calibration.to_json(),
-        "validation_scores": tables.to_json(),
-        "novelty": {**outcome.rule.to_json(), "keep_known": keep_known, "limits_with_target": list(tuned_limits)},
+        "calibration": Calibration.of(temperatures, raw, validation).to_json(),
+        "novelty": {
+            **outcome.rule.to_json(),
+            "keep_known": wanted.share_kept,
+            "limits_with_target": list(choice.limits_with_target),
+        },
+        **choice.record(),
     }
-    if config.target_precision is None:
-        plain = choose_thresholds(outcome.validation, scores, taxonomy)
-    else:
-        plain, details["promise"] = promise(tables, config.target_precision)
-    thresholds = Thresholds(plain.superclass, plain.subclass, *limits)
-    tensors = calibration.temperatures.folded(outcome.tensors) | judged.tensors() | outcome.examples.tensors()
-    metrics = judge_scores(outcome.validation, scores, taxonomy, thresholds, judged)
-    return Finished(tensors, judged, thresholds, metrics, details)
+    complete = replace(
+        header,
+        thresholds=choice.thresholds,
+        embedding=len(outcome.space.spread),
+        novelty=novelty.to_json(),
+        metrics=metrics.scalars(),
+        record=record,
+    )
+    tensors = temperatures.folded(outcome.tensors) | novelty.tensors() | outcome.examples.tensors()
+    return Finished(tensors, complete, metrics)
 
 
-def _of_known(pictures: Sequence[LabelledPicture], scores: Scores) -> Scores:
-    """The scores of the pictures with a subclass; all where there are none."""
-    rows = np.array([picture.subclass is not None for picture in pictures], dtype=np.bool_)
+def _of_known(subclasses: Labels, scores: Scores) -> Scores:
+    """Return the scores of the pictures with a subclass; all where there are none."""
+    rows = subclasses >= 0
     if not rows.any() or scores.embedding is None:
         return scores
     return Scores(scores.superclass[rows], scores.subclass[rows], scores.embedding[rows])

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from phototag import settings
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.model import SUFFIX, Model, model_path, read_json_header, read_tensors, state_path, write_tensors
-from phototag.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,9 +22,7 @@ log = logging.getLogger(__name__)
 _LONGEST_STEM = 40
 
 
-def choose_output(
-    output: str | Path | None, data: Path, config: TrainingConfig, *, resume: bool, overwrite: bool
-) -> Path:
+def choose_output(output: str | Path | None, data: Path, backbone: str, *, resume: bool, overwrite: bool) -> Path:
     """The file to write.
 
     Raises:
@@ -36,11 +33,12 @@ def choose_output(
         stem = source.parent.name if source.suffix.lower() == ".csv" else source.name
         clean = "".join(mark if mark.isalnum() or mark in "-_" else "_" for mark in stem).strip("_-") or "model"
         _check_folder(settings.models_folder())
-        if overwrite and not resume:
-            path = settings.models_folder() / f"{clean[:_LONGEST_STEM]}-{config.backbone.split('.')[0]}{SUFFIX}"
-            state_path(path).unlink(missing_ok=True)
-            return path
-        return _free_name(f"{clean[:_LONGEST_STEM]}-{config.backbone.split('.')[0]}", resume=resume)
+        name = f"{clean[:_LONGEST_STEM]}-{backbone.split('.')[0]}"
+        if not overwrite or resume:
+            return _free_name(name, resume=resume)
+        path = settings.models_folder() / f"{name}{SUFFIX}"
+        state_path(path).unlink(missing_ok=True)
+        return path
     path = model_path(output)
     _check_folder(path.parent)
     if path.suffix != SUFFIX:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from phototag._version import __version__
-from phototag.choices import Device, RuntimeName
+from phototag.choices import Device, Tune
 from phototag.dataset import (
     Content,
     LabelledData,
@@ -24,9 +24,11 @@ from phototag.dataset import (
     training_taxonomy,
     unchecked_classes,
 )
+from phototag.decision import Thresholds
 from phototag.errors import DataError
 from phototag.imaging import Preprocessing
 from phototag.model import (
+    ModelHeader,
     Pretraining,
     check_size,
     create_backbone,
@@ -35,9 +37,9 @@ from phototag.model import (
     load_weights,
     resolve_backbone,
 )
-from phototag.runtime import choose_target, current_world, machine
+from phototag.runtime import Target, current_world, machine
 from phototag.taxonomy import Taxonomy
-from phototag.training.config import TrainingConfig, Tune
+from phototag.training.config import DataConfig, TrainingConfig
 from phototag.training.heads import FeatureExtractor, Features
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class Pictures:
     kept_apart: bool
 
     @classmethod
-    def load(cls, data: Path, val: Path | None, config: TrainingConfig) -> Pictures:
+    def load(cls, data: Path, val: Path | None, config: DataConfig) -> Pictures:
         """The pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
         labelled = load_counted(data)
         taxonomy = training_taxonomy(labelled)
@@ -105,14 +107,14 @@ class Session:
     backbone: torch.nn.Module
     weights_origin: str
     preprocessing: Preprocessing
-    device: Device
+    target: Target
     tune: Tune
     stages: tuple[int, ...]
     pretraining: Pretraining | None
 
     @classmethod
-    def open(cls, pictures: Pictures, config: TrainingConfig) -> Session:
-        """Choose the device and make the backbone with its starting weights.
+    def open(cls, pictures: Pictures, config: TrainingConfig, target: Target) -> Session:
+        """Make the backbone with its starting weights.
 
         Raises:
             ModelError: the weights cannot be had.
@@ -123,7 +125,6 @@ class Session:
         from phototag.model import feature_blocks, pooled_stages
 
         name = resolve_backbone(config.backbone)
-        device = choose_target(config.device, RuntimeName.TORCH).device
         torch.manual_seed(config.seed)
         backbone = create_backbone(name)
         stages = pooled_stages(backbone)
@@ -142,22 +143,16 @@ class Session:
         tune = config.tune
         if tune is Tune.AUTO:
             # Random features are worth no heads; a CPU takes long for gradients.
-            tune = Tune.HEADS if device is Device.CPU and config.pretrained else Tune.FULL
+            tune = Tune.HEADS if target.device is Device.CPU and config.pretrained else Tune.FULL
         preprocessing = default_preprocessing(backbone, config.img_size)
         if config.img_size is not None:
             check_size(backbone, config.img_size)
-        return cls(pictures, config, name, backbone.eval(), origin, preprocessing, device, tune, stages, pretraining)
+        return cls(pictures, config, name, backbone.eval(), origin, preprocessing, target, tune, stages, pretraining)
 
     def features(self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None) -> Features:
         """Features of the starting weights, or of another `backbone`."""
-        return features_of(
-            pictures,
-            backbone or self.backbone,
-            self.stages,
-            self.preprocessing,
-            device=self.device,
-            workers=self.config.workers,
-        )
+        workers, backbone = self.config.workers, backbone or self.backbone
+        return features_of(pictures, backbone, self.stages, self.preprocessing, target=self.target, workers=workers)
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -166,16 +161,21 @@ class Session:
 
         return feature_blocks(self.backbone, self.stages)
 
-    def record(self, outcome: Outcome, seconds: float) -> dict[str, Any]:
-        """The training record of the model file."""
-        return {
-            "configuration": self.config.to_json(),
-            "tune": str(self.tune),
-            "weights": self.weights_origin,
-            "training_pictures": len(self.pictures.training),
-            "class_pictures": class_pictures((*self.pictures.training, *self.pictures.validation)),
-            **circumstances(outcome, seconds, self.device),
-        }
+    def header(self) -> ModelHeader:
+        """Return what the model file says of the network and its data; thresholds are still to be chosen."""
+        return ModelHeader(
+            backbone=self.backbone_name,
+            taxonomy=self.pictures.taxonomy,
+            preprocessing=self.preprocessing,
+            thresholds=Thresholds(1.0, 1.0),
+            stages=self.stages,
+            record={
+                "tune": str(self.tune),
+                "weights": self.weights_origin,
+                "training_pictures": len(self.pictures.training),
+                "class_pictures": class_pictures((*self.pictures.training, *self.pictures.validation)),
+            },
+        )
 
 
 def class_pictures(pictures: Sequence[LabelledPicture]) -> dict[str, int]:
@@ -191,7 +191,7 @@ def circumstances(outcome: Outcome, seconds: float, device: Device) -> dict[str,
 
     return {
         "data_digest": outcome.digest,
-        "validation_pictures": len(outcome.validation),
+        "validation_pictures": len(outcome.labels[1]),
         "seconds": round(seconds, 1),
         "interrupted": outcome.interrupted,
         "device": str(device),
@@ -211,7 +211,7 @@ def features_of(
     stages: Sequence[int],
     preprocessing: Preprocessing,
     *,
-    device: Device,
+    target: Target,
     workers: int | None,
 ) -> Features:
     """Features of a backbone through the fastest runtime, from the cache where it has them."""
@@ -221,7 +221,7 @@ def features_of(
         lambda: PooledFeatures(backbone, stages).eval(),
         preprocessing,
         weights_digest=f"{_digest_of(backbone)}:{list(stages)}",
-        target=choose_target(device),
+        target=target,
         workers=workers,
     )(pictures)
     report_unreadable(features)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phototag.choices import Tune
 from phototag.errors import UsageError
 from phototag.evaluation import Metrics
 from phototag.model import Model, ModelHeader, open_model, set_active, state_path, write_tensors
-from phototag.runtime import choose_target, current_world
-from phototag.training.config import Balance, TrainingConfig, Tune
-from phototag.training.finalize import Finished, Outcome, finish
+from phototag.runtime import Target, choose_target, current_world
+from phototag.training.config import TrainingConfig
+from phototag.training.finalize import Outcome, finish
 from phototag.training.finetune import train_by_gradient
 from phototag.training.heads import fit_heads_only
 from phototag.training.output import choose_output, extended_output
@@ -24,8 +27,6 @@ if TYPE_CHECKING:
     from phototag.training.extension import Extension
 
 log = logging.getLogger(__name__)
-
-__all__ = ["Balance", "TrainingConfig", "TrainingResult", "Tune", "train"]
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,9 @@ def train(
             return world.first(
                 lambda: _extend(parent, source, config, output, overwrite=overwrite, activate=activate, started=started)
             )
-        pictures = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config))
-        path = world.first(lambda: choose_output(output, source, config, resume=resume, overwrite=overwrite))
-        session = Session.open(pictures, config)
+        pictures = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config.data))
+        path = world.first(lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite))
+        session = Session.open(pictures, config, choose_target(config.device))
         log.info(
             "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
             len(pictures.training) + len(pictures.validation),
@@ -94,36 +95,22 @@ def train(
             len(pictures.taxonomy.superclasses),
             session.backbone_name,
             session.tune,
-            session.device,
+            session.target.device,
         )
         if session.tune is Tune.HEADS:
             _check_heads_options(config, path, resume=resume)
-            return world.first(lambda: _complete(session, fit_heads_only(session), path, started, activate=activate))
-        trained = train_by_gradient(session, path, resume=resume)
-        return world.first(lambda: _complete(session, trained.outcome(), path, started, activate=activate))
+            learn: Callable[[], Outcome] = partial(fit_heads_only, session)
+        else:
+            learn = train_by_gradient(session, path, resume=resume).outcome
 
+        def complete() -> TrainingResult:
+            outcome = learn()
+            result = _write(path, outcome, session.header(), config, session.target, started, activate=activate)
+            if not outcome.interrupted:
+                state_path(path).unlink(missing_ok=True)
+            return result
 
-def _complete(session: Session, outcome: Outcome, path: Path, started: float, *, activate: bool) -> TrainingResult:
-    """Finish what was learned and write the model."""
-    taxonomy = session.pictures.taxonomy
-    finished = finish(outcome, taxonomy, session.config)
-    seconds = time.monotonic() - started
-    header = ModelHeader(
-        backbone=session.backbone_name,
-        taxonomy=taxonomy,
-        preprocessing=session.preprocessing,
-        thresholds=finished.thresholds,
-        stages=session.stages,
-        embedding=len(outcome.space.spread),
-        novelty=finished.novelty.to_json(),
-        metrics=finished.metrics.scalars(),
-        record={**session.record(outcome, seconds), **finished.details},
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    model = _write(path, finished, header, activate=activate)
-    if not outcome.interrupted:
-        state_path(path).unlink(missing_ok=True)
-    return TrainingResult(model, finished.metrics, seconds, outcome.interrupted)
+        return world.first(complete)
 
 
 def _extend(
@@ -136,42 +123,38 @@ def _extend(
     activate: bool,
     started: float,
 ) -> TrainingResult:
-    from phototag.training.extension import extend, lineage
+    from phototag.training.extension import extend
 
-    path = extended_output(output, parent, overwrite=overwrite)
-    extension = extend(parent, data, config)
-    outcome, taxonomy = extension.outcome, extension.taxonomy
-    finished = finish(outcome, taxonomy, config)
+    path, target = extended_output(output, parent, overwrite=overwrite), choose_target(config.device)
+    extension = extend(parent, data, config.data, target)
+    result = _write(path, extension.outcome, extension.header(parent), config, target, started, activate=activate)
+    return replace(result, extension=extension)
+
+
+def _write(
+    path: Path,
+    outcome: Outcome,
+    header: ModelHeader,
+    config: TrainingConfig,
+    target: Target,
+    started: float,
+    *,
+    activate: bool,
+) -> TrainingResult:
+    """Finish what was learned and write the model; `header` says what the network is and how it was trained."""
+    finished = finish(outcome, header, config.thresholds)
     seconds = time.monotonic() - started
-    header = replace(
-        parent.header,
-        taxonomy=taxonomy,
-        thresholds=finished.thresholds,
-        superclass_head=True,
-        embedding=len(outcome.space.spread),
-        novelty=finished.novelty.to_json(),
-        metrics=finished.metrics.scalars(),
-        record={
-            "configuration": config.to_json(),
-            "tune": "extend",
-            "weights": parent.header.record.get("weights"),
-            **circumstances(outcome, seconds, choose_target(config.device).device),
-            **finished.details,
-            "extension": extension.to_json(),
-            "lineage": lineage(parent, extension.added),
-        },
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    model = _write(path, finished, header, activate=activate)
-    return TrainingResult(model, finished.metrics, seconds, extension=extension)
-
-
-def _write(path: Path, finished: Finished, header: ModelHeader, *, activate: bool) -> Model:
+    record = {
+        "configuration": config.to_json(),
+        **finished.header.record,
+        **circumstances(outcome, seconds, target.device),
+    }
+    header = replace(finished.header, record=record, created_at=datetime.now(UTC).isoformat(timespec="seconds"))
     write_tensors(path, finished.tensors, header.to_json())
     model = open_model(path)
     if activate:
         set_active(model)
-    return model
+    return TrainingResult(model, finished.metrics, seconds, outcome.interrupted)
 
 
 def _check_heads_options(config: TrainingConfig, path: Path, *, resume: bool) -> None:

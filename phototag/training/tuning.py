@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from phototag.decision import Thresholds, Tier
 from phototag.errors import ModelError, UsageError
-from phototag.evaluation import ValidationScores, judge_scores
+from phototag.evaluation import ValidationScores, measure_tags, score_labelled
 from phototag.model import SUFFIX, Model, ModelHeader, model_path, open_model, read_tensors, write_tensors
-from phototag.training.calibration import novelty_limits
-from phototag.training.config import HIGHEST_TARGET, KEEP_KNOWN_WITH_TARGET, LEAST_TARGET
-from phototag.training.risk_control import DELTA, promised_thresholds
-
-log = logging.getLogger(__name__)
+from phototag.runtime import choose_target
+from phototag.training.config import ThresholdConfig
+from phototag.training.thresholds import Choice, certify, choose_thresholds
 
 
 @dataclass(frozen=True)
@@ -31,26 +23,6 @@ class TuningResult:
     scores: ValidationScores
 
 
-def promise(
-    scores: ValidationScores, target: float, *, source: str = "validation"
-) -> tuple[Thresholds, dict[str, Any]]:
-    """Thresholds with the target precision, and what the model file records of them.
-
-    Says so where nothing can be promised. `source` is "validation" for the pictures kept apart at the training, else
-    the digest of the labelled data.
-    """
-    thresholds, warnings = promised_thresholds(scores, target)
-    for warning in warnings:
-        log.warning("%s", warning)
-    return thresholds, {
-        "target_precision": target,
-        "confidence": 1 - DELTA,
-        "pictures": scores.subclass.total,
-        "source": source,
-        "kept_back": warnings,
-    }
-
-
 def tune(
     reference: str | Path,
     *,
@@ -59,7 +31,7 @@ def tune(
     output: str | Path | None = None,
     overwrite: bool = False,
 ) -> TuningResult:
-    """Write a copy of a model whose thresholds promise a precision; `guarantee` says what the promise is.
+    """Write a copy of a model whose thresholds certify a precision; `evaluation.risk_control` says in which sense.
 
     Args:
         reference: The model, by its name or file.
@@ -74,25 +46,17 @@ def tune(
             be written.
         DataError: the data is not usable.
     """
-    if not LEAST_TARGET <= target_precision <= HIGHEST_TARGET:
-        raise UsageError(f"the target precision must lie between {LEAST_TARGET} and {HIGHEST_TARGET}")
+    wanted = ThresholdConfig(target_precision)
     model = open_model(reference)
     path = model_path(f"{model.name}-p{100 * target_precision:g}" if output is None else output)
     if path.suffix != SUFFIX:
         raise UsageError(f"{path}: a model file ends in {SUFFIX}")
     if path.exists() and not overwrite:
         raise UsageError(f"{path}: exists already; use --overwrite, or another --output")
-    if data is None:
-        header, scores = _by_validation(model, target_precision)
-    else:
-        header, scores = _by_data(model, Path(data), target_precision)
-    write_tensors(path, _all_tensors(model), replace(header, created_at=_now()).to_json())
-    return TuningResult(open_model(path), scores)
-
-
-def _all_tensors(model: Model) -> Mapping[str, NDArray[Any]]:
-    """Those of the network, and the examples that `train --extend` learns from."""
-    return model.tensors() if model.path is None else read_tensors(model.path, under="")
+    choice, metrics = _on_validation(model, target_precision) if data is None else _on_data(model, Path(data), wanted)
+    tensors = model.tensors() if model.path is None else read_tensors(model.path, under="")
+    write_tensors(path, tensors, _header(model, choice, metrics).to_json())
+    return TuningResult(open_model(path), choice.scores)
 
 
 def validation_scores(model: Model) -> ValidationScores | None:
@@ -101,27 +65,27 @@ def validation_scores(model: Model) -> ValidationScores | None:
     return None if kept is None else ValidationScores.from_json(kept)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+Numbers = Mapping[str, float | None]
 
 
-def _by_validation(model: Model, target: float) -> tuple[ModelHeader, ValidationScores]:
+def _on_validation(model: Model, target: float) -> tuple[Choice, Numbers]:
+    """Choose thresholds by the scores that the model file keeps, and tell what is known of the metrics then."""
     scores = validation_scores(model)
     if scores is None:
         raise ModelError(f"{model.name}: keeps no validation scores; give labelled pictures with --data")
-    plain, record = promise(scores, target, source=str(_promise_of(model).get("source", "validation")))
-    limits = _limits_of(model)
-    thresholds = Thresholds(plain.superclass, plain.subclass, *limits)
-    metrics: dict[str, float | None] = dict(model.header.metrics)
+    earlier = model.header.record.get("promise")
+    source = str(earlier.get("source", "validation")) if isinstance(earlier, dict) else "validation"
+    choice = certify(scores, _limits_of(model), target, source=source)
+    metrics = dict(model.header.metrics)
     for level, table, threshold in (
-        ("superclass", scores.superclass, thresholds.superclass),
-        ("subclass", scores.subclass, thresholds.subclass),
+        ("superclass", scores.superclass, choice.thresholds.superclass),
+        ("subclass", scores.subclass, choice.thresholds.subclass),
     ):
         precision, coverage = table.at(threshold)
         metrics |= {f"{level}_precision_given": precision, f"{level}_coverage": coverage}
         # The tables do not tell which pictures are of no known class.
         metrics[f"novel_{level}_rejected"] = None
-    return _renewed(model, thresholds, metrics, record, scores), scores
+    return choice, metrics
 
 
 def _limits_of(model: Model) -> tuple[float, float]:
@@ -138,44 +102,18 @@ def _limits_of(model: Model) -> tuple[float, float]:
     return superclass, subclass
 
 
-def _by_data(model: Model, data: Path, target: float) -> tuple[ModelHeader, ValidationScores]:
-    from phototag.evaluation import score_labelled
-
-    taxonomy = model.header.taxonomy
-    scored = score_labelled(data, model, what="tuning")
-    pictures, novelty = scored.content.pictures, model.novelty
-    limits, familiar = (1.0, 1.0), None
-    if novelty is not None:
-        limits = novelty_limits(pictures, scored.scores, taxonomy, novelty, keep_known=KEEP_KNOWN_WITH_TARGET)
-        kept = novelty.probabilities(scored.scores) <= np.array(limits, dtype=np.float32)
-        familiar = [kept[:, Tier.SUPERCLASS], np.logical_and.reduce(kept, axis=1)]
-    scores = ValidationScores.of(pictures, scored.scores, taxonomy, familiar=familiar)
-    plain, record = promise(scores, target, source=scored.digest)
-    thresholds = Thresholds(plain.superclass, plain.subclass, *limits)
-    metrics = judge_scores(pictures, scored.scores, taxonomy, thresholds, novelty).scalars()
-    return _renewed(model, thresholds, metrics, record, scores), scores
+def _on_data(model: Model, data: Path, wanted: ThresholdConfig) -> tuple[Choice, Numbers]:
+    scored = score_labelled(data, model, target=choose_target(), what="tuning")
+    choice = choose_thresholds(scored.validation, wanted, source=scored.digest)
+    return choice, measure_tags(scored.validation, choice.thresholds).scalars()
 
 
-def _promise_of(model: Model) -> dict[str, Any]:
-    found = model.header.record.get("promise")
-    return found if isinstance(found, dict) else {}
-
-
-def _renewed(
-    model: Model,
-    thresholds: Thresholds,
-    metrics: dict[str, float | None],
-    record: dict[str, Any],
-    scores: ValidationScores,
-) -> ModelHeader:
-    kept = {
-        **model.header.record,
-        "promise": record,
-        "validation_scores": scores.to_json(),
-        "tuned_from": {"name": model.name, "hash": model.hash},
-    }
-    limits = [thresholds.novel_superclass, thresholds.novel_subclass]
+def _header(model: Model, choice: Choice, metrics: Numbers) -> ModelHeader:
+    """Return the header of the model with other thresholds."""
+    record = {**model.header.record, **choice.record(), "tuned_from": {"name": model.name, "hash": model.hash}}
     if model.header.novelty is not None:
-        told = kept.get("novelty")
-        kept["novelty"] = {**(told if isinstance(told, dict) else {}), "limits_with_target": limits}
-    return replace(model.header, thresholds=thresholds, metrics=metrics, record=kept)
+        known = record.get("novelty")
+        limits = {"limits_with_target": list(choice.limits_with_target)}
+        record["novelty"] = {**(known if isinstance(known, dict) else {}), **limits}
+    created_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return replace(model.header, thresholds=choice.thresholds, metrics=metrics, record=record, created_at=created_at)

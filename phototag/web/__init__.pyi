@@ -6,4 +6,3 @@ from .security import Security as Security
 from .server import DEFAULT_PORT as DEFAULT_PORT
 from .server import bind as bind
 from .server import serve as serve
-from .thumbnails import Thumbnails as Thumbnails

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit import By, ReportCache, make_report, photos_of_cell, usable_samples
+from phototag.audit import ReportCache, make_report, photos_of_cell, usable_samples
+from phototag.choices import By
 from phototag.errors import UsageError
 from phototag.records import LEVELS
 from phototag.report import Page, build_audit_page, named

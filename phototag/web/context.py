@@ -12,9 +12,9 @@ from starlette.requests import Request
 
 if TYPE_CHECKING:
     from phototag.catalog import Gallery
+    from phototag.imaging import Thumbnails
     from phototag.store import Store
     from phototag.web.security import Security
-    from phototag.web.thumbnails import Thumbnails
 
 Kept = TypeVar("Kept")
 

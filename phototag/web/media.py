@@ -11,11 +11,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from phototag.errors import DecodeError
+from phototag.imaging import ThumbnailSize
 from phototag.records import FailureKind
-from phototag.store import KnownPhoto
 from phototag.text import printable
 from phototag.web.context import context_of
-from phototag.web.thumbnails import Size
 
 _KEPT = "private, max-age=31536000, immutable"
 _CHECKED = "private, no-cache"
@@ -38,14 +37,14 @@ _PLACEHOLDER = Markup(
 
 
 async def _thumbnail(request: Request) -> Response:
-    return await _answer(request, Size.THUMBNAIL)
+    return await _answer(request, ThumbnailSize.THUMBNAIL)
 
 
 async def _picture(request: Request) -> Response:
-    return await _answer(request, Size.PICTURE)
+    return await _answer(request, ThumbnailSize.PICTURE)
 
 
-async def _answer(request: Request, size: Size) -> Response:
+async def _answer(request: Request, size: ThumbnailSize) -> Response:
     context = context_of(request)
     thumbnails = context.thumbnails
     run = asyncio.get_running_loop().run_in_executor
@@ -53,24 +52,25 @@ async def _answer(request: Request, size: Size) -> Response:
     photo = await run(thumbnails.readers, context.store.photos.find, photo_id)
     if photo is None:
         raise HTTPException(404, f"there is no photo {photo_id}")
-    if photo.content_hash is None:
+    content_hash = photo.content_hash
+    if content_hash is None:
         return _placeholder("It could not be read when it was tagged")
-    headers = _caching(request, photo, size)
+    headers = _caching(request, content_hash, size)
     # What a browser has under that name is right whatever became of the file: the name is made of the content.
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    content = await run(thumbnails.readers, thumbnails.find, photo, size)
+    content = await run(thumbnails.readers, thumbnails.find, content_hash, size)
     if content is None:
         try:
             # Shielded: others may wait for the same picture when this browser no longer does.
-            content = await asyncio.shield(asyncio.wrap_future(thumbnails.make(photo, size)))
+            content = await asyncio.shield(asyncio.wrap_future(thumbnails.make(photo.path, content_hash, size)))
         except DecodeError as error:
             return _placeholder(_words(error))
     return Response(content, headers=headers, media_type="image/jpeg")
 
 
-def _caching(request: Request, photo: KnownPhoto, size: Size) -> dict[str, str]:
-    digest = (photo.content_hash or b"").hex()
+def _caching(request: Request, content_hash: bytes, size: ThumbnailSize) -> dict[str, str]:
+    digest = content_hash.hex()
     version = request.query_params.get("v", "")
     return {
         "ETag": f'"{digest[:32]}-{size.longest}"',

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phototag.catalog import PhotoDetail
+from phototag.choices import ReviewOrigin
 from phototag.records import PhotoState, Rank, Source
-from phototag.store import ReviewOrigin, Verdict
+from phototag.store import Verdict
+from phototag.text import percent
 
 VERDICTS = {
     Verdict.RIGHT: "the tag was right",
@@ -79,7 +81,7 @@ def _share(score: float | None) -> str:
     # Nothing that a model says is certain.
     if score > 0.995:
         return "more than 99\u00a0%"
-    return "less than 1\u00a0%" if score < 0.005 else f"{100 * score:.0f}\u00a0%"
+    return "less than 1\u00a0%" if score < 0.005 else percent(score, 0).replace(" ", "\u00a0")
 
 
 def _trouble(photo: PhotoDetail, unfit: str | None) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json as jsonlib
 import logging
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 import anyio
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -22,7 +22,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
 from phototag.errors import LockedError, PhotoTagError, UsageError
-from phototag.text import printable
+from phototag.report import html_environment
+from phototag.text import percent, printable
 from phototag.web.assets import asset_url
 
 __all__ = [
@@ -179,16 +180,14 @@ def _loggable(text: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("phototag.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
+    environment = html_environment("phototag.web")
     environment.globals |= {"static": asset_url, "section": ""}
-    environment.filters |= {"printable": printable, "named": named, "thousands": thousands, "percent": percent}
+    environment.filters |= {
+        "printable": printable,
+        "named": named,
+        "thousands": thousands,
+        "percent": partial(percent, digits=0),
+    }
     return environment
 
 
@@ -200,8 +199,3 @@ def named(text: str) -> Markup:
 def thousands(number: int) -> str:
     """A count with its thousands apart."""
     return f"{number:,}"
-
-
-def percent(share: float) -> str:
-    """A share in [0, 1] as a whole percentage."""
-    return f"{100 * share:.0f} %"

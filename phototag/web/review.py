@@ -19,8 +19,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit import StrataBy, draw_sample
+from phototag.audit import draw_sample
 from phototag.catalog import GalleryFilter
+from phototag.choices import StrataBy
 from phototag.errors import PhotoTagError, UsageError
 from phototag.records import PhotoState, Source
 from phototag.review import Leases, Meanwhile, SampleReviews, ShownPhoto, Step, find_by_token, remove_unreviewed

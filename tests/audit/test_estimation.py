@@ -15,7 +15,7 @@ from phototag.audit.accuracy import Accuracy
 from phototag.audit.estimation import Ratios, SamplingDesign, Sums, joined_strata, ratio
 from phototag.audit.reviewed import Cell, Drawn, Judged
 from phototag.audit.sample_size import need_of
-from phototag.audit.sampling import Allocation
+from phototag.choices import Allocation
 from phototag.errors import UsageError
 from phototag.evaluation.intervals import finite_size, half_width, needed_size, wilson_interval
 from phototag.evaluation.metrics import Judged as Truth

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phototag.audit.missing_scores import Scored, score_missing
+from phototag.audit.missing_scores import score_missing
 from phototag.audit.model_diff import ModelDiff, compare_models
+from phototag.choices import Scored
 from phototag.decision.rule import Thresholds, gather, pack
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.model.file import ModelHeader

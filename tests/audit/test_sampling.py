@@ -16,7 +16,8 @@ from scipy import stats
 
 from phototag.audit import sampling
 from phototag.audit.sample_creation import draw_sample, extend_sample, focus_sample
-from phototag.audit.sampling import Allocation, Focus, Frame, Scope, StrataBy
+from phototag.audit.sampling import Frame, Scope
+from phototag.choices import Allocation, Focus, StrataBy
 from phototag.errors import UsageError
 from phototag.records import Photo, Rank, Tag
 from phototag.store import Design, Review, Store, StoredTag

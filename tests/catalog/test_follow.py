@@ -105,7 +105,7 @@ def test_own_write_during_a_reload_is_not_lost(store: Store, monkeypatch: pytest
 
 def test_what_another_process_writes_shows_by_itself(store: Store, tmp_path: Path) -> None:
     code = (
-        "import sys; from phototag.store import Store; from test_gallery import library\n"
+        "import sys; from phototag.store import Store; from tests.support.catalog_photos import library\n"
         "with Store.open(sys.argv[1]) as store, store.writing('tag'):\n"
         "    store.tags.save_batch(model_id=1, tagged=library(7, seed=5, first=5000))\n"
     )

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     output = tmp_path_factory.mktemp("output")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHOTOTAG_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr(compare_module, "costs", partial(compare_module.costs, seconds=0.1))
         yield compare(folder, config(), output=output), output
 
 

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phototag.cli import novel as cli_novel
+from phototag.choices import ReviewOrigin
 from phototag.dataset.labelled import load_data
 from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard, Tier
 from phototag.decision.rule import gather, pack
-from phototag.discovery.cluster import MIN_SIZE
 from phototag.discovery.contact_sheet import chosen_numbers, write_sheet
 from phototag.discovery.labels_file import Written, add_labels
 from phototag.discovery.name import parse_label, parse_numbers
@@ -27,7 +26,7 @@ from phototag.errors import DataError, UsageError
 from phototag.model.file import read_header, read_tensors, write_tensors
 from phototag.model.registry import Model, open_model
 from phototag.records import Photo, Rank, Scores, Source, Tag
-from phototag.store import Query, ReviewFilter, ReviewOrigin, Store, StoredTag
+from phototag.store import Query, ReviewFilter, Store, StoredTag
 from phototag.tagging.registration import register
 from tests.support.commands import RunCommand
 from tests.support.imports import HEAVY, NETWORKS, imported_by_command
@@ -578,10 +577,6 @@ class TestNumbers:
 
     def test_a_label_has_two_names(self) -> None:
         assert parse_label("wild bird/kea") == ("wild bird", "kea")
-
-
-def test_the_help_knows_the_default_of_the_library() -> None:
-    assert cli_novel.MIN_SIZE == MIN_SIZE
 
 
 @pytest.mark.parametrize("words", ["novel --help", "novel name --help", "novel show --help"])

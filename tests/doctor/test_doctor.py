@@ -16,12 +16,11 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from phototag import library
 from phototag.cli.doctor import doctor as command
-from phototag.doctor import examination as doctor
-from phototag.doctor import installation
+from phototag.doctor import computer, examination, installation, model_checks
 from phototag.doctor.check import Check, State
 from phototag.doctor.examination import examine
-from phototag.library import mounts
 from phototag.library.mounts import InotifyLimits
 from phototag.model.registry import open_model, set_active
 from phototag.runtime.benchmark import made_up_photo
@@ -37,7 +36,8 @@ OLD_DATABASE = SCHEMA_DATABASES / "0001.db"
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what loads torch, OpenVINO and numba, which takes seconds."""
     heavy = {"torch", "openvino", "numba"}
-    monkeypatch.setattr(doctor, "_LOOKS", [(name, look) for name, look in doctor._LOOKS if name not in heavy])
+    checks = [(name, look) for name, look in examination.CHECKS if name not in heavy]
+    monkeypatch.setattr(examination, "CHECKS", checks)
 
 
 @pytest.fixture
@@ -53,7 +53,10 @@ def fake_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def found(name: str, location: str | Path | None = None) -> Check:
-    (check,) = [check for check in examine(location, quick=True) if check.name == name]
+    """The check of that name, made alone: the decoder's worker process takes longer than all others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examination, "CHECKS", tuple(each for each in examination.CHECKS if each[0] == name))
+        (check,) = [check for check in examine(location, quick=True) if check.name == name]
     return check
 
 
@@ -69,7 +72,7 @@ class TestHere:
     def test_all_is_well_and_every_precision_is_measured(
         self, quick_model: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(doctor, "_MEASURING_SECONDS", 0.2)
+        monkeypatch.setattr(model_checks, "_MEASURING_SECONDS", 0.2)
         set_active(open_model(quick_model))
         result = run("--json")
         answer = json.loads(result.stdout)
@@ -145,7 +148,7 @@ class TestInstallation:
         assert "pip install" in check.remedy
 
     def test_a_broken_torch_leaves_the_network_unmeasured(self) -> None:
-        (check,) = doctor._networks(torch_works=False)
+        (check,) = examination._networks(torch_works=False)
         assert check.state is State.WARNING
 
     @pytest.mark.parametrize("name", ["openvino", "numba"])
@@ -264,14 +267,14 @@ class TestDatabase:
 @pytest.mark.usefixtures("light")
 class TestComputer:
     def test_few_watches_are_a_warning_with_the_way_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mounts, "inotify_limits", lambda: InotifyLimits(8192, 128, 16384))
+        monkeypatch.setattr(library, "inotify_limits", lambda: InotifyLimits(8192, 128, 16384))
         check = found("inotify")
         assert check.state is State.WARNING
         assert check.remedy is not None
         assert "fs.inotify.max_user_watches" in check.remedy
 
     def test_no_inotify_is_no_fault(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mounts, "inotify_limits", lambda: None)
+        monkeypatch.setattr(library, "inotify_limits", lambda: None)
         assert found("inotify").state is State.OK
 
     @pytest.mark.parametrize(
@@ -286,21 +289,21 @@ class TestComputer:
         ("free", "state"), [(2 << 30, State.OK), (500 << 20, State.WARNING), (50 << 20, State.FAILED), (None, State.OK)]
     )
     def test_little_memory_is_told(self, monkeypatch: pytest.MonkeyPatch, free: int | None, state: State) -> None:
-        monkeypatch.setattr(doctor, "_free_memory_bytes", lambda: free)
+        monkeypatch.setattr(computer, "_free_memory_bytes", lambda: free)
         assert found("memory").state is state
 
-    def test_helpers_that_do_not_start_fail(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("phototag.imaging.sandbox.decoder.own_command", lambda: ["/nowhere/python"])
+    def test_workers_that_do_not_start_fail(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("phototag.imaging.sandbox.decoder.worker_command", lambda _: ["/nowhere/python"])
         monkeypatch.setattr("phototag.imaging.sandbox.pool._WAITS_SECONDS", (0.0,))
         check = found("decoder")
         assert check.state is State.FAILED
-        assert "no helper process" in check.text
+        assert "no worker process" in check.text
 
     def test_any_error_becomes_a_failed_check(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def look() -> Check:
             raise ZeroDivisionError("nobody thought of this")
 
-        monkeypatch.setattr(doctor, "_LOOKS", [("memory", look)])
+        monkeypatch.setattr(examination, "CHECKS", [("memory", look)])
         check = found("memory")
         assert (check.state, check.text) == (State.FAILED, "nobody thought of this")
         assert check.remedy is not None

@@ -14,7 +14,9 @@ from phototag.choices import Device, RuntimeName
 from phototag.dataset.labelled import LabelledPicture
 from phototag.decision.rule import Thresholds, gather, join
 from phototag.errors import DataError, ModelError
-from phototag.evaluation.evaluation import evaluate, examine, judge_scores
+from phototag.evaluation.evaluation import evaluate, examine, measure_tags
+from phototag.evaluation.metrics import Metrics
+from phototag.evaluation.validation import Validation, label_indexes
 from phototag.imaging.decode import decode_file
 from phototag.model.registry import open_model
 from phototag.records import Scores
@@ -45,14 +47,18 @@ def sure(*answers: tuple[int, int], strength: float = 20.0) -> Scores:
     return Scores(superclass, subclass)
 
 
-# -- judging scores
+def measure(pictures: list[LabelledPicture], scores: Scores, taxonomy: Taxonomy, thresholds: Thresholds) -> Metrics:
+    return measure_tags(Validation.of(label_indexes(pictures, taxonomy), scores, taxonomy), thresholds)
+
+
+# -- scores
 
 
 def test_metrics_equal_those_counted_by_hand() -> None:
     pictures = labelled(("bird", "hawk"), ("bird", "hawk"), ("dog", "beagle"), ("dog", "boxer"), ("dog", "boxer"))
     # Right, a sibling, right, right, and a rooster for a boxer.
     scores = sure((BIRD, HAWK), (BIRD, ROOSTER), (DOG, BEAGLE), (DOG, BOXER), (BIRD, ROOSTER))
-    metrics = judge_scores(pictures, scores, TAXONOMY, Thresholds(0.5, 0.5))
+    metrics = measure(pictures, scores, TAXONOMY, Thresholds(0.5, 0.5))
     assert metrics.photos == 5
     assert metrics.superclass_accuracy == pytest.approx(4 / 5)
     assert metrics.subclass_accuracy == pytest.approx(3 / 5)
@@ -66,17 +72,17 @@ def test_metrics_equal_those_counted_by_hand() -> None:
 def test_heads_that_contradict_each_other_are_counted_before_decoding() -> None:
     pictures = labelled(("bird", "hawk"), ("dog", "beagle"))
     contradictory = sure((DOG, HAWK), (DOG, BEAGLE))
-    metrics = judge_scores(pictures, contradictory, TAXONOMY, Thresholds(0.0, 0.0))
+    metrics = measure(pictures, contradictory, TAXONOMY, Thresholds(0.0, 0.0))
     assert metrics.scalars()["inconsistent_share"] == pytest.approx(0.5)
 
 
 def test_accuracy_is_that_of_the_pair_and_coverage_that_of_the_stored_tag() -> None:
     pictures = labelled(("bird", "hawk"), ("dog", "beagle"))
     scores = sure((BIRD, HAWK), (DOG, BEAGLE), strength=0.2)  # hardly more than a guess
-    cautious = judge_scores(pictures, scores, TAXONOMY, Thresholds(0.9, 0.9))
+    cautious = measure(pictures, scores, TAXONOMY, Thresholds(0.9, 0.9))
     assert cautious.superclass_accuracy == cautious.subclass_accuracy == 1.0
     assert cautious.superclass_coverage == cautious.subclass_coverage == 0.0
-    bold = judge_scores(pictures, scores, TAXONOMY, Thresholds(0.0, 0.0))
+    bold = measure(pictures, scores, TAXONOMY, Thresholds(0.0, 0.0))
     assert bold.superclass_coverage == bold.subclass_coverage == 1.0
     assert bold.subclass_accuracy == cautious.subclass_accuracy
 
@@ -84,7 +90,7 @@ def test_accuracy_is_that_of_the_pair_and_coverage_that_of_the_stored_tag() -> N
 def test_pictures_of_unknown_classes_count_for_rejection_only() -> None:
     pictures = labelled(("bird", "hawk"), ("bird", None), (None, None))
     scores = sure((BIRD, HAWK), (BIRD, ROOSTER), (DOG, BOXER))
-    metrics = judge_scores(pictures, scores, TAXONOMY, Thresholds(0.5, 0.5))
+    metrics = measure(pictures, scores, TAXONOMY, Thresholds(0.5, 0.5))
     assert metrics.superclass_accuracy == 1.0
     assert metrics.subclass_accuracy == 1.0
     assert metrics.novel_photos == 2

@@ -11,22 +11,12 @@ from pathlib import Path
 import pytest
 
 from phototag.audit.truth import import_truth
+from phototag.choices import ReviewOrigin
 from phototag.dataset.labelled import load_data
 from phototag.export.labels import CHANGED, GONE, SAMPLED, STALE, UNLABELLED, collect
 from phototag.library.scanner import ScanProblems, scan
 from phototag.records import Rank, Source, Tag
-from phototag.store import (
-    Design,
-    DrawnPhoto,
-    NewSample,
-    Query,
-    Review,
-    ReviewFilter,
-    ReviewOrigin,
-    Store,
-    StoredTag,
-    Stratum,
-)
+from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, ReviewFilter, Store, StoredTag, Stratum
 from tests.support.commands import RunCommand, RunProcess
 from tests.support.pictures import MakePicture
 from tests.support.stored_photos import register

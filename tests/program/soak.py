@@ -4,7 +4,6 @@ Run by hand: python tests/program/soak.py --minutes 30. Prints the memory of the
 driver stops, the watcher comes to rest, and its database is compared with a fresh scan; the memory is compared with
 that after the first minutes. Exit code 1 if anything differs, or the memory grew by more than 5 %.
 """
-# ruff: noqa: T201
 
 from __future__ import annotations
 
@@ -182,7 +181,7 @@ class Driver(threading.Thread):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of a process and its helpers, in MiB: the proportional set size, and what of it is no file's.
+    """Of a process and its workers, in MiB: the proportional set size, and what of it is no file's.
 
     The first depends on who else runs the same libraries at the moment; a leak shows in the second.
     """
@@ -192,13 +191,13 @@ class Memory:
 
 
 def memory(pid: int) -> Memory:
-    """What a process and its helpers take at this moment."""
+    """What a process and its workers take at this moment."""
     sizes: Counter[str] = Counter()
     for number in [pid, *children(pid)]:
         try:
             lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
         except (FileNotFoundError, ProcessLookupError):
-            continue  # a helper that has just ended
+            continue  # a worker that has just ended
         for line in lines[1:]:
             name, value, *_ = line.split()
             sizes[name] += int(value)

@@ -151,21 +151,21 @@ def nothing_twice(db: Path) -> None:
             assert connection.execute(statement).fetchall() == [], what
 
 
-def helpers(home: Path) -> list[int]:
-    """The helper processes with this home, whoever keeps them."""
+def workers(home: Path) -> list[int]:
+    """The worker processes with this home, whatever process started them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            is_helper = b"phototag.imaging.sandbox.worker" in (folder / "cmdline").read_bytes()
-            if is_helper and os.fsencode(home) in (folder / "environ").read_bytes():
+            is_worker = b"phototag.imaging.sandbox.worker" in (folder / "cmdline").read_bytes()
+            if is_worker and os.fsencode(home) in (folder / "environ").read_bytes():
                 found.append(int(folder.name))
     return found
 
 
-def no_helper_is_left(home: Path) -> None:
+def no_worker_is_left(home: Path) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
-    while left := helpers(home):
-        assert time.monotonic() < end, f"helper processes {left} outlive their keeper"
+    while left := workers(home):
+        assert time.monotonic() < end, f"worker processes {left} outlive their parent"
         time.sleep(0.02)
 
 
@@ -219,7 +219,7 @@ def test_run_that_is_killed_leaves_a_sound_database_that_the_next_run_completes(
             checked = run_phototag("db", "check", "--db", db)
             assert checked.exit_code == 0, checked.output
             nothing_twice(db)
-            no_helper_is_left(scene.home)
+            no_worker_is_left(scene.home)
         scene.complete(command, db)
         assert end_state(db) == expected
         assert run_phototag("db", "check", "--db", db).exit_code == 0
@@ -238,35 +238,35 @@ def test_run_that_is_killed_leaves_a_sound_database_that_the_next_run_completes(
     assert list(scene.temporary.iterdir()) == []
 
 
-def test_helper_processes_end_with_a_run_that_is_killed(scene: Scene, make_picture: MakePicture) -> None:
+def test_worker_processes_end_with_a_run_that_is_killed(scene: Scene, make_picture: MakePicture) -> None:
     for number in range(200):
         make_picture(scene.library / "many" / f"{number}.tif")
     process = scene.start("tag", scene.base)
     end = time.monotonic() + PATIENCE_SECONDS
-    while not helpers(scene.home):
+    while not workers(scene.home):
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.005)
     process.kill()
     process.communicate()
-    no_helper_is_left(scene.home)
+    no_worker_is_left(scene.home)
     assert list(scene.temporary.iterdir()) == []
 
 
-def test_helper_process_that_is_killed_costs_no_photo(scene: Scene, run_phototag: RunCommand) -> None:
+def test_worker_process_that_is_killed_costs_no_photo(scene: Scene, run_phototag: RunCommand) -> None:
     undisturbed = scene.copy_of_base("undisturbed")
     scene.complete("tag", undisturbed)
     db = scene.copy_of_base("disturbed")
     process = scene.start("tag", db)
     killed = 0
     while process.poll() is None:
-        for pid in helpers(scene.home)[:1] if killed < 3 else []:
+        for pid in workers(scene.home)[:1] if killed < 3 else []:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
         time.sleep(0.02)
     process.communicate()
     assert killed
-    # A picture whose second helper was killed as well counts as one that brings decoders down, until it changes.
+    # A picture whose second worker was killed as well counts as one that brings decoders down, until it changes.
     scene.complete("tag", db)
     failed = {path: row[6] for path, row in end_state(db).items() if row[6] and "crashed" in row[6]}
     assert {path: row for path, row in end_state(db).items() if path not in failed} == {

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from phototag.errors import UsageError
 from phototag.evaluation.curves import Calibrated
-from phototag.report import blocks, page, plots
+from phototag.report import blocks, html_environment, page, plots
 from phototag.report.plots import Axis, Estimate, Series
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -73,7 +73,7 @@ def test_one_point_is_a_mark_and_none_is_no_error() -> None:
         chart = plots.line_chart(
             [Series("a", points, points)], title="T", description="D", x=Axis("x", 0, 1), y=Axis("y", 0, 1)
         )
-        marks = [each for each in drawn(chart).iter(f"{SVG}g") if "mark" in (each.get("class") or "")]
+        marks = [each for each in drawn(chart).iter(f"{SVG}path") if "mark" in (each.get("class") or "")]
         assert len(marks) == len(points)
 
 
@@ -179,6 +179,17 @@ def test_names_of_users_are_never_markup() -> None:
     parsed = _Page(text)
     assert parsed.tags.count("script") == 1  # the page's own
     assert not parsed.open
+
+
+@pytest.mark.parametrize("package", ["phototag.report", "phototag.web"])
+def test_every_template_escapes_what_it_is_given(package: str) -> None:
+    environment = html_environment(package)
+    assert environment.autoescape is True
+    assert environment.from_string("{{ name }}").render(name="<b>") == "&lt;b&gt;"
+    for name in environment.list_templates(extensions=["html"]):
+        assert environment.loader is not None
+        source = environment.loader.get_source(environment, name)[0]
+        assert not re.search(r"\|\s*safe\b|autoescape", source), name
 
 
 def test_a_page_needs_nothing_from_elsewhere() -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from phototag.choices import SortKey
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.records import PhotoState, Source
-from phototag.store import Query, SortKey, Store, check_database, connection
+from phototag.store import Query, Store, check_database, connection
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, failure, register, stored
 
 

@@ -16,20 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phototag.choices import ReviewOrigin
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.model.registry import open_model
 from phototag.records import PhotoState, Rank, Source, Tag, TaggedPhoto
-from phototag.store import (
-    Query,
-    Review,
-    ReviewFilter,
-    ReviewOrigin,
-    SavedReview,
-    ShownTag,
-    Store,
-    Verdict,
-    check_database,
-)
+from phototag.store import Query, Review, ReviewFilter, SavedReview, ShownTag, Store, Verdict, check_database
 from phototag.store.connection import driver_connection
 from phototag.tagging.retagging import retag
 from phototag.tagging.tagger import Tagger

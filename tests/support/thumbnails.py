@@ -1,4 +1,4 @@
-"""A reducer that counts and waits, and pictures as bytes and back."""
+"""A thumbnailer that counts and waits, and pictures as bytes and back."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from phototag.imaging.thumbnails.thumbnailer import Reducer
+from phototag.imaging.thumbnails.thumbnailer import Thumbnailer
 
 
-class CountingReducer(Reducer):
-    """A reducer that counts, and waits if it is told to."""
+class CountingThumbnailer(Thumbnailer):
+    """A thumbnailer that counts, and waits if it is told to."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]

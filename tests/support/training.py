@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from phototag.choices import Device
+from phototag.choices import Device, Tune
 from phototag.dataset.labelled import load_data, split, training_taxonomy
 from phototag.model.backbones import create_backbone, default_preprocessing
 from phototag.model.network import DualHead, pooled_stages
-from phototag.training.config import TrainingConfig, Tune
+from phototag.training.config import TrainingConfig
 from phototag.training.finetune.trainer import Trainer
 from tests.support.models import TINY_BACKBONE
 
@@ -47,7 +47,7 @@ def make_trainer(data: Path, *, pretrained: bool = True, backbone: str = TINY_BA
         default_preprocessing(made, 32),
         training=training,
         validation=validation,
-        config=config,
+        config=config.finetuning,
         device=config.device,
     )
 

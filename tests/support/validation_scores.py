@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.dataset.labelled import LabelledPicture
+from phototag.decision.novelty import NoveltyModel
+from phototag.evaluation.validation import Validation, label_indexes
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 
@@ -26,6 +28,11 @@ def calibrated(count: int, *, seed: int = 0, spread: float = 2.0) -> tuple[list[
     return [picture(TAXONOMY.parent(f"c{number:02}"), f"c{number:02}") for number in drawn], Scores(
         superclass, subclass
     )
+
+
+def validation(pictures: list[LabelledPicture], scores: Scores, *, novelty: NoveltyModel | None = None) -> Validation:
+    """Return the decoded scores of these pictures."""
+    return Validation.of(label_indexes(pictures, TAXONOMY), scores, TAXONOMY, novelty=novelty)
 
 
 def picture(superclass: str | None, subclass: str | None) -> LabelledPicture:

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from phototag.catalog.catalog import Gallery
 from phototag.decision.rule import gather, pack
+from phototag.imaging.thumbnails.cached import Thumbnails
 from phototag.library.scanner import ScanProblems, look
 from phototag.records import Rank, Scores, Tag
 from phototag.settings import cache_folder
@@ -25,7 +26,6 @@ from phototag.web.app import create_app
 from phototag.web.context import Context
 from phototag.web.passwords import Password
 from phototag.web.security import Security
-from phototag.web.thumbnails import Thumbnails
 from tests.support.models import TINY_TAXONOMY
 
 PORT = 8765

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from phototag.choices import Tune
 from phototag.dataset.labelled import load_data, split, training_taxonomy
 from phototag.model.network import DualHead
-from phototag.training.config import Tune
 from phototag.training.finetune.trainer import Trainer
 from tests.support.models import TINY_BACKBONE, random_weights
 from tests.support.pictures import colour_folder
@@ -48,7 +48,7 @@ def trainer(tmp_path: Path) -> Iterator[Callable[..., Trainer]]:
             default_preprocessing(backbone, 32),
             training=training,
             validation=validation,
-            config=replace(config, tune=Tune.FULL),
+            config=replace(config, tune=Tune.FULL).finetuning,
             device=config.device,
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from phototag.training.config import Balance
+from phototag.choices import Balance
 from phototag.training.finetune.optimizer import set_rates
 from phototag.training.finetune.trainer import Trainer
 from phototag.training.heads.balance import effective_weights
@@ -119,7 +119,7 @@ def test_backbone_and_heads_have_learning_rates_of_their_own_that_warm_up_and_fa
     steps = 10 * made._batches
     rates = []
     for step in range(steps):
-        set_rates(made._optimizer, step, steps, made.config)
+        set_rates(made._optimizer, step, steps, made.config.optimizer)
         rates.append(sorted({group["lr"] for group in made._optimizer.param_groups}))
     slow, fast = np.array(rates).T
     np.testing.assert_allclose(fast, 3 * slow)

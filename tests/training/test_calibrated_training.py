@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from phototag.choices import Tune
 from phototag.errors import ModelError, UsageError
 from phototag.evaluation.evaluation import evaluate
 from phototag.evaluation.score_table import ValidationScores
 from phototag.model.file import write_tensors
 from phototag.model.registry import active_reference
-from phototag.training.config import TrainingConfig, Tune
+from phototag.training.config import TrainingConfig
 from phototag.training.training import train
 from phototag.training.tuning import tune
 from tests.support.models import TINY_BACKBONE

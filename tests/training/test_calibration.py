@@ -8,14 +8,21 @@ from numpy.typing import NDArray
 
 from phototag.dataset.labelled import LabelledPicture
 from phototag.decision.rule import gather, join
-from phototag.evaluation.label_index import label_indexes
+from phototag.evaluation.validation import label_indexes
 from phototag.records import Scores
-from phototag.training.calibration import FEWEST_PICTURES, Temperatures, calibrate, choose_thresholds, fit_temperatures
-from tests.support.validation_scores import TAXONOMY, calibrated, picture
+from phototag.training.calibration import FEWEST_PICTURES, Calibration, Temperatures, fit_temperatures
+from phototag.training.thresholds import default_thresholds
+from tests.support.validation_scores import TAXONOMY, calibrated, picture, validation
 
 
 def without_subclass(pictures: list[LabelledPicture]) -> list[LabelledPicture]:
     return [picture(one.superclass, None) for one in pictures]
+
+
+def calibrate(pictures: list[LabelledPicture], scores: Scores) -> Calibration:
+    before = validation(pictures, scores)
+    temperatures = fit_temperatures(before)
+    return Calibration.of(temperatures, before, validation(pictures, temperatures.scaled(scores)))
 
 
 def bent(scores: Scores, superclass: float, subclass: float) -> Scores:
@@ -39,14 +46,14 @@ def loss(pictures: list[LabelledPicture], scores: Scores) -> float:
 @pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
 def test_temperature_undoes_what_bent_honest_scores(factor: float) -> None:
     pictures, scores = calibrated(4000)
-    found = fit_temperatures(pictures, bent(scores, factor, factor), TAXONOMY)
+    found = fit_temperatures(validation(pictures, bent(scores, factor, factor)))
     assert found.superclass == pytest.approx(1 / factor, rel=0.2)
     assert found.subclass == pytest.approx(1 / factor, rel=0.06)
 
 
 def test_each_head_gets_a_temperature_of_its_own() -> None:
     pictures, scores = calibrated(4000)
-    found = fit_temperatures(pictures, bent(scores, 3.0, 0.5), TAXONOMY)
+    found = fit_temperatures(validation(pictures, bent(scores, 3.0, 0.5)))
     assert found.superclass == pytest.approx(1 / 3, rel=0.2)
     assert found.subclass == pytest.approx(2.0, rel=0.06)
 
@@ -54,7 +61,7 @@ def test_each_head_gets_a_temperature_of_its_own() -> None:
 def test_fit_is_the_least_loss_of_the_joint_distribution() -> None:
     pictures, scores = calibrated(400, seed=3)
     scores = bent(scores, 0.7, 1.9)
-    found = fit_temperatures(pictures, scores, TAXONOMY)
+    found = fit_temperatures(validation(pictures, scores))
     best = loss(pictures, found.scaled(scores))
     for superclass in (0.8, 1.0, 1.25):
         for subclass in (0.8, 1.0, 1.25):
@@ -66,21 +73,21 @@ def test_fit_is_the_least_loss_of_the_joint_distribution() -> None:
 def test_modest_and_boastful_scores_become_honest() -> None:
     pictures, scores = calibrated(2000)
     for factor in (0.4, 3.0):
-        result = calibrate(pictures, bent(scores, factor, factor), TAXONOMY)
+        result = calibrate(pictures, bent(scores, factor, factor))
         for level in (result.superclass, result.subclass):
             assert level.ece_before is not None
             assert level.ece_after is not None
             assert level.ece_before > 0.1
             assert level.ece_after < 0.05
         other, unseen = calibrated(2000, seed=1)
-        again = calibrate(other, result.temperatures.scaled(bent(unseen, factor, factor)), TAXONOMY)
+        again = calibrate(other, result.temperatures.scaled(bent(unseen, factor, factor)))
         assert again.subclass.ece_before is not None
         assert again.subclass.ece_before < 0.05
 
 
 def test_bins_hold_every_labelled_picture_once() -> None:
     pictures, scores = calibrated(500)
-    result = calibrate([*pictures[:400], *without_subclass(pictures[400:])], scores, TAXONOMY)
+    result = calibrate([*pictures[:400], *without_subclass(pictures[400:])], scores)
     assert sum(entry.count for entry in result.superclass.bins) == 500
     assert sum(entry.count for entry in result.subclass.bins) == 400
     gaps = sum(entry.count * abs(entry.confidence - entry.accuracy) for entry in result.subclass.bins) / 400
@@ -93,13 +100,13 @@ def test_honest_level_is_left_alone() -> None:
     top, child = label_indexes(pictures, TAXONOMY)
     # Never wrong and almost sure: the likelihood alone would ask for certainty.
     sure = Scores(np.eye(3, dtype=np.float32)[top] * 8, np.eye(12, dtype=np.float32)[child] * 8)
-    assert fit_temperatures(pictures, sure, TAXONOMY) == Temperatures()
+    assert fit_temperatures(validation(pictures, sure)) == Temperatures()
 
 
 def test_few_pictures_leave_the_scores_alone() -> None:
     pictures, scores = calibrated(FEWEST_PICTURES - 1)
-    assert fit_temperatures(pictures, bent(scores, 0.3, 0.3), TAXONOMY) == Temperatures(1.0, 1.0)
-    result = calibrate([], Scores(scores.superclass[:0], scores.subclass[:0]), TAXONOMY)
+    assert fit_temperatures(validation(pictures, bent(scores, 0.3, 0.3))) == Temperatures(1.0, 1.0)
+    result = calibrate([], Scores(scores.superclass[:0], scores.subclass[:0]))
     assert result.temperatures == Temperatures()
     assert result.superclass.ece_before is None
     assert result.superclass.bins == ()
@@ -107,7 +114,7 @@ def test_few_pictures_leave_the_scores_alone() -> None:
 
 def test_level_without_labels_keeps_its_temperature() -> None:
     pictures, scores = calibrated(2000)
-    found = fit_temperatures(without_subclass(pictures), bent(scores, 2.0, 1.0), TAXONOMY)
+    found = fit_temperatures(validation(without_subclass(pictures), bent(scores, 2.0, 1.0)))
     assert found.subclass == 1.0
     assert found.superclass == pytest.approx(0.5, rel=0.2)
 
@@ -115,8 +122,8 @@ def test_level_without_labels_keeps_its_temperature() -> None:
 def test_pictures_of_no_known_class_say_nothing_about_temperatures() -> None:
     pictures, scores = calibrated(300)
     strange = Scores(*(np.concatenate([part, part[::-1]]) for part in (scores.superclass, scores.subclass)))
-    found = fit_temperatures([*pictures, *[picture(None, None)] * 300], strange, TAXONOMY)
-    alone = fit_temperatures(pictures, scores, TAXONOMY)
+    found = fit_temperatures(validation([*pictures, *[picture(None, None)] * 300], strange))
+    alone = fit_temperatures(validation(pictures, scores))
     assert found.superclass == pytest.approx(alone.superclass)
     assert found.subclass == pytest.approx(alone.subclass)
 
@@ -125,18 +132,18 @@ def test_faultless_level_does_not_ask_for_certainty() -> None:
     pictures, _ = calibrated(300)
     top, child = label_indexes(pictures, TAXONOMY)
     right = Scores(np.eye(3, dtype=np.float32)[top] * 8, np.eye(12, dtype=np.float32)[child] * 8)
-    found = fit_temperatures(pictures, right, TAXONOMY)
+    found = fit_temperatures(validation(pictures, right))
     assert found.superclass >= 0.2
     assert found.subclass >= 0.2
     always_wrong = Scores(right.superclass[:, [1, 2, 0]], np.roll(right.subclass, 4, axis=1))
-    found = fit_temperatures(pictures, always_wrong, TAXONOMY)
+    found = fit_temperatures(validation(pictures, always_wrong))
     assert found.superclass <= 5.0
     assert found.subclass <= 5.0
 
 
 def test_fit_is_the_same_every_time() -> None:
     pictures, scores = calibrated(200)
-    assert fit_temperatures(pictures, scores, TAXONOMY) == fit_temperatures(pictures, scores, TAXONOMY)
+    assert fit_temperatures(validation(pictures, scores)) == fit_temperatures(validation(pictures, scores))
 
 
 def test_folded_heads_give_the_scaled_logits() -> None:
@@ -164,10 +171,10 @@ def test_folded_heads_give_the_scaled_logits() -> None:
 
 def test_plain_thresholds_lose_hardly_any_right_label() -> None:
     pictures, scores = calibrated(2000, spread=4.0)
-    thresholds = choose_thresholds(pictures, scores, TAXONOMY)
+    superclass, subclass = default_thresholds(validation(pictures, scores))
     joint = join(gather(scores, TAXONOMY))
     top, child = label_indexes(pictures, TAXONOMY)
     best = joint.superclass.max(axis=1)[joint.chosen == top]
-    assert (best < thresholds.superclass).mean() <= 0.0025
-    assert (joint.child_score[joint.child == child] < thresholds.subclass).mean() <= 0.0025
-    assert thresholds.superclass <= 0.5
+    assert (best < superclass).mean() <= 0.0025
+    assert (joint.child_score[joint.child == child] < subclass).mean() <= 0.0025
+    assert superclass <= 0.5

@@ -20,12 +20,12 @@ from phototag.choices import Device, RuntimeName
 from phototag.decision.rule import Thresholds, decide, gather
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.evaluation.evaluation import evaluate
+from phototag.model.exemplars import Examples
 from phototag.model.file import EXAMPLES, read_header, read_tensors, write_tensors
 from phototag.model.registry import Model, open_model
 from phototag.records import Rank, Tag
 from phototag.runtime.runtime import Runtime, Target
 from phototag.training.config import TrainingConfig
-from phototag.training.heads.exemplars import Examples
 from phototag.training.training import TrainingResult, train
 from tests.support.commands import RunCommand
 from tests.support.models import TINY_BACKBONE, random_weights

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from phototag import settings
+from phototag.choices import Balance, Tune
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.model.registry import open_model
-from phototag.training.config import Balance, TrainingConfig, Tune
+from phototag.training.config import TrainingConfig
 from phototag.training.finetune.trainer import Trainer
 from phototag.training.training import train
 from tests.support.models import TINY_BACKBONE

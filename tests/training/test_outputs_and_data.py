@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from phototag import settings
+from phototag.choices import Tune
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.model.registry import active_reference, open_model
-from phototag.training.config import Tune
 from phototag.training.finetune.trainer import Trainer
 from phototag.training.training import train
 from tests.support.models import TINY_BACKBONE

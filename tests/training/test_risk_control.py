@@ -14,18 +14,18 @@ from scipy.stats import binom, binomtest  # type: ignore[import-untyped]
 from phototag.dataset.labelled import LabelledPicture
 from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard
 from phototag.decision.rule import Thresholds, decide, gather
-from phototag.evaluation.label_index import best_scores, label_indexes
-from phototag.evaluation.score_table import ScoreTable, ValidationScores
-from phototag.records import Scores
-from phototag.training.calibration import novelty_limits
-from phototag.training.risk_control import (
+from phototag.evaluation.risk_control import (
     DELTA,
     binomial_tail,
     certified_threshold,
+    certified_thresholds,
     fewest_pictures,
-    promised_thresholds,
 )
-from tests.support.validation_scores import TAXONOMY, calibrated, draw_scores, picture
+from phototag.evaluation.score_table import ScoreTable, ValidationScores
+from phototag.records import Scores
+from phototag.training.config import ThresholdConfig
+from phototag.training.thresholds import choose_thresholds, novelty_limits
+from tests.support.validation_scores import TAXONOMY, calibrated, draw_scores, picture, validation
 
 
 @given(st.integers(0, 400), st.integers(0, 400), st.floats(0.5, 0.999))
@@ -109,22 +109,22 @@ def test_few_wrong_labels_among_the_best_scored_do_not_end_the_search() -> None:
 
 def test_too_few_pictures_promise_nothing_and_say_how_many_it_takes() -> None:
     table = ScoreTable.of(np.linspace(1, 0.5, 44), np.ones(44, dtype=bool))
-    thresholds, warnings = promised_thresholds(ValidationScores(table, table), 0.95)
-    assert (thresholds.superclass, thresholds.subclass) == (1.0, 1.0)
+    thresholds, warnings = certified_thresholds(ValidationScores(table, table), 0.95)
+    assert thresholds == (1.0, 1.0)
     assert len(warnings) == 2
     assert "44 validation pictures are too few, it takes 45" in warnings[0]
     enough = ScoreTable.of(np.linspace(1, 0.5, 45), np.ones(45, dtype=bool))
-    thresholds, warnings = promised_thresholds(ValidationScores(enough, enough), 0.95)
-    assert (thresholds.superclass, thresholds.subclass, warnings) == (0.5, 0.5, [])
+    thresholds, warnings = certified_thresholds(ValidationScores(enough, enough), 0.95)
+    assert (thresholds, warnings) == ((0.5, 0.5), [])
 
 
 def test_scores_too_often_wrong_promise_nothing() -> None:
     random = np.random.default_rng(0)
     good = ScoreTable.of(random.random(900), np.ones(900, dtype=bool))
     bad = ScoreTable.of(random.random(900), random.random(900) < 0.7)
-    thresholds, warnings = promised_thresholds(ValidationScores(good, bad), 0.95)
-    assert thresholds.superclass < 0.1
-    assert thresholds.subclass == 1.0
+    (superclass, subclass), warnings = certified_thresholds(ValidationScores(good, bad), 0.95)
+    assert superclass < 0.1
+    assert subclass == 1.0
     (warning,) = warnings
     assert "no subclass can be promised a precision of 0.95" in warning
     assert "better model" in warning
@@ -134,23 +134,20 @@ def test_subclass_never_passes_where_its_superclass_does_not() -> None:
     random = np.random.default_rng(0)
     weak = ScoreTable.of(*draw_scores(1000, random))
     strong = ScoreTable.of(random.random(1000), np.ones(1000, dtype=bool))
-    thresholds, _ = promised_thresholds(ValidationScores(weak, strong), 0.95)
-    assert thresholds.subclass == thresholds.superclass > 0.3
+    (superclass, subclass), _ = certified_thresholds(ValidationScores(weak, strong), 0.95)
+    assert subclass == superclass > 0.3
 
 
 def test_promise_counts_pictures_of_no_known_class_as_wrong() -> None:
     pictures, scores = calibrated(1000, spread=6.0)
     half = [*pictures[:500], *[picture(None, None)] * 500]
-    known = ValidationScores.of(pictures, scores, TAXONOMY)
-    mixed = ValidationScores.of(half, scores, TAXONOMY)
-    assert sum(mixed.subclass.right) == sum(
-        ValidationScores.of(
-            pictures[:500], Scores(scores.superclass[:500], scores.subclass[:500]), TAXONOMY
-        ).subclass.right
-    )
+    known = ValidationScores.of(validation(pictures, scores))
+    mixed = ValidationScores.of(validation(half, scores))
+    first = ValidationScores.of(validation(pictures, scores).rows(slice(500)))
+    assert sum(mixed.subclass.right) == sum(first.subclass.right)
     assert mixed.subclass.total == known.subclass.total == 1000
-    assert promised_thresholds(mixed, 0.8)[0].subclass == 1.0
-    assert promised_thresholds(known, 0.8)[0].subclass < 1.0
+    assert certified_thresholds(mixed, 0.8)[0][1] == 1.0
+    assert certified_thresholds(known, 0.8)[0][1] < 1.0
 
 
 # -- the promise beside limits on novelty
@@ -178,11 +175,9 @@ def doubtful(count: int, *, seed: int) -> tuple[list[LabelledPicture], Scores]:
 def promised(
     pictures: list[LabelledPicture], scores: Scores, *, target: float, keep_known: float
 ) -> tuple[Thresholds, ValidationScores]:
-    limits = novelty_limits(pictures, scores, TAXONOMY, STRANGENESS, keep_known=keep_known)
-    familiar = STRANGENESS.probabilities(scores) <= np.array(limits, np.float32)
-    tables = ValidationScores.of(pictures, scores, TAXONOMY, familiar=[familiar[:, 0], familiar[:, 0] & familiar[:, 1]])
-    plain, _ = promised_thresholds(tables, target)
-    return Thresholds(plain.superclass, plain.subclass, *limits), tables
+    wanted = ThresholdConfig(target, keep_known)
+    choice = choose_thresholds(validation(pictures, scores, novelty=STRANGENESS), wanted)
+    return choice.thresholds, choice.scores
 
 
 def stored(pictures: list[LabelledPicture], scores: Scores, thresholds: Thresholds) -> tuple[float | None, float]:
@@ -197,8 +192,8 @@ def test_promise_holds_for_what_is_stored_behind_limits_on_novelty(keep_known: f
     pictures, scores = doubtful(20_000, seed=1)
     embedding, strange = scores.embedding, STRANGENESS.probabilities(scores)
     assert embedding is not None
-    truth = label_indexes(pictures, TAXONOMY)[1]
-    (_, tops), (chosen, values) = best_scores(scores, TAXONOMY)
+    decoded = validation(pictures, scores)
+    tops, values, right = decoded.superclass.scores, decoded.subclass.scores, decoded.subclass.right
     random, broken, found, draws = np.random.default_rng(2), 0, 0, 150
     for _ in range(draws):
         rows = random.integers(0, len(pictures), 400)
@@ -208,7 +203,7 @@ def test_promise_holds_for_what_is_stored_behind_limits_on_novelty(keep_known: f
         kept &= (values >= limits.subclass) & (strange[:, 1] <= limits.novel_subclass)
         if limits.subclass < 1:
             found += 1
-            broken += (chosen == truth)[kept].mean() < target
+            broken += right[kept].mean() < target
     assert found >= 0.8 * draws
     assert broken <= draws * DELTA + 3 * math.sqrt(draws * DELTA * (1 - DELTA))
 
@@ -229,7 +224,7 @@ def test_limits_keep_the_share_of_right_subclasses_that_was_asked_for() -> None:
     ]
     before: tuple[float, float] = (0.0, 0.0)
     for keep in (0.5, 0.8, 0.95, 0.99, 1.0):
-        limits = novelty_limits(pictures, scores, TAXONOMY, STRANGENESS, keep_known=keep)
+        limits = novelty_limits(validation(pictures, scores, novelty=STRANGENESS), keep_known=keep)
         tags = decide(gather(scores, TAXONOMY, STRANGENESS), TAXONOMY, Thresholds(0, 0, *limits))
         kept = [tag.subclass is not None for tag, (fine, _) in zip(tags, right, strict=True) if fine]
         assert np.mean(kept) >= keep - 0.1 * (1 - keep) - 1e-3  # the other tier may take a tenth of what is lost
@@ -243,5 +238,5 @@ def test_limits_keep_the_share_of_right_subclasses_that_was_asked_for() -> None:
 def test_without_a_right_label_nothing_is_limited() -> None:
     pictures, scores = doubtful(20, seed=5)
     nobody = [picture(None, None)] * 20
-    assert novelty_limits(nobody, scores, TAXONOMY, STRANGENESS, keep_known=0.9) == (1.0, 1.0)
+    assert novelty_limits(validation(nobody, scores, novelty=STRANGENESS), keep_known=0.9) == (1.0, 1.0)
     assert len(pictures) == 20

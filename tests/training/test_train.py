@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from phototag.choices import Balance, Tune
 from phototag.errors import UsageError
 from phototag.model import backbones
 from phototag.model.file import EXAMPLES, read_header, read_tensors
-from phototag.training.config import Balance, TrainingConfig, Tune
+from phototag.training.config import TrainingConfig
 from phototag.training.finetune.trainer import Trainer
 from phototag.training.training import train
 from tests.support.models import TINY_BACKBONE
@@ -81,7 +82,7 @@ def test_last_changes_the_last_stages_only(data: Path, weights: Path) -> None:
     config = tiny_config(weights=weights, tune=Tune.LAST, epochs=1, lr=1e-2)
     # Without better heads to compare with, the first epoch is the best one.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_judge", judge_last_epoch_best(Trainer._judge))
+        patch.setattr(Trainer, "_compare", keep_last_epoch(Trainer._compare))
         tensors = saved_tensors(train(data, config=config))
     start = {f"backbone.{name}": value.numpy() for name, value in torch.load(weights, weights_only=True).items()}
     changed = {name for name, value in tensors.items() if name in start and not np.array_equal(value, start[name])}
@@ -91,7 +92,7 @@ def test_last_changes_the_last_stages_only(data: Path, weights: Path) -> None:
     assert not any(name.startswith(f"backbone.blocks.{stage}.") for name in changed for stage in stages[:-2])
 
 
-def judge_last_epoch_best(judge: Callable[..., None]) -> Callable[..., None]:
+def keep_last_epoch(judge: Callable[..., None]) -> Callable[..., None]:
     def judged(self: Trainer, *args: Any, **more: Any) -> None:
         self.progress.best_score = -1.0
         judge(self, *args, **more)
@@ -102,7 +103,7 @@ def judge_last_epoch_best(judge: Callable[..., None]) -> Callable[..., None]:
 def test_full_changes_the_first_stage_too_but_not_the_pretrained_statistics(
     data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Trainer, "_judge", judge_last_epoch_best(Trainer._judge))
+    monkeypatch.setattr(Trainer, "_compare", keep_last_epoch(Trainer._compare))
     tensors = saved_tensors(
         train(data, config=tiny_config(weights=weights, tune=Tune.FULL, epochs=1, lr=1e-2, frozen_stages=0))
     )

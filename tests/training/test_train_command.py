@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from phototag.choices import Tune
 from phototag.errors import UsageError
 from phototag.model.registry import active_reference
-from phototag.training.config import Tune
 from phototag.training.finetune import trainer as trainer_module
 from phototag.training.finetune.trainer import Trainer
 from phototag.training.training import train

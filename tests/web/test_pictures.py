@@ -16,7 +16,7 @@ from phototag.library.scanner import ScanProblems, look
 from phototag.records import Failure, FailureKind
 from phototag.store import Store
 from tests.support.pictures import MakePicture
-from tests.support.thumbnails import CountingReducer, opened
+from tests.support.thumbnails import CountingThumbnailer, opened
 from tests.support.web import application, context_in, logged_in, save_photos
 
 
@@ -163,10 +163,10 @@ def test_files_of_any_name_are_shown(database: Path, folder: Path, make_picture:
 
 
 def test_many_ask_for_the_same_photo(app: Starlette, client: TestClient) -> None:
-    counting = CountingReducer()
+    counting = CountingThumbnailer()
     thumbnails = context_in(app).thumbnails
-    thumbnails._reducer.close()
-    thumbnails._reducer = counting
+    thumbnails._thumbnailer.close()
+    thumbnails._thumbnailer = counting
     answers: list[bytes] = []
     threads = [
         threading.Thread(target=lambda: answers.append(client.get("/photos/1/thumbnail").content)) for _ in range(12)

@@ -543,19 +543,19 @@ def test_request_that_waits_does_not_keep_it_from_ending(database: Path, server:
     assert human_tags(database) == 0
 
 
-def test_helpers_end_with_a_killed_server(server: ServerProcess) -> None:
+def test_workers_end_with_a_killed_server(server: ServerProcess) -> None:
     with let_in(server) as client:
         assert client.get("/photos/1/thumbnail").status_code == 200
     tasks = list(Path(f"/proc/{server.process.pid}/task").glob("*/children"))
     if not tasks:
         pytest.skip("this system does not tell which processes another one started")
-    helpers = [int(number) for task in tasks for number in task.read_text().split()]
-    assert helpers
+    workers = [int(number) for task in tasks for number in task.read_text().split()]
+    assert workers
     server.kill()
     give_up = time.monotonic() + 30
-    while time.monotonic() < give_up and any(_runs(number) for number in helpers):
+    while time.monotonic() < give_up and any(_runs(number) for number in workers):
         time.sleep(0.05)
-    assert not any(_runs(number) for number in helpers)
+    assert not any(_runs(number) for number in workers)
 
 
 def _runs(number: int) -> bool:

@@ -1,4 +1,4 @@
-"""Machine code for `jpeg`, compiled by numba: from entropy-coded data, one or four samples for each block.
+"""Decode one or four samples of each block from entropy-coded data, in machine code that numba compiles.
 
 Of a block of 8 x 8 pixels only the DC and at most three AC coefficients are wanted. Of everything after them only the
 number of bits matters, so one look into a table passes over as many whole symbols as fit its window. The names are
@@ -19,7 +19,7 @@ from numba import boolean, int64, types, uint8, uint16, uint32, uint64, void
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-# Bits. With 12 to 14 the tables stay near the processor: 13 decoded a photo in 11.4 ms, 12 in 12.1, 14 in 13.5.
+# Bits of one look-up; its tables stay in the processor's cache: docs/experiments.md#the-huffman-window
 WINDOW = 13
 # A block is at its end: either all 63 AC coefficients are passed, or from here on the end-of-block symbol was met.
 _END_OF_BLOCK = 128
@@ -65,7 +65,7 @@ def fill_codes(counts: Any, symbols: Any, codes: Any) -> bool:
 
 @_compiled(int64(int64, int64))
 def _extend(bits: Any, size: Any) -> Any:
-    """The value that `size` extra bits stand for (T.81, F.2.2.1)."""
+    """Return the value that `size` extra bits stand for (T.81, F.2.2.1)."""
     if size > 0 and bits < (1 << (size - 1)):
         return bits - (1 << size) + 1
     return bits
@@ -149,7 +149,7 @@ def _refill(data: Any, at: Any, buffer: Any, count: Any, borrowed: Any) -> Any:
 
 @_compiled(types.Tuple((uint64, uint64, int64))(_WORDS, uint64, uint64))
 def _symbol(codes: Any, offset: Any, buffer: Any) -> Any:
-    """One symbol, however long: its bits (0 if there is no such code), the symbol, the value of its extra bits."""
+    """Return the bits that a symbol takes (0 if there is no such code), the symbol, and the value of its extra bits."""
     code = uint64(codes[offset | (buffer >> _48)])
     length, symbol = code & _LENGTH, code >> _FIVE
     size = symbol & uint64(15)
@@ -161,7 +161,7 @@ def _symbol(codes: Any, offset: Any, buffer: Any) -> Any:
 
 @_compiled(uint64(uint64, uint64))
 def _after(coefficient: Any, symbol: Any) -> Any:
-    """The coefficient that follows an AC symbol; 0 if the symbol cannot stand here."""
+    """Return the coefficient that follows an AC symbol; 0 if the symbol cannot stand here."""
     run, size = symbol >> _FOUR, symbol & uint64(15)
     if size == _Z and run == _Z:
         return _END
@@ -173,13 +173,13 @@ def _after(coefficient: Any, symbol: Any) -> Any:
 
 @_compiled(boolean(uint64, uint64))
 def _at_marker(count: Any, borrowed: Any) -> Any:
-    """Whether of the real bits none is missing, and less than the byte that fills up the last one is left."""
+    """Return whether no real bit is missing, and less than the byte that fills up the last one is left."""
     return borrowed <= count and count - borrowed < _EIGHT
 
 
 @_compiled(uint64(_DATA, uint64, uint64))
 def _after_restart(data: Any, at: Any, number: Any) -> Any:
-    """The position after the restart marker of that number, which fill bytes may precede; 0 if there is none."""
+    """Return the position after the restart marker of that number, which fill bytes may precede; 0 if there is none."""
     end = uint64(len(data))
     begin = at
     while at < end and data[at] == 255:

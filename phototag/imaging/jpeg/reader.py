@@ -1,8 +1,8 @@
-"""A baseline JPEG at a quarter or an eighth of its size, in half the time that libjpeg-turbo takes for it.
+"""Decode a baseline JPEG at a quarter or an eighth of its size, faster than libjpeg-turbo.
 
 Nearly all of a large photo's decoding goes into Huffman codes of fine detail, which a small picture throws away.
-libjpeg decodes every coefficient; here only their lengths are looked at. What is rare, strange or damaged is left to
-Pillow: whoever wants a picture asks here first, and there if the answer is None.
+libjpeg decodes every coefficient; here only their lengths are looked at. What is rare, unusual or damaged is left to
+Pillow: `reduced` returns None. Measurements: docs/experiments.md#reduced-jpeg-decoding
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ _RST0, _RST7 = 0xD0, 0xD7
 _APP0, _APP14, _APP15, _COM = 0xE0, 0xEE, 0xEF, 0xFE
 # Luma samples for each sample of both other components, across and down: 4:4:4, 4:2:2 in both directions, 4:2:0.
 _SAMPLINGS = ((1, 1), (2, 1), (1, 2), (2, 2))
-# The places of the coefficients 0, 1, 2 and 4, in zigzag order: the lowest two across and down.
+# The positions of the coefficients 0, 1, 2 and 4, in zigzag order: the lowest two across and down.
 _LOWEST = (0, 1, 2, 4)
 # A block takes at least two bits, one for its mean and one for its end.
 _FEWEST_BITS = 2
-# From Y, Cb and Cr, full range (JFIF 1.02). Pillow's own conversion cuts decimals off, which costs 0.4 of 255.
+# From Y, Cb and Cr, full range (JFIF 1.02), in floats, since cutting decimals off shows:
+# docs/experiments.md#colours-of-jpegs
 _TO_RGB = (
     *(1.0, 0.0, 1.402, -128 * 1.402),
     *(1.0, -0.344136, -0.714136, 128 * (0.344136 + 0.714136)),
@@ -64,7 +65,7 @@ Box = tuple[float, float, float, float]
 
 
 class _UnsupportedError(Exception):
-    """Pillow is to decide about this file."""
+    """This file is left to Pillow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Plane:
     down: int
 
     def resized(self, size: tuple[int, int], box: Box, resampling: Image.Resampling) -> Image.Image:
-        """A part of it, given in pixels of the photo, as an image of mode L and that size."""
+        """Return a part of it, given in pixels of the photo, as an image of mode L and that size."""
         left, top, right, bottom = box
         part = (left / self.across, top / self.down, right / self.across, bottom / self.down)
         return Image.fromarray(self.samples).resize(size, resampling, box=part, reducing_gap=2.0)
@@ -91,7 +92,7 @@ class Reduced:
     planes: tuple[Plane, ...]
 
     def resized(self, size: tuple[int, int], box: Box, resampling: Image.Resampling) -> Image.Image:
-        """A part of the photo, given in its pixels, as an RGB image of that size."""
+        """Return a part of the photo, given in its pixels, as an RGB image of that size."""
         # Before the colours are put together: a plane with fewer samples need not be blown up first.
         parts = [plane.resized(size, box, resampling) for plane in self.planes]
         if len(parts) == 1:
@@ -112,7 +113,7 @@ class _Component:
 
 @dataclass(slots=True)
 class _Header:
-    """What stands before the entropy-coded data, which begins at `position`."""
+    """The header before the entropy-coded data, which begins at `position`."""
 
     width: int = 0
     height: int = 0
@@ -125,7 +126,7 @@ class _Header:
 
 
 def available() -> bool:
-    """Whether numba is here and works. The first call imports it, which takes a while."""
+    """Return whether numba is installed and works. The first call imports it, which takes a while."""
     return _kernels() is not None
 
 
@@ -147,7 +148,7 @@ def reduced(data: bytes, scale: int, *, box: Box | None = None) -> Reduced | Non
 
 
 def _read_header(data: bytes) -> _Header:
-    """The header of a JPEG that can be decoded here.
+    """Read the header of a JPEG that can be decoded here.
 
     Raises:
         _UnsupportedError: it cannot.
@@ -176,7 +177,7 @@ def _read_header(data: bytes) -> _Header:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Marker, content and end of each segment after the beginning of the file."""
+    """Return marker, content and end of each segment after the beginning of the file."""
     if data[0] != 0xFF or data[1] != _SOI:
         raise _UnsupportedError("no JPEG")
     position = 2
@@ -248,7 +249,7 @@ def _read_scan(body: bytes, header: _Header) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Area:
-    """Where one component's samples go in an array for all: `points` x `points` of each block."""
+    """The part that one component's samples take in an array for all: `points` x `points` of each block."""
 
     component: _Component
     first: int
@@ -303,8 +304,8 @@ def _areas(header: _Header, columns: int, rows: int, scale: int) -> list[_Area]:
     areas: list[_Area] = []
     first = 0
     for part in header.components:
-        # Colours at 1/8, at 1/4 too: in 4:4:4 photos more would take 8 of 28 ms and mend 0.08 of 255. Where the file
-        # has half the samples, that is two for a block.
+        # Colours at 1/8, at 1/4 too (docs/experiments.md#colours-of-jpegs). Where the file has half the
+        # samples, that is two for a block.
         halved = part.blocks != header.components[0].blocks
         points = 2 if halved or (scale == 4 and not areas) else 1
         width, height = columns * part.blocks[0] * points, rows * part.blocks[1] * points
@@ -314,7 +315,7 @@ def _areas(header: _Header, columns: int, rows: int, scale: int) -> list[_Area]:
 
 
 def _blocks(area: _Area, component: int, table: int) -> Iterator[list[int]]:
-    """The rows that `decode_scan` wants to know of a component's blocks in an MCU."""
+    """Return the rows that `decode_scan` needs of a component's blocks in an MCU."""
     across, down = area.component.blocks
     steps = [area.width * area.points * down, area.points * across, area.width if area.points == 2 else 0]
     for y in range(down):
@@ -333,7 +334,7 @@ def _plane(area: _Area, planes: NDArray[np.uint8], header: _Header) -> Plane:
 
 
 def _ends_here(data: bytes, position: int) -> bool:
-    """Whether the end of the image follows, which fill bytes may precede."""
+    """Return whether the end of the image follows, which fill bytes may precede."""
     begin = position
     while position < len(data) and data[position] == 0xFF:
         position += 1
@@ -341,7 +342,7 @@ def _ends_here(data: bytes, position: int) -> bool:
 
 
 def _ends_later(data: bytes, position: int) -> bool:
-    """Whether nothing but entropy-coded data and restart markers comes before the end of the image."""
+    """Return whether nothing but entropy-coded data and restart markers comes before the end of the image."""
     while (position := data.find(b"\xff", position)) >= 0 and position + 1 < len(data):
         marker = data[position + 1]
         if marker == _EOI:
@@ -364,14 +365,14 @@ class _Tables:
         self._keys: list[_TableKey] = []
 
     def of(self, area: _Area, only_mean: bool) -> int:
-        """The number of the tables for a component, of whose blocks only the mean may be wanted."""
+        """Return the number of the tables for a component; `only_mean`: no more of its blocks is wanted."""
         key = (self._codes[area.component.dc], self._codes[area.component.ac], only_mean)
         if key not in self._keys:
             self._keys.append(key)
         return self._keys.index(key)
 
     def arrays(self, kernels: ModuleType) -> list[NDArray[Any]]:
-        """All tables in the order that `decode_scan` wants them, each kind one after another.
+        """Return all tables in the order that `decode_scan` wants them, each kind one after another.
 
         Raises:
             _UnsupportedError: they are no Huffman codes.
@@ -406,7 +407,7 @@ _loaded: list[ModuleType | None] = []
 
 
 def _kernels() -> ModuleType | None:
-    """The compiled code, made by the first thread that asks; None if that cannot be done here."""
+    """Return the compiled code, None if it cannot be compiled here. The first thread that asks compiles it."""
     if not _loaded:
         with _lock:
             if not _loaded:
@@ -423,7 +424,7 @@ def _load_kernels() -> ModuleType | None:
     if numba.config.DISABLE_JIT:
         return None  # the same code, interpreted, takes minutes for a photo
     chosen = numba.config.CACHE_DIR
-    # A function remembers the folder from when it is made, so whoever else uses numba keeps their own.
+    # A function remembers the folder from when it is made, so other users of numba keep their own.
     numba.config.CACHE_DIR = chosen or str(cache_folder() / "numba")
     try:
         return importlib.import_module("phototag.imaging.jpeg._huffman")

@@ -1,4 +1,4 @@
-"""Decode risky files in worker processes with limits on time and memory."""
+"""Decode untrusted files in worker processes with limits on time and memory."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""Decoding that cannot take the run down.
+"""Decode pictures so that none can crash the program.
 
-Everyday JPEG and PNG files are decoded in this process. Everything else goes to helper processes: formats whose
-decoders break more often, and giants of any format, one at a time.
+Everyday files of trusted formats, JPEG and PNG, are decoded in this process. Everything else goes to worker processes:
+formats whose decoders break more often, and giants of any format, one at a time.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 
 from phototag.imaging.cost import cost_of
 from phototag.imaging.decode import decode_bytes
-from phototag.imaging.formats import MAX_MEGAPIXELS
+from phototag.imaging.formats import MAX_MEGAPIXELS, format_of
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.imaging.sandbox.pool import HelperPool, memory_limit
-from phototag.imaging.sandbox.process import own_command
+from phototag.imaging.sandbox.pool import WorkerPool, memory_limit
+from phototag.imaging.sandbox.process import worker_command
 from phototag.imaging.sandbox.worker import LONGEST_REASON, SIZE, Limits
 
 Picture = tuple[NDArray[np.uint8], int, int]
 
 
-class Decoder(HelperPool[Picture]):
+class Decoder(WorkerPool[Picture]):
     """Decodes pictures for one preprocessing; to be called from several threads at once, and closed in the end.
 
     Args:
         preprocessing: What the pixels are for.
         max_megapixels: Larger pictures are refused.
-        time_limit_seconds: How long a helper process may take over one picture.
-        memory_limit_bytes: How much address space a helper may have; None is enough for any picture that is not
+        time_limit_seconds: How long a worker process may take over one picture.
+        memory_limit_bytes: How much address space a worker may have; None is enough for any picture that is not
             refused. Windows and macOS set no such limit.
-        command: The helper's program and arguments; None is phototag's own.
+        command: The worker's program and arguments; None is phototag's own.
     """
 
     def __init__(
@@ -47,12 +47,10 @@ class Decoder(HelperPool[Picture]):
     ) -> None:
         if memory_limit_bytes is None or sys.platform in ("win32", "darwin"):
             memory_limit_bytes = memory_limit(max_megapixels)
-        self._limits = Limits(preprocessing, max_megapixels, time_limit_seconds, memory_limit_bytes)
+        self._preprocessing = preprocessing
         super().__init__(
-            own_command() if command is None else command,
-            self._limits.to_json(),
-            time_limit_seconds=time_limit_seconds,
-            memory_limit_bytes=memory_limit_bytes,
+            worker_command("phototag.imaging.sandbox.worker") if command is None else command,
+            Limits(max_megapixels, time_limit_seconds, memory_limit_bytes, preprocessing.to_json()),
             longest_reply_bytes=SIZE.size + max(3 * preprocessing.size**2, 4 * LONGEST_REASON + 100),
         )
 
@@ -65,14 +63,14 @@ class Decoder(HelperPool[Picture]):
             DecodeError: as for `decode_bytes` and `ask`.
             RuntimeError: as for `ask`.
         """
-        limits = self._limits
-        cost = cost_of(data, limits.preprocessing)
+        form = format_of(data)
+        cost = None if form is None or form.untrusted else cost_of(data, self._preprocessing)
         if cost is not None and cost.everyday:
-            return decode_bytes(data, limits.preprocessing, path, max_megapixels=limits.max_megapixels)
+            return decode_bytes(data, self._preprocessing, path, max_megapixels=self._limits.max_megapixels)
         return self.ask(data, path)
 
     def _result(self, content: bytearray) -> Picture | None:
-        size = self._limits.preprocessing.size
+        size = self._preprocessing.size
         if len(content) != SIZE.size + 3 * size**2:
             return None
         width, height = SIZE.unpack_from(content)

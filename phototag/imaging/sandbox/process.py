@@ -1,4 +1,4 @@
-"""A helper process as the process that keeps it sees it: to be fed, listened to, watched and ended."""
+"""A worker process as its parent process sees it: asked, listened to, watched and ended."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from phototag.imaging.sandbox.worker import REPLY_HEAD, REQUEST_HEAD, Reply
 
 _PIPE_BYTES = 1 << 20
 # Threads would take address space, and are not needed. And the C library is to give the memory of large pictures back
-# at once: it otherwise keeps some, in each helper.
+# at once: it otherwise keeps some, in each worker.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
 
 
-class HelperError(Exception):
-    """A helper died, or spoke nonsense. `may_be_innocent`: the picture may have nothing to do with it."""
+class WorkerError(Exception):
+    """A worker died, or its reply made no sense. `may_be_innocent`: the picture may have nothing to do with it."""
 
     def __init__(self, reason: str, *, may_be_innocent: bool = True) -> None:
         super().__init__(reason)
@@ -30,8 +30,8 @@ class HelperError(Exception):
         self.may_be_innocent = may_be_innocent
 
 
-class Helper:
-    """A helper process.
+class Worker:
+    """A worker process.
 
     `pictures` were given to it; `reusable` holds after one that went well; `expired` says that it was killed for being
     late.
@@ -39,7 +39,7 @@ class Helper:
 
     def __init__(self, command: Sequence[str]) -> None:
         env = {**os.environ, **_ENVIRONMENT}
-        # Damaged files make decoders talk: what they print on stderr helps nobody.
+        # Decoders print warnings about damaged files on stderr, which help no user.
         self._process = subprocess.Popen(  # noqa: S603
             command, bufsize=0, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -58,7 +58,7 @@ class Helper:
 
     def kill_if_late(self) -> None:
         """End it if it had its time."""
-        # Locked, so that a helper that is just done is not killed for the picture it gets next.
+        # Locked, so that a worker that is just done is not killed for the picture it gets next.
         with self._lock:
             if self._deadline is not None and self._deadline < time.monotonic():
                 self.expired = True
@@ -70,7 +70,7 @@ class Helper:
         self.write(data)
 
     def write(self, data: bytes) -> None:
-        """Write bytes. A helper that does not listen any more may have said why: reading tells."""
+        """Write bytes. A worker that does not listen any more may have said why: reading tells."""
         rest = memoryview(data)
         try:
             while rest:
@@ -82,15 +82,15 @@ class Helper:
         """Read one reply with at most so much content.
 
         Raises:
-            HelperError: there is none, or it is none.
+            WorkerError: there is none, or it is none.
         """
         code, length = REPLY_HEAD.unpack(self._read(REPLY_HEAD.size))
         try:
             kind = Reply(code)
         except ValueError as error:
-            raise HelperError("the decoder's answer made no sense") from error
+            raise WorkerError("the decoder's answer made no sense") from error
         if length > most_bytes:
-            raise HelperError("the decoder's answer made no sense")
+            raise WorkerError("the decoder's answer made no sense")
         return kind, self._read(length)
 
     def _read(self, size_bytes: int) -> bytearray:
@@ -100,9 +100,9 @@ class Helper:
             while rest and (count := _pipe(self._process.stdout).readinto(rest)):  # type: ignore[attr-defined]
                 rest = rest[count:]
         except (OSError, ValueError) as error:
-            raise HelperError(f"the decoder cannot be reached: {error}") from error
+            raise WorkerError(f"the decoder cannot be reached: {error}") from error
         if rest:
-            raise HelperError(f"the decoder crashed ({self._cause_of_death()})")
+            raise WorkerError(f"the decoder crashed ({self._cause_of_death()})")
         return data
 
     def _cause_of_death(self) -> str:
@@ -139,7 +139,7 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Room for a whole picture: through the usual 64 KiB it passes in many small steps, each a change of process."""
+    """Make room for a whole picture: through the usual 64 KiB it passes in many small steps, each a context switch."""
     if sys.platform == "linux":
         import fcntl
 
@@ -147,10 +147,10 @@ def _widen(pipe: IO[bytes]) -> None:
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def own_command(module: str = "phototag.imaging.sandbox.worker") -> list[str]:
-    """The command that runs a helper of phototag's own: the `main` of a module."""
-    # -P, since the folder that phototag was started in may hold a file named like a module; and the package is named
-    # by its place, since that folder may be where it was found.
-    place = str(Path(__file__).parents[2])
+def worker_command(module: str) -> list[str]:
+    """Return the command that runs a worker process: the `main` of a module."""
+    # -P, since the folder that phototag was started in may hold a file named like a module; and the package's own
+    # folder is named, since it may have been found through that one.
+    folder = str(Path(__file__).parents[2])
     program = f"import sys; sys.path.append(sys.argv[1]); from {module} import main; main()"
-    return [sys.executable, "-P", "-c", program, place]
+    return [sys.executable, "-P", "-c", program, folder]

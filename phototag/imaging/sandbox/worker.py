@@ -1,8 +1,9 @@
-"""The process that decodes pictures nobody vouches for, and what passes between it and the process that keeps it.
+"""Serve requests about untrusted pictures in a worker process: protocol, limits, loop, and the decoding of pictures.
 
-It gets bytes and gives pixels: it opens no file, and may crash, hang or run out of memory alone. All numbers are
-little-endian. To the helper: one frame of JSON with its `Limits`, then one frame a picture, each an unsigned 64-bit
-length and as many bytes. From it: replies of one kind byte, an unsigned 32-bit length and as many bytes.
+A worker gets bytes and gives bytes: it opens no file, and may crash, hang or run out of memory without harm to its
+parent process. All numbers are little-endian. To it: one frame of JSON with its `Limits`, then one frame for each
+request, each an unsigned 64-bit length and as many bytes. From it: replies of one kind byte, an unsigned 32-bit length
+and as many bytes.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ import os
 import signal
 import struct
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import AvifImagePlugin
-
 from phototag.errors import DecodeError
 from phototag.imaging.cost import cost_of, cost_of_size
 from phototag.imaging.decode import decode_bytes, picture_size
+from phototag.imaging.openers import prepare_worker
 from phototag.imaging.preprocessing import Preprocessing
 
 REQUEST_HEAD = struct.Struct("<Q")
@@ -30,47 +31,76 @@ REPLY_HEAD = struct.Struct("<cI")
 SIZE = struct.Struct("<II")
 GO_ON = b"\x01"
 LONGEST_REASON = 1000  # characters
+# What the picture of a request is called in errors, which the parent process translates: it knows the path.
+PICTURE = Path("picture")
 _SPARE_SECONDS = 10.0
 
 
 class Reply(bytes, Enum):
-    """What a helper has to say."""
+    """The kinds of replies of a worker."""
 
     READY = b"r"  # it has started
     HEAVY = b"h"  # the picture needs much memory: it waits for GO_ON
-    PIXELS = b"p"  # width and height of the upright picture, as SIZE, then the pixels [size, size, 3]
+    RESULT = b"p"  # what was made of the picture
     FAILURE = b"f"  # the kind of failure, a newline, and the reason, in UTF-8
-    MEMORY = b"m"  # the picture needs more memory than there is; the helper ends
+    MEMORY = b"m"  # the picture needs more memory than there is; the worker ends
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a helper is told when it starts. `memory_limit_bytes` bounds its address space, None for no bound."""
+    """What a worker is told when it starts.
 
-    preprocessing: Preprocessing
+    Args:
+        max_megapixels: Larger pictures are refused.
+        time_limit_seconds: How long it may take over one picture.
+        memory_limit_bytes: The bound of its address space, None for no bound.
+        options: What its function needs besides, as plain values for JSON.
+    """
+
     max_megapixels: int
     time_limit_seconds: float
     memory_limit_bytes: int | None
+    options: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """As JSON."""
+        """Return the limits as JSON."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Limits:
-        """The inverse of `to_json`."""
-        value: dict[str, Any] = json.loads(text)
-        return cls(**{**value, "preprocessing": Preprocessing.from_json(value["preprocessing"])})
+        """Return the limits that `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+Admit = Callable[[bytes, Preprocessing], None]
 
 
 def main() -> None:
-    """Serve pictures until the other side closes stdin."""
-    with contextlib.suppress(BrokenPipeError):  # nobody is left to tell
-        _serve(sys.stdin.buffer, reply_pipe())
+    """Decode pictures until the parent process closes stdin."""
+    serve(_decode)
 
 
-def reply_pipe() -> BinaryIO:
-    """Stdout, out of reach of libraries that print."""
+def _decode(request: bytes, limits: Limits, admit: Admit) -> bytes:
+    """Return width and height of the upright picture, as SIZE, and the pixels [size, size, 3] of a picture file."""
+    preprocessing = Preprocessing.from_json(limits.options)
+    admit(request, preprocessing)
+    pixels, width, height = decode_bytes(request, preprocessing, PICTURE, max_megapixels=limits.max_megapixels)
+    return SIZE.pack(width, height) + pixels.tobytes()
+
+
+def serve(function: Callable[[bytes, Limits, Admit], bytes]) -> None:
+    """Answer each request on stdin with what `function` makes of it, until the parent process closes stdin.
+
+    Args:
+        function: Gets the request, the limits, and a function to call with a picture file's bytes and what they are
+            decoded for, before they are decoded. Returns the content of the reply, or raises a DecodeError.
+    """
+    with contextlib.suppress(BrokenPipeError):  # the parent process is gone
+        _serve(function, sys.stdin.buffer, _reply_pipe())
+
+
+def _reply_pipe() -> BinaryIO:
+    """Return stdout, moved out of reach of libraries that print."""
     pipe = os.fdopen(os.dup(1), "wb", buffering=0)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -78,35 +108,51 @@ def reply_pipe() -> BinaryIO:
     return pipe
 
 
-def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    # Ctrl-C in a terminal reaches every process of the run: the one that keeps the helpers decides what it means.
+def _serve(function: Callable[[bytes, Limits, Admit], bytes], requests: BinaryIO, replies: BinaryIO) -> None:
+    # Ctrl-C in a terminal reaches every process of the run: the parent process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A thread a core would count its stack and heap against the memory limit; other helpers use the other cores.
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    settings = receive(requests)
+    prepare_worker()
+    settings = _receive(requests)
     if settings is None:
         return
     limits = Limits.from_json(settings)
-    confine(limits.memory_limit_bytes)
-    send(replies, Reply.READY)
+    _confine(limits.memory_limit_bytes)
+    _send(replies, Reply.READY)
+
+    def admit(data: bytes, preprocessing: Preprocessing) -> None:
+        cost = cost_of(data, preprocessing)
+        if cost is None:
+            cost = cost_of_size(*picture_size(data, PICTURE, max_megapixels=limits.max_megapixels))
+        if cost.heavy:
+            _send(replies, Reply.HEAVY)
+            if requests.read(len(GO_ON)) != GO_ON:
+                raise BrokenPipeError
+
     with contextlib.suppress(MemoryError):
-        while (data := receive(requests)) is not None:
-            with alarm(limits.time_limit_seconds + _SPARE_SECONDS):
-                _answer(data, limits, requests, replies)
+        while (request := _receive(requests)) is not None:
+            with _alarm(limits.time_limit_seconds + _SPARE_SECONDS):
+                try:
+                    reply, content = Reply.RESULT, function(request, limits, admit)
+                except DecodeError as error:
+                    if isinstance(error.__cause__, MemoryError) or "out of memory" in error.reason.lower():
+                        raise MemoryError from error
+                    text = f"{error.kind}\n{error.reason[:LONGEST_REASON]}"
+                    reply, content = Reply.FAILURE, text.encode(errors="replace")
+                _send(replies, reply, content)
         return
     # What a library allocated and lost on the way is unknown, so this process is not used again.
-    send(replies, Reply.MEMORY)
+    _send(replies, Reply.MEMORY)
 
 
-def confine(memory_limit_bytes: int | None) -> None:
-    """Leave this process no more memory than that, no core dump, and the first place to go where memory is short."""
+def _confine(memory_limit_bytes: int | None) -> None:
+    """Limit the memory of this process, leave no core dump, and be the first to be killed where memory is short."""
     if sys.platform == "win32":
         return
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
-        # Should the computer run out of memory, the kernel is to take this process and not the run.
+        # Should the computer run out of memory, the kernel is to take this process and not its parent.
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     if memory_limit_bytes is not None:
         # macOS refuses this one; and where an administrator set less, less it is.
@@ -115,8 +161,8 @@ def confine(memory_limit_bytes: int | None) -> None:
 
 
 @contextlib.contextmanager
-def alarm(seconds: float) -> Any:
-    """Die when this takes longer: if the keeper was killed, nobody else ends a decoder that hangs."""
+def _alarm(seconds: float) -> Iterator[None]:
+    """Die when this takes longer: if the parent process was killed, nothing else ends a decoder that hangs."""
     if sys.platform == "win32":
         yield
         return
@@ -127,27 +173,8 @@ def alarm(seconds: float) -> Any:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _answer(data: bytes, limits: Limits, requests: BinaryIO, replies: BinaryIO) -> None:
-    picture = Path("picture")
-    try:
-        cost = cost_of(data, limits.preprocessing)
-        if cost is None:
-            cost = cost_of_size(*picture_size(data, picture, max_megapixels=limits.max_megapixels))
-        if cost.heavy:
-            send(replies, Reply.HEAVY)
-            if requests.read(len(GO_ON)) != GO_ON:
-                raise BrokenPipeError
-        pixels, width, height = decode_bytes(data, limits.preprocessing, picture, max_megapixels=limits.max_megapixels)
-    except DecodeError as error:
-        if isinstance(error.__cause__, MemoryError) or "out of memory" in error.reason.lower():
-            raise MemoryError from error
-        send(replies, Reply.FAILURE, f"{error.kind}\n{error.reason[:LONGEST_REASON]}".encode(errors="replace"))
-        return
-    send(replies, Reply.PIXELS, SIZE.pack(width, height) + pixels.tobytes())
-
-
-def receive(requests: BinaryIO) -> bytes | None:
-    """The next frame; None when there will be none."""
+def _receive(requests: BinaryIO) -> bytes | None:
+    """Return the next frame, None when there will be none."""
     head = requests.read(REQUEST_HEAD.size)
     if len(head) < REQUEST_HEAD.size:
         return None
@@ -156,9 +183,9 @@ def receive(requests: BinaryIO) -> bytes | None:
     return data if len(data) == length else None
 
 
-def send(replies: BinaryIO, kind: Reply, content: bytes = b"") -> None:
+def _send(replies: BinaryIO, reply: Reply, content: bytes = b"") -> None:
     """Write one reply."""
-    rest = memoryview(REPLY_HEAD.pack(kind.value, len(content)) + content)
+    rest = memoryview(REPLY_HEAD.pack(reply.value, len(content)) + content)
     while rest:
         rest = rest[replies.write(rest) :]
 

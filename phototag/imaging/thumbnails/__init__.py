@@ -1,4 +1,4 @@
-"""Small copies of photos, made in worker processes and kept on disk."""
+"""Render thumbnails in worker processes, and keep them on disk."""
 
 import lazy_loader
 

@@ -1,2 +1,4 @@
+from .cached import Thumbnails as Thumbnails
+from .cached import ThumbnailSize as ThumbnailSize
 from .disk_cache import DiskCache as DiskCache
-from .thumbnailer import Reducer as Reducer
+from .thumbnailer import Thumbnailer as Thumbnailer

@@ -1,4 +1,4 @@
-"""Small files on disk under keys, bounded: what was not used for longest goes first."""
+"""Keep small files on disk under keys, up to a limit: the least recently used goes first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEFT = 0.9
 # Using a file moves its time of change, which is what outlasts the process; but not with every use.
 _TOUCH_SECONDS = 3600.0
 _PARTIAL = ".partial"
-# A partial file of this age belongs to nobody: it was left by a process that was killed.
+# A partial file of this age was left by a process that was killed.
 _STALE_SECONDS = 600.0
 
 
@@ -29,7 +29,7 @@ class DiskCache:
     """
 
     def __init__(self, folder: Path, *, suffix: str, limit_bytes: int) -> None:
-        """With a limit of 0 nothing is kept. The folder is looked through in a thread: it may hold 100,000 files."""
+        """Look through the folder in a thread, as it may hold 100,000 files. With a limit of 0 nothing is kept."""
         self._folder = folder
         self._suffix = suffix
         self._limit = limit_bytes
@@ -48,16 +48,16 @@ class DiskCache:
 
     @property
     def size_bytes(self) -> int:
-        """What is kept, as far as is known."""
+        """Return how much is kept, as far as is known."""
         with self._lock:
             return self._total
 
     def wait_until_known(self) -> None:
-        """Return when the whole folder was looked through."""
+        """Wait until the whole folder was looked through."""
         self._is_known.wait()
 
     def read(self, key: str) -> bytes | None:
-        """The content under that key, None if there is none."""
+        """Return the content under that key, None if there is none."""
         if self._limit <= 0:
             return None
         path = self._path(key)
@@ -76,7 +76,7 @@ class DiskCache:
         path = self._path(key)
         partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{_PARTIAL}")
         try:
-            # Whoever finds these is not to see photos that their owner may not show.
+            # Other users are not to see photos that their owner may not share.
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             partial.write_bytes(content)
             partial.replace(path)
@@ -153,7 +153,7 @@ class DiskCache:
             self._is_known.set()
 
     def _files(self) -> Iterator[tuple[float, str, int]]:
-        """When it was last used, the key, and the size of each file that is kept."""
+        """Return the time of the last use, the key and the size of each file that is kept."""
         for folder in _entries(self._folder):
             for entry in _entries(Path(folder.path)):
                 if self._closed:

@@ -1,25 +1,24 @@
-"""Small copies of pictures, made by a few helper processes: no picture can take the server along, or hold it up."""
+"""Render thumbnails in a few worker processes: no picture can crash the server, or hold it up."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from phototag.imaging.formats import MAX_MEGAPIXELS
-from phototag.imaging.sandbox import HelperPool, memory_limit, own_command
+from phototag.imaging.sandbox import Limits, WorkerPool, memory_limit, worker_command
 from phototag.imaging.thumbnails.render import BOX
 
 _LONGEST_REPLY_BYTES = 16 << 20
 
 
-class Reducer(HelperPool[bytes]):
-    """Makes small copies of pictures. To be called from several threads at once, each of which gets a helper process.
+class Thumbnailer(WorkerPool[bytes]):
+    """Renders thumbnails. May be called from several threads at once, each of which gets a worker process.
 
     Args:
         max_megapixels: Larger pictures are refused.
-        time_limit_seconds: How long a helper may take over one picture.
-        command: The helper's program and arguments; None is phototag's own.
+        time_limit_seconds: How long a worker may take over one picture.
+        command: The worker's program and arguments; None is phototag's own.
     """
 
     def __init__(
@@ -29,21 +28,17 @@ class Reducer(HelperPool[bytes]):
         time_limit_seconds: float = 60.0,
         command: Sequence[str] | None = None,
     ) -> None:
-        memory = memory_limit(max_megapixels)
-        limits = {"megapixels": max_megapixels, "seconds": time_limit_seconds, "memory_bytes": memory}
         super().__init__(
-            own_command("phototag.imaging.thumbnails.render") if command is None else command,
-            json.dumps(limits).encode(),
-            time_limit_seconds=time_limit_seconds,
-            memory_limit_bytes=memory,
+            worker_command("phototag.imaging.thumbnails.render") if command is None else command,
+            Limits(max_megapixels, time_limit_seconds, memory_limit(max_megapixels)),
             longest_reply_bytes=_LONGEST_REPLY_BYTES,
         )
 
     def __call__(self, data: bytes, box: tuple[int, int], path: Path) -> bytes:
-        """A JPEG file within `box` (width, height) of a picture file's bytes; `path` only names it in errors.
+        """Return a JPEG file within `box` (width, height) of a picture file's bytes; `path` only names it in errors.
 
         Raises:
-            DecodeError: as for `reduced` and `ask`.
+            DecodeError: as for `render_thumbnail` and `ask`.
             RuntimeError: as for `ask`.
         """
         return self.ask(BOX.pack(*box) + data, path)

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from phototag.dataset import LabelledPicture
 from phototag.errors import DecodeError
 from phototag.imaging import Preprocessing, decode_bytes, decode_whole, read_bytes
-from phototag.training.config import TrainingConfig
+from phototag.training.config import AugmentationConfig
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def start_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the trainer ends its workers
 
 
-def augmentation(preprocessing: Preprocessing, config: TrainingConfig) -> Callable[[Any], Any]:
+def augmentation(preprocessing: Preprocessing, config: AugmentationConfig) -> Callable[[Any], Any]:
     """Random crop, flip, RandAugment and `spoil`, from an upright image to one of the input size."""
     from timm.data.auto_augment import rand_augment_transform
     from timm.data.transforms import RandomResizedCropAndInterpolation

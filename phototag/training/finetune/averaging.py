@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phototag.evaluation import label_indexes
-
 if TYPE_CHECKING:
     from phototag.model import DualHead
     from phototag.training.finetune.trainer import Trainer
@@ -41,9 +39,9 @@ def averaged(trainer: Trainer) -> tuple[DualHead, list[dict[str, float]]]:
         return best, trials
     right = []
     for share in SHARES:
-        pictures, scores = trainer.scores(_between(trainer, best, share))
-        truth = label_indexes(pictures, trainer.taxonomy)[1]
-        hits = (scores.subclass.argmax(axis=1) == truth)[truth >= 0]
+        found = trainer.evaluate(_between(trainer, best, share))
+        truth = found.subclass.truth
+        hits = (found.scores.subclass.argmax(axis=1) == truth)[truth >= 0]
         if not len(hits):
             return best, []
         right.append(hits.astype(np.float64))

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.errors import UsageError
-from phototag.training.config import TrainingConfig
 
 T = TypeVar("T", bound=Sequence[int])
 
@@ -26,22 +25,22 @@ def steps_an_epoch(pictures: int, batch_size: int) -> int:
 
 
 def epoch_batches(
-    pictures: int, config: TrainingConfig, epoch: int, drawing: NDArray[np.float32] | None
+    pictures: int, drawing: NDArray[np.float32] | None, *, batch_size: int, seed: int, epoch: int
 ) -> list[list[int]]:
     """The positions of the pictures of each step of an epoch, in pairs; an odd one at the end of a batch stays out.
 
     `drawing` [N] tells how often each picture is to be drawn in relation to the others; with None each comes once,
     apart from those that fill no batch.
     """
-    order = random.Random(f"{config.seed}:{epoch}:order")
+    order = random.Random(f"{seed}:{epoch}:order")
     indexes = list(range(pictures))
     if drawing is None:
         order.shuffle(indexes)
     else:
         indexes = order.choices(indexes, weights=drawing.tolist(), k=pictures)
-    size = min(config.batch_size, pictures)
+    size = min(batch_size, pictures)
     even = size - size % 2
-    return [indexes[step * size : step * size + even] for step in range(steps_an_epoch(pictures, config.batch_size))]
+    return [indexes[step * size : step * size + even] for step in range(steps_an_epoch(pictures, batch_size))]
 
 
 def cut(count: int, parts: int) -> list[slice]:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from phototag.choices import Balance
 from phototag.dataset import Content, LabelledPicture, read_content
 from phototag.model import state_path
 from phototag.runtime import current_world
-from phototag.training.config import Balance
+from phototag.training.config import HeadsConfig
 from phototag.training.finalize import Outcome
 from phototag.training.heads import (
     Fitted,
@@ -91,7 +92,7 @@ class Trained:
         progress = self.trainer.progress
         return Outcome(
             tensors=to_numpy(network),
-            validation=validation.pictures,
+            labels=parts[1].labels,
             scores=judged.scores(validation.values),
             space=judged.embedding.space,
             # Learned, where there are such, on features that the classes left out did not shape.
@@ -112,10 +113,9 @@ class Trained:
     def _recipe(self, parts: tuple[Part, Part]) -> Recipe:
         if self.start is not None:
             return self.start.recipe
-        session, strategy = self.session, self.trainer.config.balance
-        return Recipe.choose(
-            *parts, session.pictures.taxonomy, strategy=strategy, blocks=session.blocks, seed=session.config.seed
-        )
+        session, loss = self.session, self.trainer.config.loss
+        config = HeadsConfig(loss.balance, session.config.seed)
+        return Recipe.choose(*parts, session.pictures.taxonomy, config=config, blocks=session.blocks)
 
 
 def train_by_gradient(session: Session, path: Path, *, resume: bool) -> Trained:
@@ -142,8 +142,8 @@ def train_by_gradient(session: Session, path: Path, *, resume: bool) -> Trained:
         session.preprocessing,
         training=plan.training,
         validation=plan.validation,
-        config=replace(config, tune=session.tune, balance=plan.strategy),
-        device=session.device,
+        config=replace(config, tune=session.tune, balance=plan.strategy).finetuning,
+        device=session.target.device,
     )
     interrupted = _run(trainer, state_path(path), plan.fingerprint, resume=resume)
     best, trials = averaged(trainer) if config.pretrained else (trainer.best_network(), [])

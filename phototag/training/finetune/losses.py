@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from phototag.choices import Balance
 from phototag.errors import RuntimeUnavailableError
 from phototag.model import DualHead
 from phototag.taxonomy import Taxonomy
-from phototag.training.config import Balance, TrainingConfig
+from phototag.training.config import LossConfig
 from phototag.training.heads import Balancing, balancing
 
 # Features that hardly vary would otherwise outweigh all others.
@@ -77,9 +78,7 @@ class _Level:
 class Objective:
     """The loss of both heads, balanced as configured over the classes of subclass labels [N]."""
 
-    def __init__(
-        self, taxonomy: Taxonomy, labels: NDArray[np.intp], config: TrainingConfig, device: torch.device
-    ) -> None:
+    def __init__(self, taxonomy: Taxonomy, labels: NDArray[np.intp], config: LossConfig, device: torch.device) -> None:
         # What is left to choose has been chosen with the heads; without those there is nothing to choose by.
         strategy = Balance.NONE if config.balance is Balance.AUTO else config.balance
         parents = np.asarray(taxonomy.parents, dtype=np.intp)

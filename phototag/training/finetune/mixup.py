@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phototag.training.config import TrainingConfig
+from phototag.training.config import AugmentationConfig
 
 _SHARE_OF_STEPS = 0.5
 # Rare classes are mixed even where mixing is switched off for all others.
@@ -35,7 +35,7 @@ class Mix:
 class Mixing:
     """Mixes some steps of a training. `rare` [C] tells classes whose pictures are always mixed, or is None."""
 
-    def __init__(self, config: TrainingConfig, rare: Tensor | None = None) -> None:
+    def __init__(self, config: AugmentationConfig, rare: Tensor | None = None) -> None:
         self._mixup, self._cutmix, self._rare = config.mixup, config.cutmix, rare
         if rare is not None and not self._mixup and not self._cutmix:
             self._share, self._mixup = 0.0, _RARE_ALPHA

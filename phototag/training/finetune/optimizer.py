@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from phototag.choices import Tune
 from phototag.errors import UsageError
-from phototag.training.config import TrainingConfig, Tune
+from phototag.training.config import OptimizerConfig
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def stages(backbone: nn.Module) -> list[list[str]]:
     return [list(groups[key]) for key in sorted(groups)]
 
 
-def freeze(network: nn.Module, backbone: nn.Module, config: TrainingConfig) -> None:
+def freeze(network: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> None:
     """Let only those parameters of the network require gradients that are to learn.
 
     Edges and colours are the same in all photos: from pretrained weights the first stages have little to learn, and
@@ -54,7 +55,7 @@ def freeze(network: nn.Module, backbone: nn.Module, config: TrainingConfig) -> N
             parameter.requires_grad = name.startswith(("superclass_head.", "subclass_head."))
 
 
-def _frozen_groups(groups: int, config: TrainingConfig) -> int:
+def _frozen_groups(groups: int, config: OptimizerConfig) -> int:
     """How many groups stay as they are; the stem is the first of them, and the last always learns."""
     if not config.pretrained or not config.frozen_stages:
         return 0
@@ -65,7 +66,7 @@ def _frozen_groups(groups: int, config: TrainingConfig) -> int:
     return frozen + 1 if frozen else 0
 
 
-def create_optimizer(network: nn.Module, backbone: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def create_optimizer(network: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """AdamW over all parameters that learn; each group's "peak" is its learning rate at the end of the warm-up.
 
     From pretrained weights each stage of the backbone learns slower than the next deeper one, by the factor
@@ -86,7 +87,7 @@ def create_optimizer(network: nn.Module, backbone: nn.Module, config: TrainingCo
     return torch.optim.AdamW(groups, lr=config.lr)
 
 
-def _depth_factors(backbone: nn.Module, config: TrainingConfig) -> dict[str, float]:
+def _depth_factors(backbone: nn.Module, config: OptimizerConfig) -> dict[str, float]:
     if not config.pretrained or config.tune is Tune.LAST:
         return {}
     groups = stages(backbone)
@@ -97,7 +98,7 @@ def _depth_factors(backbone: nn.Module, config: TrainingConfig) -> dict[str, flo
     }
 
 
-def set_rates(optimizer: torch.optim.Optimizer, step: int, total: int, config: TrainingConfig) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, step: int, total: int, config: OptimizerConfig) -> None:
     """Set the learning rates for step number `step` of `total`: a linear warm-up, then half a cosine."""
     warmup = max(1, round(config.warmup_share * total))
     if step < warmup:

@@ -29,18 +29,19 @@ from tqdm import tqdm
 from phototag.choices import Device
 from phototag.dataset import LabelledPicture
 from phototag.errors import UsageError
+from phototag.evaluation import Validation, label_indexes
 from phototag.imaging import Preprocessing
 from phototag.model import DualHead, FromUint8
 from phototag.records import Scores
 from phototag.runtime import current_world
 from phototag.taxonomy import Taxonomy
-from phototag.training.config import TrainingConfig
+from phototag.training.config import FinetuneConfig
 from phototag.training.finetune.augment import Batch, TrainingPictures, augmentation, collate_pairs, seed_all
 from phototag.training.finetune.batches import cut, epoch_batches, own_share, steps_an_epoch
+from phototag.training.finetune.forward import ForwardPasses, Precision
 from phototag.training.finetune.losses import Anchor, Compiled, Features, Learner, Objective
 from phototag.training.finetune.mixup import Mix, Mixing
 from phototag.training.finetune.optimizer import create_optimizer, freeze, set_rates
-from phototag.training.finetune.validation import Judge, Precision, accuracies
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Trainer:
         *,
         training: Sequence[LabelledPicture],
         validation: Sequence[LabelledPicture],
-        config: TrainingConfig,
+        config: FinetuneConfig,
         device: Device,
     ) -> None:
         from timm.utils import ModelEmaV3
@@ -111,22 +112,29 @@ class Trainer:
         self._world = current_world()
         self._world.check_device(device)
         self._precision = Precision(device, wanted=config.amp)
-        self._passes = Judge(preprocessing, config, device, self._precision, self._world)
+        self._passes = ForwardPasses(
+            preprocessing,
+            batch_size=config.batch_size,
+            workers=config.workers,
+            device=device,
+            precision=self._precision,
+            world=self._world,
+        )
         self._labels = np.array(
             [taxonomy.subclass_index[picture.subclass or ""] for picture in training], dtype=np.intp
         )
         self._batches = steps_an_epoch(len(training), config.batch_size)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self._input = FromUint8(self.network, preprocessing).to(self.device)
-        freeze(network, network.backbone, config)
+        freeze(network, network.backbone, config.optimizer)
         self._shared, self._forward = self._learner()
         self.start = self.best = _tensors(self.network)
-        self._optimizer = create_optimizer(network, network.backbone, config)
+        self._optimizer = create_optimizer(network, network.backbone, config.optimizer)
         # The average looks back over about half an epoch.
         self._ema = ModelEmaV3(self.network, decay=1 - 1 / max(10.0, self._batches / 2))
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision.scaled)
-        self._objective = Objective(taxonomy, self._labels, config, self.device)
-        self._mixing = Mixing(config, self._objective.rare(self._labels, len(taxonomy.subclasses)))
+        self._objective = Objective(taxonomy, self._labels, config.loss, self.device)
+        self._mixing = Mixing(config.augmentation, self._objective.rare(self._labels, len(taxonomy.subclasses)))
         self._anchor = self._create_anchor() if config.distillation and config.pretrained else None
 
     def _learner(self) -> tuple[DistributedDataParallel | None, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]:
@@ -167,7 +175,7 @@ class Trainer:
         """
         if not self.progress.history and self.config.pretrained:
             # The fitted heads are the first candidate: fine-tuning has to beat them.
-            self._judge(self.network, epoch=0, loss=math.nan)
+            self._compare(self.network, epoch=0, loss=math.nan)
             self._world.first(lambda: after_epoch(self))
         for epoch in range(self.progress.epoch, self.config.epochs):
             if epoch - self.progress.best_epoch >= self.config.patience:
@@ -175,7 +183,7 @@ class Trainer:
                 break
             started = time.monotonic()
             loss = self._run_epoch(epoch)
-            self._judge(self._ema.module, epoch=epoch + 1, loss=loss)
+            self._compare(self._ema.module, epoch=epoch + 1, loss=loss)
             self.progress.epoch = epoch + 1
             self.progress.seconds += time.monotonic() - started
             self._report(loss)
@@ -204,7 +212,7 @@ class Trainer:
             for index, batch in enumerate(bar):
                 step = epoch * self._batches + index
                 seed_all(self.config.seed, epoch, "step", index)
-                set_rates(self._optimizer, step, self.config.epochs * self._batches, self.config)
+                set_rates(self._optimizer, step, self.config.epochs * self._batches, self.config.optimizer)
                 tally.add(self._step(batch, step))
                 bar.set_postfix_str(str(tally))
                 self._stop_if_asked()
@@ -308,27 +316,34 @@ class Trainer:
     # -- pictures
 
     def _training_loader(self, epoch: int) -> DataLoader[Any]:
-        batches = epoch_batches(len(self.training), self.config, epoch, self._objective.balancing.drawing)
+        batches = epoch_batches(
+            len(self.training),
+            self._objective.balancing.drawing,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+        )
         pictures = TrainingPictures(
             self.training,
             self._labels.tolist(),
             self.preprocessing,
-            augment=augmentation(self.preprocessing, self.config),
+            augment=augmentation(self.preprocessing, self.config.augmentation),
             seed=(self.config.seed, epoch, "picture"),
         )
         share = own_share(batches, rank=self._world.rank, size=self._world.size)
         return self._passes.loader(pictures, share, collate_pairs)
 
-    # -- judging
+    # -- evaluation
 
-    def scores(self, network: nn.Module) -> tuple[list[LabelledPicture], Scores]:
-        """The readable validation pictures and a network's scores of them."""
+    def evaluate(self, network: nn.Module) -> Validation:
+        """Return a network's decoded scores of the readable validation pictures."""
         read, outputs = self._passes.outputs(network, self.validation, "validation", stopping=lambda: self.stopping)
-        return [self.validation[index] for index in read], Scores(*outputs)
+        labels = label_indexes([self.validation[index] for index in read], self.taxonomy)
+        return Validation.of(labels, Scores(*outputs), self.taxonomy)
 
-    def _judge(self, network: nn.Module, *, epoch: int, loss: float) -> None:
-        pictures, scores = self.scores(network)
-        superclass, subclass = accuracies(pictures, scores, self.taxonomy)
+    def _compare(self, network: nn.Module, *, epoch: int, loss: float) -> None:
+        """Evaluate the network of an epoch, and keep it if it is the best so far."""
+        superclass, subclass = (level.accuracy or 0.0 for level in self.evaluate(network).levels)
         entry = {"epoch": float(epoch), "superclass_accuracy": superclass, "subclass_accuracy": subclass}
         if math.isfinite(loss):
             entry["loss"] = loss

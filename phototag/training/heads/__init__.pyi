@@ -2,14 +2,13 @@ from .balance import Balancing as Balancing
 from .balance import balancing as balancing
 from .balance import is_long_tailed as is_long_tailed
 from .balance import unevenness as unevenness
-from .exemplars import Examples as Examples
 from .features import FeatureExtractor as FeatureExtractor
 from .features import Features as Features
 from .fit import Fitted as Fitted
-from .fit import Part as Part
 from .fit import Recipe as Recipe
 from .fit import accuracy as accuracy
 from .novelty_rule import Rule as Rule
+from .part import Part as Part
 from .selection import HeadChoice as HeadChoice
 from .train_heads import Start as Start
 from .train_heads import digest_of as digest_of

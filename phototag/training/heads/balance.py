@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from phototag.choices import Balance
 from phototag.errors import UsageError
-from phototag.training.config import Balance
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.intp]

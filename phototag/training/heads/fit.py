@@ -6,58 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from phototag.dataset import LabelledPicture
-from phototag.decision import gather, join
-from phototag.evaluation import label_indexes
-from phototag.model import Embedding, LinearHead, Pretraining, Reading
+from phototag.evaluation import Validation
+from phototag.model import Embedding, Floats, LinearHead, Pretraining, Reading
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
-from phototag.training.config import Balance
+from phototag.training.config import HeadsConfig
 from phototag.training.heads.embedding import fit_embedding
 from phototag.training.heads.novelty_rule import Rule, learn_rule
+from phototag.training.heads.part import Part
 from phototag.training.heads.selection import HeadChoice, choose_heads, fit_heads
-
-Floats = NDArray[np.float32]
-Labels = NDArray[np.intp]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Features [N, D] of some pictures, and their superclass and subclass labels [N]; -1 is none of the taxonomy."""
-
-    features: Floats
-    superclasses: Labels
-    subclasses: Labels
-
-    @classmethod
-    def of(cls, features: Floats, pictures: Sequence[LabelledPicture], taxonomy: Taxonomy) -> Part:
-        """The part of these pictures."""
-        return cls(features, *label_indexes(pictures, taxonomy))
-
-    @classmethod
-    def of_subclasses(cls, features: Floats, subclasses: Labels, taxonomy: Taxonomy) -> Part:
-        """The part with these subclass labels."""
-        return cls(features, np.asarray(taxonomy.parents, dtype=np.intp)[subclasses], subclasses)
-
-    @property
-    def labels(self) -> tuple[Labels, Labels]:
-        """Of both levels."""
-        return self.superclasses, self.subclasses
-
-    def known(self) -> Part:
-        """The pictures with a subclass."""
-        rows = self.subclasses >= 0
-        return Part(self.features[rows], self.superclasses[rows], self.subclasses[rows])
-
-    def __add__(self, other: Part) -> Part:
-        return Part(
-            np.concatenate([self.features, other.features]),
-            np.concatenate([self.superclasses, other.superclasses]),
-            np.concatenate([self.subclasses, other.subclasses]),
-        )
 
 
 @dataclass(frozen=True)
@@ -74,11 +31,9 @@ class Fitted:
 
 
 def accuracy(fitted: Fitted, part: Part, taxonomy: Taxonomy) -> float:
-    """Share of right subclasses by the joint decision, among the pictures that have one."""
+    """Return the share of right subclasses by the joint decision, among the pictures that have one; 0 without any."""
     known = part.known()
-    if not len(known.subclasses):
-        return 0.0
-    return float((join(gather(fitted.scores(known.features), taxonomy)).child == known.subclasses).mean())
+    return Validation.of(known.labels, fitted.scores(known.features), taxonomy).subclass.accuracy or 0.0
 
 
 @dataclass(frozen=True)
@@ -101,23 +56,13 @@ class Recipe:
         validation: Part,
         taxonomy: Taxonomy,
         *,
-        strategy: Balance,
+        config: HeadsConfig,
         blocks: Sequence[int],
-        seed: int,
         pretraining: Pretraining | None = None,
     ) -> Recipe:
-        """The recipe that does best on the validation part."""
-        choice = choose_heads(
-            training.features,
-            training.labels,
-            validation.features,
-            validation.labels,
-            taxonomy,
-            strategy=strategy,
-            seed=seed,
-            blocks=blocks,
-        )
-        return cls(choice, blocks, seed, pretraining)
+        """Return the recipe that does best on the validation part."""
+        choice = choose_heads(training, validation, taxonomy, strategy=config.balance, seed=config.seed, blocks=blocks)
+        return cls(choice, blocks, config.seed, pretraining)
 
     def fit(self, part: Part, taxonomy: Taxonomy, *, embedding: Embedding | None = None) -> Fitted:
         """Fit heads on a part, and the embedding unless one is given; pictures without a subclass are left out."""

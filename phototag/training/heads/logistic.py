@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from phototag.choices import Balance
 from phototag.errors import UsageError
 from phototag.model import Floats, LinearHead
-from phototag.training.config import Balance
 from phototag.training.heads.balance import balancing, mixed_rare
 
 Labels = NDArray[np.intp]

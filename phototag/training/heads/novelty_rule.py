@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phototag.choices import Balance
 from phototag.decision import SIGNALS, NoveltyModel, Space, Standard, Tier
 from phototag.model import Reading
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
-from phototag.training.config import Balance
 from phototag.training.heads.embedding import fit_embedding
 from phototag.training.heads.logistic import Scaling, fit_scaled
 

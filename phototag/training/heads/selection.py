@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from phototag.choices import Balance
 from phototag.decision import gather, join
 from phototag.model import Floats, LinearHead
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
-from phototag.training.config import Balance
 from phototag.training.heads.balance import LONG_TAIL, unevenness
 from phototag.training.heads.logistic import Labels, Scaling, fit_head, fit_scaled
+from phototag.training.heads.part import Part
 
 # Strengths of the ridge penalty to choose from, by the likelihood of pictures that the fit did not see.
 PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -85,10 +86,8 @@ class HeadChoice:
 
 
 def choose_heads(
-    features: Floats,
-    labels: tuple[Labels, Labels],
-    unseen_features: Floats,
-    unseen_labels: tuple[Labels, Labels],
+    training: Part,
+    validation: Part,
     taxonomy: Taxonomy,
     *,
     strategy: Balance,
@@ -97,15 +96,7 @@ def choose_heads(
 ) -> HeadChoice:
     """Choose penalties, and under `auto` the strategy against uneven classes, by pictures that the fit does not see.
 
-    Args:
-        features: Of the training pictures, [N, D].
-        labels: Superclasses and subclasses [N] of the training pictures.
-        unseen_features: Of the validation pictures, [M, D].
-        unseen_labels: Their superclasses and subclasses [M]; -1 is an unknown one, and leaves the picture out.
-        taxonomy: Of all labels.
-        strategy: One to find penalties for, or `auto`.
-        seed: Of what is drawn at random.
-        blocks: See `Scaling.of`.
+    These are the validation pictures with a subclass, or, where some class has few of them, folds of all pictures.
 
     Each head's penalty is that of the greatest likelihood, over the pictures under `none` and averaged over the classes
     under the others. `auto` compares the joint decision's likelihood of the subclass, averaged over the subclasses, at
@@ -117,16 +108,7 @@ def choose_heads(
     Raises:
         UsageError: the blocks do not make up the features.
     """
-    known = (unseen_labels[0] >= 0) & (unseen_labels[1] >= 0)
-    trials = _Trials.of(
-        features,
-        labels,
-        unseen_features[known],
-        (unseen_labels[0][known], unseen_labels[1][known]),
-        taxonomy,
-        seed=seed,
-        blocks=blocks,
-    )
+    trials = _Trials.of(training, validation.known(), taxonomy, seed=seed, blocks=blocks)
     if strategy is Balance.AUTO and trials.unevenness < _UNEVEN:
         strategy = Balance.NONE
     if not trials.judged:
@@ -204,27 +186,20 @@ class _Trials:
 
     @classmethod
     def of(
-        cls,
-        features: Floats,
-        labels: tuple[Labels, Labels],
-        unseen_features: Floats,
-        unseen_labels: tuple[Labels, Labels],
-        taxonomy: Taxonomy,
-        *,
-        seed: int,
-        blocks: Sequence[int] | None,
+        cls, training: Part, validation: Part, taxonomy: Taxonomy, *, seed: int, blocks: Sequence[int] | None
     ) -> _Trials:
-        scaling = Scaling.of(features, blocks)
-        inputs = _components(np.concatenate([scaling.apply(features), scaling.apply(unseen_features)]), seed)
-        both = (np.concatenate([labels[0], unseen_labels[0]]), np.concatenate([labels[1], unseen_labels[1]]))
+        scaling = Scaling.of(training.features, blocks)
+        both = training + validation
+        inputs = _components(scaling.apply(both.features), seed)
         rows = np.arange(len(inputs))
-        apart = np.bincount(unseen_labels[1], minlength=len(taxonomy.subclasses))
+        apart = np.bincount(validation.subclasses, minlength=len(taxonomy.subclasses))
         if apart.min() >= _ENOUGH or len(inputs) > _MOST_CROSS_VALIDATED:
-            parts = [(rows[: len(features)], rows[len(features) :])]
+            border = len(training.subclasses)
+            parts = [(rows[:border], rows[border:])]
         else:
-            folds = _folds(both[1], seed)
+            folds = _folds(both.subclasses, seed)
             parts = [(rows[folds != fold], rows[folds == fold]) for fold in range(_FOLDS)]
-        return cls(inputs, both, taxonomy, [part for part in parts if len(part[1])], seed)
+        return cls(inputs, both.labels, taxonomy, [part for part in parts if len(part[1])], seed)
 
     @property
     def judged(self) -> int:

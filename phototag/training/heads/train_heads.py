@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phototag.dataset import Content, data_digest
+from phototag.model import Examples
 from phototag.taxonomy import Taxonomy
 from phototag.training.finalize import Outcome
-from phototag.training.heads.exemplars import Examples
 from phototag.training.heads.features import Features
-from phototag.training.heads.fit import Fitted, Part, Recipe
+from phototag.training.heads.fit import Fitted, Recipe
 from phototag.training.heads.novelty_rule import Rule
+from phototag.training.heads.part import Part
 from phototag.training.session import Session, readable_parts
 
 if TYPE_CHECKING:
@@ -38,9 +39,8 @@ def fit_start(session: Session) -> Start:
     recipe = Recipe.choose(
         *parts,
         taxonomy,
-        strategy=config.balance,
+        config=config.heads,
         blocks=session.blocks,
-        seed=config.seed,
         pretraining=session.pretraining,
     )
     rule = recipe.rule(parts[0] + parts[1], taxonomy)
@@ -71,7 +71,7 @@ def fit_heads_only(session: Session) -> Outcome:
         final = start.recipe.fit(start.parts[0] + start.parts[1], taxonomy, embedding=start.fitted.embedding)
     return Outcome(
         tensors=to_numpy(network_with(session, final, embedding=True)),
-        validation=start.validation.pictures,
+        labels=start.parts[1].labels,
         scores=start.fitted.scores(start.validation.values),
         space=start.fitted.embedding.space,
         rule=start.rule,

@@ -1,4 +1,4 @@
-"""Decoding in helper processes: same pixels, and no picture, however hostile, takes this process down."""
+"""Decoding in worker processes: same pixels, and no picture, however hostile, takes this process down."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from phototag.errors import DecodeError
 from phototag.imaging.cost import HEAVY_BYTES, cost_of
 from phototag.imaging.decode import decode_bytes
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.imaging.sandbox import pool as helper_pool
+from phototag.imaging.sandbox import pool as worker_pool
 from phototag.imaging.sandbox.decoder import Decoder
 from phototag.records import FailureKind
 from tests.support.project import ROOT
@@ -64,12 +64,12 @@ def png(width: int, height: int, *, colour: int = 0, hollow: bool = False) -> by
 BMP = encoded(scene(), "BMP")
 
 
-def helper_that(*body: str) -> list[str]:
-    """A helper whose `decode_bytes(data, preprocessing, path, *, max_megapixels)` is that code; `real` is the usual."""
-    lines = ["import os, signal, sys, time", "from pathlib import Path", "from phototag.imaging import helper"]
-    lines += ["real = helper.decode_bytes", "def decode_bytes(data, preprocessing, path, *, max_megapixels):"]
+def worker_that(*body: str) -> list[str]:
+    """A worker whose `decode_bytes(data, preprocessing, path, *, max_megapixels)` is that code; `real` is the usual."""
+    lines = ["import os, signal, sys, time", "from pathlib import Path", "from phototag.imaging.sandbox import worker"]
+    lines += ["real = worker.decode_bytes", "def decode_bytes(data, preprocessing, path, *, max_megapixels):"]
     lines += [f"    {line}" for line in body]
-    return [sys.executable, "-c", "\n".join([*lines, "helper.decode_bytes = decode_bytes", "helper.main()"])]
+    return [sys.executable, "-c", "\n".join([*lines, "worker.decode_bytes = decode_bytes", "worker.main()"])]
 
 
 REALLY = "return real(data, preprocessing, path, max_megapixels=max_megapixels)"
@@ -93,13 +93,13 @@ def decoder() -> Iterator[MakeDecoder]:
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[Decoder]:
-    """A decoder as it comes, with helpers that other tests may have started."""
+    """A decoder as it comes, with workers that other tests may have started."""
     with Decoder(SMALL) as one:
         yield one
 
 
 def pids(decoder: Decoder) -> list[int]:
-    return [helper._process.pid for helper in decoder._all]
+    return [worker._process.pid for worker in decoder._all]
 
 
 def failure(decoder: Decoder, data: bytes) -> DecodeError:
@@ -149,7 +149,7 @@ class TestSamePicture:
         found = failure(plain, data)
         assert (found.kind, found.reason) == (expected.value.kind, expected.value.reason)
 
-    def test_a_helper_goes_on_after_a_broken_picture(self, decoder: MakeDecoder) -> None:
+    def test_a_worker_goes_on_after_a_broken_picture(self, decoder: MakeDecoder) -> None:
         one = decoder()
         one(BMP, PHOTO)
         before = pids(one)
@@ -180,12 +180,12 @@ class TestWhereItIsDecoded:
         assert not pids(one)
 
     @pytest.mark.parametrize("form", RISKY)
-    def test_other_formats_go_to_a_helper_whatever_the_name(self, decoder: MakeDecoder, form: str) -> None:
+    def test_other_formats_go_to_a_worker_whatever_the_name(self, decoder: MakeDecoder, form: str) -> None:
         one = decoder()
         one(encoded(scene(), form), Path("photo.jpg"))
         assert len(pids(one)) == 1
 
-    def test_a_jpeg_of_thousands_of_scans_goes_to_a_helper(self) -> None:
+    def test_a_jpeg_of_thousands_of_scans_goes_to_a_worker(self) -> None:
         data = encoded(scene(), "JPEG", progressive=True)
         start = data.index(b"\xff\xda")
         bomb = data[:start] + 5000 * data[start : start + 40] + b"\xff\xd9"
@@ -238,19 +238,19 @@ class TestCrash:
         ],
     )
     def test_a_crash_fails_that_picture_and_says_how(self, decoder: MakeDecoder, body: str, cause: str) -> None:
-        found = failure(decoder(helper_that(body)), BMP)
+        found = failure(decoder(worker_that(body)), BMP)
         assert found.kind == FailureKind.DECODER
         assert found.reason == f"the decoder crashed ({cause})"
 
     def test_the_pictures_around_a_crash_are_decoded(self, decoder: MakeDecoder) -> None:
         webp = encoded(scene(), "WEBP")
-        one = decoder(helper_that("if data[:2] == b'BM': os.kill(os.getpid(), signal.SIGSEGV)", REALLY))
+        one = decoder(worker_that("if data[:2] == b'BM': os.kill(os.getpid(), signal.SIGSEGV)", REALLY))
         for _ in range(2):
             one(webp, PHOTO)
             assert failure(one, BMP).kind == FailureKind.DECODER
         one(webp, PHOTO)
 
-    def test_a_helper_killed_between_pictures_blames_none(self, decoder: MakeDecoder) -> None:
+    def test_a_worker_killed_between_pictures_blames_none(self, decoder: MakeDecoder) -> None:
         one = decoder()
         one(BMP, PHOTO)
         (pid,) = pids(one)
@@ -262,7 +262,7 @@ class TestCrash:
     def test_a_crash_that_does_not_come_again_blames_none(self, decoder: MakeDecoder, tmp_path: Path) -> None:
         mark = tmp_path / "crashed"
         one = decoder(
-            helper_that(f"mark = Path({str(mark)!r})", "if not mark.exists():", "    mark.touch(); os.abort()", REALLY)
+            worker_that(f"mark = Path({str(mark)!r})", "if not mark.exists():", "    mark.touch(); os.abort()", REALLY)
         )
         assert one(BMP, PHOTO)[1:] == (120, 80)
         assert mark.exists()
@@ -279,9 +279,9 @@ class TestCrash:
             "os.write(3, b'h' + bytes(4) + b'h' + bytes(4)); time.sleep(60)",  # heavy twice
         ],
     )
-    def test_nonsense_from_a_helper_fails_that_picture(self, decoder: MakeDecoder, body: str) -> None:
+    def test_nonsense_from_a_worker_fails_that_picture(self, decoder: MakeDecoder, body: str) -> None:
         # The replies go through descriptor 3, the first free one in a process that was given three.
-        found = failure(decoder(helper_that(body)), BMP)
+        found = failure(decoder(worker_that(body)), BMP)
         assert found.kind == FailureKind.DECODER
         assert found.reason == "the decoder's answer made no sense"
 
@@ -289,19 +289,19 @@ class TestCrash:
         text = (
             "from phototag.errors import DecodeError; raise DecodeError(path, 'corrupt', 'x\\x1b[2J\\n' + 99999 * 'y')"
         )
-        reason = failure(decoder(helper_that(text)), BMP).reason
+        reason = failure(decoder(worker_that(text)), BMP).reason
         assert reason.startswith("x?[2J?yy")
         assert len(reason) <= 1000
 
     def test_what_libraries_print_reaches_nobody(self, decoder: MakeDecoder, capfd: pytest.CaptureFixture[str]) -> None:
-        one = decoder(helper_that("os.write(1, b'noise'); os.write(2, b'noise')", "print('noise')", REALLY))
+        one = decoder(worker_that("os.write(1, b'noise'); os.write(2, b'noise')", "print('noise')", REALLY))
         assert one(BMP, PHOTO)[1:] == (120, 80)
         assert capfd.readouterr() == ("", "")
 
 
 class TestLimits:
     def test_a_decoder_that_hangs_is_ended(self, decoder: MakeDecoder) -> None:
-        one = decoder(helper_that("if data[:2] == b'BM': time.sleep(300)", REALLY), time_limit_seconds=0.5)
+        one = decoder(worker_that("if data[:2] == b'BM': time.sleep(300)", REALLY), time_limit_seconds=0.5)
         started = time.monotonic()
         found = failure(one, BMP)
         assert found.kind == FailureKind.DECODER
@@ -312,7 +312,7 @@ class TestLimits:
     @linux_only
     def test_a_decoder_that_eats_memory_is_ended(self, decoder: MakeDecoder) -> None:
         one = decoder(
-            helper_that("hoard = []", "while True: hoard.append(b'x' * 10_000_000)"), memory_limit_bytes=512 << 20
+            worker_that("hoard = []", "while True: hoard.append(b'x' * 10_000_000)"), memory_limit_bytes=512 << 20
         )
         found = failure(one, BMP)
         assert found.kind == FailureKind.DECODER
@@ -333,10 +333,10 @@ class TestLimits:
         found = failure(decoder(memory_limit_bytes=300 << 20), b"BM" + bytes(400 << 20))
         assert found.reason == "the decoder needed more than 0.3 GiB of memory"
 
-    def test_a_helper_is_replaced_after_many_pictures(
+    def test_a_worker_is_replaced_after_many_pictures(
         self, decoder: MakeDecoder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(helper_pool, "_MOST_PICTURES", 3)
+        monkeypatch.setattr(worker_pool, "_MOST_PICTURES", 3)
         one = decoder()
         seen = []
         for _ in range(5):
@@ -358,7 +358,7 @@ class TestLimits:
         # A heavy one leaves a mark while it is decoded, and tells when it finds that of another; others pass by.
         mark, met = tmp_path / "busy", tmp_path / "met"
         one = decoder(
-            helper_that(
+            worker_that(
                 f"mark = Path({str(mark)!r})",
                 "if data[:2] == b'BM': return real(data, preprocessing, path, max_megapixels=max_megapixels)",
                 f"if mark.exists(): Path({str(met)!r}).touch()",
@@ -460,7 +460,7 @@ class TestHostile:
 
 @linux_only
 class TestLifetime:
-    def test_closing_ends_every_helper_and_leaves_no_zombie(self) -> None:
+    def test_closing_ends_every_worker_and_leaves_no_zombie(self) -> None:
         one = Decoder(SMALL)
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(lambda _: one(BMP, PHOTO), range(12)))
@@ -479,7 +479,7 @@ class TestLifetime:
 
     def test_closing_does_not_wait_for_a_decoder_that_hangs(self, tmp_path: Path) -> None:
         mark = tmp_path / "begun"
-        one = Decoder(SMALL, command=helper_that(f"Path({str(mark)!r}).touch(); time.sleep(300)"))
+        one = Decoder(SMALL, command=worker_that(f"Path({str(mark)!r}).touch(); time.sleep(300)"))
         with ThreadPoolExecutor(1) as pool:
             hanging = pool.submit(one, BMP, PHOTO)
             while not mark.exists():
@@ -492,14 +492,14 @@ class TestLifetime:
         "body",
         [REALLY, pytest.param("Path(sys.argv[1]).touch(); time.sleep(300)", marks=pytest.mark.slow, id="it hangs")],
     )
-    def test_helpers_end_with_a_killed_parent(self, tmp_path: Path, body: str) -> None:
+    def test_workers_end_with_a_killed_parent(self, tmp_path: Path, body: str) -> None:
         # Idle or busy: one that hangs has its own alarm, ten seconds after the time limit.
         mark = tmp_path / "begun"
         script = (
             "import sys, time; sys.path.insert(0, sys.argv[1])\n"
-            f"from {__name__} import BMP, PHOTO, SMALL, Decoder, helper_that, pids\n"
+            f"from {__name__} import BMP, PHOTO, SMALL, Decoder, worker_that, pids\n"
             "import threading\n"
-            f"one = Decoder(SMALL, command=[*helper_that({body!r}), {str(mark)!r}], time_limit_seconds=1.5)\n"
+            f"one = Decoder(SMALL, command=[*worker_that({body!r}), {str(mark)!r}], time_limit_seconds=1.5)\n"
             "threading.Thread(target=one, args=(BMP, PHOTO), daemon=True).start()\n"
             "while not pids(one): time.sleep(0.02)\n"
             "print(*pids(one), flush=True)\n"
@@ -516,20 +516,20 @@ class TestLifetime:
         assert ends(pid, within_seconds=40)
 
     def test_ctrl_c_in_the_terminal_does_not_reach_the_decoding(self, decoder: MakeDecoder) -> None:
-        one = decoder(helper_that("os.kill(os.getpid(), signal.SIGINT)", REALLY))
+        one = decoder(worker_that("os.kill(os.getpid(), signal.SIGINT)", REALLY))
         assert one(BMP, PHOTO)[1:] == (120, 80)
 
-    def test_helpers_load_nothing_heavy_and_leave_no_core(self, decoder: MakeDecoder) -> None:
+    def test_workers_load_nothing_heavy_and_leave_no_core(self, decoder: MakeDecoder) -> None:
         heavy = "{'torch', 'openvino', 'timm', 'numba', 'sqlalchemy'} & set(sys.modules)"
         cores = "__import__('resource').getrlimit(4) != (0, 0)"
-        one = decoder(helper_that(f"if {heavy} or {cores}: os.abort()", REALLY))
+        one = decoder(worker_that(f"if {heavy} or {cores}: os.abort()", REALLY))
         assert one(BMP, PHOTO)[1:] == (120, 80)
 
 
-class TestNoHelper:
+class TestNoWorker:
     @pytest.fixture(autouse=True)
     def _no_waiting(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(helper_pool, "_WAITS_SECONDS", (0.0, 0.01))
+        monkeypatch.setattr(worker_pool, "_WAITS_SECONDS", (0.0, 0.01))
 
     @pytest.mark.parametrize(
         ("command", "problem"),
@@ -541,7 +541,7 @@ class TestNoHelper:
         one = decoder(command)
         found = failure(one, BMP)
         assert found.kind == FailureKind.BUSY  # the kind that is always tried again
-        assert "no helper process" in found.reason
+        assert "no worker process" in found.reason
         assert problem in found.reason
         assert not pids(one)
 

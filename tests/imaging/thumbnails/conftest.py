@@ -1,4 +1,4 @@
-"""A reducer that counts what it makes."""
+"""A thumbnailer that counts what it makes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.thumbnails import CountingReducer
+from tests.support.thumbnails import CountingThumbnailer
 
 
 @pytest.fixture
-def reducer() -> Iterator[CountingReducer]:
-    """A reducer that counts what it makes."""
-    made = CountingReducer()
+def thumbnailer() -> Iterator[CountingThumbnailer]:
+    """A thumbnailer that counts what it makes."""
+    made = CountingThumbnailer()
     yield made
     made.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterator
@@ -11,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from phototag.errors import DecodeError
+from phototag.imaging.thumbnails.cached import Thumbnails, ThumbnailSize
 from phototag.imaging.thumbnails.disk_cache import DiskCache
-from phototag.store import KnownPhoto, Store
-from phototag.web.thumbnails import Size, Thumbnails
 from tests.support.pictures import MakePicture
-from tests.support.thumbnails import CountingReducer, opened
-from tests.support.web import save_photos
+from tests.support.thumbnails import CountingThumbnailer, opened
 
 MiB = 1 << 20
 
@@ -28,80 +27,69 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    """Where the database of a test lies."""
-    return tmp_path / "photos.db"
-
-
-def known(database: Path, file: Path) -> KnownPhoto:
-    save_photos(database, [file])
-    with Store.open(database) as store:
-        photo = store.photos.find(file)
-    assert photo is not None
-    return photo
+def digest(photo: Path) -> bytes:
+    return hashlib.sha256(photo.read_bytes()).digest()
 
 
 # ---- making them once
 
 
 def test_same_copy_is_made_once_at_a_time(
-    tmp_path: Path, database: Path, make_picture: MakePicture, reducer: CountingReducer
+    tmp_path: Path, make_picture: MakePicture, thumbnailer: CountingThumbnailer
 ) -> None:
-    photo = known(database, make_picture(tmp_path / "a.jpg"))
-    thumbnails = Thumbnails(tmp_path / "cache", reducer=reducer)
-    reducer.may_go_on.clear()
-    futures = [thumbnails.make(photo, Size.THUMBNAIL) for _ in range(50)]
-    reducer.may_go_on.set()
+    photo = make_picture(tmp_path / "a.jpg")
+    thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=thumbnailer)
+    thumbnailer.may_go_on.clear()
+    futures = [thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL) for _ in range(50)]
+    thumbnailer.may_go_on.set()
     wait(futures)
     assert len({future.result() for future in futures}) == 1
-    assert thumbnails.make(photo, Size.THUMBNAIL).result() == futures[0].result()
-    assert reducer.count == 1
-    assert thumbnails.make(photo, Size.PICTURE).result()
-    assert reducer.count == 2
+    assert thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL).result() == futures[0].result()
+    assert thumbnailer.count == 1
+    assert thumbnails.make(photo, digest(photo), ThumbnailSize.PICTURE).result()
+    assert thumbnailer.count == 2
     thumbnails.close()
 
 
-def test_copies_outlast_the_server(
-    tmp_path: Path, database: Path, make_picture: MakePicture, reducer: CountingReducer
-) -> None:
-    photo = known(database, make_picture(tmp_path / "a.jpg"))
+def test_copies_outlast_the_server(tmp_path: Path, make_picture: MakePicture, thumbnailer: CountingThumbnailer) -> None:
+    photo = make_picture(tmp_path / "a.jpg")
     for _ in range(2):
-        thumbnails = Thumbnails(tmp_path / "cache", reducer=CountingReducer())
-        content = thumbnails.make(photo, Size.THUMBNAIL).result()
+        thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=CountingThumbnailer())
+        content = thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL).result()
         thumbnails.close()
-    photo.path.unlink()
-    thumbnails = Thumbnails(tmp_path / "cache", reducer=reducer)
-    assert thumbnails.find(photo, Size.THUMBNAIL) == content
-    assert reducer.count == 0
+    content_hash = digest(photo)
+    photo.unlink()
+    thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=thumbnailer)
+    assert thumbnails.find(content_hash, ThumbnailSize.THUMBNAIL) == content
+    assert thumbnailer.count == 0
     thumbnails.close()
 
 
 def test_damaged_copy_is_made_again(
-    tmp_path: Path, database: Path, make_picture: MakePicture, reducer: CountingReducer
+    tmp_path: Path, make_picture: MakePicture, thumbnailer: CountingThumbnailer
 ) -> None:
-    photo = known(database, make_picture(tmp_path / "a.jpg"))
-    thumbnails = Thumbnails(tmp_path / "cache", reducer=reducer)
-    content = thumbnails.make(photo, Size.THUMBNAIL).result()
+    photo = make_picture(tmp_path / "a.jpg")
+    thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=thumbnailer)
+    content = thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL).result()
     (kept,) = (tmp_path / "cache").rglob("*.jpg")
     for damage in (b"", content[:100], b"<html>"):
         kept.write_bytes(damage)
-        assert thumbnails.find(photo, Size.THUMBNAIL) is None
-        assert thumbnails.make(photo, Size.THUMBNAIL).result() == content
+        assert thumbnails.find(digest(photo), ThumbnailSize.THUMBNAIL) is None
+        assert thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL).result() == content
     assert kept.read_bytes() == content
     thumbnails.close()
 
 
 def test_picture_that_cannot_be_decoded_is_tried_once(
-    tmp_path: Path, database: Path, folder: Path, reducer: CountingReducer
+    tmp_path: Path, folder: Path, thumbnailer: CountingThumbnailer
 ) -> None:
-    (folder / "a.jpg").write_bytes(b"\xff\xd8\xff no picture")
-    photo = known(database, folder / "a.jpg")
-    thumbnails = Thumbnails(tmp_path / "cache", reducer=reducer)
+    photo = folder / "a.jpg"
+    photo.write_bytes(b"\xff\xd8\xff no picture")
+    thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=thumbnailer)
     for _ in range(3):
         with pytest.raises(DecodeError):
-            thumbnails.make(photo, Size.THUMBNAIL).result()
-    assert reducer.count == 1
+            thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL).result()
+    assert thumbnailer.count == 1
     thumbnails.close()
 
 
@@ -197,12 +185,12 @@ def test_others_cannot_look_into_the_cache(tmp_path: Path, cache: DiskCache) -> 
     assert (tmp_path / "cache" / "00").stat().st_mode & 0o077 == 0
 
 
-def test_disk_that_takes_nothing_does_not_matter(tmp_path: Path, database: Path, make_picture: MakePicture) -> None:
-    photo = known(database, make_picture(tmp_path / "a.jpg"))
+def test_disk_that_takes_nothing_does_not_matter(tmp_path: Path, make_picture: MakePicture) -> None:
+    photo = make_picture(tmp_path / "a.jpg")
     (tmp_path / "cache").write_text("a file where the folder should be")
     thumbnails = Thumbnails(tmp_path / "cache")
     for _ in range(2):
-        assert opened(thumbnails.make(photo, Size.THUMBNAIL).result()).size == (96, 64)
+        assert opened(thumbnails.make(photo, digest(photo), ThumbnailSize.THUMBNAIL).result()).size == (96, 64)
     thumbnails.close()
 
 

@@ -13,14 +13,14 @@ import pytest
 from PIL import Image, ImageCms
 
 from phototag.errors import DecodeError
-from phototag.imaging.formats import DECODERS
-from phototag.imaging.thumbnails.render import reduced
-from phototag.imaging.thumbnails.thumbnailer import Reducer
+from phototag.imaging.openers import PILLOW_DECODERS
+from phototag.imaging.thumbnails.cached import ThumbnailSize
+from phototag.imaging.thumbnails.render import render_thumbnail
+from phototag.imaging.thumbnails.thumbnailer import Thumbnailer
 from phototag.records import FailureKind
-from phototag.web.thumbnails import Size
-from tests.support.thumbnails import CountingReducer, opened
+from tests.support.thumbnails import CountingThumbnailer, opened
 
-BOX = Size.THUMBNAIL.value
+BOX = ThumbnailSize.THUMBNAIL.value
 SOMEWHERE = Path("picture")
 
 
@@ -44,12 +44,14 @@ def as_bytes(image: Image.Image, form: str = "JPEG", **options: object) -> bytes
     ],
 )
 def test_copy_fits_the_box_and_is_never_larger(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    image = opened(reduced(as_bytes(Image.new("RGB", size, "teal")), BOX, SOMEWHERE))
+    image = opened(render_thumbnail(as_bytes(Image.new("RGB", size, "teal")), BOX, SOMEWHERE))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", expected)
 
 
 def test_large_copy_is_hardly_smaller_than_there_is_room_for() -> None:
-    image = opened(reduced(as_bytes(Image.new("RGB", (4032, 3024), "teal")), Size.PICTURE.value, SOMEWHERE))
+    image = opened(
+        render_thumbnail(as_bytes(Image.new("RGB", (4032, 3024), "teal")), ThumbnailSize.PICTURE.value, SOMEWHERE)
+    )
     assert 0.94 * 2048 <= image.width <= 2048
     assert image.height == round(image.width * 3 / 4)
 
@@ -62,7 +64,7 @@ def test_copy_is_upright(orientation: int) -> None:
     turned = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = opened(reduced(as_bytes(turned, exif=exif), BOX, SOMEWHERE))
+    image = opened(render_thumbnail(as_bytes(turned, exif=exif), BOX, SOMEWHERE))
     assert image.size == (320, 213)
     corners = [image.getpixel(place) for place in ((40, 40), (280, 40), (40, 170), (280, 170))]
     assert [red > 200 and green < 60 for red, green, _ in corners] == [True, False, False, False]
@@ -77,7 +79,7 @@ def test_copy_holds_nothing_but_pixels(size: tuple[int, int], coloured: bool) ->
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() if coloured else None
     content = as_bytes(Image.new("RGB", size, "teal"), exif=exif, comment=b"SECRET comment", icc_profile=profile)
     assert content.count(b"SECRET") == 2
-    small = reduced(content, BOX, SOMEWHERE)
+    small = render_thumbnail(content, BOX, SOMEWHERE)
     image = opened(small)
     assert b"SECRET" not in small
     assert not dict(image.getexif())
@@ -120,14 +122,14 @@ def linear_profile() -> bytes:
 )
 def test_copy_has_the_colours_that_its_profile_says(profile: bytes | None, expected: int) -> None:
     grey = Image.new("RGB", (400, 300), (90, 90, 90))
-    image = opened(reduced(as_bytes(grey, icc_profile=profile), BOX, SOMEWHERE))
+    image = opened(render_thumbnail(as_bytes(grey, icc_profile=profile), BOX, SOMEWHERE))
     assert image.getpixel((9, 9)) == pytest.approx((expected,) * 3, abs=3)
 
 
-@pytest.mark.parametrize("form", DECODERS)
+@pytest.mark.parametrize("form", PILLOW_DECODERS)
 def test_every_format_becomes_a_jpeg(form: str) -> None:
     content = as_bytes(Image.new("RGB", (700, 500), (200, 30, 30)), form)
-    image = opened(reduced(content, BOX, SOMEWHERE))
+    image = opened(render_thumbnail(content, BOX, SOMEWHERE))
     red, green, _ = image.getpixel((100, 100))  # type: ignore[misc]
     assert image.format == "JPEG"
     assert red > 150 and green < 80
@@ -136,17 +138,17 @@ def test_every_format_becomes_a_jpeg(form: str) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK"])
 def test_every_kind_of_pixel_becomes_rgb(mode: str) -> None:
     form = "TIFF" if mode in ("CMYK", "I;16") else "PNG"
-    image = opened(reduced(as_bytes(Image.new(mode, (700, 500)), form), BOX, SOMEWHERE))
+    image = opened(render_thumbnail(as_bytes(Image.new(mode, (700, 500)), form), BOX, SOMEWHERE))
     assert (image.mode, image.size) == ("RGB", (320, 229))
 
 
 # ---- the processes that make them
 
 
-def test_copies_are_made_by_other_processes(reducer: CountingReducer) -> None:
+def test_copies_are_made_by_other_processes(thumbnailer: CountingThumbnailer) -> None:
     content = as_bytes(Image.new("RGB", (700, 500), "teal"))
-    assert opened(reducer(content, BOX, SOMEWHERE)).size == (320, 229)
-    assert opened(reducer(content, (100, 100), SOMEWHERE)).size == (100, 71)
+    assert opened(thumbnailer(content, BOX, SOMEWHERE)).size == (320, 229)
+    assert opened(thumbnailer(content, (100, 100), SOMEWHERE)).size == (100, 71)
 
 
 @pytest.mark.parametrize(
@@ -159,24 +161,26 @@ def test_copies_are_made_by_other_processes(reducer: CountingReducer) -> None:
         (b"BM" + b"\0" * 60, FailureKind.NOT_AN_IMAGE),
     ],
 )
-def test_what_is_no_whole_picture_is_refused(reducer: CountingReducer, content: bytes, kind: FailureKind) -> None:
+def test_what_is_no_whole_picture_is_refused(
+    thumbnailer: CountingThumbnailer, content: bytes, kind: FailureKind
+) -> None:
     with pytest.raises(DecodeError) as caught:
-        reducer(content, BOX, SOMEWHERE)
+        thumbnailer(content, BOX, SOMEWHERE)
     assert caught.value.kind in (kind, FailureKind.CORRUPT)
-    assert opened(reducer(as_bytes(Image.new("RGB", (70, 50))), BOX, SOMEWHERE)).size == (70, 50)
+    assert opened(thumbnailer(as_bytes(Image.new("RGB", (70, 50))), BOX, SOMEWHERE)).size == (70, 50)
 
 
 def test_giants_are_refused() -> None:
-    reducer = Reducer(max_megapixels=1)
+    thumbnailer = Thumbnailer(max_megapixels=1)
     try:
         with pytest.raises(DecodeError, match="1 megapixels"):
-            reducer(as_bytes(Image.new("L", (2000, 1000)), "PNG"), BOX, SOMEWHERE)
+            thumbnailer(as_bytes(Image.new("L", (2000, 1000)), "PNG"), BOX, SOMEWHERE)
     finally:
-        reducer.close()
+        thumbnailer.close()
 
 
 def command(code: str) -> list[str]:
-    """A helper that starts as it should, and then does what `code` says with the bytes it gets."""
+    """A worker that starts as it should, and then does what `code` says with the bytes it gets."""
     program = (
         "import os, struct, sys, time\n"
         "def receive():\n"
@@ -204,41 +208,41 @@ def command(code: str) -> list[str]:
     ],
 )
 def test_decoder_that_crashes_hangs_or_lies_does_no_harm(code: str, words: str) -> None:
-    reducer = Reducer(command=command(code), time_limit_seconds=2)
+    thumbnailer = Thumbnailer(command=command(code), time_limit_seconds=2)
     try:
         for _ in range(2):
             with pytest.raises(DecodeError, match=words) as caught:
-                reducer(b"bytes", BOX, SOMEWHERE)
+                thumbnailer(b"bytes", BOX, SOMEWHERE)
             assert caught.value.kind == FailureKind.DECODER
             if "time" in code:
                 break
     finally:
-        reducer.close()
+        thumbnailer.close()
 
 
 def test_no_decoder_to_be_had_is_told() -> None:
     for words in (["/nowhere/at/all"], [sys.executable, "-c", "pass"]):
-        reducer = Reducer(command=words)
+        thumbnailer = Thumbnailer(command=words)
         with pytest.raises(DecodeError) as caught:
-            reducer(b"bytes", BOX, SOMEWHERE)
+            thumbnailer(b"bytes", BOX, SOMEWHERE)
         assert caught.value.kind == FailureKind.BUSY
-        reducer.close()
+        thumbnailer.close()
 
 
 def test_closing_ends_decoders_that_hang() -> None:
-    reducer = Reducer(command=command("time.sleep(600)"))
+    thumbnailer = Thumbnailer(command=command("time.sleep(600)"))
     failed = threading.Event()
 
     def ask() -> None:
         with pytest.raises((RuntimeError, DecodeError)):
-            reducer(b"bytes", BOX, SOMEWHERE)
+            thumbnailer(b"bytes", BOX, SOMEWHERE)
         failed.set()
 
     thread = threading.Thread(target=ask)
     thread.start()
     time.sleep(0.5)
-    reducer.close()
+    thumbnailer.close()
     assert failed.wait(30)
     thread.join()
     with pytest.raises(RuntimeError, match="closed"):
-        reducer(b"bytes", BOX, SOMEWHERE)
+        thumbnailer(b"bytes", BOX, SOMEWHERE)

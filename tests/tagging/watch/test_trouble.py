@@ -195,7 +195,7 @@ class TestEventsThatAreLost:
     ) -> None:
         watched = start(library, rescan_seconds=1.0)
         watched.until(lambda: watched.told("6 tagged"))
-        monkeypatch.setattr("phototag.library.watched_root.Place._handle", lambda place, event: None)
+        monkeypatch.setattr("phototag.library.watched_root.WatchedRoot._handle", lambda root, event: None)
         make_picture(library / "new.jpg")
         assert len(watched.converges()) == 7
 

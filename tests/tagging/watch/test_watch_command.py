@@ -177,7 +177,7 @@ class TestCommand:
         home: Path,
     ) -> None:
         for more in range(300):
-            make_picture(library / "more" / f"{more}.tif")  # in helper processes
+            make_picture(library / "more" / f"{more}.tif")  # in worker processes
         watcher = spawn(library, "--workers", "1")
         watcher.until(lambda: db.exists() and len(safe_rows(db)) > 10)
         watcher.process.send_signal(number)
@@ -185,7 +185,7 @@ class TestCommand:
         assert "Finishing the batch in hand" in watcher.said and "Stopped" in watcher.said
         assert 10 < len(rows(db)) < 306
         assert_sound(db)
-        assert no_helper_is_left(home)
+        assert no_worker_is_left(home)
 
     def test_second_signal_leaves_at_once_and_harms_nothing(
         self, spawn: Spawn, library: Path, db: Path, make_picture: MakePicture
@@ -419,18 +419,18 @@ def safe_rows(db: Path) -> dict[Path, Essence]:
         return {}
 
 
-def no_helper_is_left(home: Path) -> bool:
-    """Whether the helper processes end that were started with this home: they outlive their keeper by a moment."""
-    until(lambda: not helpers(home), "helper processes are left behind")
+def no_worker_is_left(home: Path) -> bool:
+    """Whether the worker processes end that were started with this home: they outlive their parent by a moment."""
+    until(lambda: not workers(home), "worker processes are left behind")
     return True
 
 
-def helpers(home: Path) -> list[int]:
-    """The helper processes with this home, whoever keeps them."""
+def workers(home: Path) -> list[int]:
+    """The worker processes with this home, whatever process started them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            is_helper = b"phototag.imaging.sandbox.worker" in (folder / "cmdline").read_bytes()
-            if is_helper and os.fsencode(home) in (folder / "environ").read_bytes():
+            is_worker = b"phototag.imaging.sandbox.worker" in (folder / "cmdline").read_bytes()
+            if is_worker and os.fsencode(home) in (folder / "environ").read_bytes():
                 found.append(int(folder.name))
     return found

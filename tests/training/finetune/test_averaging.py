@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phototag.dataset.labelled import LabelledPicture
+from phototag.evaluation.validation import Validation, label_indexes
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.finetune.averaging import SHARES, averaged
@@ -51,15 +53,17 @@ class Judge:
     def best_network(self) -> Any:
         return Weights()
 
-    def scores(self, network: Weights) -> tuple[list[LabelledPicture], Scores]:
+    def evaluate(self, network: Weights) -> Validation:
         share = round(float(network.weight[0].detach()), 3)
         self.seen.append(share)
         # The same ones are right, and a few more.
         chosen = np.where(np.arange(self.pictures) < self.right[share], 0, 2)
         picture = LabelledPicture(Path("a.jpg"), "s", "a" if self.labelled else None, "a test")
-        return [picture] * self.pictures, Scores(
-            np.zeros((self.pictures, 2), np.float32), np.eye(3, dtype=np.float32)[chosen]
-        )
+        return self.decoded([picture] * self.pictures, chosen)
+
+    def decoded(self, pictures: list[LabelledPicture], chosen: NDArray[np.intp]) -> Validation:
+        scores = Scores(np.zeros((self.pictures, 2), np.float32), np.eye(3, dtype=np.float32)[chosen])
+        return Validation.of(label_indexes(pictures, TAXONOMY), scores, TAXONOMY)
 
 
 def chosen_of(judge: Judge) -> float:
@@ -99,14 +103,15 @@ def test_differences_within_chance_count_as_none() -> None:
     class Noisy(Judge):
         """At the end two pictures more are right, but not the same ones: 40 others."""
 
-        def scores(self, network: Weights) -> tuple[list[LabelledPicture], Scores]:
-            pictures, scores = super().scores(network)
+        def evaluate(self, network: Weights) -> Validation:
+            super().evaluate(network)
+            pictures = [LabelledPicture(Path("a.jpg"), "s", "a", "a test")] * self.pictures
             rows = 19 if round(float(network.weight[0].detach()), 3) < 1 else 21
             hits = np.arange(len(pictures)) % 40 < 20
             start = 0 if rows == 19 else 200
             hits[start : start + 100] = False
             hits[start : start + rows] = True
-            return pictures, Scores(scores.superclass, np.eye(3, dtype=np.float32)[np.where(hits, 0, 2)])
+            return self.decoded(pictures, np.where(hits, 0, 2))
 
     network, _ = averaged(Noisy(dict.fromkeys(SHARES, 0)))  # type: ignore[arg-type]
     assert round(float(network.state_dict()["weight"][0]), 3) == NEAREST

@@ -88,7 +88,7 @@ def _stop_one(world: World, data: Path) -> dict[str, Any]:
     with pytest.raises(KeyboardInterrupt):
         made.fit(after)
     made.stopping = False
-    return {"state": saved[-1] if saved else None, "judged": len(made.scores(made.best_network())[0])}
+    return {"state": saved[-1] if saved else None, "judged": len(made.evaluate(made.best_network()))}
 
 
 def _resume(world: World, data: Path) -> dict[str, Any]:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 
 from phototag.model.file import read_header, read_tensors
+from tests.support.commands import RunCommand
 from tests.support.models import random_weights
 from tests.support.pictures import colour_folder
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.skipif(sys.platform == "win32", reason="gloo's processes find each other otherwise there"),
 ]
+
+Both = Callable[[list[str]], "tuple[Result, subprocess.CompletedProcess[str], Path, Path]"]
 
 # Without batch norm, whose statistics would be those of each process's share.
 BACKBONE = "test_convnext"
@@ -29,36 +35,41 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return colour_folder(tmp_path_factory.mktemp("torchrun") / "colours", 10)
 
 
-def run(words: list[str], folder: Path, *, processes: int) -> subprocess.CompletedProcess[str]:
-    """`phototag` by one process, or by several under torchrun, with a home of its own in `folder`."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    done = subprocess.run(
-        [sys.executable, *(launcher if processes > 1 else []), "-m", "phototag", *words],
+def torchrun(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `phototag` by two processes under torchrun; whether they succeed is for the caller to look at."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [sys.executable, *launcher, "-m", "phototag", *words],
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, "PHOTOTAG_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         timeout=240,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
-def both(
-    words: list[str], folder: Path
-) -> tuple[subprocess.CompletedProcess[str], subprocess.CompletedProcess[str], Path, Path]:
-    """What one process and two say, and the models that they write."""
-    said, models = [], []
-    for processes in (1, 2):
-        place = folder / str(processes)
-        place.mkdir()
-        said.append(run([*words, "--output", str(place / "m.safetensors")], place, processes=processes))
-        assert sorted(path.name for path in place.iterdir()) == ["home", "m.safetensors"]
-        assert len(list((place / "home").rglob("active-model"))) == 1
-        models.append(place / "m.safetensors")
-    return said[0], said[1], models[0], models[1]
+@pytest.fixture
+def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_phototag: RunCommand) -> Both:
+    """Run a command by this process and by two, each with its own home: what they say, and the models they write."""
+
+    def run(words: list[str]) -> tuple[Result, subprocess.CompletedProcess[str], Path, Path]:
+        models = []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            models.append(tmp_path / name / "m.safetensors")
+        monkeypatch.setenv("PHOTOTAG_HOME", str(tmp_path / "one" / "home"))
+        alone = run_phototag(*words, "--output", models[0])
+        monkeypatch.setenv("PHOTOTAG_HOME", str(tmp_path / "two" / "home"))
+        together = torchrun([*words, "--output", str(models[1])], tmp_path / "two")
+        assert alone.exit_code == together.returncode == 0, alone.stderr + together.stderr
+        assert "Traceback" not in together.stderr
+        for model in models:
+            assert sorted(path.name for path in model.parent.iterdir()) == ["home", "m.safetensors"]
+            assert len(list((model.parent / "home").rglob("active-model"))) == 1
+        return alone, together, *models
+
+    return run
 
 
 def assert_same_model(one: Path, other: Path) -> None:
@@ -81,10 +92,10 @@ def assert_one_spoke(said: subprocess.CompletedProcess[str], model: Path) -> Non
     assert said.stdout.count("subclass accuracy") <= 1
 
 
-def test_two_processes_train_the_network_of_one(data: Path, tmp_path: Path) -> None:
+def test_two_processes_train_the_network_of_one(data: Path, both: Both) -> None:
     words = ["train", str(data), "--tune", "full", "--no-pretrained", "--backbone", BACKBONE, "--img-size", "32"]
     words += ["--epochs", "2", "--batch-size", "8", "--workers", "0", "--device", "cpu"]
-    alone, together, one, two = both(words, tmp_path)
+    alone, together, one, two = both(words)
     assert_same_model(one, two)
     assert_one_spoke(together, two)
     assert together.stdout == alone.stdout
@@ -93,11 +104,11 @@ def test_two_processes_train_the_network_of_one(data: Path, tmp_path: Path) -> N
         assert theirs["loss"] == pytest.approx(ours["loss"], abs=1e-3)
 
 
-def test_two_processes_fit_the_heads_of_one(data: Path, tmp_path: Path) -> None:
+def test_two_processes_fit_the_heads_of_one(data: Path, tmp_path: Path, both: Both) -> None:
     weights = random_weights(tmp_path / "weights.pth", BACKBONE)
     words = ["train", str(data), "--tune", "heads", "--weights", str(weights), "--backbone", BACKBONE]
     words += ["--img-size", "32", "--workers", "0", "--device", "cpu"]
-    alone, together, one, two = both(words, tmp_path)
+    alone, together, one, two = both(words)
     for model in (one, two):
         assert read_header(model).record["tune"] == "heads"
     assert_same_model(one, two)
@@ -106,16 +117,6 @@ def test_two_processes_fit_the_heads_of_one(data: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_use_is_told_once(data: Path, tmp_path: Path) -> None:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = ["train", str(data), "--extend", "builtin", "--device", "cpu"]
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "phototag", *words],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=240,
-        check=False,
-    )
+    done = torchrun(["train", str(data), "--extend", "builtin", "--device", "cpu"], tmp_path)
     assert done.returncode != 0
     assert done.stderr.count("keeps no examples of its classes") == 1

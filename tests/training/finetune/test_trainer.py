@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from phototag.choices import Balance, Tune
 from phototag.errors import DataError, RuntimeUnavailableError, UsageError
-from phototag.training.config import Balance, Tune
 from phototag.training.finetune.augment import augmentation, collate_pairs, seed_all, spoil
 from phototag.training.finetune.batches import cut, epoch_batches, own_share
 from phototag.training.finetune.losses import Objective
@@ -76,7 +76,7 @@ def test_batches_are_cut_between_pairs_and_nothing_is_lost() -> None:
 
 
 def test_shares_of_all_processes_are_the_batch() -> None:
-    batches = epoch_batches(50, tiny_config(batch_size=10), 0, None)
+    batches = epoch_batches(50, None, batch_size=10, seed=0, epoch=0)
     assert [len(batch) for batch in batches] == [10] * 5
     assert sorted(index for batch in batches for index in batch) == list(range(50))
     shares = [own_share(batches, rank=rank, size=3) for rank in range(3)]
@@ -86,8 +86,8 @@ def test_shares_of_all_processes_are_the_batch() -> None:
 
 
 def test_odd_batches_lose_one_picture() -> None:
-    assert [len(batch) for batch in epoch_batches(21, tiny_config(batch_size=7), 0, None)] == [6, 6, 6]
-    assert [len(batch) for batch in epoch_batches(5, tiny_config(batch_size=8), 0, None)] == [4]
+    assert [len(batch) for batch in epoch_batches(21, None, batch_size=7, seed=0, epoch=0)] == [6, 6, 6]
+    assert [len(batch) for batch in epoch_batches(5, None, batch_size=8, seed=0, epoch=0)] == [4]
 
 
 def test_unreadable_picture_takes_its_partner_with_it() -> None:
@@ -117,7 +117,7 @@ def test_no_readable_validation_picture_is_told(data: Path, tmp_path: Path) -> N
 
 
 def test_neighbours_are_mixed_whatever_the_batch_is_cut_into() -> None:
-    mixing = Mixing(tiny_config())
+    mixing = Mixing(tiny_config().augmentation)
     images, targets = torch.rand(8, 3, 6, 6), torch.eye(8)
     for mix in (Mix(0.3, None, everything=True), Mix(0.5, (0.2, 0.7, 0.0, 0.5), everything=True)):
         whole = mixing.apply(mix, images, targets)
@@ -128,7 +128,7 @@ def test_neighbours_are_mixed_whatever_the_batch_is_cut_into() -> None:
 
 
 def test_targets_are_mixed_as_the_pictures_are() -> None:
-    mixing = Mixing(tiny_config())
+    mixing = Mixing(tiny_config().augmentation)
     images = torch.stack([torch.zeros(3, 10, 10), torch.ones(3, 10, 10)])
     for mix in (Mix(0.3, None, everything=True), Mix(0.5, (0.5, 1.0, 0.2, 0.6), everything=True)):
         mixed, targets = mixing.apply(mix, images, torch.eye(2))
@@ -137,19 +137,19 @@ def test_targets_are_mixed_as_the_pictures_are() -> None:
 
 def test_half_of_the_steps_mix_and_none_where_it_is_switched_off() -> None:
     seed_all("mixing")
-    mixing = Mixing(tiny_config())
+    mixing = Mixing(tiny_config().augmentation)
     drawn = [mixing.draw() for _ in range(400)]
     used = [mix for mix in drawn if mix is not None]
     assert 150 < len(used) < 250
     assert 50 < sum(mix.box is not None for mix in used) < 150
     assert all(0 <= mix.kept <= 1 for mix in used)
-    off = Mixing(tiny_config(mixup=0.0, cutmix=0.0))
+    off = Mixing(tiny_config(mixup=0.0, cutmix=0.0).augmentation)
     assert all(off.draw() is None for _ in range(20))
 
 
 def test_rare_classes_are_always_mixed() -> None:
     rare = torch.tensor([True, False, False])
-    mixing = Mixing(tiny_config(mixup=0.0, cutmix=0.0), rare)
+    mixing = Mixing(tiny_config(mixup=0.0, cutmix=0.0).augmentation, rare)
     mix = mixing.draw()
     assert mix is not None
     assert not mix.everything
@@ -169,7 +169,7 @@ def objective(strategy: Balance) -> Objective:
 
     labels = np.repeat(np.arange(5), (8, 4, 2, 1, 1))
     config = tiny_config(balance=strategy, label_smoothing=0.0)
-    return Objective(TINY_TAXONOMY, labels, config, torch.device("cpu"))
+    return Objective(TINY_TAXONOMY, labels, config.loss, torch.device("cpu"))
 
 
 def test_logit_adjustment_asks_more_of_rare_classes() -> None:
@@ -245,10 +245,10 @@ def test_backbone_without_named_stages_trains_as_a_whole_but_not_in_its_last_sta
     plain = nn.Sequential(nn.Conv2d(3, 4, 3))
     network = nn.ModuleDict({"backbone": plain, "subclass_head": nn.Linear(4, 2), "superclass_head": nn.Linear(4, 2)})
     weights = {"weights": Path("unused.pth")}
-    freeze(network, plain, tiny_config(**weights))
+    freeze(network, plain, tiny_config(**weights).optimizer)
     assert all(parameter.requires_grad for parameter in network.parameters())
     with pytest.raises(UsageError, match="does not name its stages"):
-        freeze(network, plain, tiny_config(tune=Tune.LAST, **weights))
+        freeze(network, plain, tiny_config(tune=Tune.LAST, **weights).optimizer)
 
 
 def test_start_holds_the_tensors_before_the_first_step(data: Path) -> None:
@@ -369,6 +369,9 @@ def test_smallest_picture_survives_spoiling() -> None:
 
 def test_pictures_are_spoiled_only_where_augmentation_is_on(data: Path) -> None:
     preprocessing = make_trainer(data).preprocessing
-    steps: Callable[..., Any] = lambda **how: augmentation(preprocessing, tiny_config(**how)).transforms  # type: ignore[attr-defined]  # noqa: E731
+
+    def steps(**how: Any) -> Any:
+        return augmentation(preprocessing, tiny_config(**how).augmentation).transforms  # type: ignore[attr-defined]
+
     assert spoil in steps()
     assert spoil not in steps(augment="")

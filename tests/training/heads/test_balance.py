@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phototag.choices import Balance
 from phototag.errors import UsageError
-from phototag.training.config import Balance
 from phototag.training.heads.balance import Balancing, balancing, effective_weights, mixed_rare, prior_offsets
 
 LABELS = np.array([0] * 90 + [1] * 9 + [3])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from phototag.choices import Balance
 from phototag.decision.novelty import SIGNALS, NoveltyModel, Tier
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
-from phototag.training.config import Balance
 from phototag.training.heads.embedding import fit_embedding
 from phototag.training.heads.logistic import fit_head
 from phototag.training.heads.novelty_rule import Rule, learn_rule

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from phototag.decision.novelty import SIGNALS, Tier
 from phototag.errors import ModelError
+from phototag.model.exemplars import Examples
 from phototag.model.pretrained import Pretraining
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.heads.embedding import fit_embedding
-from phototag.training.heads.exemplars import Examples
 from phototag.training.heads.novelty_rule import learn_rule
 
 Floats = NDArray[np.float32]

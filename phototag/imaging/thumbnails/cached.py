@@ -1,4 +1,4 @@
-"""Small copies of photos for the web page, made once and kept on disk by what the photos show."""
+"""Render each thumbnail once, and keep it on disk under the content hash of its picture file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from enum import Enum
 from pathlib import Path
 
 from phototag.errors import DecodeError
-from phototag.imaging import DiskCache, Reducer, read_bytes
+from phototag.imaging.decode import read_bytes
+from phototag.imaging.thumbnails.disk_cache import DiskCache
+from phototag.imaging.thumbnails.thumbnailer import Thumbnailer
 from phototag.records import FailureKind
-from phototag.store import KnownPhoto
 
 DEFAULT_LIMIT_BYTES = 1 << 30
 _MOST_PROCESSES = 4
@@ -22,29 +23,31 @@ _MOST_FAILURES = 10_000
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
-class Size(Enum):
-    """How large a copy is: the box in pixels, width and height, that it fits in."""
+class ThumbnailSize(Enum):
+    """The size of a thumbnail: the box in pixels, width and height, that it fits in."""
 
     THUMBNAIL = (320, 480)
     PICTURE = (2048, 2048)
 
     @property
     def longest(self) -> int:
-        """The name of this size in keys."""
+        """Return the longer side of the box in pixels, which names this size in keys."""
         return max(self.value)
 
 
 class Thumbnails:
-    """Small copies of photos. May be used from several threads; close it in the end.
+    """Thumbnails of photos. May be used from several threads; close it in the end.
 
-    Finding copies and making them have threads of their own: neither a gallery full of new photos nor a disk that does
+    Separate threads find thumbnails and make them: neither a gallery full of new photos nor a disk that does
     not answer keeps anything else waiting.
     """
 
-    def __init__(self, folder: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, reducer: Reducer | None = None) -> None:
-        """`folder` is where copies are kept, up to `limit_bytes`."""
+    def __init__(
+        self, folder: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, thumbnailer: Thumbnailer | None = None
+    ) -> None:
+        """Keep thumbnails in `folder`, up to `limit_bytes`."""
         self.cache = DiskCache(folder, suffix=".jpg", limit_bytes=limit_bytes)
-        self._reducer = reducer if reducer is not None else Reducer()
+        self._thumbnailer = thumbnailer if thumbnailer is not None else Thumbnailer()
         workers = max(1, min(_MOST_PROCESSES, os.cpu_count() or 1))
         self.readers = ThreadPoolExecutor(_READERS, "thumbnail reader")
         self._makers = ThreadPoolExecutor(workers, "thumbnail maker")
@@ -53,28 +56,33 @@ class Thumbnails:
         self._failures: OrderedDict[str, DecodeError] = OrderedDict()
 
     def close(self) -> None:
-        """Stop making copies, and end the helper processes."""
+        """Stop making thumbnails, and end the worker processes."""
         self.cache.close()
         self.readers.shutdown(wait=False, cancel_futures=True)
         self._makers.shutdown(wait=False, cancel_futures=True)
-        self._reducer.close()
+        self._thumbnailer.close()
 
-    def find(self, photo: KnownPhoto, size: Size) -> bytes | None:
-        """The JPEG file of that size if it is kept."""
-        key = _key(photo, size)
+    def find(self, content_hash: bytes, size: ThumbnailSize) -> bytes | None:
+        """Return the JPEG file of that size if it is kept, else None."""
+        return self._find(_key(content_hash, size))
+
+    def _find(self, key: str) -> bytes | None:
         content = self.cache.read(key)
         if content is not None and not (content.startswith(_JPEG_START) and content.endswith(_JPEG_END)):
             self.cache.remove(key)  # a power cut may leave a file without its content
             return None
         return content
 
-    def make(self, photo: KnownPhoto, size: Size) -> Future[bytes]:
-        """The JPEG file of that size, to be made or being made; fails with a DecodeError if it cannot be."""
-        key = _key(photo, size)
+    def make(self, path: Path, content_hash: bytes, size: ThumbnailSize) -> Future[bytes]:
+        """Return the JPEG file of that size of the picture at `path`, to be made or being made.
+
+        The future fails with a DecodeError if the picture cannot be decoded, or has another content by now.
+        """
+        key = _key(content_hash, size)
         with self._lock:
             if key in self._under_way:
                 return self._under_way[key]
-            future = self._makers.submit(self._make, photo, size)
+            future = self._makers.submit(self._make, path, content_hash, size)
             self._under_way[key] = future
         future.add_done_callback(lambda _: self._done(key))
         return future
@@ -83,24 +91,25 @@ class Thumbnails:
         with self._lock:
             self._under_way.pop(key, None)
 
-    def _make(self, photo: KnownPhoto, size: Size) -> bytes:
-        kept = self.find(photo, size)
+    def _make(self, path: Path, content_hash: bytes, size: ThumbnailSize) -> bytes:
+        key = _key(content_hash, size)
+        kept = self._find(key)
         if kept is not None:
             return kept
-        data = _photo_bytes(photo)
-        failed = self._failures.get(_key(photo, size))
+        data = _read_unchanged(path, content_hash)
+        failed = self._failures.get(key)
         if failed is not None:
             raise failed
         try:
-            content = self._reducer(data, size.value, photo.path)
+            content = self._thumbnailer(data, size.value, path)
         except DecodeError as error:
-            self._note_failure(_key(photo, size), error)
+            self._note_failure(key, error)
             raise
-        self.cache.write(_key(photo, size), content)
+        self.cache.write(key, content)
         return content
 
     def _note_failure(self, key: str, error: DecodeError) -> None:
-        """Remember what cannot be decoded: the same bytes will not be either, and may take a minute to say so."""
+        """Remember what cannot be decoded: the same bytes cannot be later either, and may take a minute to fail."""
         if error.kind != FailureKind.BUSY:
             with self._lock:
                 self._failures[key] = error
@@ -108,17 +117,16 @@ class Thumbnails:
                     self._failures.popitem(last=False)
 
 
-def _key(photo: KnownPhoto, size: Size) -> str:
-    return f"{(photo.content_hash or b'').hex()}-{size.longest}"
+def _key(content_hash: bytes, size: ThumbnailSize) -> str:
+    return f"{content_hash.hex()}-{size.longest}"
 
 
-def _photo_bytes(photo: KnownPhoto) -> bytes:
-    """The bytes that the tag of a photo speaks of.
+def _read_unchanged(path: Path, content_hash: bytes) -> bytes:
+    """Return the bytes of a picture file that still has that content.
 
     Raises:
         DecodeError: the file is gone, cannot be read, or has other bytes by now.
     """
-    path = photo.path
     try:
         # Opening what is no file, as a pipe, may wait for ever.
         is_file = path.is_file()
@@ -127,6 +135,6 @@ def _photo_bytes(photo: KnownPhoto) -> bytes:
     if not is_file:
         raise DecodeError(path, FailureKind.GONE, "the file is gone")
     data = read_bytes(path)
-    if hashlib.sha256(data).digest() != photo.content_hash:
+    if hashlib.sha256(data).digest() != content_hash:
         raise DecodeError(path, FailureKind.CORRUPT, "the file has changed since it was tagged")
     return data

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.errors import ModelError
-from phototag.model import EXAMPLES, Pretraining
+from phototag.model.file import EXAMPLES
+from phototag.model.pretrained import Pretraining
 
 _EACH = 64
 _MOST = 16_384

@@ -1,4 +1,4 @@
-"""What a network makes of whole sets of pictures: passes dealt to all processes, and the share of right ones."""
+"""Forward passes of a network over whole sets of pictures, dealt to all processes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,10 @@ from tqdm import tqdm
 
 from phototag.choices import Device
 from phototag.dataset import LabelledPicture
-from phototag.decision import gather, join
 from phototag.errors import DataError
-from phototag.evaluation import label_indexes
 from phototag.imaging import Preprocessing
 from phototag.model import FromUint8
-from phototag.records import Scores
 from phototag.runtime import World
-from phototag.taxonomy import Taxonomy
-from phototag.training.config import TrainingConfig
 from phototag.training.finetune.augment import Batch, TrainingPictures, collate, start_worker
 
 
@@ -48,13 +43,20 @@ def _needs_fp16(device: Device) -> bool:
     return device is Device.MPS
 
 
-class Judge:
+class ForwardPasses:
     """Runs networks over pictures without changing them."""
 
     def __init__(
-        self, preprocessing: Preprocessing, config: TrainingConfig, device: Device, precision: Precision, world: World
+        self,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        workers: int | None,
+        device: Device,
+        precision: Precision,
+        world: World,
     ) -> None:
-        self.preprocessing, self._config, self._world = preprocessing, config, world
+        self.preprocessing, self._batch_size, self._workers, self._world = preprocessing, batch_size, workers, world
         self._device, self._precision = torch.device(device), precision
 
     @property
@@ -66,7 +68,7 @@ class Judge:
         self, pictures: TrainingPictures, batches: Sequence[list[int]], together: Callable[..., Batch | None]
     ) -> DataLoader[Any]:
         """Decodes those batches of pictures beside the network."""
-        workers = self._config.workers
+        workers = self._workers
         if workers is None:
             cores = max(1, (os.cpu_count() or 1) // self._world.local_size)
             # On a CPU the network needs the cores itself; decoding beside it takes one.
@@ -90,7 +92,7 @@ class Judge:
             KeyboardInterrupt: `stopping` said so in some process.
         """
         indexes = list(range(len(pictures)))
-        own, size = indexes[self._world.rank :: self._world.size], self._config.batch_size
+        own, size = indexes[self._world.rank :: self._world.size], self._batch_size
         dataset = TrainingPictures(pictures, indexes, self.preprocessing, augment=None, seed=())
         loader = self.loader(dataset, [own[start : start + size] for start in range(0, len(own), size)], collate)
         network.eval()
@@ -114,15 +116,3 @@ class Judge:
         order = np.argsort(read)
         columns = zip(*(outputs for _, outputs in everything), strict=True)
         return read[order].tolist(), tuple(np.concatenate(column)[order] for column in columns)
-
-
-def accuracies(pictures: Sequence[LabelledPicture], scores: Scores, taxonomy: Taxonomy) -> tuple[float, float]:
-    """The shares of pictures whose superclass and whose subclass are right, of those that have one; 0 for none."""
-    joint = join(gather(scores, taxonomy))
-    superclasses, subclasses = label_indexes(pictures, taxonomy)
-    return _share(joint.chosen, superclasses), _share(joint.child, subclasses)
-
-
-def _share(found: NDArray[np.intp], truth: NDArray[np.intp]) -> float:
-    known = truth >= 0
-    return float((found[known] == truth[known]).mean()) if known.any() else 0.0

@@ -24,22 +24,21 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision import Thresholds
-from phototag.evaluation import SCORE_UNIT, Counts, ScoreTable, ValidationScores
+from phototag.evaluation.score_table import SCORE_UNIT, Counts, ScoreTable, ValidationScores
 
 DELTA = 0.1
 """How often, over the draw of the validation pictures, a promise may fail."""
 
-"""The precisions whose coverage is reported."""
-
 _HALF = 0.5
 
 
-def promised_thresholds(
+def certified_thresholds(
     scores: ValidationScores, target: float, *, delta: float = DELTA
-) -> tuple[Thresholds, list[str]]:
-    """Thresholds at which stored labels have the target precision at both levels, and a warning for each level where
-    none could be certified: its threshold is 1, which keeps nothing. The module's docstring says what is promised.
+) -> tuple[tuple[float, float], list[str]]:
+    """Return thresholds at which stored labels have the target precision at both levels, and warnings.
+
+    There is a warning for each level where none can be certified: its threshold is 1, which keeps nothing. The module's
+    docstring says what is certified.
     """
     warnings = []
     chosen = []
@@ -49,7 +48,7 @@ def promised_thresholds(
             warnings.append(_why_none(level, table, target, delta))
         chosen.append(1.0 if threshold is None else threshold)
     superclass, subclass = chosen
-    return Thresholds(superclass, max(superclass, subclass)), warnings
+    return (superclass, max(superclass, subclass)), warnings
 
 
 def certified_threshold(table: ScoreTable, target: float, *, delta: float = DELTA) -> float | None:

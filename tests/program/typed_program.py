@@ -1,0 +1,72 @@
+"""A program that uses everything public: mypy must accept it in strict mode, against the installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import phototag
+from phototag import (
+    DataError,
+    DecodeError,
+    Failure,
+    FailureKind,
+    LockedError,
+    MissingDatabaseError,
+    ModelError,
+    Photo,
+    PhotoState,
+    PhotoTagError,
+    Query,
+    Rank,
+    RuntimeUnavailableError,
+    SchemaError,
+    Source,
+    Store,
+    StoreError,
+    Tag,
+    TaggedPhoto,
+    Tagger,
+    TagReport,
+    Taxonomy,
+    TaxonomyError,
+    TrainingConfig,
+    UsageError,
+    evaluate,
+    train,
+)
+
+
+def learn(data: Path) -> float:
+    result = train(data, config=TrainingConfig(tune="heads"), output="animals")
+    taxonomy: Taxonomy = result.model.header.taxonomy
+    names: tuple[str, ...] = taxonomy.superclasses
+    print(names, phototag.__version__)
+    return evaluate(data, model=result.model).hierarchical_f1
+
+
+def describe(row: TaggedPhoto) -> str:
+    rank: Rank | None = row.rank
+    if row.state is not PhotoState.OK or row.source is Source.HUMAN:
+        return f"{row.path}: {row.state}"
+    return f"{row.path}: {row.superclass}/{row.subclass} ({rank}, {row.subclass_score or 0:.0%})"
+
+
+def tag(folder: Path, database: Path) -> list[str]:
+    try:
+        with Tagger("animals") as tagger, Store.open(database) as store:
+            tags: list[tuple[Path, Tag | Failure]] = list(tagger.predict(folder))
+            for path, found in tags:
+                if isinstance(found, Failure):
+                    photo: Photo = found.photo
+                    print(photo.path, photo.size_bytes, found.kind is FailureKind.TRUNCATED)
+                else:
+                    print(path, found.rank, found.novelty)
+            report: TagReport = tagger.tag([folder], store)
+            print(report.tagged, report.failures)
+            return [describe(row) for row in store.query(Query(superclass="bird", min_score=0.5))]
+    except (DataError, DecodeError, LockedError, MissingDatabaseError, ModelError, SchemaError) as error:
+        return [str(error)]
+    except (RuntimeUnavailableError, StoreError, TaxonomyError, UsageError) as error:
+        return [f"{type(error).__name__}: {error}"]
+    except PhotoTagError as error:
+        raise SystemExit(str(error)) from error
