@@ -95,7 +95,7 @@ def watch(
             exclude=options.exclude,
             force=force,
             say=lambda text: click.echo(printable(text), err=True),
-            on_batch=show if form in _STREAMED else None,
+            sinks=[show] if form in _STREAMED else (),
         )
         with stopped_by_signals(service.stop):
             report = service.run(once=once)

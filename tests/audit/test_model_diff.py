@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phototag.audit.missing_scores import score_missing
 from phototag.audit.model_diff import ModelDiff, compare_models
 from phototag.choices import Scored
 from phototag.decision import Thresholds, gather, pack
@@ -22,6 +21,7 @@ from phototag.model.registry import Model, open_model
 from phototag.records import Rank, Scores, Source, Tag
 from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, Store, StoredTag, Stratum
 from phototag.tagging.changes import UNCHANGED, kind_of
+from phototag.tagging.unscored import score_missing
 from phototag.tagging.registration import register
 from phototag.tagging.tagger import Tagger
 from phototag.taxonomy import Taxonomy
