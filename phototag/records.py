@@ -18,7 +18,11 @@ LEVELS = ("superclass", "subclass")
 
 
 class Rank(StrEnum):
-    """How deep a tag goes."""
+    """How deep a tag goes.
+
+    >>> [rank.value for rank in phototag.Rank]
+    ['subclass', 'superclass', 'none']
+    """
 
     SUBCLASS = "subclass"
     SUPERCLASS = "superclass"
@@ -26,7 +30,11 @@ class Rank(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a model's tag goes as deep as it does, and no deeper: the first check of the decision that failed."""
+    """Why a model's tag goes as deep as it does, and no deeper: the first check of the decision that failed.
+
+    >>> [reason.value for reason in phototag.Reason if reason.rank is phototag.Rank.SUPERCLASS]
+    ['low_subclass_score', 'novel_subclass']
+    """
 
     SUBCLASS = "subclass"  # none: it names a subclass
     LOW_SUBCLASS_SCORE = "low_subclass_score"
@@ -36,7 +44,7 @@ class Reason(StrEnum):
 
     @property
     def rank(self) -> Rank:
-        """How deep a tag with this reason goes."""
+        """Return how deep a tag with this reason goes."""
         if self is Reason.SUBCLASS:
             return Rank.SUBCLASS
         stopped_above_subclass = self in (Reason.LOW_SUBCLASS_SCORE, Reason.NOVEL_SUBCLASS)
@@ -44,14 +52,22 @@ class Reason(StrEnum):
 
 
 class Source(StrEnum):
-    """Who gave a tag. A human's tag always wins over a model's."""
+    """Who gave a tag. A human's tag always wins over a model's.
+
+    >>> phototag.Query(source="human").source is phototag.Source.HUMAN
+    True
+    """
 
     MODEL = "model"
     HUMAN = "human"
 
 
 class NovelTier(StrEnum):
-    """At which level a photo is like nothing the model knows."""
+    """At which level a photo is like nothing that the model knows.
+
+    >>> phototag.Query(novel=phototag.NovelTier.SUBCLASS).novel.value
+    'subclass'
+    """
 
     ANY = "any"
     SUPERCLASS = "superclass"  # not even the superclass is known
@@ -59,7 +75,11 @@ class NovelTier(StrEnum):
 
 
 class PhotoState(StrEnum):
-    """What is known of a photo file."""
+    """What is known of a photo file.
+
+    >>> phototag.Query(state="unreadable").state is phototag.PhotoState.UNREADABLE
+    True
+    """
 
     OK = "ok"
     UNREADABLE = "unreadable"
@@ -67,7 +87,11 @@ class PhotoState(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Why a photo could not be read."""
+    """Why a photo could not be read.
+
+    >>> phototag.FailureKind("truncated").name
+    'TRUNCATED'
+    """
 
     GONE = "gone"
     PERMISSION = "permission"
@@ -82,7 +106,13 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A picture file as the scanner saw it. `path` is absolute."""
+    """A picture file as the scanner saw it: absolute path, size in bytes, times in nanoseconds since 1970.
+
+    >>> with phototag.Tagger("animals") as tagger:
+    ...     [(path, failure)] = tagger.predict("inbox/cut_short.jpg")
+    >>> failure.photo.path == path.absolute(), failure.photo.size_bytes
+    (True, 400)
+    """
 
     path: Path
     size_bytes: int
@@ -108,7 +138,13 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A photo that could not be read, and why."""
+    """A photo that could not be read, and why. `content_hash` is the SHA-256 of its bytes where they could be read.
+
+    >>> with phototag.Tagger("animals") as tagger:
+    ...     [(path, failure)] = tagger.predict("inbox/cut_short.jpg")
+    >>> failure.kind in phototag.FailureKind, len(failure.reason) > 0
+    (True, True)
+    """
 
     photo: Photo
     kind: FailureKind
@@ -137,6 +173,11 @@ class Tag:
     probabilities of one joint distribution over (superclass, subclass), whatever the rank: the score of the best
     superclass, and of the best subclass under it. `novelty` lies in [0, 1], higher is stranger. `reason` says why it
     goes no deeper; it is None but for what a decision returns: see `TaggedPhoto.reason` for stored tags.
+
+    >>> with phototag.Tagger("animals") as tagger:
+    ...     [(path, tag)] = tagger.predict("inbox/photo0.jpg")
+    >>> 0 <= tag.subclass_score <= tag.superclass_score <= 1, tag.reason.rank is tag.rank
+    (True, True)
     """
 
     superclass: str | None
@@ -150,7 +191,17 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class TaggedPhoto:
-    """One row of a query: a photo with its current tag. The fields are the columns of every machine format."""
+    """One row of a query: a photo with its current tag. The fields are the columns of every machine format.
+
+    What the tag says is None for a photo without one; `model` and `reason` are None for a human's tag too; `error` says
+    why an unreadable photo could not be read.
+
+    >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
+    ...     _ = tagger.tag(["inbox"], store)
+    ...     for photo in store.query(phototag.Query(state="unreadable")):
+    ...         print(photo.path.name, photo.rank)
+    cut_short.jpg None
+    """
 
     path: Path
     superclass: str | None

@@ -182,6 +182,12 @@ class TrainingConfig:
             thresholds that lose hardly any right label.
         keep_known: The share of right subclasses that are kept when photos are told to be novel; None is 0.94, and 0.99
             with a target precision.
+
+    Raises:
+        UsageError: a value is out of range, or two do not go together.
+
+    >>> phototag.TrainingConfig(tune="heads", target_precision=0.95).backbone
+    'efficientnet_lite0'
     """
 
     backbone: str = "efficientnet_lite0"
