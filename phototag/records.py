@@ -25,6 +25,24 @@ class Rank(StrEnum):
     NONE = "none"
 
 
+class Reason(StrEnum):
+    """Why a model's tag goes as deep as it does, and no deeper: the first check of the decision that failed."""
+
+    SUBCLASS = "subclass"  # none: it names a subclass
+    LOW_SUBCLASS_SCORE = "low_subclass_score"
+    NOVEL_SUBCLASS = "novel_subclass"  # it looks like no known subclass
+    LOW_SUPERCLASS_SCORE = "low_superclass_score"
+    NOVEL_SUPERCLASS = "novel_superclass"  # it looks like no known superclass
+
+    @property
+    def rank(self) -> Rank:
+        """How deep a tag with this reason goes."""
+        if self is Reason.SUBCLASS:
+            return Rank.SUBCLASS
+        stopped_above_subclass = self in (Reason.LOW_SUBCLASS_SCORE, Reason.NOVEL_SUBCLASS)
+        return Rank.SUPERCLASS if stopped_above_subclass else Rank.NONE
+
+
 class Source(StrEnum):
     """Who gave a tag. A human's tag always wins over a model's."""
 
@@ -117,7 +135,8 @@ class Tag:
 
     `superclass` is None when the rank is NONE; `subclass` is None unless the rank is SUBCLASS. Both scores are
     probabilities of one joint distribution over (superclass, subclass), whatever the rank: the score of the best
-    superclass, and of the best subclass under it. `novelty` lies in [0, 1], higher is stranger.
+    superclass, and of the best subclass under it. `novelty` lies in [0, 1], higher is stranger. `reason` says why it
+    goes no deeper; it is None but for what a decision returns: see `TaggedPhoto.reason` for stored tags.
     """
 
     superclass: str | None
@@ -126,6 +145,7 @@ class Tag:
     superclass_score: float
     subclass_score: float
     novelty: float
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +164,4 @@ class TaggedPhoto:
     tagged_at: datetime | None
     state: PhotoState
     error: str | None
+    reason: Reason | None = None

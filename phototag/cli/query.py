@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import click
 
 from phototag.choices import OutputFormat, SortKey
-from phototag.cli.formats import write_rows
+from phototag.cli.formats import print_rows
 from phototag.cli.options import EnumChoice, db_option
-from phototag.records import NovelTier, PhotoState, Source
+from phototag.export import EXPORTS
+from phototag.records import NovelTier, PhotoState, Reason, Source
 
 TABLE_LIMIT = 50
 
@@ -39,6 +41,13 @@ class _NovelChoice(EnumChoice[NovelTier]):
     flag_value=NovelTier.ANY.value,
     help="Photos like nothing the model knows. superclass: they have no superclass; subclass: a superclass, but no "
     "subclass; any, or --novel alone: both.",
+)
+@click.option(
+    "--reason",
+    "reasons",
+    type=EnumChoice(list(Reason)),
+    multiple=True,
+    help="Why a model's tag goes no deeper; may be given several times.",
 )
 @click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="At least this score, 0 to 1.")
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
@@ -71,6 +80,7 @@ def query(
     superclass: str | None,
     subclass: str | None,
     novel: NovelTier | None,
+    reasons: tuple[Reason, ...],
     min_score: float | None,
     under: Path | None,
     source: Source | None,
@@ -98,6 +108,7 @@ def query(
         superclass=superclass,
         subclass=subclass,
         novel=novel or False,
+        reason=reasons,
         min_score=min_score,
         under=Path(os.path.abspath(under)) if under is not None else None,  # noqa: PTH100  # folds ".."
         source=source,
@@ -112,8 +123,11 @@ def query(
         if count:
             click.echo(store.count(wanted))
             return
-        shown = write_rows(store.query(wanted), form, end=b"\0" if print0 else b"\n")
-        if form is OutputFormat.TABLE:
+        if form is not OutputFormat.TABLE:
+            options = {"query": wanted, "format": form, "end": b"\0" if print0 else b"\n"}
+            EXPORTS["rows"].write(store, options, sys.stdout.buffer)
+        else:
+            shown = print_rows(store.query(wanted), form)
             if not shown:
                 click.echo("No such photos.", err=True)
             elif shown == limit and (all_of_them := store.count(wanted)) > shown:

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from phototag.choices import OutputFormat
-from phototag.cli.formats import COLUMNS, as_row, photo_table
+from phototag.cli.formats import photo_table
 from phototag.cli.query import TABLE_LIMIT
 from phototag.errors import UsageError
+from phototag.export.rows import ROW_COLUMNS, as_row
 from phototag.records import Failure, FailureKind, NovelTier, Photo, PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store import Query, Store, StoredTag
 from phototag.taxonomy import Taxonomy
@@ -28,7 +29,7 @@ from tests.support.commands import RunCommand, RunProcess
 TAXONOMY = Taxonomy.from_pairs([("bird", "rooster"), ("bird", "hawk"), ("dog", "beagle")])
 CONTRACT = (
     "path, superclass, subclass, rank, superclass_score, subclass_score, novelty, source, model, tagged_at, "
-    "state, error"
+    "state, error, reason"
 )
 FOREST = Path("/photos/forest")
 
@@ -106,6 +107,11 @@ class TestFilters:
             ("--novel subclass", {"bird"}),
             ("--novel subclass --superclass dog", set()),
             ("--sort=-novelty --novel", {"bird", "strange"}),
+            ("--reason subclass", {"rooster", "hawk", "gone", "100%_dog", "dog"}),
+            ("--reason low_subclass_score", {"bird"}),
+            ("--reason low_subclass_score --reason low_superclass_score", {"bird", "strange"}),
+            ("--reason novel_superclass", set()),
+            ("--reason low_superclass_score --superclass bird", set()),
             ("--min-score 0.8", {"rooster", "bird", "gone", "dog", "human"}),
             ("--min-score 0", ALL - {"cut"}),
             ("--min-score 1", {"human"}),
@@ -241,7 +247,7 @@ class TestManyPhotos:
 class TestMachineFormats:
     def test_the_columns_are_those_of_the_contract(self, run_phototag: RunCommand) -> None:
         wanted = CONTRACT.split(", ")
-        assert list(COLUMNS) == wanted
+        assert list(ROW_COLUMNS) == wanted
         assert [list(row) for row in json.loads(run_phototag("query", "--format", "json").stdout)] == [wanted] * 9
         assert next(csv.reader(io.StringIO(run_phototag("query", "--format", "csv").stdout))) == wanted
 
@@ -261,6 +267,7 @@ class TestMachineFormats:
             "model": "first",
             "state": "ok",
             "error": None,
+            "reason": "subclass",
         }
         assert (rows["bird"]["rank"], rows["bird"]["superclass"], rows["bird"]["subclass"]) == (
             "superclass",

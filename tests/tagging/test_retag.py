@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phototag.decision.rule import Thresholds, decide, gather, pack, unpack
+from phototag.decision import Thresholds, decide, gather, pack, unpack
 from phototag.errors import LockedError, ModelError, StoreError
 from phototag.model.file import read_header, read_tensors, weights_hash, write_tensors
 from phototag.model.registry import Model, open_model

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest  # type: ignore[import-untyped]
 
 from phototag.dataset.labelled import LabelledPicture
+from phototag.decision import Thresholds, decide, gather
 from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard
-from phototag.decision.rule import Thresholds, decide, gather
 from phototag.evaluation.risk_control import (
     DELTA,
     binomial_tail,

@@ -145,6 +145,7 @@ def _weights(signals: Sum) -> NDArray[np.float64]:
 
 
 def _area(fold: _Fold, signals: Sum) -> float:
+    """Return how well a sum of signals tells the novel pictures of a fold from the known ones; it has both."""
     chosen = _weights(signals)
     return auroc(fold.known @ chosen, fold.novel @ chosen) or 0.0
 
