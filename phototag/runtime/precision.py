@@ -1,7 +1,8 @@
 """Faster arithmetic, taken only where the tags prove to stay the same.
 
 Fewer bits make a network faster (docs/experiments.md#runtimes) and move its scores. How far depends on the model and on
-the pictures, so it is measured, once for each model and device, on the first photos to be tagged; AUTO then keeps to what was found.
+the pictures, so it is measured, once for each model and device, on the first photos to be tagged; AUTO then keeps to
+what was found.
 """
 
 from __future__ import annotations
