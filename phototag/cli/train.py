@@ -97,7 +97,8 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     default=_DEFAULTS.balance.value,
     show_default=True,
     help="Against unequal classes. sampler: sample all equally often. loss: weigh rare ones more. logits: adjust "
-    "scores by how frequent classes are. mix: add mixed pictures of rare ones. auto: what does best on validation pictures.",
+    "scores by how frequent classes are. mix: add mixed pictures of rare ones. auto: what does best on validation "
+    "pictures.",
 )
 @click.option(
     "--target-precision",
