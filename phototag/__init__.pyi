@@ -17,6 +17,7 @@ from .records import FailureKind as FailureKind
 from .records import Photo as Photo
 from .records import PhotoState as PhotoState
 from .records import Rank as Rank
+from .records import Reason as Reason
 from .records import Source as Source
 from .records import Tag as Tag
 from .records import TaggedPhoto as TaggedPhoto
