@@ -18,7 +18,7 @@ _INTERRUPTED = 1
 
 
 def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Path]:
-    """BACKBONE=FILE, as often as given, as a table."""
+    """Return each given BACKBONE=FILE as a table."""
     table = {}
     for text in given:
         name, equals, file = text.partition("=")

@@ -2,81 +2,71 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.choices import ReviewOrigin
 from phototag.cli.options import EnumChoice, db_option
+from phototag.export import EXPORTS
+
+if TYPE_CHECKING:
+    from phototag.export import Export, ExportOption
 
 
-@click.group()
-def export() -> None:
-    """Write what the database holds for other uses."""
+def group_of(exports: Mapping[str, Export]) -> click.Group:
+    """Return the command with a sub-command for each export that has words for one."""
+    commands = [_command_of(each) for each in exports.values() if each.help is not None]
+    return click.Group("export", commands, help="Write what the database holds for other uses.")
 
 
-@export.command()
-@click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.csv", help="[default: to stdout]"
-)
-@click.option(
-    "--include-samples",
-    is_flag=True,
-    help="Also pictures that were drawn to estimate accuracy. A model that learns from them cannot be judged by them.",
-)
-@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
-@click.option(
-    "--origin",
-    "origins",
-    type=EnumChoice(ReviewOrigin),
-    multiple=True,
-    help="Only labels that came this way. Repeatable.",
-)
-@db_option
-@click.pass_context
-def labels(
-    ctx: click.Context,
-    output: Path | None,
-    include_samples: bool,
-    under: Path | None,
-    origins: tuple[ReviewOrigin, ...],
-    db: str | None,
-) -> None:
-    """Write reviewed photos as a CSV filepath,superclass,subclass, which `phototag train` takes as it is.
+def _command_of(made: Export) -> click.Command:
+    """Return the command that writes an export to stdout or to a file."""
 
-    A review counts while it is the newest of its photo and the file has not changed since. Photos that were drawn to
-    estimate accuracy are left out.
-    """
-    from phototag.export import SAMPLED, collect
-    from phototag.files import atomic_write
-    from phototag.store import Store
+    def run(output: Path | None, db: str | None, **options: Any) -> None:
+        from phototag.files import atomic_write
+        from phototag.store import Store
 
-    root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
-    with Store.open(db, create=False) as store:
-        found = collect(store, under=root, origins=origins or None, include_samples=include_samples)
-    if output is not None:
-        atomic_write(output, found.csv())
-    else:
-        sys.stdout.buffer.write(found.csv())
-        sys.stdout.buffer.flush()
-    target = f" to {output}" if output is not None else ""
-    click.echo(f"{len(found.labels):,} labelled photos{target}.", err=True)
-    kept_back = found.left_out.pop(SAMPLED, 0)
-    if kept_back:
-        click.echo(
-            f"{kept_back:,} that were drawn to estimate accuracy are left out: photos used for training cannot judge "
-            "that training (--include-samples takes them).",
-            err=True,
-        )
-    for reason, count in found.left_out.most_common():
-        click.echo(f"Left out: {count:,} {reason}.", err=True)
-    if found.torn:
-        click.echo(
-            f"Under several superclasses, which training refuses: {', '.join(found.torn[:10])}; review these again.",
-            err=True,
-        )
-    if not found.labels:
-        click.echo("Nothing to train on: review photos first.", err=True)
-        ctx.exit(1)
+        target = sys.stdout.buffer if output is None else io.BytesIO()
+        # What a person types may hold "..", which no stored path has.
+        values = {
+            name: Path(os.path.abspath(value)) if isinstance(value, Path) else value  # noqa: PTH100
+            for name, value in options.items()
+        }
+        with Store.open(db, create=False) as store:
+            written = made.write(store, values, target)
+        target.flush()
+        if isinstance(target, io.BytesIO) and output is not None:
+            atomic_write(output, target.getvalue())
+        place = f" to {output}" if output is not None else ""
+        for line in (f"{written.count:,} {made.things}{place}.", *written.notes):
+            click.echo(line, err=True)
+        if not written.count:
+            click.get_current_context().exit(1)
+
+    command = click.command(made.name, help=made.help)(db_option(run))
+    output = click.Option(
+        ["--output"],
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar=f"FILE{made.suffix}",
+        help="[default: to stdout]",
+    )
+    command.params[:0] = [output, *map(_option, made.options)]
+    return command
+
+
+def _option(option: ExportOption) -> click.Option:
+    name = f"--{option.name}"
+    if issubclass(option.type, StrEnum):
+        return click.Option([name], type=EnumChoice(option.type), multiple=True, help=option.help)
+    if option.type is Path:
+        return click.Option([name], type=click.Path(path_type=Path), metavar="PATH", help=option.help)
+    return click.Option([name], is_flag=True, help=option.help)
+
+
+export = group_of(EXPORTS)

@@ -118,7 +118,7 @@ def show(name: str | None, form: OutputFormat) -> None:
 
 
 def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
-    """What is promised of stored labels, and what the validation pictures say of them."""
+    """Return what is certified of stored labels, and what the validation pictures say of them."""
     lines = []
     promise = record.get("promise")
     # The file may come from a stranger.
@@ -143,7 +143,7 @@ def _novel_above(header: ModelHeader) -> str:
 
 
 def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The models that this one was made from, the oldest first; the file may come from a stranger."""
+    """Return the models that this one was made from, the oldest first; the file may come from a stranger."""
     lines = []
     generations = record.get("lineage")
     for ancestor in generations if isinstance(generations, list) else []:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import click
 
 from phototag.choices import OutputFormat, SortKey
-from phototag.cli.formats import write_rows
+from phototag.cli.formats import print_rows
 from phototag.cli.options import EnumChoice, db_option
+from phototag.export import EXPORTS
 from phototag.records import NovelTier, PhotoState, Reason, Source
 
 TABLE_LIMIT = 50
@@ -120,8 +122,11 @@ def query(
         if count:
             click.echo(store.count(wanted))
             return
-        shown = write_rows(store.query(wanted), form, end=b"\0" if print0 else b"\n")
-        if form is OutputFormat.TABLE:
+        if form is not OutputFormat.TABLE:
+            options = {"query": wanted, "format": form, "end": b"\0" if print0 else b"\n"}
+            EXPORTS["rows"].write(store, options, sys.stdout.buffer)
+        else:
+            shown = print_rows(store.query(wanted), form)
             if not shown:
                 click.echo("No such photos.", err=True)
             elif shown == limit and (all_of_them := store.count(wanted)) > shown:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phototag.choices import OutputFormat
-from phototag.cli.formats import ROW_FORMATS, write_rows
+from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.options import EnumChoice, TaggingOptions, tagging_options
 from phototag.records import PhotoState, Source, TaggedPhoto
 from phototag.text import printable
@@ -68,9 +68,9 @@ def tag(
                 on_batch=keep if dry_run else None,
             )
             if dry_run:
-                write_rows(rows, form or OutputFormat.TABLE)
+                print_rows(rows, form or OutputFormat.TABLE)
             elif form is not None:
-                write_rows(stored_rows(store, roots, options.exclude), form)
+                print_rows(stored_rows(store, roots, options.exclude), form)
             kept = 0 if dry_run else _named_by_humans(store, roots, options.exclude)
             summarise(report, tagger.model.name, dry_run=dry_run, kept=kept)
     if not report.complete:

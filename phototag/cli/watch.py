@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.choices import OutputFormat
-from phototag.cli.formats import ROW_FORMATS, write_rows
+from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.options import EnumChoice, TaggingOptions, db_option, format_option, tagging_options
 from phototag.cli.tag import batch_rows, open_store, stored_rows, summarise
 from phototag.text import printable
@@ -82,7 +82,7 @@ def watch(
 
         def show(batch: Batch) -> None:
             nonlocal header
-            write_rows(batch_rows(batch, tagger.model.name), form or OutputFormat.NDJSON, header=header)
+            print_rows(batch_rows(batch, tagger.model.name), form or OutputFormat.NDJSON, header=header)
             header = False
 
         service = WatchService(
@@ -101,7 +101,7 @@ def watch(
             report = service.run(once=once)
         if once:
             if form is not None and form not in _STREAMED:
-                write_rows(stored_rows(store, roots, options.exclude), form)
+                print_rows(stored_rows(store, roots, options.exclude), form)
             summarise(report, tagger.model.name, dry_run=False)
             if not report.complete:
                 ctx.exit(2 if report.problems and not report.photos else 1)

@@ -1,2 +1,5 @@
-from .labels import SAMPLED as SAMPLED
-from .labels import collect as collect
+from .exports import EXPORTS as EXPORTS
+from .form import Export as Export
+from .form import ExportOption as ExportOption
+from .form import Written as Written
+from .rows import write_rows as write_rows

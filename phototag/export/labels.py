@@ -1,4 +1,4 @@
-"""Labels that a human gave, as training reads them: what is in the database's reviews becomes a CSV."""
+"""Labels that a human gave, as training reads them: the reviews in the database become a CSV."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import csv
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from phototag.choices import ReviewOrigin
-from phototag.dataset import COLUMNS
-from phototag.store import KnownPhoto, ReviewFilter, SavedReview, Store
+from phototag.export.form import Export, ExportOption, Written
 
-SAMPLED = "drawn for estimation"
+if TYPE_CHECKING:
+    from phototag.store import KnownPhoto, SavedReview, Store
+
+SAMPLED = "sampled for estimation"
 UNLABELLED = "of none of the classes, or without a subclass"
 GONE = "gone"
 CHANGED = "changed since they were reviewed"
@@ -42,7 +45,9 @@ class Labels:
     torn: tuple[str, ...]
 
     def csv(self) -> bytes:
-        """As a CSV filepath,superclass,subclass; names that are not UTF-8 keep their bytes."""
+        """Return a CSV filepath,superclass,subclass; names that are not UTF-8 keep their bytes."""
+        from phototag.dataset import COLUMNS
+
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -57,19 +62,21 @@ def collect(
     origins: Sequence[ReviewOrigin] | None = None,
     include_samples: bool = False,
 ) -> Labels:
-    """The labels of all reviews that are current and of what the files hold now.
+    """Return the labels of all reviews that are current and of what the files hold now.
 
-    Pictures that were drawn for estimation are left out unless `include_samples`: a model cannot be judged by what it
+    Pictures that were sampled for estimation are left out unless `include_samples`: a model cannot be judged by what it
     was trained on. That holds for copies of them as well. A picture that was moved is given with its new path.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    kept_back = set() if include_samples else store.samples.contents_for_estimation()
+    from phototag.store import ReviewFilter
+
+    withheld = set() if include_samples else store.samples.contents_for_estimation()
     left_out: Counter[str] = Counter()
     newest: dict[bytes, SavedReview] = {}
     for review in store.reviews.find_all(ReviewFilter(under=under, origins=origins)):
-        if review.content_hash in kept_back:
+        if review.content_hash in withheld:
             left_out[SAMPLED] += 1
         elif review.superclass is None or review.subclass is None:
             left_out[UNLABELLED] += 1
@@ -91,7 +98,7 @@ def collect(
 
 
 def _present(store: Store, review: SavedReview, known: KnownPhoto | None) -> Path | str:
-    """Where the reviewed picture lies, or why it cannot be used."""
+    """Return where the reviewed picture lies, or why it cannot be used."""
     if known is not None and _is_untouched(known):
         return known.path
     copies = store.photos.at(store.photos.paths_of(review.content_hash))
@@ -103,7 +110,7 @@ def _present(store: Store, review: SavedReview, known: KnownPhoto | None) -> Pat
 
 
 def _is_untouched(known: KnownPhoto) -> bool:
-    """Whether a file is there as it was last read: one that changed shows in its size and time."""
+    """Return whether a file is there as it was last read: one that changed shows in its size and time."""
     try:
         stat = known.path.stat()
     except (OSError, ValueError):  # gone, or below a folder that may not be entered
@@ -116,3 +123,49 @@ def _torn(labels: Sequence[Label]) -> tuple[str, ...]:
     for label in labels:
         parents[label.subclass].add(label.superclass)
     return tuple(sorted(name for name, above in parents.items() if len(above) > 1))
+
+
+def _write(store: Store, options: Mapping[str, Any], target: BinaryIO) -> Written:
+    found = collect(
+        store,
+        under=options["under"],
+        origins=options["origin"] or None,
+        include_samples=options["include_samples"],
+    )
+    target.write(found.csv())
+    sampled = found.left_out.pop(SAMPLED, 0)
+    notes = []
+    if sampled:
+        notes.append(
+            f"{sampled:,} that were sampled to estimate accuracy are left out: photos used for training cannot "
+            "evaluate that training (--include-samples takes them)."
+        )
+    notes += [f"Left out: {count:,} {reason}." for reason, count in found.left_out.most_common()]
+    if found.torn:
+        names = ", ".join(found.torn[:10])
+        notes.append(f"Under several superclasses, which training refuses: {names}; review these again.")
+    if not found.labels:
+        notes.append("Nothing to train on: review photos first.")
+    return Written(len(found.labels), tuple(notes))
+
+
+LABELS = Export(
+    "labels",
+    _write,
+    things="labelled photos",
+    suffix=".csv",
+    help="""Write reviewed photos as a CSV filepath,superclass,subclass, which `phototag train` takes as it is.
+
+    A review counts while it is the newest of its photo and the file has not changed since. Photos that were sampled to
+    estimate accuracy are left out.
+    """,
+    options=(
+        ExportOption(
+            "include-samples",
+            bool,
+            "Also pictures that were sampled to estimate accuracy. They cannot evaluate a model that learns from them.",
+        ),
+        ExportOption("under", Path, "Photos at or below this path."),
+        ExportOption("origin", ReviewOrigin, "Only labels that came this way. Repeatable."),
+    ),
+)

@@ -63,7 +63,7 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether the precision may take the place of F32 without being asked for."""
+        """Whether the precision may replace F32 without being asked for."""
         return self.photos >= LEAST_PHOTOS and self.same >= LEAST_AGREEMENT and self.largest_move <= MOST_MOVE
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ class PrecisionChooser:
         return candidate is not None and self._measured(candidate) is None
 
     def open(self, sample: Sequence[NDArray[np.uint8]] = ()) -> Runtime:
-        """The runtime. `sample` are decoded photos [H, W, 3] to measure on, where `needs_sample` asks for them.
+        """Return the runtime; `sample` are decoded photos [H, W, 3] to measure on, where `needs_sample` asks for them.
 
         Raises:
             UsageError: the device does not compute in the wanted precision; too few photos to calibrate int8 on.
@@ -231,7 +231,7 @@ def measure(plain: Runtime, faster: Runtime, pictures: Sequence[NDArray[np.uint8
 
 
 def _tags(runtime: Runtime, pictures: Sequence[NDArray[np.uint8]]) -> tuple[list[tuple[Any, Tag]], float]:
-    """Best labels and tag of each picture, and the seconds that the network took."""
+    """Return the best labels and the tag of each picture, and the seconds that the network took."""
     header = runtime.model.header
     runtime.start(pictures[: runtime.batch_size]).result()  # the first batch also pays for memory
     found: list[tuple[Any, Tag]] = []
@@ -247,7 +247,7 @@ def _tags(runtime: Runtime, pictures: Sequence[NDArray[np.uint8]]) -> tuple[list
 
 
 def quantise(network: Any, sample: Sequence[NDArray[np.uint8]]) -> Any:
-    """An int8 version of a converted network, its ranges taken from decoded photos [H, W, 3].
+    """Return an int8 version of a converted network, its ranges taken from decoded photos [H, W, 3].
 
     Raises:
         RuntimeUnavailableError: NNCF is not installed, or cannot quantise this network.

@@ -77,7 +77,7 @@ def train(
         UsageError: the configuration makes no sense, or the output exists already.
     """
     if extend is not None and (val is not None or resume):
-        raise UsageError("a model is extended in seconds, and judged on its own examples: no --val and no --resume")
+        raise UsageError("a model is extended in seconds, and evaluated on its own examples: no --val and no --resume")
     config, source, started = config or TrainingConfig(), Path(data), time.monotonic()
     with current_world() as world:
         if extend is not None:
@@ -166,7 +166,7 @@ def _check_heads_options(config: TrainingConfig, path: Path, *, resume: bool) ->
     if resume and state_path(path).exists():
         raise UsageError(
             f"{path}: the interrupted run trained by gradient; give its options again (--tune full or last), or start "
-            "anew with --overwrite"
+            "again with --overwrite"
         )
     usual = TrainingConfig(pretrained=config.pretrained)
     names = ("epochs", "batch_size", "lr", "amp", "accumulate", "compiled")

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from phototag.choices import OutputFormat
-from phototag.cli.formats import COLUMNS, as_row, photo_table
+from phototag.cli.formats import photo_table
 from phototag.cli.query import TABLE_LIMIT
 from phototag.errors import UsageError
+from phototag.export.rows import ROW_COLUMNS, as_row
 from phototag.records import Failure, FailureKind, NovelTier, Photo, PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store import Query, Store, StoredTag
 from phototag.taxonomy import Taxonomy
@@ -246,7 +247,7 @@ class TestManyPhotos:
 class TestMachineFormats:
     def test_the_columns_are_those_of_the_contract(self, run_phototag: RunCommand) -> None:
         wanted = CONTRACT.split(", ")
-        assert list(COLUMNS) == wanted
+        assert list(ROW_COLUMNS) == wanted
         assert [list(row) for row in json.loads(run_phototag("query", "--format", "json").stdout)] == [wanted] * 9
         assert next(csv.reader(io.StringIO(run_phototag("query", "--format", "csv").stdout))) == wanted
 

@@ -132,7 +132,7 @@ class TestExport:
         store.close()
         result = run_phototag("export", "labels")
         assert [row["filepath"] for row in csv.DictReader(result.stdout.splitlines())] == [str(photos[1])]
-        assert "2 that were drawn to estimate accuracy are left out: photos used for training cannot" in result.stderr
+        assert "2 that were sampled to estimate accuracy are left out: photos used for training cannot" in result.stderr
         with Store.open() as again:
             assert collect(again).left_out == {SAMPLED: 2}
             everything = collect(again, include_samples=True)
