@@ -18,6 +18,7 @@ from phototag import (
     PhotoTagError,
     Query,
     Rank,
+    Reason,
     RuntimeUnavailableError,
     SchemaError,
     Source,
@@ -46,6 +47,8 @@ def learn(data: Path) -> float:
 
 def describe(row: TaggedPhoto) -> str:
     rank: Rank | None = row.rank
+    if row.reason is Reason.LOW_SUBCLASS_SCORE:
+        return f"{row.path}: {row.superclass}, too close to call"
     if row.state is not PhotoState.OK or row.source is Source.HUMAN:
         return f"{row.path}: {row.state}"
     return f"{row.path}: {row.superclass}/{row.subclass} ({rank}, {row.subclass_score or 0:.0%})"
