@@ -44,7 +44,6 @@ class _NovelChoice(EnumChoice[NovelTier]):
 )
 @click.option(
     "--reason",
-    "reasons",
     type=EnumChoice(list(Reason)),
     multiple=True,
     help="Why a model's tag goes no deeper; may be given several times.",
@@ -80,7 +79,7 @@ def query(
     superclass: str | None,
     subclass: str | None,
     novel: NovelTier | None,
-    reasons: tuple[Reason, ...],
+    reason: tuple[Reason, ...],
     min_score: float | None,
     under: Path | None,
     source: Source | None,
@@ -108,7 +107,7 @@ def query(
         superclass=superclass,
         subclass=subclass,
         novel=novel or False,
-        reason=reasons,
+        reason=reason,
         min_score=min_score,
         under=Path(os.path.abspath(under)) if under is not None else None,  # noqa: PTH100  # folds ".."
         source=source,

@@ -22,9 +22,7 @@ PUBLIC = sorted(set(phototag.__all__) - {"__version__"})
 
 
 @pytest.fixture
-def library(
-    home: Path, tmp_path: Path, tiny_model: Path, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def library(tmp_path: Path, tiny_model: Path, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with labelled pictures (`my_photos`), photos to tag (`inbox`, `truth`), a model `animals`."""
     models_folder().mkdir(parents=True, exist_ok=True)
     shutil.copy(tiny_model, models_folder() / "animals.safetensors")
