@@ -88,13 +88,13 @@ class SortKey(StrEnum):
 class ReviewOrigin(StrEnum):
     """Where a review comes from."""
 
-    REVIEW = "review"  # somebody looked at this photo and its tag
+    REVIEW = "review"  # a person looked at this photo and its tag
     IMPORT = "import"  # a file of labels
-    NAMED = "named"  # somebody named a group of photos
+    NAMED = "named"  # a person named a group of photos
 
 
 class StrataBy(StrEnum):
-    """What the parts of a library are that a stratified sample draws from one by one."""
+    """What the parts of a library are that a stratified sample takes photos from, one by one."""
 
     SUPERCLASS = "superclass"
     SUBCLASS = "subclass"
@@ -108,11 +108,11 @@ class Allocation(StrEnum):
 
     PROPORTIONAL = "proportional"  # in proportion to its photos
     NEYMAN = "neyman"  # and to how uncertain its tags are, by their scores
-    EQUAL = "equal"  # as many from each, to judge one by one
+    EQUAL = "equal"  # as many from each, to know each one
 
 
 class Focus(StrEnum):
-    """Which photos are chosen when they are not drawn by chance."""
+    """Which photos are chosen when they are not sampled at random."""
 
     LOWEST = "lowest"  # the lowest scores of what the tags say
     CONFUSABLE = "confusable"  # the least ahead of the second-best subclass
