@@ -63,10 +63,10 @@ def _command_of(made: Export) -> click.Command:
 def _option(option: ExportOption) -> click.Option:
     name = f"--{option.name}"
     if issubclass(option.type, StrEnum):
-        return click.Option([name], type=EnumChoice(option.type), multiple=True, help=option.help)
+        return click.Option([name, option.key], type=EnumChoice(option.type), multiple=True, help=option.help)
     if option.type is Path:
-        return click.Option([name], type=click.Path(path_type=Path), metavar="PATH", help=option.help)
-    return click.Option([name], is_flag=True, help=option.help)
+        return click.Option([name, option.key], type=click.Path(path_type=Path), metavar="PATH", help=option.help)
+    return click.Option([name, option.key], is_flag=True, help=option.help)
 
 
 export = group_of(EXPORTS)
