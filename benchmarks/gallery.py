@@ -196,7 +196,7 @@ def _measure_pages(gallery: Gallery, timings: Timings) -> None:
             min_score=turn / 30,
         ),
     )
-    folders = [folder.key for folder in gallery.facets(every).folders]
+    folders = [choice.to["folder"] for choice in gallery.facets(every).groups["folder"].choices]
     each("facet: folder", lambda turn: GalleryFilter(folder=folders[turn % len(folders)]))
     each("search: one word", lambda turn: GalleryFilter(text=f"{WORDS[turn % len(WORDS)]} {turn}"))
     each("search: in nearly all paths", lambda turn: GalleryFilter(text=f"jpg {'jpg'[: turn % 3]}pictures"))

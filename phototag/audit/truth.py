@@ -14,7 +14,7 @@ from phototag.choices import ReviewOrigin
 from phototag.dataset import LabelledPicture, load_data
 from phototag.decision import unpack
 from phototag.errors import DataError, StoreError
-from phototag.evaluation import Candidates, Judged, Metrics, measure, read_candidates
+from phototag.evaluation import Candidates, Metrics, Prediction, measure, read_candidates
 from phototag.records import Source, TaggedPhoto
 from phototag.store import Query, Review, ReviewFilter, Store
 from phototag.taxonomy import Taxonomy
@@ -68,7 +68,7 @@ def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
     taxonomies = {model.id: model.taxonomy for model in models}
     names = {model.name: model.taxonomy for model in models}
     candidates = _candidates(store, under, taxonomies)
-    judged: dict[bytes, Judged] = {}
+    judged: dict[bytes, Prediction] = {}
     by: Counter[str] = Counter()
     for photo in store.query(Query(under=under)):
         key = os.fsencode(photo.path)
@@ -175,8 +175,8 @@ def _candidates(store: Store, under: Path, taxonomies: Mapping[int, Taxonomy]) -
     return found
 
 
-def _judge(picture: LabelledPicture, photo: TaggedPhoto, candidates: Candidates | None) -> Judged:
-    judged = Judged(
+def _judge(picture: LabelledPicture, photo: TaggedPhoto, candidates: Candidates | None) -> Prediction:
+    judged = Prediction(
         truth=(picture.superclass, picture.subclass),
         predicted=(photo.superclass, photo.subclass),
         superclass_score=photo.superclass_score,

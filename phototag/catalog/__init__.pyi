@@ -1,14 +1,7 @@
 from .catalog import Gallery as Gallery
-from .facets import ClassCount as ClassCount
-from .facets import Count as Count
-from .facets import Facets as Facets
-from .facets import FolderCount as FolderCount
-from .facets import MonthCount as MonthCount
-from .facets import ScoreBand as ScoreBand
-from .facets import SuperclassCount as SuperclassCount
-from .facets import YearCount as YearCount
+from .cursor import GallerySort as GallerySort
+from .facets.facet import Choice as Choice
 from .filters import GalleryFilter as GalleryFilter
-from .filters import GallerySort as GallerySort
 from .views import Around as Around
 from .views import GalleryItem as GalleryItem
 from .views import GalleryPage as GalleryPage

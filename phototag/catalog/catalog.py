@@ -7,16 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
+import numpy as np
+
 from phototag.catalog.columns import ABSENT
-from phototag.catalog.count import count_facets
-from phototag.catalog.cursor import read_cursor, write_cursor
+from phototag.catalog.cursor import GallerySort, read_cursor, write_cursor
 from phototag.catalog.detail import read_detail
-from phototag.catalog.facets import Facets
-from phototag.catalog.filters import GalleryFilter, GallerySort
+from phototag.catalog.facets.registry import FACETS
+from phototag.catalog.filters import GalleryFilter, all_of
 from phototag.catalog.follow import POLL_SECONDS, Following
 from phototag.catalog.items import item_at
 from phototag.catalog.similar import Embeddings, Points, embedding_of, read_embeddings, updated
-from phototag.catalog.views import Around, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
+from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
 from phototag.errors import UsageError
 from phototag.store import FileKey, Store
 from phototag.taxonomy import Taxonomy
@@ -130,8 +131,18 @@ class Gallery:
         )
 
     def facets(self, wanted: GalleryFilter) -> Facets:
-        """The counts beside the wanted photos."""
-        return count_facets(self._following.snapshot, wanted)
+        """Return the facets beside the wanted photos, each counted with all the filters but its own."""
+        snapshot = self._following.snapshot
+        masks = wanted.masks(snapshot)
+        every = all_of(snapshot, masks)
+        return Facets(
+            total=int(np.count_nonzero(every)),
+            groups={
+                name: facet.group(snapshot, wanted, all_of(snapshot, masks, but=name) if name in masks else every)
+                for name, facet in FACETS.items()
+            },
+            chips=tuple(chip for facet in FACETS.values() for chip in facet.chips(snapshot, wanted)),
+        )
 
     def around(
         self,

@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.errors import StoreError
-from phototag.records import PhotoState, Rank, Source
+from phototag.records import PhotoState, Rank, Reason, Source
 from phototag.store import GalleryRow
 
 Label = tuple[str | None, str | None]
 
-RANKS, SOURCES, STATES = tuple(Rank), tuple(Source), tuple(PhotoState)
+RANKS, SOURCES, STATES, REASONS = tuple(Rank), tuple(Source), tuple(PhotoState), tuple(Reason)
 ABSENT = -1
 _RANK_CODE: Mapping[str | None, int] = {rank.value: code for code, rank in enumerate(RANKS)} | {None: ABSENT}
 _SOURCE_CODE: Mapping[str | None, int] = {source.value: code for code, source in enumerate(SOURCES)} | {None: ABSENT}
 _STATE_CODE: Mapping[str, int] = {state.value: code for code, state in enumerate(STATES)}
+_REASON_CODE: Mapping[str | None, int] = {reason.value: code for code, reason in enumerate(REASONS)} | {None: ABSENT}
 _NO_HASH = bytes(4)
 
 
@@ -30,7 +31,7 @@ class Columns:
     """N photos. `paths` are path bytes and `labels` what `label` points into; all others are [N].
 
     `version` holds the first 32 bits of the content's hash; numbers that are not there are -1, scores NaN and moments
-    NaT. `rank`, `source` and `state` point into `RANKS`, `SOURCES` and `STATES`.
+    NaT. `rank`, `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
     """
 
     paths: tuple[bytes, ...]
@@ -49,6 +50,7 @@ class Columns:
     source: NDArray[np.int8]
     model: NDArray[np.int64]
     tagged_at: NDArray[np.datetime64]
+    reason: NDArray[np.int8]
 
     def __len__(self) -> int:
         return len(self.id)
@@ -97,9 +99,9 @@ def read(parts: Iterable[Sequence[GalleryRow]], labels: Sequence[Label] = ()) ->
 
 
 def _convert(rows: Sequence[GalleryRow], codes: dict[Label, int]) -> tuple[list[bytes], dict[str, NDArray[Any]]]:
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 16
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 17
     (ids, paths, modified, hashes, width, height, state, superclass, subclass, rank) = columns[:10]
-    superclass_score, subclass_score, novelty, source, model, tagged_at = columns[10:]
+    superclass_score, subclass_score, novelty, source, model, tagged_at, reason = columns[10:]
     ranks = [_RANK_CODE[value] for value in rank]
     values: dict[str, NDArray[Any]] = {
         "id": np.array(ids, dtype=np.int64),
@@ -122,6 +124,7 @@ def _convert(rows: Sequence[GalleryRow], codes: dict[Label, int]) -> tuple[list[
         "source": np.array([_SOURCE_CODE[value] for value in source], dtype=np.int8),
         "model": _numbers(model, np.int64),
         "tagged_at": _moments(tagged_at),
+        "reason": np.array([_REASON_CODE[value] for value in reason], dtype=np.int8),
     }
     return [bytes(path) for path in paths], values
 

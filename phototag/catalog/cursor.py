@@ -7,10 +7,20 @@ import binascii
 import json
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from phototag.catalog.filters import GallerySort
 from phototag.errors import UsageError
+
+
+class GallerySort(StrEnum):
+    """What photos are sorted by. Those without the value come last, and equal ones are sorted by id."""
+
+    DATE = "date"  # the file's
+    PATH = "path"
+    SCORE = "score"  # of the tag's own rank, by a model
+    NOVELTY = "novelty"
+    TAGGED = "tagged"  # when the tag was given
 
 
 @dataclass(frozen=True, slots=True)

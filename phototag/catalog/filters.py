@@ -1,119 +1,84 @@
-"""Which photos the gallery shows, as one frozen record that fits into a query string and comes back from one."""
+"""Which photos the gallery shows: a value that fits into a query string and comes back from one."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
 from datetime import date
-from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
-from phototag.errors import UsageError
-from phototag.records import PhotoState, Rank, Source
+import numpy as np
 
-_LONGEST_TEXT = 1000
-_FOLDER_KEY = re.compile(r"[0-9a-f]{16}")
-_WORD = re.compile(r'"([^"]*)"?|([^\s"]+)')
+from phototag.catalog.facets.registry import FACETS
+from phototag.catalog.snapshot import Bools, Snapshot
 
 
-class GallerySort(StrEnum):
-    """What photos are sorted by. Those without the value come last, and equal ones are sorted by id."""
+class GalleryFilter(Mapping[str, Any]):
+    """Which photos are wanted, as parameters of the facets and their values: `GalleryFilter(superclass="bird")`.
 
-    DATE = "date"  # the file's
-    PATH = "path"
-    SCORE = "score"  # of the tag's own rank, by a model
-    NOVELTY = "novelty"
-    TAGGED = "tagged"  # when the tag was given
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GalleryFilter:
-    """Which photos are wanted; what is None or empty asks for nothing.
-
-    `text`: all of its words occur in the path or in the names of the tag, whatever the case; words between double
-    quotes belong together. `min_score` and `max_score` bound the score of the tag's own rank; a photo at `max_score`
-    itself is left out, but for 1, and so is what a human tagged. `since` and `until` are days of the file's date in
-    local time, both included. `folder` is the key of a folder, as `Facets.folders` gives it, and asks for everything
-    under that folder.
+    What is None, empty or left out asks for nothing. See the facets for what their values mean.
 
     Raises:
-        UsageError: a subclass without its superclass, a score or a folder key that cannot be one, an interval that ends
-            before it starts, or a text that is too long.
+        UsageError: a value cannot be, or two of them contradict each other.
+        TypeError: no facet has such a parameter.
     """
 
-    text: str = ""
-    superclass: str | None = None
-    subclass: str | None = None
-    rank: Rank | None = None
-    min_score: float | None = None
-    max_score: float | None = None
-    source: Source | None = None
-    state: PhotoState | None = None
-    since: date | None = None
-    until: date | None = None
-    folder: str | None = None
+    def __init__(self, **values: Any) -> None:
+        names = [name for facet in FACETS.values() for name in facet.params]
+        if unknown := values.keys() - set(names):
+            raise TypeError(f"no facet has the parameters {', '.join(sorted(unknown))}")
+        self._values = {name: values[name] for name in names if values.get(name) not in (None, "")}
+        for facet in FACETS.values():
+            facet.check(self._values)
 
-    def __post_init__(self) -> None:
-        if self.subclass is not None and self.superclass is None:
-            raise UsageError(f"subclass {self.subclass!r} needs its superclass")
-        for name in ("text", "superclass", "subclass"):
-            if len(getattr(self, name) or "") > _LONGEST_TEXT:
-                raise UsageError(f"{name}: at most {_LONGEST_TEXT} characters")
-        for name in ("min_score", "max_score"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise UsageError(f"{name}: a score lies between 0 and 1, not {value}")
-        if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
-            raise UsageError(f"min_score {self.min_score} is above max_score {self.max_score}")
-        if self.since is not None and self.until is not None and self.since > self.until:
-            raise UsageError(f"since {self.since} is later than until {self.until}")
-        if self.folder is not None and not _FOLDER_KEY.fullmatch(self.folder):
-            raise UsageError("folder: not a key of a folder; take one from the list of folders")
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words and phrases of `text`, each once."""
-        found = (quoted or plain for quoted, plain in _WORD.findall(self.text))
-        return tuple(dict.fromkeys(word.strip() for word in found if word.strip()))
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
+    def __repr__(self) -> str:
+        return f"GalleryFilter({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
+
+    def but(self, **values: Any) -> GalleryFilter:
+        """Return the filter with other values; None takes one away."""
+        return GalleryFilter(**{**self._values, **values})
+
+    def masks(self, snapshot: Snapshot) -> dict[str, Bools]:
+        """Return which photos each facet in use selects, [N] each."""
+        used = (facet for facet in FACETS.values() if not self._values.keys().isdisjoint(facet.params))
+        return {facet.name: facet.mask(snapshot, self._values) for facet in used}
+
+    def mask(self, snapshot: Snapshot) -> Bools:
+        """Return which photos are wanted, [N]."""
+        return all_of(snapshot, self.masks(snapshot))
 
     @classmethod
-    def from_params(cls, params: Mapping[str, str]) -> Self:
-        """The inverse of `to_params`; what is empty or unknown is left out.
+    def from_params(cls, params: Mapping[str, str]) -> GalleryFilter:
+        """Return the inverse of `to_params`; what is empty or unknown is left out.
 
         Raises:
             UsageError: a value cannot be one.
         """
-        given = {field.name: params.get(field.name, "") for field in fields(cls)}
-        return cls(**{name: _read(name, text) for name, text in given.items() if text.strip()})
+        return cls(**{name: value for facet in FACETS.values() for name, value in facet.read(params).items()})
 
     def to_params(self) -> dict[str, str]:
-        """What is asked for as names and texts, fit for a query string."""
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: _write(value) for name, value in values if value is not None and value != ""}
+        """Return what is asked for as names and texts, fit for a query string."""
+        return {name: _write(value) for name, value in self._values.items()}
 
 
-def _read(name: str, text: str) -> Any:
-    try:
-        match name:
-            case "rank":
-                return Rank(text)
-            case "source":
-                return Source(text)
-            case "state":
-                return PhotoState(text)
-            case "since" | "until":
-                return date.fromisoformat(text)
-            case "min_score" | "max_score":
-                value = float(text)
-                if math.isnan(value):
-                    raise ValueError("not a number")
-                return value
-            case _:
-                return text
-    except ValueError as error:
-        raise UsageError(f"{name}: {text[:40]!r} cannot be one") from error
+def all_of(snapshot: Snapshot, masks: Mapping[str, Bools], *, but: str = "") -> Bools:
+    """Return the photos that all masks but one select, [N]."""
+    found = np.ones(len(snapshot), dtype=np.bool_)
+    for name, mask in masks.items():
+        if name != but:
+            found &= mask
+    return found
 
 
 def _write(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 
-from phototag.catalog.columns import ABSENT, RANKS, SOURCES, STATES, Columns
+from phototag.catalog.columns import ABSENT, RANKS, REASONS, SOURCES, STATES, Columns
 from phototag.catalog.folders import shown
 from phototag.catalog.views import GalleryItem
 from phototag.records import Rank, Source
@@ -17,7 +17,7 @@ _HUMAN = SOURCES.index(Source.HUMAN)
 def item_at(columns: Columns, place: int) -> GalleryItem:
     """The photo at a place of the columns."""
     superclass, subclass = columns.label_of(place)
-    rank, source = int(columns.rank[place]), int(columns.source[place])
+    rank, source, reason = (int(codes[place]) for codes in (columns.rank, columns.source, columns.reason))
     version = int(columns.version[place])
     scores = columns.subclass_score if rank == RANKS.index(Rank.SUBCLASS) else columns.superclass_score
     return GalleryItem(
@@ -29,6 +29,7 @@ def item_at(columns: Columns, place: int) -> GalleryItem:
         score=None if source == _HUMAN else _present(float(scores[place])),
         novelty=_present(float(columns.novelty[place])),
         source=None if source == ABSENT else SOURCES[source],
+        reason=None if reason == ABSENT else REASONS[reason],
         state=STATES[int(columns.state[place])],
         version="" if version == ABSENT else f"{version:08x}",
         width=_positive(int(columns.width[place])),

@@ -5,27 +5,24 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from itertools import count
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.catalog.columns import RANKS, SOURCES, STATES, Columns
-from phototag.catalog.cursor import Key
-from phototag.catalog.filters import GalleryFilter, GallerySort
+from phototag.catalog.columns import RANKS, SOURCES, Columns
+from phototag.catalog.cursor import GallerySort, Key
 from phototag.catalog.folders import FolderTree, folder_of
+from phototag.catalog.months import Months
 from phototag.catalog.search import PathText, fold
 from phototag.records import Rank, Source
 
 Bools = NDArray[np.bool_]
 Places = NDArray[np.int64]
 
-_NS = 1_000_000_000
-_FIRST_NS, _LAST_NS = -(2**63), 2**63 - 1
 _RESULTS_KEPT = 16
 _SEARCHES_KEPT = 8
 _numbers = count(1)
@@ -45,6 +42,13 @@ class PathFacts:
         self.place[order] = np.arange(len(order))
 
 
+class Selection(Hashable, Protocol):
+    """What selects photos; equal ones select the same."""
+
+    def mask(self, snapshot: Snapshot) -> Bools:
+        """Return the photos that are selected, [N]."""
+
+
 class Snapshot:
     """The photos of a library at one moment. Photos are named by their places in the columns, which are those by id."""
 
@@ -58,7 +62,7 @@ class Snapshot:
         # A human's 1 or 0 is no score.
         self.score = np.where(columns.source == SOURCES.index(Source.HUMAN), np.nan, given)
         self._orders: Kept[tuple[GallerySort, bool], Places] = Kept(2 * len(GallerySort))
-        self._results: Kept[tuple[GalleryFilter, GallerySort, bool], Places] = Kept(_RESULTS_KEPT)
+        self._results: Kept[tuple[Selection, GallerySort, bool], Places] = Kept(_RESULTS_KEPT)
         self._searches: Kept[tuple[str, ...], Bools] = Kept(_SEARCHES_KEPT)
         self._months: Months | None = None
         if before is not None:
@@ -77,67 +81,32 @@ class Snapshot:
 
     # ---- which photos
 
-    def all_of(self, parts: Mapping[str, Bools], *, but: str = "") -> Bools:
-        """The photos that are wanted by all the parts of a filter but one, [N]."""
-        found = np.ones(len(self), dtype=np.bool_)
-        for name, part in parts.items():
-            if name != but:
-                found &= part
-        return found
-
-    def parts(self, wanted: GalleryFilter) -> dict[str, Bools]:
-        """What a filter asks for, one by one: the photos that are wanted by each, [N]."""
-        columns, parts = self.columns, {}
-        if wanted.words:
-            parts["text"] = self._searches.get(wanted.words, lambda: self._holding(wanted.words))
-        if wanted.superclass is not None:
-            parts["label"] = self._labelled(wanted.superclass, wanted.subclass)
-        if wanted.rank is not None:
-            parts["rank"] = columns.rank == RANKS.index(wanted.rank)
-        if wanted.source is not None:
-            parts["source"] = columns.source == SOURCES.index(wanted.source)
-        if wanted.state is not None:
-            parts["state"] = columns.state == STATES.index(wanted.state)
-        if wanted.min_score is not None or wanted.max_score is not None:
-            low, high = wanted.min_score or 0.0, 1.0 if wanted.max_score is None else wanted.max_score
-            # A score that is not there is not above any.
-            parts["score"] = (self.score >= low) & ((self.score < high) | (high == 1.0))
-        if wanted.since is not None or wanted.until is not None:
-            first = _FIRST_NS if wanted.since is None else start_of(wanted.since)
-            last = _LAST_NS if wanted.until is None else end_of(wanted.until)
-            parts["date"] = (columns.modified_ns >= first) & (columns.modified_ns <= last)
-        if wanted.folder is not None:
-            tree = self.by_path.tree
-            folder = tree.find(wanted.folder)
-            first, end = (0, 0) if folder is None else (folder, tree.ends[folder])
-            parts["folder"] = (self.by_path.folder >= first) & (self.by_path.folder < end)
-        return parts
-
-    def _labelled(self, superclass: str, subclass: str | None) -> Bools:
-        fits = [label[0] == superclass and (subclass is None or label[1] == subclass) for label in self.columns.labels]
-        return self._by_label(fits)
-
-    def _by_label(self, fits: list[bool]) -> Bools:
+    def labelled(self, fits: Sequence[bool]) -> Bools:
+        """Return the photos whose tags fit, [N], by whether each of `Columns.labels` does."""
         # Photos without a tag have the label -1, so they take the last one.
         found: Bools = np.array([*fits, False], dtype=np.bool_)[self.columns.label]
         return found
+
+    def holding(self, words: tuple[str, ...]) -> Bools:
+        """Return the photos with all of the words in the path or in the names of the tag, whatever the case, [N]."""
+        return self._searches.get(words, partial(self._holding, words))
 
     def _holding(self, words: tuple[str, ...]) -> Bools:
         labels = [fold("/".join(name for name in label if name)) for label in self.columns.labels]
         found = np.ones(len(self), dtype=np.bool_)
         for word in words:
             folded = fold(word)
-            found &= self.by_path.text.holds(word) | self._by_label([folded in label for label in labels])
+            found &= self.by_path.text.holds(word) | self.labelled([folded in label for label in labels])
         return found
 
     # ---- in which order
 
-    def result(self, wanted: GalleryFilter, sort: GallerySort, *, descending: bool) -> Places:
-        """The places of the wanted photos in that order."""
+    def result(self, wanted: Selection, sort: GallerySort, *, descending: bool) -> Places:
+        """Return the places of the selected photos in that order."""
 
         def find() -> Places:
             order = self.order(sort, descending=descending)
-            return order[self.all_of(self.parts(wanted))[order]]
+            return order[wanted.mask(self)[order]]
 
         return self._results.get((wanted, sort, descending), find)
 
@@ -204,51 +173,6 @@ class Snapshot:
         if self._months is None:
             self._months = Months(self.columns.modified_ns)
         return self._months
-
-
-class Months:
-    """The months of moments [N] in local time: `of` [N] points into `starts`, the first days of the months."""
-
-    def __init__(self, moments_ns: NDArray[np.int64]) -> None:
-        self.starts: list[date] = []
-        self.of = np.zeros(len(moments_ns), dtype=np.int64)
-        if not len(moments_ns):
-            return
-        month, last = _local_month(int(moments_ns.min())), _local_month(int(moments_ns.max()))
-        while month <= last:
-            self.starts.append(month)
-            month = next_month(month)
-        starts = np.array([start_of(month) for month in self.starts], dtype=np.int64)
-        self.of = np.maximum(np.searchsorted(starts, moments_ns, side="right") - 1, 0)
-
-
-def next_month(day: date) -> date:
-    """The first day of the month after."""
-    return date(day.year + day.month // 12, day.month % 12 + 1, 1)
-
-
-def start_of(day: date) -> int:
-    """When a day begins in local time, in nanoseconds since 1970, as far as 64 bits reach."""
-    try:
-        moment = datetime.combine(day, time.min).astimezone()
-    except (OverflowError, OSError, ValueError):
-        # Some systems know local time since 1970 only.
-        moment = datetime.combine(day, time.min, tzinfo=UTC)
-    return min(max(int(moment.timestamp()) * _NS, _FIRST_NS), _LAST_NS)
-
-
-def end_of(day: date) -> int:
-    """The last nanosecond of a day in local time."""
-    return _LAST_NS if day == date.max else max(start_of(day + timedelta(days=1)) - 1, _FIRST_NS)
-
-
-def _local_month(moment_ns: int) -> date:
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_ns // 1000)
-    try:
-        local = moment.astimezone()
-    except (OverflowError, OSError, ValueError):
-        local = moment
-    return date(local.year, local.month, 1)
 
 
 def _same(order: Places) -> Places:

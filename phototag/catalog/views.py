@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from phototag.catalog.facets.facet import Chip, Group
 from phototag.decision import Candidate
-from phototag.records import PhotoState, Rank, Source
+from phototag.records import PhotoState, Rank, Reason, Source
 from phototag.store import KnownPhoto, SavedReview
 
 
@@ -15,8 +17,9 @@ class GalleryItem:
     """One photo of a page.
 
     `name` is the file's name, printable. `score` is that of the tag's own rank (of the best superclass where the rank
-    is none), None for a human's tag. All of the tag is None for a photo without one. `version` are the first eight hex
-    digits of the content's hash, "" for a photo that was never read; `width` and `height` are in pixels.
+    is none), None for a human's tag, and so is `reason`. All of the tag is None for a photo without one. `version` are
+    the first eight hex digits of the content's hash, "" for a photo that was never read; `width` and `height` are in
+    pixels.
     """
 
     id: int
@@ -27,6 +30,7 @@ class GalleryItem:
     score: float | None
     novelty: float | None
     source: Source | None
+    reason: Reason | None
     state: PhotoState
     version: str
     width: int | None
@@ -46,6 +50,18 @@ class GalleryPage:
     total: int
     after: str | None
     version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facets:
+    """What stands beside the photos of a filter: `groups` of choices by the facets' names, and the filters in use.
+
+    `total` is the number of photos that the filter selects.
+    """
+
+    total: int
+    groups: Mapping[str, Group]
+    chips: tuple[Chip, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ def evaluate(
     batch_size: int | None,
     workers: int | None,
 ) -> None:
-    """Judge a model on labelled pictures that it did not learn from.
+    """Evaluate a model on labelled pictures that it did not learn from.
 
     DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. In a CSV an
     empty subclass or superclass says that the picture is of none of the model's classes at that level.

@@ -14,7 +14,7 @@ from phototag.choices import OutputFormat, SortKey
 from phototag.cli.formats import print_rows
 from phototag.cli.options import EnumChoice, db_option
 from phototag.export import EXPORTS
-from phototag.records import NovelTier, PhotoState, Source
+from phototag.records import NovelTier, PhotoState, Reason, Source
 
 TABLE_LIMIT = 50
 
@@ -41,6 +41,12 @@ class _NovelChoice(EnumChoice[NovelTier]):
     flag_value=NovelTier.ANY.value,
     help="Photos like nothing the model knows. superclass: they have no superclass; subclass: a superclass, but no "
     "subclass; any, or --novel alone: both.",
+)
+@click.option(
+    "--reason",
+    type=EnumChoice(list(Reason)),
+    multiple=True,
+    help="Why a model's tag goes no deeper; may be given several times.",
 )
 @click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="At least this score, 0 to 1.")
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
@@ -73,6 +79,7 @@ def query(
     superclass: str | None,
     subclass: str | None,
     novel: NovelTier | None,
+    reason: tuple[Reason, ...],
     min_score: float | None,
     under: Path | None,
     source: Source | None,
@@ -100,6 +107,7 @@ def query(
         superclass=superclass,
         subclass=subclass,
         novel=novel or False,
+        reason=reason,
         min_score=min_score,
         under=Path(os.path.abspath(under)) if under is not None else None,  # noqa: PTH100  # folds ".."
         source=source,

@@ -142,6 +142,7 @@ def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
             tagged_at=now if tag else None,
             state=PhotoState.OK if tag else PhotoState.UNREADABLE,
             error=None if isinstance(item, StoredTag) else item.reason,
+            reason=tag.reason if tag else None,
         )
 
 

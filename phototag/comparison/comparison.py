@@ -1,7 +1,7 @@
-"""Train several backbones alike and judge them on the same pictures.
+"""Train several backbones alike and evaluate them on the same pictures.
 
 A test part is kept apart, the same for all. Whole subclasses are left out of the training, too: their pictures are what
-no model was taught, and tell how well it notices. Every finished training leaves a small result file, so that a run
+no model was taught, and show how well it notices. Every finished training leaves a small result file, so that a run
 that was interrupted goes on from there, and one with more backbones or seeds takes over what is there.
 """
 
@@ -52,7 +52,7 @@ _IRRELEVANT = ("workers", "device")
 
 
 def compare(data: str | Path, config: ComparisonConfig, *, output: str | Path | None = None) -> Comparison:
-    """Train every backbone with every seed, and judge all of them on the same pictures.
+    """Train every backbone with every seed, and evaluate all of them on the same pictures.
 
     Args:
         data: Labelled pictures: a folder superclass/subclass/* or a CSV.
@@ -92,7 +92,7 @@ def compare(data: str | Path, config: ComparisonConfig, *, output: str | Path | 
 
 
 def _resolved(config: ComparisonConfig) -> dict[str, str]:
-    """timm's full name of each backbone; found out, with its weights, before hours of training."""
+    """Return timm's full name of each backbone; found out, with its weights, before hours of training."""
     names = {name: resolve_backbone(name) for name in dict.fromkeys(config.backbones)}
     if len(set(names.values())) < len(config.backbones):
         raise UsageError("the same backbone is named twice; a comparison takes different ones")
@@ -106,7 +106,7 @@ def _resolved(config: ComparisonConfig) -> dict[str, str]:
 
 
 def _adapted(training: TrainingConfig, parts: Parts, names: Mapping[str, str]) -> TrainingConfig:
-    """The same for all: no early end, no balance by choice, and with random weights one size of pictures that fits."""
+    """Return a configuration that treats all alike: no early end, no chosen balance, one size for random weights."""
     training = replace(training, patience=max(training.epochs, training.patience))
     if training.balance is Balance.AUTO:
         # It may choose differently for each training, and then not only the backbones differ.
@@ -125,7 +125,7 @@ def _adapted(training: TrainingConfig, parts: Parts, names: Mapping[str, str]) -
 
 
 def _usual_side(pictures: Sequence[LabelledPicture]) -> int:
-    """The median of the shorter sides, in pixels, of some of the pictures."""
+    """Return the median of the shorter sides, in pixels, of some of the pictures."""
     sides = []
     for picture in random.Random(0).sample(list(pictures), min(_MEASURED_PICTURES, len(pictures))):
         try:
@@ -165,7 +165,7 @@ class _Bench:
                 ) from error
 
     def runs(self) -> list[Run]:
-        """All runs, those that were finished earlier from their files; in the order of backbones, then seeds."""
+        """Return all runs, those that were finished earlier from their files; in the order of backbones, then seeds."""
         # Seed by seed, so that what an interruption leaves can be compared.
         order = [(name, seed) for seed in range(self.config.seeds) for name in self.names]
         found = {key: run for key in order if (run := self._finished(*key)) is not None}
@@ -187,7 +187,7 @@ class _Bench:
         return [found[name, seed] for name in self.names for seed in range(self.config.seeds)]
 
     def costs(self) -> dict[str, Cost]:
-        """What each backbone costs; nothing where a model is no longer there."""
+        """Return what each backbone costs; nothing where a model is no longer there."""
         paths = {name: self._model(name, 0) for name in self.names}
         if not all(path.exists() for path in paths.values()):
             return {}
@@ -202,7 +202,7 @@ class _Bench:
         return self.folder / f"{name}.csv"
 
     def _key(self, name: str, seed: int) -> str:
-        """Names a run; another configuration or other data make another run."""
+        """Return the name of a run; another configuration or other data make another run."""
         configuration = self._training(name, seed).to_json()
         for irrelevant in _IRRELEVANT:
             configuration.pop(irrelevant, None)
@@ -256,7 +256,7 @@ class _Bench:
         """Say how much there is to do, and on a CPU how long it will take by the time of one step."""
         training = self.config.training
         log.info(
-            "%d %s on %d pictures, judged on %d others and on %d novel ones, of %s; Ctrl-C keeps what is "
+            "%d %s on %d pictures, tested on %d others and on %d novel ones, of %s; Ctrl-C keeps what is "
             "finished, and the same command goes on",
             len(waiting),
             "training" if len(waiting) == 1 else "trainings",
@@ -274,7 +274,7 @@ class _Bench:
             )
 
     def _seconds(self, name: str) -> float:
-        """How long one training of that backbone is likely to take, by the time of a step."""
+        """Return how long one training of that backbone is likely to take, by the time of a step."""
         training = self.config.training
         backbone = create_backbone(self.names[name])
         size = default_preprocessing(backbone, training.img_size).size

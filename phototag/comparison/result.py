@@ -31,7 +31,7 @@ _NAME_WIDTH = 26
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One trained model judged on N known and M novel test pictures.
+    """One trained model evaluated on N known and M novel test pictures.
 
     `superclasses` and `subclasses` name the classes, the latter in full. `truth`, `predicted` and `scores` hold a row
     [N] for each level, superclass first: positions of the classes, and the probability of the predicted one. `novelty`
@@ -62,26 +62,26 @@ class Run:
     unreadable: int
 
     def right(self, level: int) -> NDArray[np.bool_]:
-        """Whether the label of that level is right [N]."""
+        """Return whether the label of that level is right [N]."""
         right: NDArray[np.bool_] = np.array(self.predicted[level]) == np.array(self.truth[level])
         return right
 
     def values(self, level: int) -> NDArray[np.float64]:
-        """The scores of that level [N]."""
+        """Return the scores of that level [N]."""
         return np.array(self.scores[level], dtype=np.float64)
 
     def novelties(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The novelty of the known pictures [N] and of the novel ones [M]."""
+        """Return the novelty of the known pictures [N] and of the novel ones [M]."""
         known, novel = (np.array(part, dtype=np.float64) for part in self.novelty)
         return known, novel
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return it as plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """The inverse of `to_json`; KeyError, TypeError or ValueError if the value is no run."""
+        """Invert `to_json`; KeyError, TypeError or ValueError if the value is no run."""
         known, novel = value["novelty"]
         rows = {name: tuple(tuple(row) for row in value[name]) for name in ("truth", "predicted", "scores")}
         lengths = {len(row) for part in rows.values() for row in part}
@@ -99,11 +99,11 @@ class Contender:
     runs: tuple[Run, ...]
 
     def right(self, level: int) -> NDArray[np.bool_]:
-        """Whether each run [R] labels each picture right: [R, N]."""
+        """Return whether each run [R] labels each picture right: [R, N]."""
         return np.stack([run.right(level) for run in self.runs])
 
     def accuracy(self, level: int) -> dict[str, Any]:
-        """The mean over runs with its 95 % interval over pictures and runs, and each run's own."""
+        """Return the mean over runs with its 95 % interval over pictures and runs, and each run's own."""
         return self._accuracies[level]
 
     @cached_property
@@ -117,7 +117,7 @@ class Contender:
         return found
 
     def spread(self, of: Callable[[Run], float | None]) -> dict[str, float] | None:
-        """Mean, least and most of a number of each run; None if one of them is unknown."""
+        """Return the mean, least and most of a number of each run; None if one of them is unknown."""
         values = [of(run) for run in self.runs]
         known = [value for value in values if value is not None]
         if len(known) < len(values):
@@ -125,11 +125,11 @@ class Contender:
         return {"mean": float(np.mean(known)), "min": min(known), "max": max(known)}
 
     def metric(self, name: str) -> dict[str, float] | None:
-        """`spread` of one of the metrics."""
+        """Return the `spread` of one of the metrics."""
         return self.spread(lambda run: run.metrics.get(name))
 
     def validation_error(self, level: str, when: str) -> dict[str, float] | None:
-        """`spread` of the calibration error on the validation pictures, "before" or "after" calibrating."""
+        """Return the `spread` of the calibration error on the validation pictures, "before" or "after" calibrating."""
 
         def error(run: Run) -> float | None:
             found = ((run.calibration or {}).get(level) or {}).get(f"ece_{when}")
@@ -138,16 +138,16 @@ class Contender:
         return self.spread(error)
 
     def coverage_at(self, level: int, precision: float) -> float:
-        """The share of pictures that can keep their label at this precision, on average over the runs."""
+        """Return the share of pictures that can keep their label at this precision, on average over the runs."""
         tables = (ScoreTable.of(run.values(level), run.right(level)) for run in self.runs)
         return float(np.mean([table.coverage_at(precision) for table in tables]))
 
     def area(self, level: int) -> dict[str, float] | None:
-        """`spread` of the mean risk over all coverages."""
+        """Return the `spread` of the mean risk over all coverages."""
         return self.spread(lambda run: risk_coverage(run.values(level), run.right(level)).area)
 
     def to_json(self) -> dict[str, Any]:
-        """All figures of the backbone as plain values for JSON."""
+        """Return all figures of the backbone as plain values for JSON."""
         first = self.runs[0]
         return {
             "backbone": self.name,
@@ -224,7 +224,7 @@ class Pair:
         return f"{level}: {shown} ({points} points for {first}, {interval}{why})."
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return it as plain values for JSON."""
         return {**asdict(self), "real": self.real, "statement": self.statement}
 
 
@@ -291,7 +291,7 @@ class Comparison:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """All figures, without those of single pictures, as plain values for JSON."""
+        """Return all figures, without those of single pictures, as plain values for JSON."""
         return {
             "data": self.source,
             "pictures": dict(self.parts),
@@ -306,7 +306,7 @@ class Comparison:
         }
 
     def table(self) -> str:
-        """The main figures for a terminal, one line a backbone, and a sentence for each pair."""
+        """Return the main figures for a terminal, one line a backbone, and a sentence for each pair."""
         names = ("superclass", "subclass", "hier. F1", "ECE", "AUROC novel", "pictures/s", "training")
         columns = [Column("mean over seeds", _NAME_WIDTH, most=_NAME_WIDTH), *numbers(*names)]
         rows = []
@@ -330,7 +330,7 @@ def _mean_percent(found: Mapping[str, float] | None) -> str:
 
 
 def most_confused(runs: Sequence[Run], *, count: int) -> list[tuple[str, str, int, int]]:
-    """Pairs of subclasses most often confused: truth, label, how often over all runs, and pictures of the truth."""
+    """Return the subclasses most often confused: truth, label, how often over all runs, and pictures of the truth."""
     wrong: dict[tuple[int, int], int] = {}
     for run in runs:
         for truth, found in zip(run.truth[1], run.predicted[1], strict=True):
@@ -342,7 +342,7 @@ def most_confused(runs: Sequence[Run], *, count: int) -> list[tuple[str, str, in
 
 
 def confusion(runs: Sequence[Run], level: int) -> NDArray[np.int64]:
-    """Counts [truth, label] of a level over all runs."""
+    """Return counts [truth, label] of a level over all runs."""
     size = len(runs[0].superclasses if level == 0 else runs[0].subclasses)
     counts = np.zeros((size, size), dtype=np.int64)
     for run in runs:

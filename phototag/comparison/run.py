@@ -24,7 +24,7 @@ def evaluate_run(model: Model, test: Path, *, backbone: str, seed: int, target: 
     """
     header = model.header
     taxonomy = header.taxonomy
-    scored = score_labelled(test, model, target=target, workers=workers, what=f"judging {backbone}")
+    scored = score_labelled(test, model, target=target, workers=workers, what=f"evaluating {backbone}")
     known = scored.validation.subclass.truth >= 0
     validation = scored.validation.rows(known)
     metrics = measure_tags(validation, header.thresholds)

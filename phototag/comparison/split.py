@@ -27,7 +27,7 @@ class ComparisonConfig:
         training: How each is trained; its backbone, seed and weights are replaced.
         weights: Files with pretrained weights by backbone, for those that have one.
         seeds: Trainings of each backbone, with seeds 0, 1, 2 ...
-        test_fraction: Share of each class kept for judging.
+        test_fraction: Share of each class kept for the test.
         novel_fraction: Share of the subclasses left out of the training, to serve as novel.
     """
 
@@ -54,7 +54,7 @@ class ComparisonConfig:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Pictures to learn from, to judge on, and of subclasses that nobody learns: `novel_subclasses`, in full."""
+    """Pictures to learn from, to test on, and of subclasses that no model learns: `novel_subclasses`, in full."""
 
     training: Sequence[LabelledPicture]
     test: Sequence[LabelledPicture]
@@ -76,18 +76,17 @@ def divide(data: LabelledData, config: ComparisonConfig) -> Parts:
         listed = ", ".join(rare[:10]) + (" and others" if len(rare) > 10 else "")
         raise DataError(
             f"{data.source}: fewer than three pictures of {listed}; "
-            "a comparison needs one each to learn from, to choose by and to judge on"
+            "a comparison needs one each to learn from, to choose by and to test on"
         )
     known = [picture for picture in data.pictures if (picture.superclass, picture.subclass) not in novel]
     training, test = _split(known, config.test_fraction)
-    strange = [
-        replace(picture, subclass=None) for picture in data.pictures if (picture.superclass, picture.subclass) in novel
-    ]
-    return Parts(training, test, strange, tuple(sorted(f"{top}/{sub}" for top, sub in novel)))
+    left_out = [picture for picture in data.pictures if (picture.superclass, picture.subclass) in novel]
+    unlabelled = [replace(picture, subclass=None) for picture in left_out]
+    return Parts(training, test, unlabelled, tuple(sorted(f"{top}/{sub}" for top, sub in novel)))
 
 
 def _split(pictures: Sequence[LabelledPicture], fraction: float) -> tuple[list[LabelledPicture], list[LabelledPicture]]:
-    """Training and test pictures by class; two of each class stay for training, which keeps one of them apart."""
+    """Return training and test pictures by class; two of each class stay for training, one of them for validation."""
     training, test = split(pictures, fraction=fraction, seed=0)
     counts = Counter((picture.superclass, picture.subclass) for picture in training)
     back = [
@@ -99,7 +98,7 @@ def _split(pictures: Sequence[LabelledPicture], fraction: float) -> tuple[list[L
 
 
 def _novel_subclasses(labels: Sequence[tuple[str, str]], fraction: float) -> set[tuple[str, str]]:
-    """Subclasses to leave out: every superclass and two subclasses in all stay."""
+    """Return subclasses to leave out: every superclass and two subclasses in all stay."""
     if len(labels) < FEWEST_FOR_NOVEL or not fraction:
         return set()
     wanted = min(max(1, round(len(labels) * fraction)), len(labels) - 2)
@@ -115,7 +114,7 @@ def _novel_subclasses(labels: Sequence[tuple[str, str]], fraction: float) -> set
 
 
 def identity(parts: Parts) -> str:
-    """SHA-256 of which pictures are in which part, by path, label, size and time of change."""
+    """Return SHA-256 of which pictures are in which part, by path, label, size and time of change."""
     digest = hashlib.sha256()
     for part in (parts.training, parts.test, parts.novel):
         for picture in part:

@@ -1,6 +1,9 @@
 from .content import Content as Content
 from .content import data_digest as data_digest
 from .content import read_content as read_content
+from .content import report_unreadable as report_unreadable
+from .features import Features as Features
+from .features import features_of as features_of
 from .labelled import COLUMNS as COLUMNS
 from .labelled import LabelledData as LabelledData
 from .labelled import LabelledPicture as LabelledPicture

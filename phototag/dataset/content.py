@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from bisect import bisect_left
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from phototag.dataset.labelled import LabelledPicture
 from phototag.errors import DataError, DecodeError
 from phototag.imaging import Preprocessing, decode_bytes, read_bytes
 from phototag.runtime import bounded_map, decode_threads
+
+log = logging.getLogger(__name__)
 
 MAX_UNREADABLE_SHARE = 0.05
 
@@ -35,7 +38,7 @@ class Content:
     unreadable: tuple[str, ...]
 
     def cut(self, position: int) -> tuple[Self, Self]:
-        """What came of the pictures given before `position`, and of the others; `unreadable` stays whole."""
+        """Return what came of the pictures given before `position`, and of the others; `unreadable` stays whole."""
         border = bisect_left(self.positions, position)
         return self._part(slice(border)), self._part(slice(border, None))
 
@@ -57,8 +60,16 @@ def check_unreadable(unreadable: Sequence[str], total: int) -> None:
         )
 
 
+def report_unreadable(content: Content) -> None:
+    """Say which pictures cannot be read, and how many."""
+    for line in content.unreadable[:10]:
+        log.warning("skipped: %s", line)
+    if content.unreadable:
+        log.warning("%d pictures cannot be read and were skipped", len(content.unreadable))
+
+
 def data_digest(pictures: Sequence[LabelledPicture], hashes: Sequence[bytes]) -> str:
-    """SHA-256 over labels and contents, in hex: the same for the same data, wherever it lies."""
+    """Return SHA-256 over labels and contents, in hex: the same for the same data, wherever it lies."""
     lines = sorted(
         f"{picture.superclass}/{picture.subclass}:{content.hex()}"
         for picture, content in zip(pictures, hashes, strict=True)

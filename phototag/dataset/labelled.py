@@ -170,7 +170,7 @@ def _check_parents(pictures: Iterable[LabelledPicture]) -> None:
 
 
 def training_taxonomy(data: LabelledData) -> Taxonomy:
-    """The taxonomy of training data.
+    """Return the taxonomy of training data.
 
     Raises:
         DataError: a picture lacks a label, or there is only one subclass.
@@ -199,7 +199,7 @@ def check_complete(data: LabelledData) -> None:
 
 
 def unchecked_classes(pictures: Iterable[LabelledPicture]) -> list[str]:
-    """The classes with a single picture, which `split` leaves to training: nothing says how well they are learned."""
+    """Return the classes with a single picture: `split` leaves it to training, so nothing checks what is learned."""
     counts = Counter(f"{picture.superclass}/{picture.subclass}" for picture in pictures)
     return sorted(name for name, count in counts.items() if count == 1)
 

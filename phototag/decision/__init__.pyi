@@ -1,3 +1,8 @@
+from .evidence import Evidence as Evidence
+from .evidence import gather as gather
+from .evidence import pack as pack
+from .evidence import pooled_logits as pooled_logits
+from .evidence import unpack as unpack
 from .novelty import NOVELTY as NOVELTY
 from .novelty import SIGNALS as SIGNALS
 from .novelty import Foreign as Foreign
@@ -7,12 +12,7 @@ from .novelty import Standard as Standard
 from .novelty import Tier as Tier
 from .rule import MOST as MOST
 from .rule import Candidate as Candidate
-from .rule import Evidence as Evidence
 from .rule import Thresholds as Thresholds
 from .rule import best_subclasses as best_subclasses
 from .rule import decide as decide
-from .rule import gather as gather
 from .rule import join as join
-from .rule import pack as pack
-from .rule import pooled_logits as pooled_logits
-from .rule import unpack as unpack

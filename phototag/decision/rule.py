@@ -18,26 +18,18 @@ superclass when only the subclass looks unknown, to none when the superclass doe
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision.novelty import NoveltyModel, Tier
-from phototag.errors import ModelError, StoreError
-from phototag.records import Rank, Scores, Tag
+from phototag.decision.evidence import Evidence
+from phototag.errors import ModelError
+from phototag.records import Rank, Reason, Tag
 from phototag.taxonomy import Taxonomy
 
-Floats = NDArray[np.float32]
-
-# Scores of models without an embedding, and of those with one: its width stands in the header too.
-_PLAIN_VERSION, _PLAIN_HEADER = 1, struct.Struct("<BHB")
-_PACK_VERSION, _PACK_HEADER = 2, struct.Struct("<BHBH")
-_TOP = 10
-_HALF_MOST = float(np.finfo(np.float16).max)
+MOST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +73,6 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that a decision needs of B photos' scores, compact enough to be stored with every photo.
-
-    `superclass` [B, S] are the superclass head's logits, `pooled` [B, S] the log-sum-exp of the subclass logits under
-    each superclass, `best` [B, S] the position of the best subclass under each and `best_logit` [B, S] its logit.
-    `top` [B, K] and `top_logit` [B, K] are the K best subclasses of all, best first. `novelty` [B, 2] are the
-    probabilities that the superclass and the subclass are unknown, NaN where the model does not tell, and `embedding`
-    [B, E] describes what the photo shows; E is 0 where the model has none.
-    """
-
-    superclass: Floats
-    pooled: Floats
-    best: NDArray[np.uint16]
-    best_logit: Floats
-    top: NDArray[np.uint16]
-    top_logit: Floats
-    novelty: Floats
-    embedding: NDArray[np.float16]
-
-
-@dataclass(frozen=True, slots=True)
 class Joint:
     """The joint distribution of B photos, as far as a tag needs it.
 
@@ -119,54 +90,6 @@ def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     shifted = logits - logits.max(axis=1, keepdims=True)
     result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result
-
-
-def pooled_logits(subclass: Floats, taxonomy: Taxonomy) -> Floats:
-    """Log-sum-exp of the subclass logits [B, C] under each superclass: [B, S].
-
-    For a network with no superclass head these are its superclass logits: their softmax is the sum of the subclasses'
-    probabilities.
-    """
-    columns = []
-    for children in taxonomy.children:
-        part = subclass[:, children].astype(np.float64)
-        top = part.max(axis=1)
-        columns.append(top + np.log(np.exp(part - top[:, None]).sum(axis=1)))
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-def gather(scores: Scores, taxonomy: Taxonomy, novelty: NoveltyModel | None = None) -> Evidence:
-    """Reduce raw scores to what decisions need; `novelty` is the model's, if it has one.
-
-    Raises:
-        ModelError: the scores do not have the taxonomy's shape, or hold values that are not finite.
-    """
-    photos = len(scores.subclass)
-    wanted = ((photos, len(taxonomy.superclasses)), (photos, len(taxonomy.subclasses)))
-    if (scores.superclass.shape, scores.subclass.shape) != wanted:
-        raise ModelError(f"scores of shape {scores.superclass.shape}, {scores.subclass.shape}; expected {wanted}")
-    if not (np.isfinite(scores.superclass).all() and np.isfinite(scores.subclass).all()):
-        raise ModelError("the network gave scores that are not finite; the model is broken or overflows")
-    best = np.empty(wanted[0], dtype=np.uint16)
-    for position, children in enumerate(taxonomy.children):
-        best[:, position] = np.asarray(children)[scores.subclass[:, children].argmax(axis=1)]
-    if novelty is None or scores.embedding is None:
-        strange, embedding = np.full((photos, len(Tier)), np.nan, dtype=np.float32), np.zeros((photos, 0), np.float16)
-    else:
-        strange = novelty.probabilities(scores)
-        embedding = scores.embedding.clip(-_HALF_MOST, _HALF_MOST).astype(np.float16)
-    keep = min(_TOP, len(taxonomy.subclasses))
-    top = np.argsort(-scores.subclass, axis=1, kind="stable")[:, :keep].astype(np.uint16)
-    return Evidence(
-        superclass=scores.superclass.astype(np.float32),
-        pooled=pooled_logits(scores.subclass, taxonomy),
-        best=best,
-        best_logit=np.take_along_axis(scores.subclass, best.astype(np.intp), axis=1).astype(np.float32),
-        top=top,
-        top_logit=np.take_along_axis(scores.subclass, top.astype(np.intp), axis=1).astype(np.float32),
-        novelty=strange,
-        embedding=embedding,
-    )
 
 
 def join(evidence: Evidence) -> Joint:
@@ -191,83 +114,40 @@ def decide(evidence: Evidence, taxonomy: Taxonomy, thresholds: Thresholds) -> li
     joint = join(evidence)
     tags = []
     for row, (superclass, subclass) in enumerate(zip(joint.chosen, joint.child, strict=True)):
-        superclass_score = float(joint.superclass[row, superclass])
-        subclass_score = float(joint.child_score[row])
-        strange_superclass, strange_subclass = evidence.novelty[row].tolist()
-        # Comparisons with NaN are false: no back-off where nothing is known.
-        rank = Rank.NONE
-        if superclass_score >= thresholds.superclass and not strange_superclass > thresholds.novel_superclass:
-            rank = Rank.SUPERCLASS
-            if subclass_score >= thresholds.subclass and not strange_subclass > thresholds.novel_subclass:
-                rank = Rank.SUBCLASS
+        scores = float(joint.superclass[row, superclass]), float(joint.child_score[row])
+        novel_superclass, novel_subclass = evidence.novelty[row].tolist()
+        reason = reason_of(scores, (novel_superclass, novel_subclass), thresholds)
+        rank = reason.rank
         tags.append(
             Tag(
                 superclass=None if rank is Rank.NONE else taxonomy.superclasses[superclass],
                 subclass=taxonomy.subclasses[subclass] if rank is Rank.SUBCLASS else None,
                 rank=rank,
-                superclass_score=superclass_score,
-                subclass_score=subclass_score,
-                novelty=1.0 - subclass_score if math.isnan(strange_subclass) else strange_subclass,
+                superclass_score=scores[0],
+                subclass_score=scores[1],
+                novelty=1.0 - scores[1] if math.isnan(novel_subclass) else novel_subclass,
+                reason=reason,
             )
         )
     return tags
 
 
-def pack(evidence: Evidence) -> list[bytes]:
-    """One compact blob a photo, from which `unpack` restores the evidence exactly."""
-    photos, superclasses = evidence.superclass.shape
-    keep, width = evidence.top.shape[1], evidence.embedding.shape[1]
-    if width:
-        header = _PACK_HEADER.pack(_PACK_VERSION, superclasses, keep, width)
-    else:
-        header = _PLAIN_HEADER.pack(_PLAIN_VERSION, superclasses, keep)
-    parts = [
-        np.ascontiguousarray(getattr(evidence, name), dtype=kind)
-        for name, kind, _ in _layout(superclasses, keep, width)
-    ]
-    return [header + b"".join(part[row].tobytes() for part in parts) for row in range(photos)]
+def reason_of(scores: tuple[float, float], novelty: tuple[float, float], thresholds: Thresholds) -> Reason:
+    """Return why a tag goes as deep as it does: the first check that fails, from the superclass down.
 
-
-def _layout(superclasses: int, keep: int, width: int) -> list[tuple[str, str, int]]:
-    """What a blob holds behind its header: fields of `Evidence`, their type and their number."""
-    fields = [
-        ("superclass", "<f4", superclasses),
-        ("pooled", "<f4", superclasses),
-        ("best", "<u2", superclasses),
-        ("best_logit", "<f4", superclasses),
-        ("top", "<u2", keep),
-        ("top_logit", "<f4", keep),
-    ]
-    return [*fields, ("novelty", "<f4", len(Tier)), ("embedding", "<f2", width)] if width else fields
-
-
-def unpack(blobs: Sequence[bytes], taxonomy: Taxonomy) -> Evidence:
-    """The evidence of the blobs that `pack` made of scores by one model, in order.
-
-    Raises:
-        StoreError: a blob is damaged or belongs to another taxonomy.
+    At each level the score is checked before novelty. `scores` and `novelty` are those of the superclass and of the
+    subclass; novelty is NaN where the model does not tell.
     """
-    superclasses, keep = len(taxonomy.superclasses), min(_TOP, len(taxonomy.subclasses))
-    header, width = _PLAIN_HEADER.pack(_PLAIN_VERSION, superclasses, keep), 0
-    if blobs and blobs[0][:1] == bytes([_PACK_VERSION]) and len(blobs[0]) >= _PACK_HEADER.size:
-        width = _PACK_HEADER.unpack_from(blobs[0])[3]
-        header = _PACK_HEADER.pack(_PACK_VERSION, superclasses, keep, width)
-    fields = _layout(superclasses, keep, width)
-    layout = np.dtype([("header", "u1", len(header)), *fields])
-    if any(len(blob) != layout.itemsize or not blob.startswith(header) for blob in blobs):
-        raise StoreError("stored scores are damaged or of another model; run: phototag tag --force")
-    rows = np.frombuffer(b"".join(blobs), dtype=layout)
-    # A field of length 1 comes back without its axis.
-    found = {name: rows[name].reshape(len(blobs), -1) for name, _, _ in fields}
-    if len(rows) and max(found["best"].max(), found["top"].max()) >= len(taxonomy.subclasses):
-        raise StoreError("stored scores are damaged or of another model; run: phototag tag --force")
-    if not width:
-        found["novelty"] = np.full((len(blobs), len(Tier)), np.nan, dtype=np.float32)
-        found["embedding"] = np.zeros((len(blobs), 0), dtype=np.float16)
-    return Evidence(**found)
-
-
-MOST = 5
+    if not scores[0] >= thresholds.superclass:
+        return Reason.LOW_SUPERCLASS_SCORE
+    # Comparisons with NaN are false: no back-off where nothing is known.
+    if novelty[0] > thresholds.novel_superclass:
+        return Reason.NOVEL_SUPERCLASS
+    if not scores[1] >= thresholds.subclass:
+        return Reason.LOW_SUBCLASS_SCORE
+    if novelty[1] > thresholds.novel_subclass:
+        return Reason.NOVEL_SUBCLASS
+    return Reason.SUBCLASS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ from .intervals import needed_size as needed_size
 from .intervals import wilson_interval as wilson_interval
 from .metrics import ClassScores as ClassScores
 from .metrics import Confusion as Confusion
-from .metrics import Judged as Judged
 from .metrics import Label as Label
 from .metrics import Metrics as Metrics
+from .metrics import Prediction as Prediction
 from .metrics import expected_calibration_error as expected_calibration_error
 from .metrics import measure as measure
 from .risk_control import DELTA as DELTA

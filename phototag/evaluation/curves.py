@@ -1,4 +1,4 @@
-"""Curves over scores: how honest they are, what it costs to rely on the best ones only, how well they tell novel apart.
+"""Curves over scores: calibration, risk and coverage, and how well they tell novel pictures apart.
 
 Sources: Guo et al., ICML 2017 (reliability diagrams); Geifman and El-Yaniv, "Selective classification for deep neural
 networks", NeurIPS 2017 (risk and coverage); Hanley and McNeil, Radiology 1982 (area under the ROC curve).
@@ -31,7 +31,7 @@ class RiskCoverage:
 
 
 def reliability(name: str, scores: _Floats, right: _Right, *, intervals: bool = False) -> Calibrated:
-    """The reliability curve of labels with scores [N] in [0, 1], in 15 equal bins as for the calibration error."""
+    """Return the reliability curve of labels with scores [N] in [0, 1], in the 15 bins of the calibration error."""
     which = np.searchsorted(np.arange(1, _BINS) / _BINS, scores, side="left")
     bins = [which == number for number in np.unique(which)]
     hits = [(int(right[part].sum()), int(part.sum())) for part in bins]
@@ -47,7 +47,7 @@ def reliability(name: str, scores: _Floats, right: _Right, *, intervals: bool = 
 
 
 def risk_coverage(scores: _Floats, right: _Right) -> RiskCoverage:
-    """The curve of N labels at 1 %, 2 % ... 100 % coverage; labels of equal score come in together."""
+    """Return the curve of N labels at 1 %, 2 % ... 100 % coverage; labels of equal score come in together."""
     total = len(scores)
     if not total:
         return RiskCoverage((), (), 0.0)
@@ -65,7 +65,7 @@ def risk_coverage(scores: _Floats, right: _Right) -> RiskCoverage:
 
 
 def auroc(known: _Floats, novel: _Floats) -> float | None:
-    """The chance that a novel picture [M] scores higher than a known one [N], ties counting half; None without both."""
+    """Return the chance that a novel picture [M] scores above a known one [N], ties half; None without both."""
     if not (len(known) and len(novel)):
         return None
     low, high = (np.searchsorted(np.sort(known), novel, side=side) for side in ("left", "right"))
@@ -73,7 +73,7 @@ def auroc(known: _Floats, novel: _Floats) -> float | None:
 
 
 def roc(known: _Floats, novel: _Floats) -> tuple[list[float], list[float]]:
-    """Shares of the known [N] and of the novel [M] that reach a score, from the highest score down."""
+    """Return shares of the known [N] and of the novel [M] that reach a score, from the highest score down."""
     steps = np.linspace(0, 1, _GRID + 1)
     limits = np.quantile(known, 1 - steps)
     above = [0.0, *((known >= limit).mean() for limit in limits[1:-1]), 1.0]
@@ -85,7 +85,7 @@ def roc(known: _Floats, novel: _Floats) -> tuple[list[float], list[float]]:
 class Calibrated:
     """A reliability curve: mean scores and shares that are right [K], over `counts` [K] labels each.
 
-    `low` and `high` [K] are the ends of the shares' intervals, if they are to be drawn.
+    `low` and `high` [K] are the ends of the shares' intervals, if they are to be plotted.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Judge a model on labelled pictures that it has not learned from."""
+"""Evaluate a model on labelled pictures that it has not learned from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, RuntimeName
 from phototag.decision import Evidence, Thresholds, decide
-from phototag.evaluation.metrics import Judged, Label, Metrics, measure
+from phototag.evaluation.metrics import Label, Metrics, Prediction, measure
 from phototag.evaluation.score import score_labelled
 from phototag.evaluation.score_table import ValidationScores
 from phototag.evaluation.validation import Labels, Level, Validation
@@ -36,7 +36,7 @@ def measure_tags(validation: Validation, thresholds: Thresholds) -> Metrics:
     """
     taxonomy, (superclass, subclass) = validation.taxonomy, validation.levels
     pairs = [
-        Judged(
+        Prediction(
             truth=truth,
             predicted=predicted,
             superclass_score=superclass_score,
@@ -81,7 +81,7 @@ def evaluate(
     batch_size: int | None = DEFAULT_BATCH_SIZE,
     workers: int | None = None,
 ) -> Metrics:
-    """Judge a model on labelled pictures: a folder superclass/subclass/*, or a CSV.
+    """Evaluate a model on labelled pictures: a folder superclass/subclass/*, or a CSV.
 
     An empty subclass or superclass in a CSV says that the picture is of none of the model's classes at that level.
 
@@ -97,6 +97,10 @@ def evaluate(
         DataError: the data is not usable, holds labels that the model does not know, or more than 5 % of its pictures
             cannot be read.
         ModelError: there is no such model.
+
+    >>> metrics = phototag.evaluate("truth", model="animals")
+    >>> metrics.photos, 0 <= metrics.hierarchical_f1 <= 1
+    (2, True)
     """
     return examine(data, model=model, device=device, runtime=runtime, batch_size=batch_size, workers=workers).metrics
 
@@ -113,7 +117,7 @@ class Candidates:
 
 
 def read_candidates(evidence: Evidence, taxonomy: Taxonomy) -> list[Candidates]:
-    """The candidates of each photo of the evidence, in order."""
+    """Return the candidates of each photo of the evidence, in order."""
     return [
         Candidates(
             top=tuple(taxonomy.qualified(index) for index in top[:_TOP]),
@@ -145,7 +149,7 @@ def examine(
     batch_size: int | None = None,
     workers: int | None = None,
 ) -> Evaluation:
-    """Judge a model on labelled pictures; see `evaluate.evaluate` for the arguments.
+    """Evaluate a model on labelled pictures; see `evaluate` for the arguments.
 
     Raises:
         DataError: the data is not usable, holds labels that the model does not know, or more than 5 % of its pictures

@@ -41,7 +41,7 @@ def parse_gates(texts: Iterable[str]) -> dict[str, float]:
 
 
 def failed_gates(metrics: Metrics, gates: Mapping[str, float]) -> list[str]:
-    """One sentence for each gate that is missed. A metric that is unknown misses its gate.
+    """Return one sentence for each gate that is missed. A metric that is unknown misses its gate.
 
     Raises:
         UsageError: no such metric, or one that cannot be a gate.
@@ -85,7 +85,7 @@ def _gate_value(text: str, value: str) -> float:
 
 
 def _just_below(value: float, gate: float) -> str:
-    """The value in percent, with as many decimals as it takes to look smaller than the gate."""
+    """Return the value in percent, with as many decimals as it takes to look smaller than the gate."""
     for decimals in range(1, 12):
         shown = f"{value * 100:.{decimals}f}"
         if float(shown) < gate * 100:

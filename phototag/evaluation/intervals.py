@@ -5,7 +5,7 @@ effective sample size: the size of a simple random sample that would be as preci
 intervals for proportions with small expected number of positive counts estimated from survey data", Survey Methodology
 1998, who put it into Clopper's and Pearson's interval; Franco, Little, Louis and Slud, "Comparative study of confidence
 intervals for proportions in complex sample surveys", Journal of Survey Statistics and Methodology 2019, find Wilson's
-the better one). It holds what it promises where nearly all photos are right, and never leaves 0 to 1.
+the better one). It keeps its level where nearly all photos are right, and never leaves 0 to 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def critical(alpha: float = ALPHA) -> float:
 
 
 def wilson_interval(share: Floats, size: Floats, *, alpha: float = ALPHA) -> tuple[Floats, Floats]:
-    """Both ends of the intervals of `share` [...] at (effective) sample sizes [...].
+    """Return both ends of the intervals of `share` [...] at (effective) sample sizes [...].
 
     An infinite size gives the share itself, a size of 0 gives (0, 1).
     """
@@ -51,13 +51,13 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
 
 
 def half_width(share: float, size: float, *, alpha: float = ALPHA) -> float:
-    """Half the length of Wilson's interval."""
+    """Return half the length of Wilson's interval."""
     low, high = wilson_interval(np.array(share), np.array(size), alpha=alpha)
     return float(high - low) / 2
 
 
 def finite_size(size: float, population: float) -> float:
-    """What a sample of `size` without replacement is worth: it leaves less unknown the more of the library it holds.
+    """Return the effective size of a sample without replacement: it grows with the share of the library in it.
 
     The variance of a mean falls by the factor (N - n) / (N - 1) (Cochran, "Sampling techniques", 1977, theorem 2.2).
     """
@@ -69,7 +69,7 @@ def finite_size(size: float, population: float) -> float:
 
 
 def needed_size(share: float, wanted: float, *, population: float = math.inf, alpha: float = ALPHA) -> int:
-    """The least sample, without replacement, whose interval has at most the `wanted` half-width at that share."""
+    """Return the least sample, without replacement, whose interval there has at most the `wanted` half-width."""
     if population < 1:
         return 0
     low, high = 0.0, 1.0

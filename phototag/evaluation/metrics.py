@@ -48,7 +48,7 @@ _SCORE_SLACK = 1e-4  # float32 probabilities may sum to a little more than 1
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Prediction:
     """One photo with its truth and its tag.
 
     The scores are probabilities of the best superclass and of the best subclass, also when the tag backs
@@ -97,7 +97,7 @@ class ClassScores:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Which class was taken for which. `labels` are sorted; None, if an empty label occurs, comes last.
+    """Which class was predicted as which. `labels` are sorted; None, if an empty label occurs, comes last.
 
     `cells` are the counts that are not zero as (index of the truth, index of the prediction, photos), in
     that order.
@@ -113,14 +113,14 @@ class Confusion:
         return [none if label is None else label for label in self.labels]
 
     def matrix(self) -> NDArray[np.int64]:
-        """The counts as [truth, prediction]."""
+        """Return the counts as [truth, prediction]."""
         dense = np.zeros((len(self.labels), len(self.labels)), dtype=np.int64)
         for truth, predicted, count in self.cells:
             dense[truth, predicted] = count
         return dense
 
     def to_json(self) -> dict[str, Any]:
-        """`labels` and `matrix`, or, with more than 200 labels, `cells` in place of a huge matrix."""
+        """Return `labels` and `matrix`, or, with more than 200 labels, `cells` instead of a huge matrix."""
         if len(self.labels) > _DENSE_LABELS:
             return {"labels": self.names, "cells": [list(cell) for cell in self.cells]}
         return {"labels": self.names, "matrix": self.matrix().tolist()}
@@ -128,7 +128,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Everything `measure` finds. A number without a photo to take it over is None.
+    """How right tags are on photos of which the truth is known. A number without a photo to take it over is None.
 
     - `*_macro_*`: mean over the classes that occur in the truth; one that was never given has precision 0
       here. Macro F1 is the mean of the F1s, not the F1 of the means.
@@ -150,6 +150,10 @@ class Metrics:
     - `novel_photos`: photos without a true subclass. `novel_superclass_rejected`: share of the photos
       without a true superclass that got no label; `novel_subclass_rejected`: share of those with only a
       true superclass that got no subclass.
+
+    >>> metrics = phototag.evaluate("truth", model="animals")
+    >>> metrics.scalars()["subclass_accuracy"] == metrics.subclass_accuracy, len(metrics.superclasses)
+    (True, 2)
     """
 
     photos: int
@@ -186,11 +190,11 @@ class Metrics:
     subclass_confusion: Confusion
 
     def scalars(self) -> dict[str, float | None]:
-        """The single numbers by name; the first two are counts."""
+        """Return the single numbers by name; the first two are counts."""
         return {name: getattr(self, name) for name in SCALARS}
 
     def to_json(self) -> dict[str, Any]:
-        """The scalars by name, then the lists of classes and the confusion matrices."""
+        """Return the scalars by name, then the lists of classes and the confusion matrices."""
         return {
             **self.scalars(),
             "superclasses": [asdict(scores) for scores in self.superclasses],
@@ -215,7 +219,7 @@ class _Level:
     scores: _Floats
 
 
-def measure(judged: Sequence[Judged], *, taxonomy: Taxonomy | None = None) -> Metrics:
+def measure(predictions: Sequence[Prediction], *, taxonomy: Taxonomy | None = None) -> Metrics:
     """Compare tags with the truth.
 
     `taxonomy` is the one of the model that gave the tags: it says where a predicted subclass lies, and
@@ -224,31 +228,31 @@ def measure(judged: Sequence[Judged], *, taxonomy: Taxonomy | None = None) -> Me
     Raises:
         UsageError: there are no photos.
     """
-    if not judged:
-        raise UsageError("there are no photos to judge")
+    if not predictions:
+        raise UsageError("there are no photos to evaluate")
     parents = {} if taxonomy is None else {name: taxonomy.parent(name) for name in taxonomy.subclasses}
-    truths = [_in_full(photo.truth, {}) for photo in judged]
-    tags = [_in_full(photo.predicted, parents) for photo in judged]
+    truths = [_in_full(photo.truth, {}) for photo in predictions]
+    tags = [_in_full(photo.predicted, parents) for photo in predictions]
     top = _level(
-        [photo.truth[0] for photo in judged],
-        [photo.predicted[0] for photo in judged],
-        [photo.superclass_score for photo in judged],
+        [photo.truth[0] for photo in predictions],
+        [photo.predicted[0] for photo in predictions],
+        [photo.superclass_score for photo in predictions],
     )
-    sub = _level(truths, tags, [photo.subclass_score for photo in judged])
-    # What the predicted subclass says of the superclass; one that nobody else names gets a number of its own.
+    sub = _level(truths, tags, [photo.subclass_score for photo in predictions])
+    # What the predicted subclass says of the superclass; one that occurs nowhere else gets a new number.
     position = {name: index for index, name in enumerate(top.names)}
     implied = _codes([None if tag is None else tag.partition("/")[0] for tag in tags], position)
 
     top_classes, sub_classes = _class_scores(top), _class_scores(sub)
     novel_top, novel_sub = top.truth < 0, (top.truth >= 0) & (sub.truth < 0)
     return Metrics(
-        photos=len(judged),
+        photos=len(predictions),
         novel_photos=int((sub.truth < 0).sum()),
         **_level_scalars("superclass", top, top_classes),
         **_level_scalars("subclass", sub, sub_classes),
-        subclass_top5_accuracy=_top_accuracy(judged, truths, parents),
+        subclass_top5_accuracy=_top_accuracy(predictions, truths, parents),
         **_hierarchical_scalars(top, sub, implied),
-        inconsistent_share=None if taxonomy is None else _inconsistent_share(judged, parents),
+        inconsistent_share=None if taxonomy is None else _inconsistent_share(predictions, parents),
         novel_superclass_rejected=_share(top.predicted < 0, novel_top),
         novel_subclass_rejected=_share(sub.predicted < 0, novel_sub),
         superclasses=top_classes,
@@ -259,7 +263,7 @@ def measure(judged: Sequence[Judged], *, taxonomy: Taxonomy | None = None) -> Me
 
 
 def expected_calibration_error(scores: _Floats, right: _Mask, *, bins: int = _BINS) -> float | None:
-    """Mean gap between confidence and accuracy over equally wide bins, weighted by their photos.
+    """Return the mean gap between confidence and accuracy over equally wide bins, weighted by their photos.
 
     `scores` [N] are the probabilities of the labels given, in [0, 1], `right` [N] says which labels are
     right. Bin m holds ((m - 1) / bins, m / bins], the first one 0 as well (Guo et al. 2017, equation 3).
@@ -286,7 +290,7 @@ def _check_label(label: Label, what: str) -> None:
 
 
 def _in_full(label: Label, parents: Mapping[str, str]) -> str | None:
-    """The subclass as "bird/rooster", placed by `parents`, else by the label itself."""
+    """Return the subclass as "bird/rooster", placed by `parents`, else by the label itself."""
     superclass, subclass = label
     if subclass is None or "/" in subclass:
         return subclass
@@ -294,7 +298,7 @@ def _in_full(label: Label, parents: Mapping[str, str]) -> str | None:
 
 
 def _codes(names: Sequence[str | None], position: Mapping[str, int]) -> _Codes:
-    """Positions of the names; -1 for None, the next free number for a name that has no position."""
+    """Return positions of the names; -1 for None, the next free number for a name that has no position."""
     lookup: dict[str | None, int] = {None: -1}
     lookup.update(position)
     return np.fromiter((lookup.get(name, len(position)) for name in names), dtype=np.intp, count=len(names))
@@ -308,7 +312,7 @@ def _level(truth: Sequence[str | None], predicted: Sequence[str | None], scores:
 
 
 def _share(mask: _Mask, among: _Mask) -> float | None:
-    """How many of the photos `among` are also in `mask`."""
+    """Return how many of the photos `among` are also in `mask`."""
     return float(mask[among].mean()) if among.any() else None
 
 
@@ -352,7 +356,7 @@ def _level_scalars(prefix: str, level: _Level, classes: Sequence[ClassScores]) -
 
 
 def _hierarchical_scalars(top: _Level, sub: _Level, implied: _Codes) -> dict[str, float | None]:
-    """`implied` [N] is the superclass that the predicted subclass lies under, -1 without one."""
+    """Return metrics over the hierarchy; `implied` [N] is the superclass of the predicted subclass, -1 without one."""
     has_top, has_sub = top.truth >= 0, sub.truth >= 0
     sub_right = has_sub & (sub.truth == sub.predicted)
     top_hit = has_top & ((top.truth == top.predicted) | (top.truth == implied))
@@ -382,15 +386,17 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def _sample_mean(parts: _Floats, wholes: _Floats, *, when_empty: _Mask) -> float:
-    """Mean over the photos of part / whole; without a whole, 1 where `when_empty` [N] says so, else 0."""
+    """Return the mean over the photos of part / whole; without a whole, 1 where `when_empty` [N] says so, else 0."""
     values = np.divide(parts, wholes, out=when_empty.astype(np.float64), where=wholes > 0)
     return float(values.mean())
 
 
-def _top_accuracy(judged: Sequence[Judged], truths: Sequence[str | None], parents: Mapping[str, str]) -> float | None:
-    """Share with the truth among the candidates; without a taxonomy a short name fits any superclass."""
+def _top_accuracy(
+    predictions: Sequence[Prediction], truths: Sequence[str | None], parents: Mapping[str, str]
+) -> float | None:
+    """Return the share with the truth among the candidates; without a taxonomy a short name fits any superclass."""
     right = total = 0
-    for photo, truth in zip(judged, truths, strict=True):
+    for photo, truth in zip(predictions, truths, strict=True):
         if truth is None or not photo.top_subclasses:
             continue
         short = truth.partition("/")[2]
@@ -402,8 +408,8 @@ def _top_accuracy(judged: Sequence[Judged], truths: Sequence[str | None], parent
     return _ratio(right, total)
 
 
-def _inconsistent_share(judged: Sequence[Judged], parents: Mapping[str, str]) -> float | None:
-    pairs = [photo.heads for photo in judged if photo.heads is not None]
+def _inconsistent_share(predictions: Sequence[Prediction], parents: Mapping[str, str]) -> float | None:
+    pairs = [photo.heads for photo in predictions if photo.heads is not None]
     wrong = 0
     for superclass, subclass in pairs:
         if subclass is not None:

@@ -1,8 +1,8 @@
-"""Thresholds that keep a promise: a target precision, certified on validation pictures.
+"""Thresholds with a certified precision: a target that holds with high probability, by validation pictures.
 
-For each level on its own: with probability at least 1 - delta over the draw of the validation pictures, the chosen
-threshold is one at which, of all labels given to pictures like them (exchangeable: the same kinds, in the same shares),
-at least the target share is right. A label given to a picture that has no true label at that level counts as wrong.
+For each level on its own: with probability at least 1 - delta over the choice of the validation pictures, the chosen
+threshold is one at which, of all labels given to pictures like them (exchangeable: of the same classes, as often), at
+least the target share is right. A label given to a picture that has no true label at that level counts as wrong.
 
 The hypotheses "the precision at this threshold is below the target" are tested one after the other from the highest
 threshold downwards, each by the exact binomial test (Clopper and Pearson 1934); what is rejected before the first
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from phototag.evaluation.score_table import SCORE_UNIT, Counts, ScoreTable, ValidationScores
 
 DELTA = 0.1
-"""How often, over the draw of the validation pictures, a promise may fail."""
+"""How often, over the choice of the validation pictures, a certificate may fail."""
 
 _HALF = 0.5
 
@@ -52,7 +52,7 @@ def certified_thresholds(
 
 
 def certified_threshold(table: ScoreTable, target: float, *, delta: float = DELTA) -> float | None:
-    """The lowest threshold whose precision is certified to be at least `target`; None if there is none.
+    """Return the lowest threshold whose precision is certified to be at least `target`; None if there is none.
 
     Where the test at the lowest score of all passes, it certifies labels whatever their score: the threshold is then
     not above a half, so that a lower score than any on these pictures, all of them fine, does not cost a label.
@@ -75,17 +75,15 @@ def certified_threshold(table: ScoreTable, target: float, *, delta: float = DELT
 
 
 def fewest_pictures(target: float, delta: float = DELTA) -> int:
-    """The least number of pictures, all of them right, that certifies the target precision."""
+    """Return the least number of pictures, all of them right, that certifies the target precision."""
     return math.ceil(math.log(delta) / math.log(target) - 1e-9)
 
 
 def _starts(target: float, delta: float, total: int) -> list[tuple[int, float]]:
-    """Numbers of kept pictures at which a sequence of tests starts, with what each adds to the error level.
+    """Return numbers of kept pictures at which a sequence of tests starts, with what each adds to the error level.
 
     The first is the fewest that could pass, without a mistake; a quarter and a half of all allow for some mistakes
-    among the best-scored. In simulations with one wrong label in a hundred, 1,000 pictures and a target of 0.95, a
-    third of the searches with the first start alone ended with nothing, and none with all three. Without wrong labels
-    they cost no coverage.
+    among the best-scored. Why three: docs/experiments.md#starts-of-the-tests.
     """
     places = ((fewest_pictures(target, delta / 5), delta / 5), (total // 4, delta * 2 / 5), (total // 2, delta * 2 / 5))
     if places[0][0] < total // 4:
@@ -105,11 +103,11 @@ def _why_none(level: str, table: ScoreTable, target: float, delta: float) -> str
             f"among the best-scored {need} or more of {table.total} validation pictures at most {best:.1%} are right; "
             "more of them, a lower target or a better model may help"
         )
-    return f"no {level} can be promised a precision of {target:.4g}, and none will be stored: {reason}"
+    return f"no {level} can be certified to have a precision of {target:.4g}, and none will be stored: {reason}"
 
 
 def binomial_tail(right: Counts, total: Counts, share: float) -> NDArray[np.float64]:
-    """P(X >= right) for X binomial with `total` trials of chance `share`, elementwise over counts [K].
+    """Return P(X >= right) for X binomial with `total` trials of chance `share`, elementwise over counts [K].
 
     It is the regularised incomplete beta function I_share(right, total - right + 1) (NIST Digital Library of
     Mathematical Functions, 8.17.5), here by its continued fraction 8.17.22.
@@ -128,7 +126,7 @@ def binomial_tail(right: Counts, total: Counts, share: float) -> NDArray[np.floa
 
 
 def _beta_fraction(a: NDArray[np.float64], b: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The continued fraction of the incomplete beta function, by Lentz's method (Thompson and Barnett 1986)."""
+    """Return the continued fraction of the incomplete beta function, by Lentz's method (Thompson and Barnett 1986)."""
     tiny = 1e-300
     c = np.ones_like(x)
     d = 1 - (a + b) * x / (a + 1)

@@ -38,7 +38,7 @@ class ScoreTable:
 
     @classmethod
     def of(cls, values: NDArray[np.float64], right: NDArray[np.bool_]) -> ScoreTable:
-        """The table of N pictures' scores [N] in [0, 1], and whether their label is right [N]; at most 2,000 rows.
+        """Return the table of scores [N] in [0, 1] and of whether the label is right [N]; at most 2,000 rows.
 
         Where there are more different scores, neighbours share a row: fewer thresholds to choose from, no less exact.
         """
@@ -62,28 +62,28 @@ class ScoreTable:
         return sum(self.pictures)
 
     def kept(self) -> tuple[Counts, Counts]:
-        """How many pictures each row's threshold keeps, and how many of them are right."""
+        """Return how many pictures each row's threshold keeps, and how many of them are right."""
         return np.cumsum(self.pictures, dtype=np.int64), np.cumsum(self.right, dtype=np.int64)
 
     def at(self, threshold: float) -> tuple[float | None, float | None]:
-        """Precision and coverage of a threshold; None without pictures to take it over."""
+        """Return the precision and coverage of a threshold; None without pictures to take it over."""
         rows = sum(score / SCORE_UNIT >= threshold for score in self.scores)
         kept, right = sum(self.pictures[:rows]), sum(self.right[:rows])
         return right / kept if kept else None, kept / self.total if self.total else None
 
     def coverage_at(self, precision: float) -> float:
-        """The largest share of the pictures that can keep its label with this precision among what is kept."""
+        """Return the largest share of the pictures that can keep its label with this precision among what is kept."""
         kept, right = self.kept()
         fine = kept[right >= precision * kept - 1e-9]
         return float(fine[-1] / self.total) if len(fine) else 0.0
 
     def to_json(self) -> dict[str, list[int]]:
-        """As plain values for JSON."""
+        """Return it as plain values for JSON."""
         return {"scores": list(self.scores), "pictures": list(self.pictures), "right": list(self.right)}
 
     @classmethod
     def from_json(cls, value: Any) -> ScoreTable:
-        """The inverse of `to_json`; ModelError if the value is no such table. It may come from a stranger."""
+        """Invert `to_json`; ModelError if the value is no such table; it is untrusted."""
         try:
             columns = [tuple(value[name]) for name in ("scores", "pictures", "right")]
             if len({len(column) for column in columns}) > 1 or len(columns[0]) > SCORE_UNIT + 1:
@@ -120,12 +120,12 @@ class ValidationScores:
         return cls(*(ScoreTable.of(level.scores * kept, level.right & kept) for level, kept in pairs))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return it as plain values for JSON."""
         return {"superclass": self.superclass.to_json(), "subclass": self.subclass.to_json()}
 
     @classmethod
     def from_json(cls, value: Any) -> ValidationScores:
-        """The inverse of `to_json`; ModelError if the value is no such pair."""
+        """Invert `to_json`; ModelError if the value is no such pair."""
         try:
             superclass, subclass = value["superclass"], value["subclass"]
         except (KeyError, TypeError) as error:
@@ -133,7 +133,7 @@ class ValidationScores:
         return cls(ScoreTable.from_json(superclass), ScoreTable.from_json(subclass))
 
     def coverages(self) -> dict[str, dict[str, float]]:
-        """The coverage at each of `PRECISIONS`, by level."""
+        """Return the coverage at each of `PRECISIONS`, by level."""
         return {
             level: {f"{precision:g}": table.coverage_at(precision) for precision in PRECISIONS}
             for level, table in (("superclass", self.superclass), ("subclass", self.subclass))

@@ -1,8 +1,8 @@
-"""Whether a difference between two classifiers is real, judged on the same pictures.
+"""Whether a difference between two classifiers is real, on the same pictures.
 
 Two questions, two answers. Do these trained models differ on pictures like these: the exact test of McNemar ("Note on
 the sampling error of the difference between correlated proportions", Psychometrika 1947). Do the backbones differ,
-trained anew: a bootstrap that draws pictures and training runs (Efron and Tibshirani, "An introduction to the
+if trained again: a bootstrap that resamples pictures and training runs (Efron and Tibshirani, "An introduction to the
 bootstrap", 1993; two crossed sources of chance err to the safe side: Owen, Annals of Applied Statistics 2007). Several
 pairs are corrected after Holm ("A simple sequentially rejective multiple test procedure", Scandinavian Journal of
 Statistics 1979).
@@ -37,9 +37,9 @@ class Difference:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The two-sided exact p-value for numbers of pictures that only the first, or only the second, had right.
+    """Return the two-sided exact p-value for numbers of pictures that only the first, or only the second, had right.
 
-    Where both do equally well, each such picture is as likely of the one kind as of the other.
+    Where both do equally well, each such picture is as likely on the one side as on the other.
     """
     total = only_first + only_second
     fewer = min(only_first, only_second)
@@ -50,7 +50,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def discordant(first: _Right, second: _Right) -> tuple[int, int]:
-    """How many pictures only the first, and only the second, had right, of `first` and `second` [runs, N].
+    """Return how many pictures only the first, and only the second, had right, of `first` and `second` [runs, N].
 
     With several runs a picture counts for the backbone of which the larger share of runs had it right. Counting each
     run's picture by itself would count the same picture several times, and call too much significant.
@@ -60,7 +60,7 @@ def discordant(first: _Right, second: _Right) -> tuple[int, int]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number, in their order."""
+    """Return the p-values corrected for their number, in their order."""
     corrected = [0.0] * len(p_values)
     worst = 0.0
     for place, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
@@ -70,45 +70,48 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def bootstrap_difference(first: _Right, second: _Right, *, seed: int = 0, resamples: int = RESAMPLES) -> Difference:
-    """How much more often the first is right than the second, of `first` [R, N] and `second` [Q, N] over N pictures.
+    """Return how much more often the first is right than the second, of `first` [R, N] and `second` [Q, N] over N
+    pictures.
 
-    Pictures are drawn anew, the same for both, and so are the training runs, of each for itself. With one run each only
-    pictures are drawn: what another training would change is then not in the interval.
+    Pictures are resampled, the same ones for both, and training runs, separately for each. With one run each only
+    pictures are resampled: what another training would change is then not in the interval.
     """
     value = float(first.mean() - second.mean())
-    drawn = _drawn_pictures(first.mean(axis=0) - second.mean(axis=0), seed, resamples)
+    resampled = _resampled_pictures(first.mean(axis=0) - second.mean(axis=0), seed, resamples)
     freedom = first.shape[0] + second.shape[0] - 2
     for number, (side, sign) in enumerate(((first, 1), (second, -1))):
-        drawn += sign * _drawn_runs(side.mean(axis=1), np.random.default_rng([seed, 1, number]), len(drawn), freedom)
-    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2]).tolist()
-    # One more than counted: no number of resamples shows that a chance is nought.
-    tails = [(int(part.sum()) + 1) / (len(drawn) + 1) for part in (drawn <= 0, drawn >= 0)]
+        random = np.random.default_rng([seed, 1, number])
+        resampled += sign * _resampled_runs(side.mean(axis=1), random, resamples, freedom)
+    low, high = np.quantile(resampled, [ALPHA / 2, 1 - ALPHA / 2]).tolist()
+    # One more than counted: no number of resamples shows that a chance is zero.
+    tails = [(int(part.sum()) + 1) / (len(resampled) + 1) for part in (resampled <= 0, resampled >= 0)]
     return Difference(value, low, high, min(1.0, 2 * min(tails)))
 
 
 def bootstrap_mean(right: _Right, *, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """The 95 % interval of the share that is right, of `right` [R, N], drawing pictures and training runs anew."""
-    drawn = _drawn_pictures(right.mean(axis=0), seed, resamples)
-    drawn += _drawn_runs(right.mean(axis=1), np.random.default_rng([seed, 1]), len(drawn), right.shape[0] - 1)
-    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2]).tolist()
+    """Return the 95 % interval of the share that is right, of `right` [R, N], resampling pictures and training runs."""
+    resampled = _resampled_pictures(right.mean(axis=0), seed, resamples)
+    random = np.random.default_rng([seed, 1])
+    resampled += _resampled_runs(right.mean(axis=1), random, resamples, right.shape[0] - 1)
+    low, high = np.quantile(resampled, [ALPHA / 2, 1 - ALPHA / 2]).tolist()
     return max(0.0, low), min(1.0, high)
 
 
-def _drawn_pictures(values: _Floats, seed: int, resamples: int) -> _Floats:
-    """Means of `values` [N] over N pictures drawn with replacement, one for each resample.
+def _resampled_pictures(values: _Floats, seed: int, resamples: int) -> _Floats:
+    """Return means of `values` [N] over N pictures resampled with replacement, one for each resample.
 
-    There are few different values, so it is enough to draw how often each of them comes.
+    There are few different values, so it is enough to sample how often each of them comes.
     """
     different, counts = np.unique(np.round(values, 9), return_counts=True)
-    drawn = np.random.default_rng([seed, 0]).multinomial(len(values), counts / len(values), size=resamples)
-    means: _Floats = drawn @ different / len(values)
+    resampled = np.random.default_rng([seed, 0]).multinomial(len(values), counts / len(values), size=resamples)
+    means: _Floats = resampled @ different / len(values)
     return means
 
 
-def _drawn_runs(means: _Floats, random: np.random.Generator, size: int, freedom: int) -> _Floats:
-    """By how much the mean of R runs' `means` moves when runs are drawn with replacement, [size].
+def _resampled_runs(means: _Floats, random: np.random.Generator, size: int, freedom: int) -> _Floats:
+    """Return by how much the mean of R runs' `means` moves when runs are resampled with replacement, [size].
 
-    Draws from R runs spread less than R new runs would, and few runs show their own spread badly: the draws are widened
+    Resampled runs spread less than R new runs would, and few runs show their own spread badly: they are widened
     so that the interval becomes as wide as Student's with as many degrees of `freedom` (Hesterberg, "What teachers
     should know about the bootstrap", The American Statistician 2015, section 3.2).
     """
@@ -122,7 +125,7 @@ def _drawn_runs(means: _Floats, random: np.random.Generator, size: int, freedom:
 
 
 def _student_quantile(z: float, degrees: int) -> float:
-    """Student's quantile at which the normal one is z (Abramowitz and Stegun 1964, 26.7.5; exact for one degree)."""
+    """Return Student's quantile where the normal one is z (Abramowitz and Stegun 1964, 26.7.5; exact for 1 degree)."""
     if degrees == 1:
         return math.tan(math.pi * (NormalDist().cdf(z) - 0.5))
     terms = (

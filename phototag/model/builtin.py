@@ -1,4 +1,4 @@
-"""The built-in model: ImageNet's 1,000 classes as subclasses, under the superclasses of a table of our own."""
+"""The built-in model: ImageNet's 1,000 classes as subclasses, under the superclasses of phototag's table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "builtin"
 
 
 def imagenet_taxonomy() -> Taxonomy:
-    """ImageNet-1k's classes in their standard order, each under one of our superclasses."""
+    """Return ImageNet-1k's classes in their standard order, each under one of phototag's superclasses."""
     table = resources.files("phototag.model").joinpath("imagenet.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(table.splitlines()))
     superclasses = tuple(sorted({row["superclass"] for row in rows}))
@@ -35,7 +35,7 @@ def imagenet_taxonomy() -> Taxonomy:
 
 
 def builtin_header() -> ModelHeader:
-    """The header of the built-in model."""
+    """Return the header of the built-in model."""
     return ModelHeader(
         backbone=ALIASES[DEFAULT_BACKBONE],
         taxonomy=imagenet_taxonomy(),
@@ -48,7 +48,7 @@ def builtin_header() -> ModelHeader:
 
 
 def builtin_hash() -> str:
-    """A hash that changes when the weights or the table change.
+    """Return a hash that changes when the weights or the table change.
 
     Raises:
         ModelError: the package with the weights is not installed.
@@ -63,7 +63,7 @@ def builtin_hash() -> str:
 
 
 def builtin_tensors() -> Mapping[str, NDArray[np.float32]]:
-    """The tensors of the built-in model under `DualHead`'s names."""
+    """Return the tensors of the built-in model under `DualHead`'s names."""
     weights = load_weights(ALIASES[DEFAULT_BACKBONE])
     arrays = {name: tensor.numpy() for name, tensor in weights.tensors.items()}
     heads = {"classifier.weight": "subclass_head.weight", "classifier.bias": "subclass_head.bias"}

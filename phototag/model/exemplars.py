@@ -41,7 +41,7 @@ class Examples:
         seed: int,
         pretraining: Pretraining | None = None,
     ) -> Self:
-        """Up to 64 of each class, fewer if there are hundreds of classes, from features and labels of both parts."""
+        """Return up to 64 of each class, fewer for hundreds of classes, from features and labels of both parts."""
         features = np.concatenate([training[0], validation[0]])
         labels = np.concatenate([training[1], validation[1]])
         unseen = np.arange(len(labels)) >= len(training[1])
@@ -58,7 +58,7 @@ class Examples:
         return cls(features[rows], labels[rows], unseen[rows], pretraining)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """As tensors of a model file, in half precision."""
+        """Return them as tensors of a model file, in half precision."""
         most = float(np.finfo(np.float16).max)
         arrays = (self.features.clip(-most, most).astype(np.float16), self.labels.astype(np.int32))
         names = (f"{EXAMPLES}{name}" for name in _NAMES)
@@ -67,7 +67,7 @@ class Examples:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], *, classes: int, width: int) -> Self:
-        """The inverse of `tensors`; the file may come from a stranger.
+        """Invert `tensors`; the file is untrusted.
 
         Raises:
             ModelError: there are no examples, or they do not fit the model.
@@ -91,5 +91,5 @@ class Examples:
         return cls(features.astype(np.float32), labels.astype(np.intp), unseen.astype(np.bool_), pretraining)
 
     def parts(self) -> Sequence[NDArray[np.bool_]]:
-        """Which examples are to be learned from, and which are to judge by."""
+        """Return which examples are to be learned from, and which are for validation."""
         return ~self.unseen, self.unseen

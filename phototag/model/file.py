@@ -1,6 +1,6 @@
 """The model file: one .safetensors with a JSON header. Torch-free, so that listing models is instant.
 
-The header lies under the key "phototag" of the safetensors metadata. Model files may come from strangers: sizes are
+The header lies under the key "phototag" of the safetensors metadata. Model files are untrusted: sizes are
 bounded, values are checked, nothing is ever unpickled.
 """
 
@@ -57,7 +57,7 @@ class ModelHeader:
     created_at: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return it as plain values for JSON."""
         return {
             "format_version": FORMAT_VERSION,
             "backbone": self.backbone,
@@ -75,7 +75,7 @@ class ModelHeader:
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> ModelHeader:
-        """The inverse of `to_json`; `where` names the file in errors.
+        """Invert `to_json`; `where` names the file in errors.
 
         Raises:
             ModelError: the value is no header, or of a newer format.
@@ -127,7 +127,7 @@ def _numbers(values: Any) -> dict[str, float | None]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header to `path`, whole or not at all.
+    """Write tensors and a JSON header to `path` atomically.
 
     Raises:
         ModelError: the file cannot be written.
@@ -153,10 +153,10 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], header: Mappi
 
 
 def read_json_header(path: Path) -> Any:
-    """The JSON header that `write_tensors` wrote, without reading the tensors.
+    """Return the JSON header that `write_tensors` wrote, without reading the tensors.
 
     Raises:
-        ModelError: the file is missing, unreadable, cut short or not of this kind.
+        ModelError: the file is missing, unreadable, cut short or no such file.
     """
     try:
         with path.open("rb") as file:
@@ -184,7 +184,7 @@ def read_json_header(path: Path) -> Any:
 
 
 def read_tensors(path: Path, *, under: str | None = None) -> dict[str, NDArray[np.float32]]:
-    """The tensors of the file whose names begin with `under`; with None all but the examples kept for `--extend`.
+    """Return the tensors whose names begin with `under`; with None all but the examples kept for `--extend`.
 
     Raises:
         ModelError: the file is damaged.
@@ -205,7 +205,7 @@ def read_tensors(path: Path, *, under: str | None = None) -> dict[str, NDArray[n
 
 
 def read_header(path: Path) -> ModelHeader:
-    """The header of a model file.
+    """Return the header of a model file.
 
     Raises:
         ModelError: the file is missing, cut short, of a newer format or not a model.
@@ -214,7 +214,7 @@ def read_header(path: Path) -> ModelHeader:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return SHA-256 of a file, in hex."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -223,7 +223,7 @@ def file_hash(path: Path) -> str:
 
 
 def weights_hash(path: Path, header: ModelHeader) -> str:
-    """SHA-256, in hex, of all that a model's scores depend on: its tensors, and what of its header shapes scores.
+    """Return SHA-256, in hex, of all that a model's scores depend on: tensors, and parts of the header.
 
     Thresholds, metrics and the training record are no part of it, nor is the order of the tensors in the file.
 

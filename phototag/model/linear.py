@@ -20,7 +20,7 @@ class LinearHead:
     bias: Floats
 
     def logits(self, features: Floats) -> Floats:
-        """Logits [N, K] of features [N, D]."""
+        """Return logits [N, K] of features [N, D]."""
         result: Floats = features @ self.weight.T + self.bias
         return result
 
@@ -34,6 +34,6 @@ class Embedding:
     space: Space
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embeddings [N, E] of features [N, D]."""
+        """Return embeddings [N, E] of features [N, D]."""
         result: NDArray[np.float32] = features @ self.weight.T + self.bias
         return result

@@ -1,8 +1,8 @@
-"""Foreign classes: where the classes of the pretraining lie that none of the known kinds is.
+"""Pretraining classes: where the classes lie that a backbone was pretrained with, and that no known class is like.
 
-A pretrained backbone comes with a classifier. Its names are of no use for tags, but it has seen many more kinds of
-things than the training shows. Photos of an unknown kind often look like a class of the pretraining that no known kind
-looks like; so it is worth knowing where its pictures would lie, though there are none.
+A pretrained backbone comes with a classifier. Its names are of no use for tags, but it has seen many more classes than
+the training shows. Photos of an unknown class often look like a class of the pretraining that no known class looks
+like; so it is worth knowing where its pictures would lie, though there are none.
 
 A classifier's weights point to where the means of its classes lie (Papyan, Han and Donoho, "Prevalence of neural
 collapse during the terminal phase of deep learning training", PNAS 2020; used for new classes by Qi, Brown and Lowe,
@@ -10,10 +10,7 @@ collapse during the terminal phase of deep learning training", PNAS 2020; used f
 from the training pictures by ridge regression: from the mean of the weights under what the classifier says of a
 picture, to its features. So the map suits pictures unlike those of the pretraining, and tuned backbones.
 
-Over ten sets of held-out kinds, with frozen features, the area under the curve rose from .905 to .925, and 68 % of
-their pictures were told instead of 60 % where 90 % of all known ones keep a right subclass; after fine-tuning, on one
-set, from .922 to .939, and 78 % instead of 75 %. That hangs on what the pretraining knows: without the three classes
-that each of the kinds is most like, the area was .896, and 63 % were told (measured).
+What this gains, and where it does not: docs/experiments.md#pretraining-classes.
 """
 
 from __future__ import annotations
@@ -39,9 +36,9 @@ _WEIGHT, _BIAS = f"{EXAMPLES}classifier.weight", f"{EXAMPLES}classifier.bias"
 _FEWEST, _MOST = 50, 2000
 # Of the regression, in shares of the mean squared length of what it starts from.
 _PENALTY = 2e-3
-# A class of the pretraining that a known kind is given to this much is hardly foreign; how much farther it counts to
-# be then, for each e-fold, as a squared distance.
-_COMMON, _SETBACK = 0.03, 50.0
+# A class of the pretraining with this much posterior in a known class hardly stands for unknown ones; how much farther
+# it counts to be then, for each e-fold, as a squared distance.
+_COMMON, _PENALTY_OF_DISTANCE = 0.03, 50.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Pretraining:
 
     @classmethod
     def find(cls, tensors: Mapping[str, torch.Tensor], backbone: torch.nn.Module, width: int) -> Self | None:
-        """The classifier among a backbone's pretrained tensors; None if there is none on features of that width."""
+        """Return the classifier among a backbone's pretrained tensors; None without one on features of that width."""
         name = getattr(backbone, "pretrained_cfg", {}).get("classifier")
         if not isinstance(name, str) or not {f"{name}.weight", f"{name}.bias"} <= tensors.keys():
             return None
@@ -64,8 +61,8 @@ class Pretraining:
             return None
         return cls(weight, bias)
 
-    def read(self, features: Floats) -> Reading:
-        """What the classifier says of pictures, by features [N, D] whose first ones are the backbone's own."""
+    def posteriors(self, features: Floats) -> PretrainingPosteriors:
+        """Return what the classifier says of pictures, from features [N, D] whose first ones are the backbone's own."""
         logits = features[:, : self.weight.shape[1]] @ self.weight.T + self.bias
         np.exp(logits - logits.max(axis=1, keepdims=True), out=logits)
         logits /= logits.sum(axis=1, keepdims=True)
@@ -75,10 +72,10 @@ class Pretraining:
             chosen = np.sort(np.argsort(-logits.mean(axis=0), kind="stable")[:_MOST])
             weight, logits = weight[chosen], logits[:, chosen]
         prototypes = weight - weight.mean(axis=0)
-        return Reading(prototypes, logits, logits @ prototypes)
+        return PretrainingPosteriors(prototypes, logits, logits @ prototypes)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """As tensors of a model file, in half precision; only `--extend` reads them."""
+        """Return it as tensors of a model file, in half precision; only `--extend` reads them."""
         most = float(np.finfo(np.float16).max)
         return {
             name: value.clip(-most, most).astype(np.float16)
@@ -87,9 +84,9 @@ class Pretraining:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], *, width: int) -> Self | None:
-        """The inverse of `tensors`, for features of `width` in all; None where there are none.
+        """Invert `tensors`, for features of `width` in all; None where there are none.
 
-        The file may come from a stranger.
+        The file is untrusted.
 
         Raises:
             ModelError: they are damaged.
@@ -109,23 +106,23 @@ class Pretraining:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PretrainingPosteriors:
     """What the classifier of the pretraining says of N pictures.
 
-    `prototypes` [K, W] are its weights about their mean, `posteriors` [N, K] the probabilities of its classes, and
+    `prototypes` [K, W] are its weights about their mean, `probabilities` [N, K] those of its classes, and
     `expected` [N, W] the means of the prototypes under these.
     """
 
     prototypes: Floats
-    posteriors: Floats
+    probabilities: Floats
     expected: Floats
 
-    def of(self, rows: NDArray[Any]) -> Reading:
-        """That of some of the pictures."""
-        return replace(self, posteriors=self.posteriors[rows], expected=self.expected[rows])
+    def rows(self, chosen: NDArray[Any]) -> PretrainingPosteriors:
+        """Return those of some of the pictures."""
+        return replace(self, probabilities=self.probabilities[chosen], expected=self.expected[chosen])
 
     def means(self, points: Floats) -> NDArray[np.float64]:
-        """Where the means of the classes [K, D] would lie among the pictures' points [N, D], whose mean is 0."""
+        """Return where the means of the classes [K, D] would lie among the pictures' points [N, D], whose mean is 0."""
         middle = self.expected.mean(axis=0)
         about = self.expected - middle
         covariance = (about.T @ about).astype(np.float64) / len(about)
@@ -134,13 +131,13 @@ class Reading:
         result: NDArray[np.float64] = (self.prototypes - middle) @ slopes
         return result
 
-    def setbacks(self, labels: NDArray[np.intp], counts: NDArray[np.intp]) -> NDArray[np.float64]:
-        """How much farther each class [K] counts to be, as a squared distance: much where a known kind looks like it.
+    def distance_penalties(self, labels: NDArray[np.intp], counts: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return how much farther each class [K] counts to be, as a squared distance: more if like a known class.
 
         `labels` [N] are those of the pictures, `counts` [C] how many each known class has.
         """
-        sums = np.zeros((len(counts), self.posteriors.shape[1]))
-        np.add.at(sums, labels, self.posteriors)
+        sums = np.zeros((len(counts), self.probabilities.shape[1]))
+        np.add.at(sums, labels, self.probabilities)
         most = (sums / np.maximum(counts, 1)[:, None]).max(axis=0)
-        result: NDArray[np.float64] = _SETBACK * np.log(np.maximum(most / _COMMON, 1.0))
+        result: NDArray[np.float64] = _PENALTY_OF_DISTANCE * np.log(np.maximum(most / _COMMON, 1.0))
         return result

@@ -41,7 +41,7 @@ class Model:
 
     @cached_property
     def novelty(self) -> NoveltyModel | None:
-        """How strange a photo is to it; None where the model does not tell. ModelError if the file is damaged."""
+        """How it tells novel photos; None where it does not. ModelError if the file is damaged."""
         if self.path is None or self.header.novelty is None:
             return None
         found = NoveltyModel.from_json(self.header.novelty, read_tensors(self.path, under=NOVELTY))
@@ -50,12 +50,12 @@ class Model:
         return found
 
     def tensors(self) -> Mapping[str, NDArray[np.float32]]:
-        """The network's tensors; ModelError if the file is damaged."""
+        """Return the network's tensors; ModelError if the file is damaged."""
         return builtin.builtin_tensors() if self.path is None else read_tensors(self.path)
 
 
 def model_path(reference: str | Path) -> Path:
-    """The file that a name or path refers to, whether it exists or not.
+    """Return the file that a name or path refers to, whether it exists or not.
 
     A plain name means a file in the models folder; anything with a folder or the suffix .safetensors is a path.
 
@@ -73,12 +73,12 @@ def model_path(reference: str | Path) -> Path:
 
 
 def state_path(path: Path) -> Path:
-    """Where the state of an unfinished run lies: beside its model, hidden."""
+    """Return where the state of an unfinished run lies: beside its model, hidden."""
     return path.with_name(f".{path.stem}.run{SUFFIX}")
 
 
 def open_model(reference: str | Path | None = None) -> Model:
-    """The model of that name or path; with None the active one.
+    """Return the model of that name or path; with None the active one.
 
     Raises:
         ModelError: there is no such model, or its file is damaged.
@@ -97,7 +97,7 @@ def open_model(reference: str | Path | None = None) -> Model:
 
 
 def list_models() -> tuple[list[Model], list[str]]:
-    """All models by name, the built-in one first, and a line for each file that cannot be read."""
+    """Return all models by name, the built-in one first, and a line for each file that cannot be read."""
     models = [Model(builtin.NAME, None, builtin.builtin_header())]
     broken = []
     for path in sorted(settings.models_folder().glob(f"*{SUFFIX}")):
@@ -115,7 +115,7 @@ def _active_file() -> Path:
 
 
 def active_reference() -> str:
-    """What `open_model` opens when nobody says otherwise: a name, a path, or the built-in model's name."""
+    """Return what `open_model` opens by default: a name, a path, or the built-in model's name."""
     try:
         text = _active_file().read_text(encoding="utf-8").strip()
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def active_reference() -> str:
 
 
 def _is_named(model: Model) -> bool:
-    """Whether the model's name is enough to find its file again."""
+    """Return whether the model's name is enough to find its file again."""
     try:
         return model_path(model.name) == model.path
     except UsageError:

@@ -18,7 +18,7 @@ _PHOTO_SIZE = (4000, 3000)
 
 
 def made_up_photo(size: tuple[int, int] = _PHOTO_SIZE, *, seed: int = 0) -> bytes:
-    """A JPEG of soft shapes with some grain: about as large as a camera's, and as slow to decode."""
+    """Return a JPEG of soft shapes with some grain, about as large and as slow to decode as a camera's."""
     random = np.random.default_rng(seed)
     shapes = Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8))
     pixels = np.asarray(shapes.resize(size, Image.Resampling.BICUBIC))
@@ -32,7 +32,7 @@ def made_up_photo(size: tuple[int, int] = _PHOTO_SIZE, *, seed: int = 0) -> byte
 
 
 def decoding_speed(preprocessing: Preprocessing, *, seconds: float) -> tuple[float, int]:
-    """Photos a second that all decode threads together make of one 12-megapixel JPEG, and the number of threads."""
+    """Return how often a second all threads together decode one 12-megapixel JPEG, and the number of threads."""
     data, threads = made_up_photo(), decode_threads(None)
     photo = Path("made-up.jpg")
     with Decoder(preprocessing) as decoder, ThreadPoolExecutor(threads) as pool:
@@ -51,7 +51,7 @@ def decoding_speed(preprocessing: Preprocessing, *, seconds: float) -> tuple[flo
 
 
 def network_speed(runtime: Runtime, *, seconds: float) -> float:
-    """Photos a second that a network scores in full batches, with no decoding beside it."""
+    """Return photos a second that a network scores in full batches, with no decoding beside it."""
     size = runtime.model.header.preprocessing.size
     random = np.random.default_rng(0)
     batch = random.integers(0, 256, (runtime.batch_size, size, size, 3), dtype=np.uint8)

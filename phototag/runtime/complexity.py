@@ -56,7 +56,7 @@ class Cost:
     batch_size: int
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return it as plain values for JSON."""
         return asdict(self)
 
 
@@ -95,7 +95,7 @@ def complexity(network: torch.nn.Module, size: int) -> Complexity:
 
 
 def costs(models: Sequence[Model], *, target: Target, seconds: float = _ROUND_SECONDS) -> list[Cost]:
-    """Measure models side by side: in turns, so that whatever else the machine does slows all of them.
+    """Measure models side by side, alternating, so that whatever else the machine does slows all of them.
 
     `seconds` is how long each of five rounds takes with each model.
     """
@@ -125,7 +125,7 @@ def costs(models: Sequence[Model], *, target: Target, seconds: float = _ROUND_SE
 
 
 def step_seconds(backbone: torch.nn.Module, size: int, *, batch_size: int, device: Device) -> float:
-    """How long a step of gradient training takes: forward and backward of a made-up batch, the faster one of two."""
+    """Return the seconds of a gradient step: forward and backward of a random batch, the faster one of two."""
     import torch
 
     place = torch.device(device)
@@ -144,7 +144,9 @@ def step_seconds(backbone: torch.nn.Module, size: int, *, batch_size: int, devic
 
 
 def _memory_bytes(model: Model, target: Target) -> int | None:
-    """The peak of a process of its own that scores batches with this model; None where it cannot be measured."""
+    """Return the peak memory of a separate process that scores batches with this model; None where it cannot be
+    measured.
+    """
     if model.path is None:
         return None
     command = [sys.executable, "-m", "phototag.runtime.complexity"]
@@ -160,7 +162,7 @@ def _memory_bytes(model: Model, target: Target) -> int | None:
 
 
 def _peak_bytes(device: Device) -> int | None:
-    """The most memory that this process held so far, on CUDA that of the device."""
+    """Return the most memory that this process held so far, on CUDA that of the device."""
     if device is Device.CUDA:
         import torch
 
@@ -179,7 +181,7 @@ def _peak_bytes(device: Device) -> int | None:
 
 
 def _score_two_batches(words: Sequence[str]) -> None:
-    """What the process that measures memory does: score two batches, and print its peak in bytes as JSON."""
+    """Score two batches and print the peak memory in bytes as JSON: what the process that measures memory does."""
     path, device, runtime, batch_size = words
     target = Target(Device(device), RuntimeName(runtime))
     model = open_model(Path(path))

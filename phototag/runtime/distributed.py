@@ -62,7 +62,7 @@ class World:
 
         Raises:
             RuntimeUnavailableError: the others cannot be reached.
-            UsageError: the program has connected processes of its own already.
+            UsageError: the program has connected processes already.
         """
         global _started
         self._depth += 1
@@ -133,7 +133,7 @@ class World:
         self.close(failed=kind is not None)
 
     def check_device(self, device: Device) -> None:
-        """Raise UsageError unless every process of this machine can have a device of that kind to itself."""
+        """Raise UsageError unless every process of this machine can have such a device to itself."""
         if self.size == 1 or device is Device.CPU:
             return
         if device is not Device.CUDA:
@@ -149,7 +149,7 @@ class World:
     # -- messages
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        """The sums of the values over all processes."""
+        """Return the sums of the values over all processes."""
         if self.size == 1:
             return [float(value) for value in values]
         import torch
@@ -179,7 +179,7 @@ class World:
         self.sum([0.0])
 
     def broadcast_object(self, value: T) -> T:
-        """The writer's value, in all processes; it has to be picklable."""
+        """Return the writer's value, in all processes; it has to be picklable."""
         if self.size == 1:
             return value
         from torch import distributed
@@ -191,7 +191,7 @@ class World:
         return box[0]
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, by rank, in all processes; they have to be picklable."""
+        """Return the values of all processes, by rank, in all processes; they have to be picklable."""
         if self.size == 1:
             return [value]
         from torch import distributed
@@ -203,10 +203,10 @@ class World:
         return box
 
     def first(self, work: Callable[[], T]) -> T:
-        """What `work` returns in the writer, in all processes; if it raises, its error is raised in all of them.
+        """Return what `work` returns in the writer, in all processes; if it raises, its error is raised in all of them.
 
         However long it takes, the others wait, as long as the writer is alive. Errors that phototag does not raise on
-        purpose end the writer alone; the others then find it gone. Meanwhile the writer is in a world of its own:
+        purpose end the writer alone; the others then find it gone. Meanwhile the writer is in a separate world:
         whatever `work` calls finds no other processes.
         """
         if self.size == 1 or self._alone:
@@ -288,7 +288,7 @@ class World:
             raise self.lost(doing, error) from error
 
     def lost(self, doing: str, error: BaseException) -> RuntimeUnavailableError:
-        """The error to raise where a message to the other processes failed."""
+        """Return the error to raise where a message to the other processes failed."""
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return RuntimeUnavailableError(
             f"process {self.rank} of {self.size} lost the others while {doing} ({reason}); one of them has stopped or "
@@ -297,7 +297,7 @@ class World:
 
 
 def current_world() -> World:
-    """The world that this process is in: the connected one, or the one that torchrun's environment describes.
+    """Return the world that this process is in: the connected one, or the one that torchrun's environment describes.
 
     Raises:
         UsageError: the environment is not one that torchrun makes.
@@ -317,12 +317,12 @@ def current_world() -> World:
 
 
 def is_echo(error: BaseException) -> bool:
-    """Whether the writer tells of this error: it raised it first, or raises the same, as all wrong use is."""
+    """Return whether the writer tells of this error: it raised it first, or raises the same, as all wrong use is."""
     return any(error is echo for echo in _echoes) or (isinstance(error, UsageError) and not current_world().is_writer)
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error itself, or one of its text, if it does not survive the way to another process."""
+    """Return the error itself, or one of its text, if it does not survive the way to another process."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - what this process has just written itself
     except (TypeError, AttributeError, pickle.PickleError):

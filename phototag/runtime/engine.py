@@ -47,5 +47,5 @@ class Done:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind if it says nothing."""
+    """Return what an error says, in one line; its class if it says nothing."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -53,7 +53,7 @@ class GpuJpegDecoder:
         self._device, self._max_pixels = device, max_pixels
 
     def __call__(self, data: bytes, path: Path) -> tuple[NDArray[np.uint8], int, int]:
-        """Pixels [size, size, 3] of a picture file's bytes, and the upright width and height of the whole picture.
+        """Return pixels [size, size, 3] of a picture file's bytes, and its upright width and height.
 
         Raises:
             DecodeError: as the fallback does.
@@ -63,11 +63,11 @@ class GpuJpegDecoder:
             try:
                 return self._decode(data, orientation)
             except RuntimeError:
-                pass  # a kind of JPEG that this decoder does not know, damage, or no memory left on the device
+                pass  # a JPEG that this decoder does not know, damage, or no memory left on the device
         return self._fallback(data, path)
 
     def _orientation(self, data: bytes) -> int | None:
-        """The EXIF orientation, 1 to 8, of a JPEG that the device may try; None for all else."""
+        """Return the EXIF orientation, 1 to 8, of a JPEG that the device may try; None for all else."""
         # A decoder on a GPU fills what is missing with grey and says nothing.
         if (
             not data.startswith(b"\xff\xd8")
@@ -107,7 +107,7 @@ class GpuJpegDecoder:
 
 
 def _upright(image: torch.Tensor, orientation: int) -> torch.Tensor:
-    """[3, H, W] as it is to be seen; the orientations are those of EXIF 2.32, tag 0x0112."""
+    """Turn [3, H, W] as it is to be seen; the orientations are those of EXIF 2.32, tag 0x0112."""
     if orientation >= 5:
         image = image.transpose(1, 2)
     # After the transposition 5 is done, 6 is still mirrored left to right, 8 top to bottom, 7 both.

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     import torch
 
 _CONVERTED_KEPT = 8
-# Each stream holds activations of its own; beyond this many they cost more memory than they win.
+# Each stream holds its own activations; beyond this many they cost more memory than they win.
 _MOST_STREAMS = 16
 _PATIENCE_SECONDS = 5.0
 
 
 def has_openvino() -> bool:
-    """Whether the package is installed, without importing it."""
+    """Return whether the package is installed, without importing it."""
     import importlib.util
 
     return importlib.util.find_spec("openvino") is not None
@@ -42,7 +42,7 @@ def has_openvino() -> bool:
 def import_openvino() -> Any:
     """Import OpenVINO with its telemetry out of reach: a photo tool sends nothing to anybody.
 
-    OpenVINO falls back to a stub of its own when the telemetry package cannot be imported.
+    OpenVINO falls back to its own stub when the telemetry package cannot be imported.
     """
     if "openvino_telemetry" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -54,7 +54,7 @@ def import_openvino() -> Any:
 
 
 def cpu_precisions() -> list[Precision]:
-    """What this processor computes in hardware, the plainest first."""
+    """Return what this processor computes in hardware, the plainest first."""
     capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     offered = {Precision.BF16: "BF16", Precision.F16: "FP16", Precision.INT8: "INT8"}
     return [Precision.F32, *(precision for precision, sign in offered.items() if sign in capabilities)]
@@ -63,9 +63,9 @@ def cpu_precisions() -> list[Precision]:
 class OpenVinoEngine:
     """A network compiled by OpenVINO for the CPU.
 
-    Every photo is a request of its own, and one runs on each core: with whole batches as requests each layer waits for
-    the slowest core. So a batch of any size costs what its photos cost, and decoding threads and requests share the
-    cores as the operating system sees fit.
+    Every photo is one request, and one runs on each core (docs/experiments.md#one-photo-per-request): with whole
+    batches as requests each layer waits for the slowest core. So a batch of any size costs what its photos cost, and
+    decoding threads and requests share the cores as the operating system sees fit.
 
     Args:
         network: A converted network; it is reshaped.
@@ -92,7 +92,7 @@ class OpenVinoEngine:
         self.precision = precision
         network.reshape([1, size, size, 3])
         cores = min(threads or available_cores(), available_cores())
-        # OpenVINO picks bfloat16 on its own on some processors; agreement with torch is promised for float32. What
+        # OpenVINO picks bfloat16 on its own on some processors; agreement with torch is certain for float32 only. What
         # was quantised keeps float32 for the layers that were not.
         hint = precision if precision in (Precision.F16, Precision.BF16) else Precision.F32
         properties = {
@@ -146,13 +146,13 @@ class _Requests:
     def result(self) -> Outputs:
         """See `Pending`."""
         while self._left and not self._done.wait(_PATIENCE_SECONDS):
-            # Requests that fail call nobody back; this raises what went wrong.
+            # Requests that fail call nothing back; this raises what went wrong.
             self._queue.wait_all()
         return self.outputs
 
 
 def _settle(queue: Any) -> None:
-    with suppress(RuntimeError):  # of a request that failed; whoever wanted its result was told
+    with suppress(RuntimeError):  # of a request that failed; its caller was told
         queue.wait_all()
 
 
@@ -162,7 +162,7 @@ def _take(request: Any, userdata: tuple[_Requests, int]) -> None:
 
 
 def converted(build: Callable[[], torch.nn.Module], preprocessing: Preprocessing, key: str) -> Any:
-    """The network that `build` makes, converted for OpenVINO; kept in the cache under `key`.
+    """Return the network that `build` makes, converted for OpenVINO; kept in the cache under `key`.
 
     Raises:
         RuntimeUnavailableError: OpenVINO cannot convert it.
@@ -171,7 +171,7 @@ def converted(build: Callable[[], torch.nn.Module], preprocessing: Preprocessing
 
 
 def cached(key: str, make: Callable[[], Any]) -> Any:
-    """A converted network from the cache, or made and put there. `key` has to change whenever the network does."""
+    """Return a converted network from the cache, or make and keep it; `key` has to change whenever the network does."""
     network = read_cached(key)
     if network is not None:
         return network
@@ -190,7 +190,7 @@ def cached(key: str, make: Callable[[], Any]) -> Any:
 
 
 def read_cached(key: str) -> Any | None:
-    """The converted network of that key from the cache; None if there is none that can be read."""
+    """Return the converted network of that key from the cache; None if there is none that can be read."""
     path = cache_path(key)
     if not (path.exists() and path.with_suffix(".bin").exists()):
         return None
@@ -201,7 +201,7 @@ def read_cached(key: str) -> Any | None:
 
 
 def cache_path(key: str) -> Path:
-    """Where the converted network of that key lies, or would."""
+    """Return where the converted network of that key lies, or would."""
     release = str(import_openvino().__version__).split("-")[0]
     return settings.cache_folder() / "openvino" / f"{key}-{__version__}-{release}.xml"
 

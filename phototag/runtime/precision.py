@@ -1,7 +1,8 @@
 """Faster arithmetic, taken only where the tags prove to stay the same.
 
-Fewer bits make a network two times faster and move its scores. How far depends on the model and on the pictures, so it
-is measured, once for each model and device, on the first photos to be tagged; AUTO then keeps to what was found.
+Fewer bits make a network faster (docs/experiments.md#runtimes) and move its scores. How far depends on the model and on
+the pictures, so it is measured, once for each model and device, on the first photos to be tagged; AUTO then keeps to
+what was found.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 # The photos to measure on, and to calibrate int8 on; with fewer than the least nothing is concluded.
 SAMPLE_PHOTOS = 256
 LEAST_PHOTOS = 64
-# What a faster precision has to keep to be taken on its own.
+# What a faster precision has to keep to be chosen by AUTO.
 LEAST_AGREEMENT = 0.995
 MOST_MOVE = 0.02
 
@@ -63,7 +64,7 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether the precision may take the place of F32 without being asked for."""
+        """Whether the precision may replace F32 without being asked for."""
         return self.photos >= LEAST_PHOTOS and self.same >= LEAST_AGREEMENT and self.largest_move <= MOST_MOVE
 
     def __str__(self) -> str:
@@ -109,7 +110,7 @@ class PrecisionChooser:
         return candidate is not None and self._measured(candidate) is None
 
     def open(self, sample: Sequence[NDArray[np.uint8]] = ()) -> Runtime:
-        """The runtime. `sample` are decoded photos [H, W, 3] to measure on, where `needs_sample` asks for them.
+        """Return the runtime; `sample` are decoded photos [H, W, 3] to measure on, where `needs_sample` asks for them.
 
         Raises:
             UsageError: the device does not compute in the wanted precision; too few photos to calibrate int8 on.
@@ -231,7 +232,7 @@ def measure(plain: Runtime, faster: Runtime, pictures: Sequence[NDArray[np.uint8
 
 
 def _tags(runtime: Runtime, pictures: Sequence[NDArray[np.uint8]]) -> tuple[list[tuple[Any, Tag]], float]:
-    """Best labels and tag of each picture, and the seconds that the network took."""
+    """Return the best labels and the tag of each picture, and the seconds that the network took."""
     header = runtime.model.header
     runtime.start(pictures[: runtime.batch_size]).result()  # the first batch also pays for memory
     found: list[tuple[Any, Tag]] = []
@@ -247,7 +248,7 @@ def _tags(runtime: Runtime, pictures: Sequence[NDArray[np.uint8]]) -> tuple[list
 
 
 def quantise(network: Any, sample: Sequence[NDArray[np.uint8]]) -> Any:
-    """An int8 version of a converted network, its ranges taken from decoded photos [H, W, 3].
+    """Return an int8 version of a converted network, its ranges taken from decoded photos [H, W, 3].
 
     Raises:
         RuntimeUnavailableError: NNCF is not installed, or cannot quantise this network.

@@ -78,7 +78,7 @@ def _gpus() -> list[Device]:
 
 
 def faster_precision(target: Target) -> Precision | None:
-    """What may take the place of F32 there, if it proves to agree with it; None if nothing would be faster."""
+    """Return what may replace F32 there, if it proves to agree with it; None if nothing would be faster."""
     if target.runtime is RuntimeName.OPENVINO:
         return Precision.BF16 if Precision.BF16 in cpu_precisions() else None
     # Twice the mantissa bits of bfloat16: scores stay closer to those of the CPU.
@@ -96,7 +96,7 @@ def create_engine(
     threads: int | None = None,
     compiled: bool = False,
 ) -> Engine:
-    """An engine for the network that `build` makes.
+    """Return an engine for the network that `build` makes.
 
     The converted network is kept in the cache under `key`, which has to change whenever the network does; with a cached
     one `build` is not called.
@@ -170,7 +170,7 @@ class Runtime:
         return PendingScores(self.engine.start(pictures), self.model)
 
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
-        """Scores of uint8 images [B, 3, H, W]."""
+        """Return scores of uint8 images [B, 3, H, W]."""
         return self.start(images.transpose(0, 2, 3, 1)).result()
 
 
@@ -192,7 +192,7 @@ class PendingScores:
 
 
 def network_of(model: Model) -> Callable[[], torch.nn.Module]:
-    """A function that builds a model's network; torch is imported when it is called."""
+    """Return a function that builds a model's network; torch is imported when it is called."""
 
     def build() -> torch.nn.Module:
         from phototag.model import build as build_network
@@ -203,5 +203,5 @@ def network_of(model: Model) -> Callable[[], torch.nn.Module]:
 
 
 def machine() -> str:
-    """One line that describes this machine, for run records."""
+    """Return one line that describes this machine, for run records."""
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

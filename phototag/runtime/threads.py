@@ -15,7 +15,7 @@ _MOST_DECODE_THREADS = 16
 
 
 def available_cores() -> int:
-    """The cores this process may use, which in a container can be fewer than the machine has."""
+    """Return the cores this process may use, which in a container can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
@@ -24,7 +24,7 @@ def available_cores() -> int:
 def use_cores(jobs: int) -> None:
     """Keep this process, and every thread it starts from now on, to so many cores.
 
-    Counting threads alone does not do it: decoding and the network have threads of their own and take turns. Where the
+    Counting threads alone does not do it: decoding and the network have their own threads and alternate. Where the
     system cannot tie a process to cores (macOS, Windows), the numbers of threads are all that bounds it.
     """
     if hasattr(os, "sched_setaffinity"):
@@ -32,14 +32,14 @@ def use_cores(jobs: int) -> None:
 
 
 def decode_threads(requested: int | None) -> int:
-    """As many as asked for, else one for each core that may be used, at most 16."""
+    """Return as many threads as asked for, else one for each core that may be used, at most 16."""
     return requested or min(available_cores(), _MOST_DECODE_THREADS)
 
 
 def bounded_map(
     pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], *, limit: int
 ) -> Generator[Result]:
-    """`map` in the pool's threads, in order, with at most `limit` items begun and not yet taken.
+    """Return `map` in the pool's threads, in order, with at most `limit` items begun and not yet taken.
 
     Left early, it drops what has not begun and waits for the rest.
     """

@@ -30,7 +30,7 @@ _MEMORY_SHARE = 0.5
 class TorchEngine:
     """A torch module on a device, channels_last.
 
-    On CUDA pictures go through pinned memory and a stream of their own as bytes, a quarter of the floats they become
+    On CUDA pictures go through pinned memory and a separate stream as bytes, a quarter of the floats they become
     there; while one batch is computed the next is copied. When the device runs out of memory the batch size is halved,
     for good, and the batch is done in parts.
 
@@ -120,7 +120,7 @@ class TorchEngine:
         into = staging.host.numpy()
         for row, picture in enumerate(pictures):
             into[row] = picture
-        # A compiled network is compiled anew for every shape it sees: it only sees full batches.
+        # A compiled network is compiled again for every shape it sees: it only sees full batches.
         rows = len(staging.host) if self._compiled else len(pictures)
         with torch.inference_mode():
             if not self._cuda:
@@ -140,14 +140,14 @@ class TorchEngine:
     def _compute(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         import torch
 
-        kind = "cuda" if self._cuda else "cpu"
-        with torch.autocast(kind, dtype=self._amp_dtype, enabled=self._amp_dtype is not None):
+        device_type = "cuda" if self._cuda else "cpu"
+        with torch.autocast(device_type, dtype=self._amp_dtype, enabled=self._amp_dtype is not None):
             outputs = self._module(pixels)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return tuple(output.float() for output in outputs)
 
     def _next_staging(self, count: int) -> _Staging:
-        """Host memory for a batch that no earlier batch is still being copied from."""
+        """Return host memory for a batch that no earlier batch is still being copied from."""
         import torch
 
         if len(self._staging) < (_STAGES if self._cuda else 1):
@@ -176,7 +176,7 @@ class TorchEngine:
         log.warning("out of memory on %s: going on with batches of %d", self.device, self.batch_size)
 
     def _batch_size_for_memory(self) -> int:
-        """The power of two whose batches, two of them on their way, fit well into the free memory."""
+        """Return the power of two whose batches, two of them on their way, fit well into the free memory."""
         import torch
 
         pictures = np.zeros((_PROBE_BATCH, self._size, self._size, 3), dtype=np.uint8)
@@ -192,7 +192,7 @@ class TorchEngine:
 
 
 def batch_size_for(*, free_bytes: int, bytes_each: int) -> int:
-    """The largest power of two up to 256 of which two batches fit into half of the free memory, at least 1."""
+    """Return the largest power of two up to 256 of which two batches fit into half of the free memory, at least 1."""
     fitting = int(free_bytes * _MEMORY_SHARE / (2 * bytes_each))
     return min(_MOST_AUTO_BATCH, 1 << max(0, fitting.bit_length() - 1))
 

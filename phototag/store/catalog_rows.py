@@ -17,6 +17,7 @@ from phototag.store.location import FileKey, Location
 from phototag.store.models import Models
 from phototag.store.photos import chunked
 from phototag.store.query import PLAIN_ROWS_AT_ONCE, joined, plain_rows
+from phototag.store.reasons import reason_column
 from phototag.store.scores import scores_of
 from phototag.store.tables import models, photos, predictions, reviews, tags
 
@@ -24,7 +25,8 @@ _HASH_START_BYTES = 4
 
 GalleryRow = tuple[Any, ...]
 """id, path_bytes, modified_ns, first 4 bytes of the content's hash, width, height, state, superclass, subclass, rank,
-superclass_score, subclass_score, novelty, source, model_id, tagged_at (a text or a moment, as the database has it)."""
+superclass_score, subclass_score, novelty, source, model_id, tagged_at (a text or a moment, as the database has it),
+reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +52,8 @@ class CatalogRows:
 
     def photos(self, ids: Sequence[int] | None = None) -> Iterator[Sequence[GalleryRow]]:
         """Yield photos with their tags by id, some at a time, of one moment: all, or those with these ids."""
-        statement = _rows()
         with self._database.read() as connection:
+            statement = _rows(connection)
             if ids is None:
                 yield from plain_rows(connection, statement)
             else:
@@ -105,7 +107,7 @@ class CatalogRows:
         return ChangeSign(self._database.engine, self._database.location)
 
 
-def _rows() -> Select[Any]:
+def _rows(connection: Connection) -> Select[Any]:
     return (
         select(
             photos.c.id,
@@ -124,6 +126,7 @@ def _rows() -> Select[Any]:
             tags.c.source,
             tags.c.model_id,
             tags.c.tagged_at,
+            reason_column(connection),
         )
         .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
         .order_by(photos.c.id)

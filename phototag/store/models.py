@@ -13,6 +13,7 @@ from phototag.store.connection import untrusted_rows
 from phototag.store.database import Database, insert_row, utc_now
 from phototag.store.location import FileKey
 from phototag.store.photos import clean_text
+from phototag.store.reasons import LeastScores, note_least_scores
 from phototag.store.tables import models
 from phototag.taxonomy import Taxonomy
 
@@ -77,17 +78,22 @@ class Models:
         taxonomy: Taxonomy,
         metrics: Mapping[str, Any],
         weights_hash: str | None = None,
+        least_scores: LeastScores | None = None,
     ) -> int:
         """Return the id of the model whose file has this SHA-256 (hex); made if new, given the new name if known.
 
         Models of the same `weights_hash` share their stored scores: in what scores depend on their files are alike.
+        `least_scores` are those of the tags that it gives from now on, by level; from them follow these tags' reasons.
         """
         identity = {} if weights_hash is None else {_WEIGHTS: weights_hash}
         with self._database.write() as connection, untrusted_rows(self._database.location):
             self._owners = {}
             known = connection.execute(select(models.c.id, models.c.metrics).where(models.c.hash == hash)).one_or_none()
+            noted = {**(metrics if known is None else dict(known.metrics)), **identity}
+            if least_scores is not None:
+                noted = note_least_scores(noted, least_scores, utc_now())
             if known is not None:
-                changed = {"name": clean_text(name), "metrics": {**dict(known.metrics), **identity}}
+                changed = {"name": clean_text(name), "metrics": noted}
                 connection.execute(update(models).where(models.c.id == known.id).values(changed))
                 return int(known.id)
             values: dict[str, Any] = {
@@ -95,7 +101,7 @@ class Models:
                 "name": clean_text(name),
                 "backbone": backbone,
                 "taxonomy": taxonomy.to_json(),
-                "metrics": {**metrics, **identity},
+                "metrics": noted,
                 "created_at": utc_now(),
             }
             return insert_row(connection, models, values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +15,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, 
 
 from phototag.choices import SortKey
 from phototag.errors import UsageError
-from phototag.records import NovelTier, PhotoState, Rank, Source, TaggedPhoto
+from phototag.records import NovelTier, PhotoState, Rank, Reason, Source, TaggedPhoto
 from phototag.store.photos import is_under
+from phototag.store.reasons import reason_column
 from phototag.store.tables import models, photos, tags
 
 FEWEST_HASH_DIGITS = 8
@@ -39,17 +40,25 @@ class Query:
     """Which photos are wanted; what is None, False or absent asks for nothing.
 
     `subclass` may be written in full, "bird/rooster". `novel`: only tagged photos whose rank is not subclass,
-    or of one tier of these. `min_score` is compared with the score of the tag's own rank (of the best superclass
-    where the rank is none). `model` is a name, or at least 8 digits that a model's hash begins with. `since`:
-    tagged then or later. Rows without the value sorted by come last, and equal rows are sorted by path.
+    or of one tier of these. `reason`: only tags of models that go no deeper for one of these reasons. `min_score` is
+    compared with the score of the tag's own rank (of the best superclass where the rank is none). `model` is a name, or
+    at least 8 digits that a model's hash begins with. `since`: tagged then or later. Rows without the value sorted by
+    come last, and equal rows are sorted by path.
 
     Raises:
         UsageError: a number is out of range, or `since` has no time zone.
+
+    >>> from datetime import datetime, timezone
+    >>> birds = phototag.Query(superclass="bird", min_score=0.9, since=datetime(2026, 1, 1, tzinfo=timezone.utc))
+    >>> with phototag.Store.open("photos.db") as store:
+    ...     store.count(birds)
+    0
     """
 
     superclass: str | None = None
     subclass: str | None = None
     novel: NovelTier | bool = False
+    reason: Collection[Reason] = ()
     min_score: float | None = None
     under: Path | None = None
     source: Source | None = None
@@ -71,6 +80,7 @@ class Query:
             if self.novel not in list(NovelTier):
                 raise UsageError(f"novel must be True, False or one of {', '.join(NovelTier)}, not {self.novel!r}")
             object.__setattr__(self, "novel", NovelTier(self.novel))
+        object.__setattr__(self, "reason", tuple(self._reasons()))
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise UsageError(f"a score lies between 0 and 1, not {self.min_score}")
         if self.limit is not None and self.limit < 0:
@@ -78,21 +88,27 @@ class Query:
         if self.since is not None and self.since.tzinfo is None:
             raise UsageError(f"{self.since} has no time zone; use datetime.astimezone()")
 
+    def _reasons(self) -> Iterator[Reason]:
+        for given in [self.reason] if isinstance(self.reason, str) else self.reason:
+            if given not in list(Reason):
+                raise UsageError(f"reason must be some of {', '.join(Reason)}, not {given!r}")
+            yield Reason(given)
+
 
 def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     """The wanted photos, fetched a few at a time."""
-    statement = _select(query).execution_options(yield_per=ROWS_AT_ONCE)
+    statement = _select(connection, query).execution_options(yield_per=ROWS_AT_ONCE)
     for row in connection.execute(statement):
         yield _from_row(row)
 
 
 def count(connection: Connection, query: Query) -> int:
     """How many photos are wanted, whatever the limit."""
-    statement = joined(select(func.count())).where(*conditions(query))
+    statement = joined(select(func.count())).where(*conditions(connection, query))
     return int(connection.execute(statement).scalar_one())
 
 
-def _select(query: Query) -> Select[Any]:
+def _select(connection: Connection, query: Query) -> Select[Any]:
     column = _COLUMN_OF[query.sort]
     order = (column.desc() if query.descending else column.asc()).nulls_last()
     columns = select(
@@ -108,8 +124,9 @@ def _select(query: Query) -> Select[Any]:
         tags.c.source,
         tags.c.tagged_at,
         models.c.name.label("model"),
+        reason_column(connection).label("reason"),
     )
-    statement = joined(columns).where(*conditions(query))
+    statement = joined(columns).where(*conditions(connection, query))
     if query.sort is SortKey.PATH:
         # The path is never null, and saying nothing of nulls lets SQLite walk along the index.
         statement = statement.order_by(column.desc() if query.descending else column.asc())
@@ -127,7 +144,7 @@ def joined(columns: Select[Any]) -> Select[Any]:
     )
 
 
-def conditions(query: Query) -> Iterator[ColumnElement[bool]]:
+def conditions(connection: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
     """Yield what makes a photo wanted."""
     superclass, subclass = query.superclass, query.subclass
     if superclass is not None:
@@ -153,6 +170,8 @@ def conditions(query: Query) -> Iterator[ColumnElement[bool]]:
         yield photos.c.state == query.state.value
     if query.model is not None:
         yield _model_is(query.model)
+    if query.reason:
+        yield reason_column(connection).in_([reason.value for reason in query.reason])
     if query.since is not None:
         yield tags.c.tagged_at >= query.since
 
@@ -178,6 +197,7 @@ def _from_row(row: Row[Any]) -> TaggedPhoto:
         tagged_at=row.tagged_at,
         state=PhotoState(row.state),
         error=row.error,
+        reason=None if row.reason is None else Reason(row.reason),
     )
 
 

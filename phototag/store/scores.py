@@ -136,7 +136,7 @@ class Scores:
                 select(photos.c.path_bytes, tags.c.model_id, predictions.c.scores)
                 .join(tags, tags.c.photo_id == photos.c.id)
                 .join(predictions, (predictions.c.photo_id == photos.c.id) & (predictions.c.model_id == model))
-                .where(*conditions(Query(under=under)))
+                .where(*conditions(connection, Query(under=under)))
                 .execution_options(yield_per=ROWS_AT_ONCE)
             )
             return [(path, model_id, scores) for path, model_id, scores in connection.execute(statement)]

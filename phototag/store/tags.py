@@ -131,26 +131,27 @@ class Tags:
         Sort key and limit are not heeded.
         """
         columns = select(photos.c.id, photos.c.path_bytes, photos.c.content_hash, *_TAG_COLUMNS)
-        statement = joined(columns).where(*_of_models(query)).order_by(photos.c.id)
         ranks = {rank.value: rank for rank in Rank}
 
         def found(connection: Connection) -> Iterator[TaggedContent]:
+            statement = joined(columns).where(*_of_models(connection, query)).order_by(photos.c.id)
             rows = connection.execute(statement.execution_options(yield_per=ROWS_AT_ONCE))
             for number, path, content, model_id, superclass, subclass, rank, *scores, at in rows:
-                tag = Tag(superclass, subclass, ranks[rank], *(float(score or 0.0) for score in scores))
+                first, second, novelty = (float(score or 0.0) for score in scores)
+                tag = Tag(superclass, subclass, ranks[rank], first, second, novelty)
                 yield TaggedContent(int(number), bytes(path), bytes(content), int(model_id), tag, at)
 
         return self._database.stream(found)
 
     def rows(self, query: Query) -> Iterator[Sequence[TagRow]]:
         """Yield the tags that `of_contents` gives, in that order, many at a time and quicker; to be read to the end."""
-        statement = joined(select(*_TAG_COLUMNS)).where(*_of_models(query))
         with self._database.read() as connection:
+            statement = joined(select(*_TAG_COLUMNS)).where(*_of_models(connection, query))
             yield from plain_rows(connection, statement.order_by(photos.c.id))
 
 
-def _of_models(query: Query) -> Iterator[ColumnElement[bool]]:
-    yield from conditions(query)
+def _of_models(connection: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
+    yield from conditions(connection, query)
     yield tags.c.model_id.is_not(None)
     yield photos.c.content_hash.is_not(None)
 

@@ -90,7 +90,7 @@ def retag(
         return _Retagging(store, model, thresholds, known, writes=False).run(under)
     # Also the only tagger: a watcher with other thresholds would decide everything back.
     with store.tagging(_COMMAND), store.writing(_COMMAND):
-        model_id = register(store, model)
+        model_id = register(store, model, thresholds)
         run_id = store.runs.begin("retag", model_id=model_id, device=None, runtime=None)
         report = _Retagging(store, model, thresholds, model_id, writes=True).run(under)
         counts = {"decided": report.decided, "changed": report.changed, "saved": report.saved}

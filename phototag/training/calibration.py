@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 FEWEST_PICTURES = 50
 """With fewer labelled validation pictures a level keeps the temperature 1: the fit would follow chance."""
 
-# A level this honest is left alone. Where hardly anything is wrong the likelihood asks for bolder scores still, which
-# gains nothing there and shows on kinds never learned: of those with an unknown superclass, 77 % instead of 63 % got a
-# superclass score above 0.9 (measured).
+# A level this well calibrated is left alone: more only makes scores bolder.
+# docs/experiments.md#levels-that-are-calibrated-already
 _CALIBRATED = 0.01
 _RANGE = (0.2, 5.0)
 _MOST_PICTURES = 10_000
@@ -37,7 +36,7 @@ class Temperatures:
     subclass: float = 1.0
 
     def scaled(self, scores: Scores) -> Scores:
-        """The scores that a network has after `folded`."""
+        """Return the scores that a network has after `folded`."""
         return Scores(
             scores.superclass / np.float32(self.superclass),
             scores.subclass / np.float32(self.subclass),
@@ -45,14 +44,14 @@ class Temperatures:
         )
 
     def folded(self, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """The tensors of a `DualHead` whose logits are calibrated: the heads' weights and biases are divided.
+        """Return the tensors of a `DualHead` whose logits are calibrated: the heads' weights and biases are divided.
 
         So whatever reads the model, in whatever runtime, needs to know nothing of temperatures.
         """
         result = dict(tensors)
         for level, value in asdict(self).items():
-            for kind in ("weight", "bias"):
-                name = f"{level}_head.{kind}"
+            for part in ("weight", "bias"):
+                name = f"{level}_head.{part}"
                 result[name] = tensors[name] / np.float32(value)
         return result
 
@@ -70,7 +69,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """How far the scores of one level can be believed: expected calibration error before and after, and the bins after.
+    """How well one level is calibrated: the expected calibration error before and after, and the bins after.
 
     Over the pictures with a label at this level. The errors are None where there are none.
     """
@@ -99,7 +98,7 @@ class Calibration:
         return cls(temperatures, *(Reliability(_error(old), _error(new), _bins(new)) for old, new in levels))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for the training record."""
+        """Return it as plain values for the training record."""
         return asdict(self)
 
 
@@ -145,7 +144,7 @@ def fit_temperatures(validation: Validation) -> Temperatures:
 def _negative_log_likelihood(
     superclass: Tensor, subclass: Tensor, truth: Sequence[Tensor], taxonomy: Taxonomy
 ) -> Tensor:
-    """The loss of `fit_temperatures` for logits [N, S] and [N, C] and true indexes [N], -1 where there is none."""
+    """Return the loss of `fit_temperatures` for logits [N, S] and [N, C] and true indexes [N], -1 for none."""
     import torch
 
     pooled = torch.stack([subclass[:, children].logsumexp(1) for children in taxonomy.children], dim=1)

@@ -1,4 +1,4 @@
-"""Teach a trained model more classes in seconds: its backbone stays, its heads are fitted anew.
+"""Teach a trained model more classes in seconds: its backbone stays, its heads are fitted again.
 
 The old classes are learned again from the examples in the model file, so their pictures are not needed, and the new
 ones from their features. The backbone stays as it is, so what it knew of the old classes is not lost; their accuracy
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import Balance
-from phototag.dataset import LabelledData, LabelledPicture, check_complete, data_digest, split
+from phototag.dataset import Features, LabelledData, LabelledPicture, check_complete, data_digest, features_of, split
 from phototag.decision import NoveltyModel
 from phototag.errors import DataError, ModelError
 from phototag.evaluation import Validation
@@ -27,8 +27,8 @@ from phototag.runtime import Target
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import DataConfig
 from phototag.training.finalize import Outcome
-from phototag.training.heads import Features, Fitted, Part, Recipe, Rule, unevenness
-from phototag.training.session import check_unchecked, class_pictures, features_of, load_counted
+from phototag.training.heads import Fitted, Part, Recipe, Rule, unevenness
+from phototag.training.session import check_unchecked, class_pictures, load_counted
 
 if TYPE_CHECKING:
     from phototag.model import DualHead
@@ -154,7 +154,7 @@ def _check_left(features: Features, labelled: LabelledData) -> None:
 
 
 def _recipe(header: ModelHeader, blocks: tuple[int, ...], seed: int) -> Recipe:
-    """How the parent's heads were fitted."""
+    """Return how the parent's heads were fitted."""
     from phototag.training.heads import HeadChoice
 
     record = header.record
@@ -186,18 +186,18 @@ class _Fit:
             for part, features in zip(self._old_parts(taxonomy, moved), self.new, strict=True)
         )
         recipe = self._recipe_for(training + validation)
-        judged = recipe.fit(training, taxonomy)
-        final = recipe.fit(training + validation, taxonomy, embedding=judged.embedding)
+        evaluated = recipe.fit(training, taxonomy)
+        final = recipe.fit(training + validation, taxonomy, embedding=evaluated.embedding)
         is_old = np.arange(len(validation.subclasses)) < len(old[1].subclasses)
         self.network.resize(len(taxonomy.superclasses), len(taxonomy.subclasses))
         self.network.set_heads(final.superclass, final.subclass)
         self.network.set_embedding(final.embedding)
         return Extension(
             taxonomy=taxonomy,
-            outcome=self._outcome((training, validation), judged, final),
+            outcome=self._outcome((training, validation), evaluated, final),
             before=self._before(old, known),
-            after=self._accuracies(judged, validation, is_old),
-            new=self._accuracies(judged, validation, ~is_old),
+            after=self._accuracies(evaluated, validation, is_old),
+            new=self._accuracies(evaluated, validation, ~is_old),
             added=tuple(
                 taxonomy.qualified(index)
                 for index, name in enumerate(taxonomy.subclasses)
@@ -206,10 +206,9 @@ class _Fit:
         )
 
     def _recipe_for(self, everything: Part) -> Recipe:
-        """The parent's recipe; where the new classes have few pictures, logits are adjusted for that.
+        """Return the parent's recipe; where the new classes have few pictures, logits are adjusted for that.
 
-        With 7 to 62 pictures a new class beside 51 an old one, 98.4 % of the new ones were right instead of 95.2 %,
-        and the same 94.9 % of the old ones (measured).
+        docs/experiments.md#few-pictures-of-new-classes
         """
         choice = self.recipe.choice
         if choice.strategy is not Balance.NONE or unevenness(everything.subclasses) < _UNEVEN:
@@ -227,11 +226,11 @@ class _Fit:
         return Accuracies.of(fitted.scores(chosen.features), chosen, self.taxonomy)
 
     def _before(self, old: list[Part], known: Taxonomy) -> Accuracies:
-        """Of the old classes by themselves. Heads of the same making: the stored ones may have seen all examples."""
+        """Return those of the old classes alone, by heads fitted alike: the stored ones may have seen all examples."""
         training, validation = old
         return Accuracies.of(self.recipe.fit(training, known).scores(validation.features), validation, known)
 
-    def _outcome(self, parts: tuple[Part, Part], judged: Fitted, final: Fitted) -> Outcome:
+    def _outcome(self, parts: tuple[Part, Part], evaluated: Fitted, final: Fitted) -> Outcome:
         from phototag.model import to_numpy
 
         training, validation = parts
@@ -240,8 +239,8 @@ class _Fit:
         return Outcome(
             tensors=to_numpy(self.network),
             labels=validation.labels,
-            scores=judged.scores(validation.features),
-            space=judged.embedding.space,
+            scores=evaluated.scores(validation.features),
+            space=evaluated.embedding.space,
             # There are too few examples to learn another one from, and it holds for other classes too.
             rule=Rule(self.novelty.weights, self.novelty.biases, {}),
             examples=Examples.of(
@@ -262,14 +261,14 @@ class _Fit:
 
     def _class_pictures(self, new: Sequence[LabelledPicture]) -> dict[str, int]:
         known = self.parent.header.record.get("class_pictures")
-        # The file may come from a stranger.
+        # The file is untrusted.
         pairs = known.items() if isinstance(known, dict) else ()
         counts = Counter({str(name): count for name, count in pairs if isinstance(count, int)})
         return dict(sorted((counts + Counter(class_pictures(new))).items()))
 
 
 def _lineage(parent: Model, added: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The line of models that one extended from `parent` stands in, the oldest first."""
+    """Return the models that one extended from `parent` descends from, the oldest first."""
     earlier = parent.header.record.get("lineage")
     own = {
         "name": parent.name,

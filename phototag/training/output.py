@@ -23,7 +23,7 @@ _LONGEST_STEM = 40
 
 
 def choose_output(output: str | Path | None, data: Path, backbone: str, *, resume: bool, overwrite: bool) -> Path:
-    """The file to write.
+    """Return the file to write.
 
     Raises:
         UsageError: it exists, or an interrupted run lies beside it, and neither `resume` nor `overwrite` was said.
@@ -50,7 +50,7 @@ def choose_output(output: str | Path | None, data: Path, backbone: str, *, resum
         state.unlink(missing_ok=True)
     elif not resume:
         if state.exists():
-            raise UsageError(f"{path}: an interrupted run lies beside it; --resume goes on, --overwrite starts anew")
+            raise UsageError(f"{path}: an interrupted run lies beside it; --resume goes on, --overwrite starts again")
         if path.exists():
             raise UsageError(f"{path}: exists already; use --overwrite, or another --output")
     elif path.exists() and not state.exists() and not overwrite:
@@ -59,7 +59,7 @@ def choose_output(output: str | Path | None, data: Path, backbone: str, *, resum
 
 
 def extended_output(output: str | Path | None, parent: Model, *, overwrite: bool) -> Path:
-    """The file that a model extended from `parent` goes to.
+    """Return the file that a model extended from `parent` goes to.
 
     Raises:
         UsageError: it exists and `overwrite` was not said, or it is the parent's own.
@@ -89,7 +89,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _free_name(stem: str, *, resume: bool) -> Path:
-    """The first name that is free; to resume, the one with an interrupted run."""
+    """Return the first name that is free; to resume, the one with an interrupted run."""
     folder = settings.models_folder()
     candidates = [folder / f"{stem}{SUFFIX}", *(folder / f"{stem}-{number}{SUFFIX}" for number in range(2, 10_000))]
     if resume:
@@ -112,7 +112,7 @@ def save_state(trainer: Trainer, path: Path, fingerprint: str) -> None:
 
 
 def read_state(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state of a saved run, as `Trainer.restore` takes it.
+    """Return the state of a saved run, as `Trainer.restore` takes it.
 
     Raises:
         ModelError: the file is damaged.
@@ -124,9 +124,9 @@ def read_state(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict[st
         values = read_json_header(path)
         arrays = read_tensors(path)
     except ModelError as error:
-        raise ModelError(f"{error}; --overwrite starts anew") from error
+        raise ModelError(f"{error}; --overwrite starts again") from error
     if not isinstance(values, dict) or values.get("run") != fingerprint:
         raise DataError(
-            f"{path}: an interrupted run with other data or options; use the same ones, or start anew with --overwrite"
+            f"{path}: an interrupted run with other data or options; use the same ones, or start again with --overwrite"
         )
     return {name: torch.from_numpy(array) for name, array in arrays.items()}, values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +15,11 @@ from phototag._version import __version__
 from phototag.choices import Device, Tune
 from phototag.dataset import (
     Content,
+    Features,
     LabelledData,
     LabelledPicture,
     check_labels,
+    features_of,
     load_data,
     split,
     training_taxonomy,
@@ -40,7 +41,6 @@ from phototag.model import (
 from phototag.runtime import Target, current_world, machine
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import DataConfig, TrainingConfig
-from phototag.training.heads import FeatureExtractor, Features
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,7 @@ class Pictures:
 
     @classmethod
     def load(cls, data: Path, val: Path | None, config: DataConfig) -> Pictures:
-        """The pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
+        """Return the pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
         labelled = load_counted(data)
         taxonomy = training_taxonomy(labelled)
         if val is None:
@@ -86,7 +86,7 @@ def check_unchecked(data: LabelledData) -> None:
 
 
 def load_counted(source: Path) -> LabelledData:
-    """Labelled pictures, with a warning of those that are left out; DataError if they are not usable."""
+    """Return labelled pictures, with a warning of those that are left out; DataError if they are not usable."""
     data = load_data(source)
     if data.ignored:
         log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, data.ignored)
@@ -142,7 +142,7 @@ class Session:
             origin = current_world().first(load)
         tune = config.tune
         if tune is Tune.AUTO:
-            # Random features are worth no heads; a CPU takes long for gradients.
+            # Heads on random features are useless, and gradients take long on a CPU.
             tune = Tune.HEADS if target.device is Device.CPU and config.pretrained else Tune.FULL
         preprocessing = default_preprocessing(backbone, config.img_size)
         if config.img_size is not None:
@@ -150,7 +150,7 @@ class Session:
         return cls(pictures, config, name, backbone.eval(), origin, preprocessing, target, tune, stages, pretraining)
 
     def features(self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None) -> Features:
-        """Features of the starting weights, or of another `backbone`."""
+        """Return features of the starting weights, or of another `backbone`."""
         workers, backbone = self.config.workers, backbone or self.backbone
         return features_of(pictures, backbone, self.stages, self.preprocessing, target=self.target, workers=workers)
 
@@ -179,13 +179,13 @@ class Session:
 
 
 def class_pictures(pictures: Sequence[LabelledPicture]) -> dict[str, int]:
-    """How many pictures each subclass has, by its name in full: what a library's mix of classes is compared with."""
+    """Return the number of pictures of each subclass, by its full name; libraries are compared with it."""
     counts = Counter(f"{picture.superclass}/{picture.subclass}" for picture in pictures if picture.subclass)
     return dict(sorted(counts.items()))
 
 
 def circumstances(outcome: Outcome, seconds: float, device: Device) -> dict[str, Any]:
-    """What every training record says of a run: its data, its machine, how long it took."""
+    """Return what every training record says of a run: its data, its machine, how long it took."""
     import timm
     import torch
 
@@ -205,50 +205,11 @@ def circumstances(outcome: Outcome, seconds: float, device: Device) -> dict[str,
     }
 
 
-def features_of(
-    pictures: Sequence[LabelledPicture],
-    backbone: torch.nn.Module,
-    stages: Sequence[int],
-    preprocessing: Preprocessing,
-    *,
-    target: Target,
-    workers: int | None,
-) -> Features:
-    """Features of a backbone through the fastest runtime, from the cache where it has them."""
-    from phototag.model import PooledFeatures
-
-    features = FeatureExtractor(
-        lambda: PooledFeatures(backbone, stages).eval(),
-        preprocessing,
-        weights_digest=f"{_digest_of(backbone)}:{list(stages)}",
-        target=target,
-        workers=workers,
-    )(pictures)
-    report_unreadable(features)
-    return features
-
-
-def _digest_of(network: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def report_unreadable(content: Content) -> None:
-    """Say which pictures cannot be read, and how many."""
-    for line in content.unreadable[:10]:
-        log.warning("skipped: %s", line)
-    if content.unreadable:
-        log.warning("%d pictures cannot be read and were skipped", len(content.unreadable))
-
-
 Read = TypeVar("Read", bound=Content)
 
 
 def readable_parts(content: Read, pictures: Pictures) -> tuple[Read, Read]:
-    """What could be read of the training and of the validation pictures; both are read at once, and judged as one.
+    """Return the readable training and validation pictures; both were read at once.
 
     Raises:
         DataError: nothing could be read of one of them.

@@ -60,7 +60,7 @@ def tune(
 
 
 def validation_scores(model: Model) -> ValidationScores | None:
-    """The validation scores that the model file keeps, or None; ModelError if they are damaged."""
+    """Return the validation scores that the model file keeps, or None; ModelError if they are damaged."""
     kept = model.header.record.get("validation_scores")
     return None if kept is None else ValidationScores.from_json(kept)
 
@@ -89,7 +89,7 @@ def _on_validation(model: Model, target: float) -> tuple[Choice, Numbers]:
 
 
 def _limits_of(model: Model) -> tuple[float, float]:
-    """The limits on novelty that the validation scores in the model file stand behind."""
+    """Return the limits on novelty that the validation scores in the model file stand behind."""
     if model.header.novelty is None:
         return 1.0, 1.0
     try:

@@ -5,9 +5,9 @@ The whole state is in the address, so that going back and bookmarks work, and ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -15,14 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.catalog import GalleryFilter, GalleryPage, GallerySort
+from phototag.catalog import Choice, GalleryFilter, GalleryPage, GallerySort
 from phototag.errors import UsageError
 from phototag.web import respond
 from phototag.web.context import context_of
-from phototag.web.facets import chips, groups
 
 BLOCK_PHOTOS = 120
 _DEFAULT_SORT = "-date"
+_SHOWN_CHOICES = 12
 ORDERS = {
     "-date": "Newest first",
     "date": "Oldest first",
@@ -56,7 +56,7 @@ class View:
         if order not in ORDERS:
             raise UsageError(f"sort: {order[:40]!r} is no order; take one of {', '.join(ORDERS)}")
         return cls(
-            wanted=GalleryFilter.from_params(_scores_from_percent(params)),
+            wanted=GalleryFilter.from_params(params),
             sort=GallerySort(order.removeprefix("-")),
             descending=order.startswith("-"),
         )
@@ -69,31 +69,26 @@ class View:
     @property
     def params(self) -> dict[str, str]:
         """The parameters of the address, but for the place in the result."""
-        order = {} if self.order == _DEFAULT_SORT else {"sort": self.order}
-        return self.wanted.to_params() | order
+        return self.wanted.to_params() | self.order_params
+
+    @property
+    def order_params(self) -> dict[str, str]:
+        """The parameters of the order."""
+        return {} if self.order == _DEFAULT_SORT else {"sort": self.order}
 
     @property
     def query(self) -> str:
         """The query string with its question mark, empty for all photos."""
         return query_of(self.params)
 
+    def link(self, params: Iterable[str], to: Mapping[str, Any]) -> str:
+        """Return the address of the gallery in this order with other values of a facet's parameters."""
+        wanted = self.wanted.but(**{**dict.fromkeys(params), **to})
+        return f"/{query_of(wanted.to_params() | self.order_params)}"
 
-def _scores_from_percent(params: Mapping[str, str]) -> dict[str, str]:
-    """The parameters with bounds of scores as such where a form gives percentages.
-
-    Raises:
-        UsageError: a percentage is not a number.
-    """
-    read = dict(params)
-    for bound in ("min", "max"):
-        text = read.pop(f"{bound}_percent", "").strip().removesuffix("%")
-        if text:
-            try:
-                # Rounded as people write it: 0.29, and not 0.29000000000000004.
-                read[f"{bound}_score"] = repr(round(float(text) / 100, 6))
-            except ValueError as error:
-                raise UsageError(f"score: {text[:40]!r} is not a percentage") from error
-    return read
+    def carried(self, params: Iterable[str]) -> dict[str, str]:
+        """Return what a form for a facet's parameters has to carry along."""
+        return self.wanted.but(**dict.fromkeys(params)).to_params() | self.order_params
 
 
 def query_of(params: dict[str, str]) -> str:
@@ -112,26 +107,37 @@ def _gallery(request: Request) -> Response:
     if start and not result.items:
         result = context.gallery.page(view.wanted, sort=view.sort, descending=view.descending, limit=BLOCK_PHOTOS)
     facets = context.gallery.facets(view.wanted)
-    order = {key: value for key, value in view.params.items() if key == "sort"}
     return respond.page(
         request,
         "gallery.html",
         result=result,
-        groups=groups(view.wanted, facets, order),
-        chips=chips(view.wanted, facets, order),
-        text=view.wanted.text,
-        carried={key: value for key, value in view.wanted.to_params().items() if key != "text"},
+        groups=[group for group in facets.groups.values() if group.choices or group.fields],
+        chips=facets.chips,
+        link=view.link,
+        carried=view.carried,
+        fold=_fold,
+        text=view.wanted.get("text", ""),
+        beside_search=view.wanted.but(text=None).to_params(),
         sort=view.order,
         orders=ORDERS,
         query=view.query,
         counted="1 photo" if result.total == 1 else f"{result.total:,} photos",
         block=BLOCK_PHOTOS,
         more_url=f"/photos/more{view.query}",
-        clear=f"/{query_of(order)}",
+        clear=f"/{query_of(view.order_params)}",
         library_total=context.gallery.total,
         before_url=_before(view, result),
         after_url=_behind(view, result),
     )
+
+
+def _fold(choices: Sequence[Choice]) -> tuple[Sequence[Choice], Sequence[Choice]]:
+    """Return the first choices, and the rest to be folded away; a chosen one is always seen."""
+    # A line that says "1 more" would take the room of what it hides.
+    if len(choices) <= _SHOWN_CHOICES + 1:
+        return choices, ()
+    shown = [*choices[:_SHOWN_CHOICES], *(each for each in choices[_SHOWN_CHOICES:] if each.chosen)]
+    return shown, [each for each in choices[_SHOWN_CHOICES:] if not each.chosen]
 
 
 def _before(view: View, result: GalleryPage) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from phototag.catalog import PhotoDetail
 from phototag.choices import ReviewOrigin
-from phototag.records import PhotoState, Rank, Source
+from phototag.decision import Candidate
+from phototag.records import PhotoState, Rank, Reason, Source
 from phototag.store import Verdict
 from phototag.text import percent
 
@@ -22,6 +24,9 @@ ORIGINS = {
     ReviewOrigin.IMPORT: "imported label",
     ReviewOrigin.NAMED: "name of a group",
 }
+
+_GUESSES = 2
+_SURE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +54,46 @@ def _tag(photo: PhotoDetail) -> tuple[str, str]:
         if item.rank is Rank.SUPERCLASS:
             return "Named by a person, who could not say more, or no known subclass fits.", ""
         return "Named by a person.", ""
+    return _why(photo), _strange(item.novelty)
+
+
+def _why(photo: PhotoDetail) -> str:
+    """Say how sure the model is, and what stopped it where it did not name a subclass."""
+    item = photo.item
     superclass, subclass = _share(photo.superclass_score), _share(photo.subclass_score)
-    guess = next(
-        (each for prediction in photo.predictions for each in prediction.candidates if prediction.current), None
-    )
     if item.rank is Rank.SUBCLASS:
-        return f"The model gives this subclass {subclass}, and the superclass {superclass}.", _strange(item.novelty)
-    if item.rank is Rank.SUPERCLASS:
-        best = "" if guess is None else f" Its best guess is {guess.subclass}, with {_share(guess.score)}."
-        return (
-            f"The model gives this superclass {superclass}, but no subclass enough to name it.{best}",
-            _strange(item.novelty),
-        )
-    best = (
-        ""
-        if guess is None
-        else f" Its best guess is {guess.superclass} / {guess.subclass}, with {_share(guess.score)}."
-    )
-    return f"The model names nothing here.{best}", _strange(item.novelty)
+        return f"The model gives this subclass {subclass}, and the superclass {superclass}."
+    known = item.superclass
+    guesses = [each for each in _candidates(photo) if known in (None, each.superclass)][:_GUESSES]
+    # Where the superclass is said already, the subclass will do.
+    names = [each.subclass if known else f"{each.superclass} / {each.subclass}" for each in guesses]
+    shares = ", ".join(f"{name} {_share(each.score)}" for name, each in zip(names, guesses, strict=True))
+    nearest = f"; nearest: {shares}" if shares else ""
+    sure = f"{known} is sure" if (photo.superclass_score or 0.0) > _SURE else f"{known} {superclass}"
+    match item.reason:
+        case Reason.LOW_SUBCLASS_SCORE:
+            return f"{sure}; {shares or 'its subclasses'}: {_too_little(guesses)}."
+        case Reason.NOVEL_SUBCLASS:
+            return f"{sure}, but it looks like no known subclass of {known}{nearest}."
+        case Reason.LOW_SUPERCLASS_SCORE:
+            return f"The best superclass has {superclass}, which is too little to name it{nearest}."
+        case Reason.NOVEL_SUPERCLASS:
+            return f"It looks like no superclass that the model knows{nearest}."
+    # Tagged with thresholds that the database does not know.
+    best = f" Its best guess is {names[0]}, with {_share(guesses[0].score)}." if guesses else ""
+    if known is None:
+        return f"The model names nothing here.{best}"
+    return f"The model gives this superclass {superclass}, but no subclass enough to name it.{best}"
+
+
+def _candidates(photo: PhotoDetail) -> Sequence[Candidate]:
+    """Return the best subclasses by the newest scores of what the file holds now, best first."""
+    return next((each.candidates for each in photo.predictions if each.current and each.candidates), ())
+
+
+def _too_little(guesses: Sequence[Candidate]) -> str:
+    close = len(guesses) > 1 and guesses[1].score > guesses[0].score / 2
+    return "too close to call" if close else "too little to name one"
 
 
 def _strange(novelty: float | None) -> str:

@@ -18,7 +18,7 @@ from phototag.audit.sample_size import need_of
 from phototag.choices import Allocation
 from phototag.errors import UsageError
 from phototag.evaluation.intervals import finite_size, half_width, needed_size, wilson_interval
-from phototag.evaluation.metrics import Judged as Truth
+from phototag.evaluation.metrics import Prediction as Truth
 from phototag.evaluation.metrics import measure
 from phototag.records import Rank, Tag
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from phototag.audit.missing_scores import score_missing
 from phototag.audit.model_diff import ModelDiff, compare_models
 from phototag.choices import Scored
-from phototag.decision.rule import Thresholds, gather, pack
+from phototag.decision import Thresholds, gather, pack
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.model.file import ModelHeader
 from phototag.model.registry import Model, open_model

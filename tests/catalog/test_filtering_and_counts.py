@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phototag.catalog.catalog import Gallery
-from phototag.catalog.facets import Facets
-from phototag.catalog.filters import GalleryFilter, GallerySort
+from phototag.catalog.cursor import GallerySort
+from phototag.catalog.facets.by_text import words_of
+from phototag.catalog.facets.facet import Choice, Group
+from phototag.catalog.filters import GalleryFilter
 from phototag.catalog.folders import folder_key
 from phototag.records import PhotoState, Rank, Source
 from phototag.store import Store
@@ -51,24 +53,24 @@ def plain_photos(store: Store) -> list[Plain]:
 
 
 def is_wanted(photo: Plain, wanted: GalleryFilter) -> bool:
-    low, high = wanted.min_score, wanted.max_score
+    low, high, since, until = (wanted.get(name) for name in ("min_score", "max_score", "since", "until"))
     day = datetime.fromtimestamp(photo.modified_ns // NS).date()
-    folder = wanted.folder is None or any(
-        folder_key(os.fsencode(parent)) == wanted.folder for parent in Path(photo.path).parents
+    folder = "folder" not in wanted or any(
+        folder_key(os.fsencode(parent)) == wanted["folder"] for parent in Path(photo.path).parents
     )
-    words = [word.casefold() for word in wanted.words]
+    words = [word.casefold() for word in words_of(wanted.get("text", ""))]
     name = "/".join(part for part in photo.label if part)
     return (
         all(word in photo.path.casefold() or word in name.casefold() for word in words)
-        and wanted.superclass in (None, photo.label[0])
-        and wanted.subclass in (None, photo.label[1])
-        and wanted.rank in (None, photo.rank)
-        and wanted.source in (None, photo.source)
-        and wanted.state in (None, photo.state)
+        and wanted.get("superclass") in (None, photo.label[0])
+        and wanted.get("subclass") in (None, photo.label[1])
+        and wanted.get("rank") in (None, photo.rank)
+        and wanted.get("source") in (None, photo.source)
+        and wanted.get("state") in (None, photo.state)
         and (low is None or (photo.score is not None and photo.score >= low))
         and (high is None or (photo.score is not None and (photo.score < high or high == 1)))
-        and (wanted.since is None or day >= wanted.since)
-        and (wanted.until is None or day <= wanted.until)
+        and (since is None or day >= since)
+        and (until is None or day <= until)
         and folder
     )
 
@@ -130,25 +132,18 @@ def test_pages_hold_the_wanted_photos_in_order(
     assert gallery.page(wanted).total == len(expected)
 
 
-def choices(wanted: GalleryFilter, facets: Facets) -> Iterator[tuple[int, GalleryFilter]]:
+def choices(wanted: GalleryFilter, groups: Iterable[Group]) -> Iterator[tuple[int, GalleryFilter]]:
     """Every count of the facets, and the filter whose photos it promises."""
-    for superclass in facets.superclasses:
-        only = replace(wanted, superclass=superclass.name, subclass=None)
-        yield superclass.count, only
-        for subclass in superclass.subclasses:
-            yield subclass.count, replace(only, subclass=subclass.name)
-    for rank in facets.ranks:
-        yield rank.count, replace(wanted, rank=rank.value)
-    for source in facets.sources:
-        yield source.count, replace(wanted, source=source.value)
-    for state in facets.states:
-        yield state.count, replace(wanted, state=state.value)
-    for band in facets.scores:
-        yield band.count, replace(wanted, min_score=band.low, max_score=band.high)
-    for period in [*facets.years, *(month for year in facets.years for month in year.months)]:
-        yield period.count, replace(wanted, since=period.since, until=period.until)
-    for folder in [*facets.folders, *facets.folder_path]:
-        yield folder.count, replace(wanted, folder=folder.key)
+
+    def walk(group: Group, found: Iterable[Choice]) -> Iterator[tuple[int, GalleryFilter]]:
+        for choice in found:
+            # The link of a chosen one takes it back; its number is that of the photos it shows now.
+            if choice.count is not None and not choice.chosen:
+                yield choice.count, wanted.but(**{**dict.fromkeys(group.facet.params), **choice.to})
+            yield from walk(group, choice.below)
+
+    for group in groups:
+        yield from walk(group, group.choices)
 
 
 @given(wanted=some_filters())
@@ -156,26 +151,31 @@ def choices(wanted: GalleryFilter, facets: Facets) -> Iterator[tuple[int, Galler
 def test_every_count_is_what_its_choice_shows(gallery: Gallery, wanted: GalleryFilter) -> None:
     facets = gallery.facets(wanted)
     assert facets.total == gallery.page(wanted).total
-    for count, choice in choices(wanted, facets):
+    for count, choice in choices(wanted, facets.groups.values()):
         assert gallery.page(choice, limit=1).total == count, choice
+
+
+def total(group: Group) -> int:
+    return sum(choice.count or 0 for choice in group.choices)
 
 
 def test_counts_of_a_facet_leave_out_its_own_filter_only(gallery: Gallery) -> None:
     every = gallery.facets(GalleryFilter())
     birds = gallery.facets(GalleryFilter(superclass="bird"))
-    assert birds.superclasses == every.superclasses
-    assert sum(rank.count for rank in birds.ranks) == birds.total < every.total
-    assert sum(rank.count for rank in every.ranks) + every.untagged == every.total == gallery.total
-    assert every.untagged == 6, "the unreadable ones"
-    assert [count.value for count in every.states] == list(PhotoState)
-    assert [(band.low, band.high) for band in every.scores][2:4] == [(0.2, 0.3), (0.3, 0.4)]
-    assert [year.year for year in every.years] == sorted((year.year for year in every.years), reverse=True)
+    assert total(birds.groups["class"]) == total(every.groups["class"])
+    assert total(birds.groups["rank"]) == birds.total < every.total == gallery.total
+    assert every.total - total(every.groups["rank"]) == 6, "the unreadable ones have no tag"
+    assert [choice.to["state"] for choice in every.groups["state"].choices] == list(PhotoState)
+    bands = [(band.to["min_score"], band.to["max_score"]) for band in every.groups["score"].choices]
+    assert bands[2:4] == [(0.2, 0.3), (0.3, 0.4)]
+    years = [choice.label for choice in every.groups["date"].choices]
+    assert years == sorted(years, reverse=True)
 
 
 def test_chosen_class_is_counted_though_nothing_has_it(gallery: Gallery) -> None:
-    facets = gallery.facets(GalleryFilter(superclass="fish", subclass="cod"))
-    fish = next(superclass for superclass in facets.superclasses if superclass.name == "fish")
-    assert (fish.count, [(subclass.name, subclass.count) for subclass in fish.subclasses]) == (0, [("cod", 0)])
+    group = gallery.facets(GalleryFilter(superclass="fish", subclass="cod")).groups["class"]
+    fish = next(choice for choice in group.choices if choice.label == "fish")
+    assert (fish.count, [(child.label, child.count) for child in fish.below]) == (0, [("cod", 0)])
 
 
 def test_counts_are_the_same_on_a_thousand_photos_taken_at_midnights_of_a_changing_clock(
@@ -195,9 +195,9 @@ def test_counts_are_the_same_on_a_thousand_photos_taken_at_midnights_of_a_changi
             with Gallery(store) as gallery:
                 for wanted in (GalleryFilter(), GalleryFilter(since=date(2023, 4, 2), until=date(2023, 9, 3))):
                     facets = gallery.facets(wanted)
-                    for count, choice in choices(wanted, facets):
+                    for count, choice in choices(wanted, facets.groups.values()):
                         assert gallery.page(choice, limit=1).total == count
-                    assert sum(year.count for year in facets.years) == len(photos)
+                    assert total(facets.groups["date"]) == len(photos)
     finally:
         monkeypatch.undo()
         time.tzset()

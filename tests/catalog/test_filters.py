@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phototag.catalog.facets.by_text import words_of
+from phototag.catalog.facets.registry import FACETS
 from phototag.catalog.filters import GalleryFilter
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Source
@@ -79,7 +81,7 @@ def test_rubbish_is_refused(params: dict[str, str]) -> None:
         GalleryFilter.from_params(params)
 
 
-@given(params=st.dictionaries(st.sampled_from(list(GalleryFilter.__dataclass_fields__)), st.text()))
+@given(params=st.dictionaries(st.sampled_from([name for facet in FACETS.values() for name in facet.params]), st.text()))
 def test_whatever_a_query_string_holds_gives_a_filter_or_a_usage_error(params: dict[str, str]) -> None:
     try:
         wanted = GalleryFilter.from_params(params)
@@ -101,7 +103,18 @@ def test_whatever_a_query_string_holds_gives_a_filter_or_a_usage_error(params: d
     ],
 )
 def test_words_are_parted_at_blanks_and_held_together_by_quotes(text: str, words: tuple[str, ...]) -> None:
-    assert GalleryFilter(text=text).words == words
+    assert words_of(text) == words
+
+
+def test_unknown_parameter_is_a_mistake_in_the_program() -> None:
+    with pytest.raises(TypeError, match="colour"):
+        GalleryFilter(colour="red")
+
+
+def test_equal_filters_are_one_key() -> None:
+    one, other = GalleryFilter(rank=Rank.NONE, text="x"), GalleryFilter.from_params({"text": "x", "rank": "none"})
+    assert one == other
+    assert len({one, other, one.but(text=None)}) == 2
 
 
 def test_dates_are_written_as_days() -> None:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phototag.catalog.catalog import Gallery
-from phototag.catalog.filters import GalleryFilter, GallerySort
+from phototag.catalog.cursor import GallerySort
+from phototag.catalog.filters import GalleryFilter
 from phototag.errors import UsageError
 from phototag.store import Store
 from tests.support.catalog_photos import all_ids, library

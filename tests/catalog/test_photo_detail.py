@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from phototag.catalog.catalog import Gallery
 from phototag.catalog.folders import folder_key
 from phototag.catalog.views import PhotoDetail
-from phototag.decision.rule import Evidence, best_subclasses, gather, join, pack
+from phototag.decision import Evidence, best_subclasses, gather, join, pack
 from phototag.records import FailureKind, PhotoState, Rank, Scores, Source
 from phototag.store import Design, DrawnPhoto, NewSample, Review, Store, StoredTag, Stratum
 from phototag.taxonomy import Taxonomy

@@ -29,7 +29,7 @@ from tests.support.commands import RunCommand, RunProcess
 TAXONOMY = Taxonomy.from_pairs([("bird", "rooster"), ("bird", "hawk"), ("dog", "beagle")])
 CONTRACT = (
     "path, superclass, subclass, rank, superclass_score, subclass_score, novelty, source, model, tagged_at, "
-    "state, error"
+    "state, error, reason"
 )
 FOREST = Path("/photos/forest")
 
@@ -107,6 +107,11 @@ class TestFilters:
             ("--novel subclass", {"bird"}),
             ("--novel subclass --superclass dog", set()),
             ("--sort=-novelty --novel", {"bird", "strange"}),
+            ("--reason subclass", {"rooster", "hawk", "gone", "100%_dog", "dog"}),
+            ("--reason low_subclass_score", {"bird"}),
+            ("--reason low_subclass_score --reason low_superclass_score", {"bird", "strange"}),
+            ("--reason novel_superclass", set()),
+            ("--reason low_superclass_score --superclass bird", set()),
             ("--min-score 0.8", {"rooster", "bird", "gone", "dog", "human"}),
             ("--min-score 0", ALL - {"cut"}),
             ("--min-score 1", {"human"}),
@@ -262,6 +267,7 @@ class TestMachineFormats:
             "model": "first",
             "state": "ok",
             "error": None,
+            "reason": "subclass",
         }
         assert (rows["bird"]["rank"], rows["bird"]["superclass"], rows["bird"]["subclass"]) == (
             "superclass",

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from phototag.decision import Evidence, Thresholds, decide, gather, join, pack, pooled_logits, unpack
 from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard
-from phototag.decision.rule import Evidence, Thresholds, decide, gather, join, pack, pooled_logits, unpack
 from phototag.errors import ModelError, StoreError
-from phototag.records import Rank, Scores
+from phototag.records import Rank, Reason, Scores, Tag
 from phototag.taxonomy import Taxonomy
 
 
@@ -73,6 +73,15 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+def derived(tag: Tag, limits: Thresholds) -> Reason:
+    """The reason by the columns of a stored tag: what the database does."""
+    if tag.rank is Rank.SUBCLASS:
+        return Reason.SUBCLASS
+    if tag.rank is Rank.SUPERCLASS:
+        return Reason.LOW_SUBCLASS_SCORE if tag.subclass_score < limits.subclass else Reason.NOVEL_SUBCLASS
+    return Reason.LOW_SUPERCLASS_SCORE if tag.superclass_score < limits.superclass else Reason.NOVEL_SUPERCLASS
+
+
 class TestTags:
     @given(scored(most=1e4), thresholds)
     def test_a_tag_is_consistent_whatever_the_scores(self, case: tuple[Taxonomy, Scores], limits: Thresholds) -> None:
@@ -92,6 +101,33 @@ class TestTags:
             assert (tag.superclass is not None) == (tag.superclass_score >= limits.superclass)
             both = tag.superclass is not None and tag.subclass_score >= limits.subclass
             assert (tag.subclass is not None) == both
+
+    @given(gathered(), novel_thresholds)
+    def test_the_reason_is_the_first_check_that_fails(
+        self, case: tuple[Taxonomy, Evidence], limits: Thresholds
+    ) -> None:
+        taxonomy, evidence = case
+        for tag, novelty in zip(decide(evidence, taxonomy, limits), evidence.novelty.tolist(), strict=True):
+            failed = [
+                reason
+                for reason, fails in {
+                    Reason.LOW_SUPERCLASS_SCORE: tag.superclass_score < limits.superclass,
+                    Reason.NOVEL_SUPERCLASS: novelty[0] > limits.novel_superclass,
+                    Reason.LOW_SUBCLASS_SCORE: tag.subclass_score < limits.subclass,
+                    Reason.NOVEL_SUBCLASS: novelty[1] > limits.novel_subclass,
+                }.items()
+                if fails
+            ]
+            assert tag.reason is (failed[0] if failed else Reason.SUBCLASS)
+            assert tag.reason.rank is tag.rank
+
+    @given(gathered(), novel_thresholds)
+    def test_the_reason_follows_from_what_is_stored_of_a_tag_and_two_thresholds(
+        self, case: tuple[Taxonomy, Evidence], limits: Thresholds
+    ) -> None:
+        taxonomy, evidence = case
+        for tag in decide(evidence, taxonomy, limits):
+            assert derived(tag, limits) is tag.reason
 
     @given(scored(), thresholds)
     def test_backing_off_never_changes_the_superclass_nor_the_scores(

@@ -17,8 +17,8 @@ from PIL import Image
 
 from phototag.choices import ReviewOrigin
 from phototag.dataset.labelled import load_data
+from phototag.decision import gather, pack
 from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard, Tier
-from phototag.decision.rule import gather, pack
 from phototag.discovery.contact_sheet import chosen_numbers, write_sheet
 from phototag.discovery.labels_file import Written, add_labels
 from phototag.discovery.name import parse_label, parse_numbers

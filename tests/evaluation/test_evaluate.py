@@ -12,7 +12,7 @@ import pytest
 
 from phototag.choices import Device, RuntimeName
 from phototag.dataset.labelled import LabelledPicture
-from phototag.decision.rule import Thresholds, gather, join
+from phototag.decision import Thresholds, gather, join
 from phototag.errors import DataError, ModelError
 from phototag.evaluation.evaluation import evaluate, examine, measure_tags
 from phototag.evaluation.metrics import Metrics

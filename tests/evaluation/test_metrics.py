@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from phototag.errors import UsageError
 from phototag.evaluation.gates import GATES, LOWER_IS_BETTER, failed_gates, parse_gates
-from phototag.evaluation.metrics import SCALARS, Judged, Label, Metrics, expected_calibration_error, measure
+from phototag.evaluation.metrics import SCALARS, Label, Metrics, Prediction, expected_calibration_error, measure
 from phototag.report.metrics_table import metrics_json, metrics_text
 from phototag.taxonomy import Taxonomy
 
@@ -33,11 +33,11 @@ BACKED_OFF: list[Label] = [(name, None) for name in TAXONOMY.superclasses]
 NOTHING: Label = (None, None)
 
 
-def pairs(*rows: tuple[Label, Label]) -> list[Judged]:
-    return [Judged(truth, predicted) for truth, predicted in rows]
+def pairs(*rows: tuple[Label, Label]) -> list[Prediction]:
+    return [Prediction(truth, predicted) for truth, predicted in rows]
 
 
-def fixture() -> list[Judged]:
+def fixture() -> list[Prediction]:
     return pairs(
         (("bird", "rooster"), ("bird", "rooster")),
         (("dog", "beagle"), ("dog", "boxer")),
@@ -48,18 +48,18 @@ def fixture() -> list[Judged]:
 
 def draw(
     seed: int, truths: Sequence[Label], predictions: Sequence[Label], *, count: int = 300, skill: float = 0.6
-) -> list[Judged]:
+) -> list[Prediction]:
     """Photos whose tag is right with probability `skill`, when it can be, and random otherwise."""
     rng = random.Random(seed)
     rows = []
     for _ in range(count):
         truth = rng.choice(truths)
         right = truth in predictions and rng.random() < skill
-        rows.append(Judged(truth, truth if right else rng.choice(predictions)))
+        rows.append(Prediction(truth, truth if right else rng.choice(predictions)))
     return rows
 
 
-def names(judged: Sequence[Judged], level: int, side: str) -> list[str]:
+def names(judged: Sequence[Prediction], level: int, side: str) -> list[str]:
     """The labels of a level as scikit-learn wants them: text, in full, "" for none."""
     labels = [getattr(photo, side) for photo in judged]
     if level == 0:
@@ -101,8 +101,8 @@ def test_fixture_has_its_known_answers(taxonomy: Taxonomy | None) -> None:
 
 def test_contradicting_pair_counts_the_nodes_of_both_halves() -> None:
     for judged, taxonomy in (
-        ([Judged(("bird", "hawk"), ("dog", "hawk"))], TAXONOMY),
-        ([Judged(("bird", "hawk"), ("dog", "bird/hawk"))], None),
+        ([Prediction(("bird", "hawk"), ("dog", "hawk"))], TAXONOMY),
+        ([Prediction(("bird", "hawk"), ("dog", "bird/hawk"))], None),
     ):
         metrics = measure(judged, taxonomy=taxonomy)
         assert metrics.hierarchical_precision == pytest.approx(2 / 3)
@@ -175,11 +175,11 @@ def test_numbers_without_photos_are_unknown() -> None:
 def test_heads_are_checked_against_the_taxonomy() -> None:
     right = ("dog", "beagle")
     rows = [
-        Judged(right, right, heads=("dog", "boxer")),
-        Judged(right, right, heads=("bird", "beagle")),
-        Judged(right, right, heads=("bird", "dog/beagle")),
-        Judged(right, right, heads=("dog", "bird/beagle")),
-        Judged(right, right),
+        Prediction(right, right, heads=("dog", "boxer")),
+        Prediction(right, right, heads=("bird", "beagle")),
+        Prediction(right, right, heads=("bird", "dog/beagle")),
+        Prediction(right, right, heads=("dog", "bird/beagle")),
+        Prediction(right, right),
     ]
     assert measure(rows, taxonomy=TAXONOMY).inconsistent_share == 3 / 4
     assert measure(rows).inconsistent_share is None
@@ -202,7 +202,7 @@ def test_heads_are_checked_against_the_taxonomy() -> None:
 )
 def test_senseless_photo_is_refused(fields: dict[str, Any], word: str) -> None:
     with pytest.raises(UsageError, match=word):
-        Judged(**fields)
+        Prediction(**fields)
 
 
 def test_no_photos_is_wrong_use() -> None:
@@ -258,17 +258,17 @@ def test_top_five_agrees_with_scikit_learn(taxonomy: Taxonomy | None, full: bool
     truth = rng.integers(0, len(LEAVES), size=400)
     written = [TAXONOMY.qualified(i) if full else TAXONOMY.subclasses[i] for i in range(len(LEAVES))]
     judged = [
-        Judged(LEAVES[right], ("dog", None), top_subclasses=tuple(written[i] for i in np.argsort(-row)))
+        Prediction(LEAVES[right], ("dog", None), top_subclasses=tuple(written[i] for i in np.argsort(-row)))
         for right, row in zip(truth, scores, strict=True)
     ]
-    judged.append(Judged(LEAVES[0], LEAVES[0]))  # without candidates: left out
+    judged.append(Prediction(LEAVES[0], LEAVES[0]))  # without candidates: left out
     expected = oracle.top_k_accuracy_score(truth, scores, k=5, labels=range(len(LEAVES)))
     assert expected < 1
     assert measure(judged, taxonomy=taxonomy).subclass_top5_accuracy == pytest.approx(expected)
 
 
 def test_candidate_of_the_same_name_elsewhere_does_not_count() -> None:
-    judged = [Judged(("dog", "hawk"), NOTHING, top_subclasses=("hawk",))]
+    judged = [Prediction(("dog", "hawk"), NOTHING, top_subclasses=("hawk",))]
     assert measure(judged, taxonomy=TAXONOMY).subclass_top5_accuracy == 0
     assert measure(judged).subclass_top5_accuracy == 1
 
@@ -309,7 +309,7 @@ def test_hierarchical_metrics_agree_with_hiclass(seed: int) -> None:
 def test_contradicting_pairs_agree_with_hiclass(seed: int) -> None:
     rng = random.Random(seed)
     judged = [
-        Judged(rng.choice(LEAVES), (rng.choice(TAXONOMY.superclasses), rng.choice(TAXONOMY.subclasses)))
+        Prediction(rng.choice(LEAVES), (rng.choice(TAXONOMY.superclasses), rng.choice(TAXONOMY.subclasses)))
         for _ in range(80)
     ]
     # hiclass takes several paths a photo: what the superclass says, and what the subclass says.
@@ -331,11 +331,11 @@ def test_contradicting_pairs_agree_with_hiclass(seed: int) -> None:
 
 ANY_LABEL = st.sampled_from([*LEAVES, *BACKED_OFF, NOTHING])
 LEAF = st.sampled_from(LEAVES)
-PHOTOS = st.lists(st.builds(Judged, ANY_LABEL, ANY_LABEL), min_size=1, max_size=30)
+PHOTOS = st.lists(st.builds(Prediction, ANY_LABEL, ANY_LABEL), min_size=1, max_size=30)
 
 
-@given(st.lists(st.builds(Judged, LEAF, LEAF), min_size=1, max_size=30))
-def test_at_full_depth_all_hierarchical_shares_are_the_mean_accuracy(judged: list[Judged]) -> None:
+@given(st.lists(st.builds(Prediction, LEAF, LEAF), min_size=1, max_size=30))
+def test_at_full_depth_all_hierarchical_shares_are_the_mean_accuracy(judged: list[Prediction]) -> None:
     metrics = measure(judged, taxonomy=TAXONOMY)
     assert metrics.superclass_accuracy is not None
     assert metrics.subclass_accuracy is not None
@@ -348,7 +348,7 @@ def test_at_full_depth_all_hierarchical_shares_are_the_mean_accuracy(judged: lis
 
 @given(st.lists(ANY_LABEL, min_size=1, max_size=30))
 def test_perfect_tags_score_one_at_no_distance(labels: list[Label]) -> None:
-    metrics = measure([Judged(label, label) for label in labels], taxonomy=TAXONOMY)
+    metrics = measure([Prediction(label, label) for label in labels], taxonomy=TAXONOMY)
     not_quality = {"photos", "novel_photos", "superclass_coverage", "subclass_coverage", *LOWER_IS_BETTER}
     for name, value in metrics.scalars().items():
         if name not in not_quality:
@@ -358,7 +358,7 @@ def test_perfect_tags_score_one_at_no_distance(labels: list[Label]) -> None:
 
 
 @given(PHOTOS, st.randoms(use_true_random=False))
-def test_order_of_photos_does_not_matter(judged: list[Judged], rng: random.Random) -> None:
+def test_order_of_photos_does_not_matter(judged: list[Prediction], rng: random.Random) -> None:
     shuffled = rng.sample(judged, len(judged))
     before, after = measure(judged), measure(shuffled)
     assert after.scalars() == pytest.approx(before.scalars(), nan_ok=False)
@@ -367,13 +367,13 @@ def test_order_of_photos_does_not_matter(judged: list[Judged], rng: random.Rando
 
 
 @given(PHOTOS)
-def test_taxonomy_changes_nothing_for_tags_that_obey_it(judged: list[Judged]) -> None:
+def test_taxonomy_changes_nothing_for_tags_that_obey_it(judged: list[Prediction]) -> None:
     assert measure(judged, taxonomy=TAXONOMY) == measure(judged)
 
 
 @given(PHOTOS)
 @settings(max_examples=50)
-def test_everything_is_plain_json_within_its_range(judged: list[Judged]) -> None:
+def test_everything_is_plain_json_within_its_range(judged: list[Prediction]) -> None:
     metrics = measure(judged)
     value = json.loads(metrics_json(metrics))
     assert value == metrics.to_json()
@@ -388,7 +388,7 @@ def test_everything_is_plain_json_within_its_range(judged: list[Judged]) -> None
 
 
 def test_json_shape() -> None:
-    value = measure([*fixture(), Judged(NOTHING, ("dog", None))]).to_json()
+    value = measure([*fixture(), Prediction(NOTHING, ("dog", None))]).to_json()
     assert set(value) == {
         *SCALARS,
         "superclasses",
@@ -408,7 +408,7 @@ def test_class_named_none_keeps_apart_from_no_class() -> None:
 
 def test_large_confusion_matrix_is_sparse_in_json() -> None:
     labels: list[Label] = [("insect", f"beetle {i:03}") for i in range(201)]
-    confusion = measure([Judged(label, labels[0]) for label in labels]).subclass_confusion
+    confusion = measure([Prediction(label, labels[0]) for label in labels]).subclass_confusion
     value = confusion.to_json()
     assert "matrix" not in value
     assert len(value["labels"]) == 201
@@ -419,12 +419,12 @@ def test_large_confusion_matrix_is_sparse_in_json() -> None:
 # Calibration
 
 
-def with_confidence(accuracy: float, confidences: np.ndarray, seed: int = 0) -> list[Judged]:
+def with_confidence(accuracy: float, confidences: np.ndarray, seed: int = 0) -> list[Prediction]:
     """Photos whose tags are right as often as `accuracy`, or as often as they claim when that is NaN."""
     chance = confidences if np.isnan(accuracy) else np.full(len(confidences), accuracy)
     right = np.random.default_rng(seed).random(len(confidences)) < chance
     return [
-        Judged(("dog", "beagle"), ("dog", "beagle" if hit else "boxer"), 1.0, float(score))
+        Prediction(("dog", "beagle"), ("dog", "beagle" if hit else "boxer"), 1.0, float(score))
         for hit, score in zip(right, confidences, strict=True)
     ]
 
@@ -457,11 +457,11 @@ def test_gaps_of_different_bins_do_not_cancel() -> None:
 def test_calibration_leaves_out_photos_without_score_label_or_truth() -> None:
     right: Label = ("dog", "beagle")
     judged = [
-        Judged(right, right, 0.75, 0.75),
-        Judged(right, right),
-        Judged(right, ("dog", None), 0.75, 0.1),
-        Judged(("dog", None), right, 0.75, 0.1),
-        Judged(NOTHING, NOTHING, 0.1, 0.1),
+        Prediction(right, right, 0.75, 0.75),
+        Prediction(right, right),
+        Prediction(right, ("dog", None), 0.75, 0.1),
+        Prediction(("dog", None), right, 0.75, 0.1),
+        Prediction(NOTHING, NOTHING, 0.1, 0.1),
     ]
     metrics = measure(judged)
     assert metrics.subclass_ece == pytest.approx(0.25)
@@ -473,7 +473,7 @@ def test_calibration_leaves_out_photos_without_score_label_or_truth() -> None:
 
 def full_report() -> Metrics:
     judged = draw(3, [*LEAVES, *BACKED_OFF, NOTHING], [*LEAVES, *BACKED_OFF, NOTHING])
-    return measure([Judged(p.truth, p.predicted, heads=("dog", "hawk")) for p in judged], taxonomy=TAXONOMY)
+    return measure([Prediction(p.truth, p.predicted, heads=("dog", "hawk")) for p in judged], taxonomy=TAXONOMY)
 
 
 def test_table_shows_the_main_numbers_within_its_width() -> None:
@@ -498,7 +498,7 @@ def test_long_wide_and_hostile_names_stay_in_their_column() -> None:
 
 
 def test_table_of_perfect_tags_has_no_list_of_mistakes() -> None:
-    text = metrics_text(measure([Judged(label, label) for label in LEAVES]))
+    text = metrics_text(measure([Prediction(label, label) for label in LEAVES]))
     assert "Worst" not in text
     assert "confusions" not in text
 
@@ -562,7 +562,7 @@ def test_gate_on_an_unknown_metric_fails_with_the_reason() -> None:
 
 def test_every_gate_is_met_by_perfect_tags() -> None:
     labels = [*LEAVES, *BACKED_OFF, NOTHING]
-    judged = [Judged(label, label, top_subclasses=(label[1] or "gecko",)) for label in labels]
+    judged = [Prediction(label, label, top_subclasses=(label[1] or "gecko",)) for label in labels]
     gates = {name: 1.0 for name in GATES if not name.endswith("_coverage")}
     assert failed_gates(measure(judged), gates) == []
 

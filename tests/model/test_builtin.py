@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phototag.decision.rule import decide, gather, join
+from phototag.decision import decide, gather, join
 from phototag.errors import ModelError
 from phototag.imaging.decode import decode_file
 from phototag.model import builtin
@@ -61,7 +61,7 @@ def test_all_of_imagenets_dogs_and_birds_are_there() -> None:
 def test_superclass_score_is_the_sum_over_its_subclasses() -> None:
     taxonomy = imagenet_taxonomy()
     logits = np.random.default_rng(0).normal(0, 4, (20, 1000)).astype(np.float32)
-    from phototag.decision.rule import pooled_logits
+    from phototag.decision import pooled_logits
 
     joint = join(gather(Scores(pooled_logits(logits, taxonomy), logits), taxonomy))
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))

@@ -21,8 +21,8 @@ import safetensors.numpy
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from phototag.decision import Thresholds
 from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard
-from phototag.decision.rule import Thresholds
 from phototag.errors import ModelError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.model.file import FORMAT_VERSION, ModelHeader, file_hash, read_header, read_tensors, write_tensors

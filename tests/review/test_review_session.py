@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phototag.decision.rule import gather
+from phototag.decision import gather
 from phototag.errors import LockedError
 from phototag.records import Scores, Source
 from phototag.review.names import Key

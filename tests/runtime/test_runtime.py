@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from phototag import settings
 from phototag.choices import Device, RuntimeName
-from phototag.decision.rule import Joint, gather, join
+from phototag.decision import gather, join
+from phototag.decision.rule import Joint
 from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.imaging.decode import decode_file
 from phototag.model.registry import Model, open_model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phototag.decision.rule import Thresholds
+from phototag.decision import Thresholds
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.model.file import ModelHeader, write_tensors
 from phototag.taxonomy import Taxonomy

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phototag.decision.rule import Thresholds, decide, gather, pack
+from phototag.decision import Thresholds, decide, gather, pack
 from phototag.records import Photo, Scores
 from phototag.store import Design, DrawnPhoto, NewSample, Query, SampleItem, Store, StoredTag, Stratum
 from tests.support.models import TINY_TAXONOMY

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from phototag.cli.audit_review import Reviewing
-from phototag.decision.rule import Thresholds, decide, gather, pack
+from phototag.decision import Thresholds, decide, gather, pack
 from phototag.records import Photo, Scores
 from phototag.review.review_session import ReviewSession, choose_sample
 from phototag.store import Store, StoredTag

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from phototag.catalog.catalog import Gallery
-from phototag.decision.rule import gather, pack
+from phototag.decision import gather, pack
 from phototag.imaging.thumbnails.cached import Thumbnails
 from phototag.library.scanner import ScanProblems, look
 from phototag.records import Rank, Scores, Tag

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from phototag.dataset.labelled import LabelledPicture
-from phototag.decision.rule import gather, join
+from phototag.decision import gather, join
 from phototag.evaluation.validation import label_indexes
 from phototag.records import Scores
 from phototag.training.calibration import FEWEST_PICTURES, Calibration, Temperatures, fit_temperatures

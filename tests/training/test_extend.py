@@ -17,7 +17,7 @@ from PIL import Image
 
 from phototag import settings
 from phototag.choices import Device, RuntimeName
-from phototag.decision.rule import Thresholds, decide, gather
+from phototag.decision import Thresholds, decide, gather
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.evaluation.evaluation import evaluate
 from phototag.model.exemplars import Examples

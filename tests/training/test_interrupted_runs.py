@@ -218,7 +218,7 @@ def test_damaged_state_names_the_way_out(data: Path, interruption: Interruption)
     assert stopped.model.path is not None
     state = state_of(stopped.model.path)
     state.write_bytes(state.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="--overwrite starts anew"):
+    with pytest.raises(ModelError, match="--overwrite starts again"):
         train(data, config=tiny_config(epochs=2), output="stopped", resume=True)
     assert not train(data, config=tiny_config(epochs=2), output="stopped", overwrite=True).interrupted
     assert not state.exists()

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest  # type: ignore[import-untyped]
 
 from phototag.dataset.labelled import LabelledPicture
+from phototag.decision import Thresholds, decide, gather
 from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard
-from phototag.decision.rule import Thresholds, decide, gather
 from phototag.evaluation.risk_control import (
     DELTA,
     binomial_tail,
@@ -126,7 +126,7 @@ def test_scores_too_often_wrong_promise_nothing() -> None:
     assert superclass < 0.1
     assert subclass == 1.0
     (warning,) = warnings
-    assert "no subclass can be promised a precision of 0.95" in warning
+    assert "no subclass can be certified to have a precision of 0.95" in warning
     assert "better model" in warning
 
 

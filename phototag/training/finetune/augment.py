@@ -1,6 +1,6 @@
-"""Training pictures for gradient steps: decoded, cropped, changed and spoiled by chance, and collated to batches.
+"""Training pictures for gradient steps: decoded, cropped, changed and degraded at random, and collated to batches.
 
-What is drawn for a picture depends on (seed, epoch, picture) alone, not on what came before or which process does it.
+What happens to a picture depends on (seed, epoch, picture) alone, not on what came before or which process does it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CROP_MARGIN = 1.5
 
 # What training pictures went through and photos did not, or the other way round: each happens to this share of them,
 # independently, so that six in ten pictures stay as they are.
-_SPOILED_SHARE = 0.12
+_DEGRADED_SHARE = 0.12
 _LEAST_SIZE_SHARE = 0.4
 _BLUR_PIXELS = (0.3, 1.2)
 _SHARPENING_PERCENT = (50, 200)
@@ -41,10 +41,10 @@ Batch = tuple[Tensor, Tensor]
 
 
 def seed_all(*parts: object) -> None:
-    """Seed every generator that augmentation draws from, by what is drawn for rather than what came before."""
+    """Seed every generator that augmentation samples from, by what is sampled for rather than what came before."""
     seed = random.Random(repr(parts)).getrandbits(32)
     random.seed(seed)
-    np.random.seed(seed)  # timm's mixup and RandAugment draw from the global generator
+    np.random.seed(seed)  # timm's mixup and RandAugment sample from the global generator
     torch.manual_seed(seed)
 
 
@@ -94,19 +94,19 @@ def collate(items: Sequence[tuple[Tensor, int] | None]) -> Batch | None:
 
 
 def collate_pairs(items: Sequence[tuple[Tensor, int] | None]) -> Batch | None:
-    """As `collate`, but of pairs, items 0 and 1, 2 and 3: one with an unreadable picture is left out as a whole."""
+    """Stack pairs, items 0 and 1, 2 and 3, like `collate`; one with an unreadable picture is left out entirely."""
     pairs = zip(items[::2], items[1::2], strict=False)
     return collate([item for pair in pairs if None not in pair for item in pair])
 
 
 def start_worker(_: int) -> None:
-    """Set up a process that decodes: one thread of its own, and deaf to Ctrl-C."""
+    """Set up a process that decodes: one thread, and deaf to Ctrl-C."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the trainer ends its workers
 
 
 def augmentation(preprocessing: Preprocessing, config: AugmentationConfig) -> Callable[[Any], Any]:
-    """Random crop, flip, RandAugment and `spoil`, from an upright image to one of the input size."""
+    """Return random crop, flip, RandAugment and `degrade`, from an upright image to one of the input size."""
     from timm.data.auto_augment import rand_augment_transform
     from timm.data.transforms import RandomResizedCropAndInterpolation
     from torchvision.transforms import Compose, RandomHorizontalFlip
@@ -122,26 +122,26 @@ def augmentation(preprocessing: Preprocessing, config: AugmentationConfig) -> Ca
         steps.append(
             rand_augment_transform(config.augment, {"translate_const": preprocessing.size // 4, "img_mean": fill})
         )
-        steps.append(spoil)
+        steps.append(degrade)
     composed: Callable[[Any], Any] = Compose(steps)
     return composed
 
 
-def spoil(image: Image.Image) -> Image.Image:
-    """Lower an RGB image's resolution, blur, sharpen or compress it, each now and then and by chance.
+def degrade(image: Image.Image) -> Image.Image:
+    """Lower an RGB image's resolution, blur, sharpen or compress it, each now and then at random.
 
     So that a network does not tell classes by how soft or compressed their training pictures are.
     """
-    if random.random() < _SPOILED_SHARE:
+    if random.random() < _DEGRADED_SHARE:
         share = random.uniform(_LEAST_SIZE_SHARE, 1.0)
         small = (max(1, round(share * image.width)), max(1, round(share * image.height)))
         how = random.choice((Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX))
         image = image.resize(small, how).resize(image.size, Image.Resampling.BILINEAR)
-    if random.random() < _SPOILED_SHARE:
+    if random.random() < _DEGRADED_SHARE:
         image = image.filter(ImageFilter.GaussianBlur(random.uniform(*_BLUR_PIXELS)))
-    if random.random() < _SPOILED_SHARE:
+    if random.random() < _DEGRADED_SHARE:
         image = image.filter(ImageFilter.UnsharpMask(radius=1.0, percent=random.randint(*_SHARPENING_PERCENT)))
-    if random.random() < _SPOILED_SHARE:
+    if random.random() < _DEGRADED_SHARE:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=random.randint(*_JPEG_QUALITY))
         image = Image.open(buffer, formats=["JPEG"]).convert("RGB")

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHARES = (0.8, 1.0)
-"""How far from the starting weights to those of the best epoch. With frozen first stages, and small rates near them,
-there is little to forget: less than 0.8 gained nothing on photographs and cost novelty (area under the curve .920 at
-0.6, .925 at 0.8, .927 at 1; measured)."""
+"""How far from the starting weights to those of the best epoch: docs/experiments.md#averaging-with-the-start."""
 
 # Standard errors of the difference, as in the choice of a tree's size by cross-validation (Breiman et al., 1984,
 # section 3.4.3).
@@ -32,7 +30,7 @@ _ERRORS = 1.0
 
 
 def averaged(trainer: Trainer) -> tuple[DualHead, list[dict[str, float]]]:
-    """The network to keep, and what each one tried came to on the validation pictures."""
+    """Return the network to keep, and what each one tried came to on the validation pictures."""
     trials: list[dict[str, float]] = []
     best = trainer.best_network()
     if trainer.progress.best_epoch == 0:

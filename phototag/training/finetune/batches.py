@@ -20,38 +20,38 @@ T = TypeVar("T", bound=Sequence[int])
 
 
 def steps_an_epoch(pictures: int, batch_size: int) -> int:
-    """Steps in an epoch: whole batches only, but at least one."""
+    """Return the steps of an epoch: whole batches only, but at least one."""
     return max(1, pictures // batch_size)
 
 
 def epoch_batches(
-    pictures: int, drawing: NDArray[np.float32] | None, *, batch_size: int, seed: int, epoch: int
+    pictures: int, sampling: NDArray[np.float32] | None, *, batch_size: int, seed: int, epoch: int
 ) -> list[list[int]]:
-    """The positions of the pictures of each step of an epoch, in pairs; an odd one at the end of a batch stays out.
+    """Return the positions of each step's pictures in an epoch, in pairs; an odd one at the end of a batch stays out.
 
-    `drawing` [N] tells how often each picture is to be drawn in relation to the others; with None each comes once,
+    `sampling` [N] tells how often each picture is to be sampled in relation to the others; with None each comes once,
     apart from those that fill no batch.
     """
     order = random.Random(f"{seed}:{epoch}:order")
     indexes = list(range(pictures))
-    if drawing is None:
+    if sampling is None:
         order.shuffle(indexes)
     else:
-        indexes = order.choices(indexes, weights=drawing.tolist(), k=pictures)
+        indexes = order.choices(indexes, weights=sampling.tolist(), k=pictures)
     size = min(batch_size, pictures)
     even = size - size % 2
     return [indexes[step * size : step * size + even] for step in range(steps_an_epoch(pictures, batch_size))]
 
 
 def cut(count: int, parts: int) -> list[slice]:
-    """Slices that cut `count` paired things into so many parts of nearly the same number of pairs."""
+    """Return slices that cut `count` paired things into so many parts of nearly the same number of pairs."""
     pairs = count // 2
     edges = [2 * (pairs * part // parts) for part in range(parts + 1)]
     return [slice(start, end) for start, end in pairwise(edges)]
 
 
 def own_share(batches: Sequence[list[int]], *, rank: int, size: int) -> list[list[int]]:
-    """What process `rank` of `size` takes of each batch.
+    """Return what process `rank` of `size` takes of each batch.
 
     Raises:
         UsageError: there are more processes than pairs in a batch.

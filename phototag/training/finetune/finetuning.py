@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phototag.choices import Balance
-from phototag.dataset import Content, LabelledPicture, read_content
+from phototag.dataset import Content, LabelledPicture, read_content, report_unreadable
 from phototag.model import state_path
 from phototag.runtime import current_world
 from phototag.training.config import HeadsConfig
@@ -25,17 +25,15 @@ from phototag.training.heads import (
     Fitted,
     Part,
     Recipe,
+    SplitFeatures,
     Start,
     accuracy,
-    digest_of,
-    examples_of,
     fit_start,
     is_long_tailed,
     network_with,
-    parts_of,
 )
 from phototag.training.output import read_state, save_state
-from phototag.training.session import Session, readable_parts, report_unreadable
+from phototag.training.session import Session, readable_parts
 
 if TYPE_CHECKING:
     from phototag.model import DualHead
@@ -66,39 +64,30 @@ class Trained:
     interrupted: bool
 
     def outcome(self) -> Outcome:
-        """What the training comes to: heads, embedding and novelty that go with the backbone.
+        """Return what the training comes to: heads, embedding and novelty that go with the backbone.
 
-        Heads fitted on the new features at once are mostly a little better than those that the last step left, on
-        pictures of the training's kind (96.3 % against 95.8 % of the subclasses) and on photographs (75 % against
-        70 %, measured); the validation pictures decide. As with frozen features they are then fitted on all pictures.
+        Heads fitted on the new features at once are mostly a little better than those that the last step left
+        (docs/experiments.md#heads-fitted-again-after-fine-tuning); the validation pictures decide. As with frozen
+        features they are then fitted on all pictures.
         """
-        from phototag.model import to_numpy
-
-        session, network = self.session, self.network.cpu()
-        pictures, taxonomy = session.pictures, session.pictures.taxonomy
-        everything = session.features((*pictures.training, *pictures.validation), network.backbone)
-        training, validation = readable_parts(everything, pictures)
-        parts = parts_of(training, validation, taxonomy)
-        recipe = self._recipe(parts)
-        judged = recipe.fit(parts[0], taxonomy)
-        stepped = Fitted(*network.heads(), judged.embedding)
-        fits = accuracy(judged, parts[1], taxonomy) >= accuracy(stepped, parts[1], taxonomy)
-        final = judged = judged if fits else stepped
-        refitted = fits and pictures.kept_apart
+        session, network, progress = self.session, self.network.cpu(), self.trainer.progress
+        features, taxonomy = SplitFeatures.of(session, network.backbone), session.pictures.taxonomy
+        training, validation = features.parts
+        recipe = self._recipe(features.parts)
+        evaluated = recipe.fit(training, taxonomy)
+        stepped = Fitted(*network.heads(), evaluated.embedding)
+        fits = accuracy(evaluated, validation, taxonomy) >= accuracy(stepped, validation, taxonomy)
+        final = evaluated = evaluated if fits else stepped
+        refitted = fits and session.pictures.kept_apart
         if refitted:
-            final = recipe.fit(parts[0] + parts[1], taxonomy, embedding=judged.embedding)
-        network.set_heads(final.superclass, final.subclass)
-        network.set_embedding(final.embedding)
-        progress = self.trainer.progress
-        return Outcome(
-            tensors=to_numpy(network),
-            labels=parts[1].labels,
-            scores=judged.scores(validation.values),
-            space=judged.embedding.space,
+            final = recipe.fit(training + validation, taxonomy, embedding=evaluated.embedding)
+        return features.outcome(
+            session,
+            network,
+            evaluated=evaluated,
+            final=final,
             # Learned, where there are such, on features that the classes left out did not shape.
-            rule=self.start.rule if self.start is not None else recipe.rule(parts[0], taxonomy),
-            examples=examples_of(parts, session),
-            digest=digest_of(training, validation),
+            rule=self.start.rule if self.start is not None else recipe.rule(training, taxonomy),
             details={
                 **recipe.to_json(),
                 "curves": progress.history,
@@ -119,7 +108,7 @@ class Trained:
 
 
 def train_by_gradient(session: Session, path: Path, *, resume: bool) -> Trained:
-    """Gradient training from fitted heads, or from random ones where the backbone is random too.
+    """Train by gradient from fitted heads, or from random ones where the backbone is random too.
 
     Where several processes train, all call this and train the same network.
     """
@@ -151,12 +140,12 @@ def train_by_gradient(session: Session, path: Path, *, resume: bool) -> Trained:
 
 
 def _readable(session: Session, started: list[Start]) -> tuple[Content, Content, Balance]:
-    """Both parts as far as they can be read, and the strategy; with pretrained weights `started` gets fitted heads."""
+    """Return both parts' readable pictures, and the strategy; with pretrained weights `started` gets fitted heads."""
     pictures, config = session.pictures, session.config
     if config.pretrained:
         start = fit_start(session)
         started.append(start)
-        return start.training, start.validation, start.recipe.choice.strategy
+        return start.features.training, start.features.validation, start.recipe.choice.strategy
     both = read_content((*pictures.training, *pictures.validation), session.preprocessing, workers=config.workers)
     report_unreadable(both)
     training, validation = readable_parts(both, pictures)
@@ -212,7 +201,7 @@ def _stopped_between_steps(trainer: Trainer) -> Iterator[None]:
 
 
 def _fingerprint(session: Session, training: Content, validation: Content) -> str:
-    """What has to be the same for a run to go on: data in the same order and parts, classes and configuration."""
+    """Return a digest of what must stay for a run to go on: data, its order and parts, classes, configuration."""
     configuration = session.config.to_json()
     for irrelevant in ("workers", "device", "target_precision", "keep_known", "accumulate", "compiled"):
         configuration.pop(irrelevant)

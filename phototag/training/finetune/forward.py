@@ -33,7 +33,7 @@ class Precision:
         """Whether gradients need scaling, or else the small ones vanish."""
 
     def autocast(self) -> torch.autocast:
-        """The context to compute in."""
+        """Return the context to compute in."""
         return torch.autocast(self._kind, dtype=self._dtype, enabled=self.mixed)
 
 
@@ -61,13 +61,13 @@ class ForwardPasses:
 
     @property
     def quiet(self) -> bool | None:
-        """What progress bars take for `disable`; None is wherever nobody watches."""
+        """What progress bars take for `disable`; None is for a terminal only."""
         return None if self._world.is_writer else True
 
     def loader(
         self, pictures: TrainingPictures, batches: Sequence[list[int]], together: Callable[..., Batch | None]
     ) -> DataLoader[Any]:
-        """Decodes those batches of pictures beside the network."""
+        """Return a loader that decodes those batches of pictures beside the network."""
         workers = self._workers
         if workers is None:
             cores = max(1, (os.cpu_count() or 1) // self._world.local_size)
@@ -85,7 +85,7 @@ class ForwardPasses:
     def outputs(
         self, network: nn.Module, pictures: Sequence[LabelledPicture], name: str, *, stopping: Callable[[], bool]
     ) -> tuple[list[int], tuple[NDArray[np.float32], ...]]:
-        """The positions of the readable pictures, and a network's outputs [N, ...] for them; each process does a share.
+        """Return the positions of the readable pictures, and a network's outputs [N, ...]; each process does a share.
 
         Raises:
             DataError: none can be read.

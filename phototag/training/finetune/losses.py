@@ -29,7 +29,7 @@ class Learner(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Superclass and subclass logits, and the features that they are made of."""
+        """Return superclass and subclass logits, and the features that they are made of."""
         features = self.network.features(images)
         superclass_head: nn.Linear = self.network.superclass_head  # type: ignore[assignment]
         return superclass_head(features), self.network.subclass_head(features), features
@@ -68,7 +68,7 @@ class _Level:
     share: float
 
     def loss(self, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        """Mean cross-entropy of logits [B, K] against soft targets [B, K]."""
+        """Return the mean cross-entropy of logits [B, K] against soft targets [B, K]."""
         if self.offsets is not None:
             logits = logits + self.offsets
         each = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
@@ -90,9 +90,9 @@ class Objective:
         self.parents = F.one_hot(torch.from_numpy(parents), len(taxonomy.superclasses)).float().to(device)
 
     def __call__(self, superclass: Tensor, subclass: Tensor, targets: Tensor) -> Tensor:
-        """Weighted sum of both heads' mean cross-entropies against soft subclass targets [B, C].
+        """Return the weighted sum of both heads' mean cross-entropies against soft subclass targets [B, C].
 
-        The superclass targets are the sums of their children's, so a mix of two dogs is wholly a dog.
+        The superclass targets are the sums of their children's, so a mix of two dogs is entirely a dog.
         """
         total = torch.zeros((), device=targets.device)
         for level, logits, wanted in (
@@ -103,11 +103,11 @@ class Objective:
         return total
 
     def rare(self, labels: NDArray[np.intp], classes: int) -> Tensor | None:
-        """Which of the classes [C] are drawn more often than their pictures are; None where none are to be mixed."""
-        if not self.balancing.mix_rare or self.balancing.drawing is None:
+        """Return which classes [C] are sampled more often than others; None where none are to be mixed."""
+        if not self.balancing.mix_rare or self.balancing.sampling is None:
             return None
         often = np.zeros(classes, dtype=np.bool_)
-        often[labels] = self.balancing.drawing > 1
+        often[labels] = self.balancing.sampling > 1
         return torch.from_numpy(often).to(self.parents.device)
 
 
@@ -126,7 +126,7 @@ class Features(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        """The features of the images."""
+        """Return the features of the images."""
         return (self.network.features(images),)
 
 
@@ -144,7 +144,7 @@ class Anchor:
         self._teacher, self._weight = teacher, weight
 
     def __call__(self, images: Tensor, features: Tensor) -> Tensor:
-        """The loss of the learning network's features [B, D] of normalised images."""
+        """Return the loss of the learning network's features [B, D] of normalised images."""
         with torch.no_grad():
             (wanted,) = self._teacher(images)
         away: Tensor = (features.float() - wanted.float()) / self._scale

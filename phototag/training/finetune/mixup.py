@@ -42,8 +42,8 @@ class Mixing:
         else:
             self._share = _SHARE_OF_STEPS if self._mixup or self._cutmix else 0.0
 
-    def draw(self) -> Mix | None:
-        """How the next step mixes, by Python's generator, which is to be seeded by the step; None is not at all."""
+    def sample(self) -> Mix | None:
+        """Sample how the next step mixes, by Python's generator, to be seeded by the step; None for not at all."""
         everything = random.random() < self._share
         if not everything and self._rare is None:
             return None
@@ -79,5 +79,5 @@ class Mixing:
 
 
 def _neighbours(values: Tensor) -> Tensor:
-    """The values [2P, ...] with the two of each pair exchanged."""
+    """Return the values [2P, ...] with the two of each pair exchanged."""
     return values.view(-1, 2, *values.shape[1:]).flip(1).reshape(values.shape)

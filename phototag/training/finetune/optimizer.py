@@ -20,7 +20,7 @@ _LAST_STAGES = 2
 
 
 def stages(backbone: nn.Module) -> list[list[str]]:
-    """Names of the parameters of the stem and of each stage, by timm's own grouping; empty where timm has none."""
+    """Return the names of the parameters of the stem and of each stage, by timm's own grouping; empty without any."""
     from timm.models import group_parameters
 
     matcher = getattr(backbone, "group_matcher", None)
@@ -33,8 +33,8 @@ def stages(backbone: nn.Module) -> list[list[str]]:
 def freeze(network: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> None:
     """Let only those parameters of the network require gradients that are to learn.
 
-    Edges and colours are the same in all photos: from pretrained weights the first stages have little to learn, and
-    without their backward pass a step takes half the time.
+    From pretrained weights the first stages have little to learn, and frozen ones are fast:
+    docs/experiments.md#frozen-first-stages.
 
     Raises:
         UsageError: only the last stages are to learn, and the backbone does not name them.
@@ -56,7 +56,7 @@ def freeze(network: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> 
 
 
 def _frozen_groups(groups: int, config: OptimizerConfig) -> int:
-    """How many groups stay as they are; the stem is the first of them, and the last always learns."""
+    """Return how many groups stay as they are; the stem is the first of them, and the last always learns."""
     if not config.pretrained or not config.frozen_stages:
         return 0
     stages_there = max(groups - 1, 0)
@@ -67,7 +67,7 @@ def _frozen_groups(groups: int, config: OptimizerConfig) -> int:
 
 
 def create_optimizer(network: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """AdamW over all parameters that learn; each group's "peak" is its learning rate at the end of the warm-up.
+    """Return AdamW over all parameters that learn; each group's "peak" is its learning rate at the end of the warm-up.
 
     From pretrained weights each stage of the backbone learns slower than the next deeper one, by the factor
     `layer_decay`: what is common to all photos shall change less than what tells classes apart (Howard and Ruder,

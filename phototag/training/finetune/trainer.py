@@ -138,7 +138,7 @@ class Trainer:
         self._anchor = self._create_anchor() if config.distillation and config.pretrained else None
 
     def _learner(self) -> tuple[DistributedDataParallel | None, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]:
-        """What gives gradients: the network, shared between processes and compiled as wanted."""
+        """Return what gives gradients: the network, shared between processes and compiled if wanted."""
         learner = Learner(self.network)
         shared = None
         if self._world.size > 1:
@@ -156,7 +156,7 @@ class Trainer:
         return shared, Compiled(shared or learner) if self.config.compiled else (shared or learner)
 
     def _create_anchor(self) -> Anchor:
-        """Keeps features near those of the network as it is now; a resumed run starts from the same network."""
+        """Return the anchor at the network's features of now; a resumed run starts from the same network."""
         teacher = Features(copy.deepcopy(self.network).eval().requires_grad_(False))
         step = max(1, len(self.training) // _ANCHOR_PICTURES)
         some = self.training[::step][:_ANCHOR_PICTURES]
@@ -240,13 +240,13 @@ class Trainer:
     # -- steps
 
     def _step(self, batch: Batch | None, step: int) -> Tally:
-        """One step of the optimiser on this process's share of a batch, None if it is empty; what the batch came to."""
+        """Make one step on this process's share of a batch, None if it is empty, and return what the batch came to."""
         pixels, labels = self._nothing() if batch is None else batch
         counted = 0 if batch is None else len(labels)
         (pictures,) = self._world.sum([counted])
         if not pictures:
             return Tally()
-        mix = self._mixing.draw()
+        mix = self._mixing.sample()
         self._optimizer.zero_grad(set_to_none=True)
         totals = torch.zeros(3, device=self.device)
         parts = [part for part in cut(len(labels), self.config.accumulate) if part.start < part.stop]
@@ -266,12 +266,12 @@ class Trainer:
         return tally
 
     def _nothing(self) -> Batch:
-        """A pair that counts nothing: a process with no readable picture in a step has to take part all the same."""
+        """Return a pair that counts nothing: a process with no readable picture in a step has to take part too."""
         size = self.preprocessing.size
         return torch.zeros(2, size, size, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
 
     def _apart(self, more_to_come: bool) -> AbstractContextManager[None]:
-        """Keeps gradients to this process until the last part of a step."""
+        """Keep gradients to this process until the last part of a step."""
         result: AbstractContextManager[None] = nullcontext()
         if self._shared is not None and more_to_come:
             result = self._shared.no_sync()
@@ -303,13 +303,13 @@ class Trainer:
         try:
             loss.backward()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            # A kind of its own is all that torch's messages between processes lack.
+            # Torch's messages between processes lack only a separate class.
             if self._world.size > 1 and not isinstance(error, torch.OutOfMemoryError):
                 raise self._world.lost("sharing gradients", error) from error
             raise
 
     def _loss(self, outputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
-        """The heads' loss of logits (superclass [B, S], subclass [B, C]) against soft subclass targets [B, C]."""
+        """Return the loss of logits (superclass [B, S], subclass [B, C]) against soft subclass targets [B, C]."""
         superclass, subclass = outputs
         return self._objective(superclass, subclass, targets)
 
@@ -318,7 +318,7 @@ class Trainer:
     def _training_loader(self, epoch: int) -> DataLoader[Any]:
         batches = epoch_batches(
             len(self.training),
-            self._objective.balancing.drawing,
+            self._objective.balancing.sampling,
             batch_size=self.config.batch_size,
             seed=self.config.seed,
             epoch=epoch,
@@ -354,7 +354,7 @@ class Trainer:
             self.best = _tensors(network)
 
     def best_network(self) -> DualHead:
-        """A copy of the network with the best tensors."""
+        """Return a copy of the network with the best tensors."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.best)
         return network.eval()
@@ -362,7 +362,7 @@ class Trainer:
     # -- state of an interrupted run
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All tensors, and all other values for JSON, that `restore` needs."""
+        """Return all tensors, and all other values for JSON, that `restore` needs."""
         optimizer = self._optimizer.state_dict()
         tensors = {f"network.{name}": value for name, value in _tensors(self.network).items()}
         tensors |= {f"ema.{name}": value for name, value in _tensors(self._ema.module).items()}

@@ -13,8 +13,8 @@ from phototag.errors import UsageError
 Floats = NDArray[np.float32]
 Labels = NDArray[np.intp]
 
-# How far drawing evens out the classes, as a power of their sizes: 1 is every class equally often.
-_DRAWING_POWER = {Balance.SAMPLER: 1.0, Balance.MIX: 0.5}
+# How far sampling evens out the classes, as a power of their sizes: 1 is every class equally often.
+_SAMPLING_POWER = {Balance.SAMPLER: 1.0, Balance.MIX: 0.5}
 
 _MOST_MIXED = 2
 _LARGER = 3  # the kappa of Remix
@@ -27,19 +27,19 @@ class Balancing:
     Attributes:
         sample_weights: [C], the factor of each picture's loss by its class, with mean 1 over the pictures.
         logit_offsets: [C], what is added to the logits in the training loss, and never at inference.
-        drawing: [N], how often each picture is to be drawn in relation to the others, with mean 1; None draws each
+        sampling: [N], how often each picture is to be sampled in relation to the others, with mean 1; None samples each
             once an epoch.
-        mix_rare: Whether the pictures that are drawn more often than once are to be mixed with others.
+        mix_rare: Whether the pictures that are sampled more often than once are to be mixed with others.
     """
 
     sample_weights: Floats | None = None
     logit_offsets: Floats | None = None
-    drawing: Floats | None = None
+    sampling: Floats | None = None
     mix_rare: bool = False
 
 
 def balancing(strategy: Balance, labels: Labels, classes: int) -> Balancing:
-    """What `strategy` changes in training on pictures with these labels [N], each 0 to `classes` - 1.
+    """Return what `strategy` changes in training on pictures with these labels [N], each 0 to `classes` - 1.
 
     Raises:
         UsageError: the strategy is `auto`, which has to be resolved first.
@@ -51,15 +51,15 @@ def balancing(strategy: Balance, labels: Labels, classes: int) -> Balancing:
         return Balancing(sample_weights=effective_weights(counts))
     if strategy is Balance.LOGITS:
         return Balancing(logit_offsets=prior_offsets(counts))
-    if strategy in _DRAWING_POWER:
-        drawing = 1 / np.maximum(counts, 1)[labels] ** _DRAWING_POWER[strategy]
-        even = (drawing / drawing.mean()).astype(np.float32) if len(labels) else drawing.astype(np.float32)
-        return Balancing(drawing=even, mix_rare=strategy is Balance.MIX)
+    if strategy in _SAMPLING_POWER:
+        sampling = 1 / np.maximum(counts, 1)[labels] ** _SAMPLING_POWER[strategy]
+        even = (sampling / sampling.mean()).astype(np.float32) if len(labels) else sampling.astype(np.float32)
+        return Balancing(sampling=even, mix_rare=strategy is Balance.MIX)
     return Balancing()
 
 
 def effective_weights(counts: Labels) -> Floats:
-    """Weights [C] in inverse proportion to the effective number of each class's pictures; 0 for classes without any.
+    """Return weights [C], inverse to the effective number of each class's pictures; 0 for classes without any.
 
     E_n = (1 - beta^n) / (1 - beta) with beta = (N - 1) / N, where N stands for the number of distinct pictures that a
     class could show (Cui et al., "Class-balanced loss based on effective number of samples", CVPR 2019, eq. 2 and
@@ -78,7 +78,7 @@ def effective_weights(counts: Labels) -> Floats:
 
 
 def prior_offsets(counts: Labels) -> Floats:
-    """The logarithm [C] of each class's share of the pictures: with it added to the logits, a loss learns the others.
+    """Return the logarithm [C] of each class's share of the pictures: added to the logits, a loss learns the rest.
 
     Logit adjustment with tau = 1 (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, eq. 10). A class
     without pictures has offset 0, the highest there is: training then makes it the least likely, as without offsets.
@@ -90,11 +90,11 @@ def prior_offsets(counts: Labels) -> Floats:
 
 
 def mixed_rare(features: Floats, labels: Labels, classes: int, *, seed: int) -> tuple[Floats, Labels]:
-    """Features [N + M, D] and labels [N + M]: those given, and M mixed ones of the rarer classes after them.
+    """Return features [N + M, D] and labels [N + M]: those given, and M mixed ones of the rarer classes after them.
 
     Every class of n pictures gets as many as make sqrt(n * most), the geometric mean of its size and that of the
     largest class; all together no more than twice as many as were given. A mixed one is a * x + (1 - a) * y with a
-    drawn from [0.5, 1], x of the rare class and y of the same class or of one at least three times as large, and is
+    sampled from [0.5, 1], x of the rare class and y of the same class or of one at least three times as large, and is
     labelled as x: so the rare class takes the space between itself and its larger neighbours (Chou et al., "Remix:
     rebalanced mixup", ECCV 2020 workshops, eq. 6, in the space of features).
     """
@@ -120,12 +120,12 @@ LONG_TAIL = 10.0
 
 
 def unevenness(labels: NDArray[np.intp]) -> float:
-    """How many times as many pictures the largest class has as the smallest that has any."""
+    """Return how many times as many pictures the largest class has as the smallest that has any."""
     counts = np.bincount(labels)
     counts = counts[counts > 0]
     return float(counts.max() / counts.min()) if len(counts) else 1.0
 
 
 def is_long_tailed(labels: NDArray[np.intp]) -> bool:
-    """Whether classes are so unequal that adjusting for it is sure to help."""
+    """Return whether classes are so unequal that adjusting for it is sure to help."""
     return unevenness(labels) >= LONG_TAIL

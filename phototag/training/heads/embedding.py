@@ -1,7 +1,7 @@
 """The embedding of a model: a linear map of features in which the known classes are round and of unit variance.
 
 Linear discriminant analysis with a shrunken covariance; where there are few classes it is filled up, so that unknown
-classes have room to show: with the directions in which foreign classes differ most (`phototag.model.pretrained`),
+classes have room to show: with the directions in which pretraining classes differ most (`phototag.model.pretrained`),
 or, where nothing is known of these, pictures beyond their classes.
 """
 
@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from phototag.decision import Foreign, Space
 
 if TYPE_CHECKING:
-    from phototag.model import Reading
+    from phototag.model import PretrainingPosteriors
 from phototag.model import Embedding
 
 MOST_AXES = 128
 _FEWEST_AXES = 128
-# Of the covariances towards a round one (Friedman, "Regularized discriminant analysis", JASA 1989). Without foreign
-# classes 0.1 and 0.3 were as good on held-out kinds (area under the curve .889 and .888; .884 with 0.02), with them
-# more was better than less: .928 with 0.05, .931 with 0.1, .933 with 0.2.
+# Of the covariances towards a round one (Friedman, "Regularized discriminant analysis", JASA 1989):
+# docs/experiments.md#shrinkage-of-covariances
 _SHRINKAGE = 0.2
 _OUT_OF_REACH = 1e4
 
@@ -33,12 +32,12 @@ def fit_embedding(
     *,
     classes: int,
     filled: bool = True,
-    reading: Reading | None = None,
+    posteriors: PretrainingPosteriors | None = None,
 ) -> Embedding:
-    """The embedding of features [N, D] with labels [N], all below `classes`; `filled` up to 128 axes.
+    """Return the embedding of features [N, D] with labels [N], all below `classes`; `filled` up to 128 axes.
 
-    A class without pictures is placed far from everything. With the `reading` of these pictures foreign classes get
-    their places too.
+    A class without pictures is placed far from everything. With the `posteriors` of these pictures pretraining classes
+    get their places too.
     """
     counts = np.bincount(labels, minlength=classes)
     scale = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)
@@ -49,26 +48,21 @@ def fit_embedding(
     means /= np.maximum(counts, 1)[:, None]
     within = _shrunken_covariance(points - means[labels].astype(np.float32))
     axes = _discriminant_axes(within, means * np.sqrt(counts / len(labels))[:, None])
-    elsewhere = None if reading is None else reading.means(points)
+    elsewhere = None if posteriors is None else posteriors.means(points)
     if filled:
-        more = _further_axes(within, axes) if elsewhere is None else _foreign_axes(within, axes, elsewhere)
+        more = _further_axes(within, axes) if elsewhere is None else _pretraining_axes(within, axes, elsewhere)
         axes = np.concatenate([axes, more], axis=1)
     weight = axes.T / scale
     placed = means @ axes
     spread = 1 + counts @ placed**2 / len(labels)
-    # In the middle of all others it would be the nearest class of whatever is strange.
+    # In the middle of all others it would be the nearest class of anything novel.
     placed[counts == 0] = _OUT_OF_REACH
-    return Embedding(
-        weight.astype(np.float32),
-        (-weight @ mean).astype(np.float32),
-        Space(
-            placed.astype(np.float32),
-            spread.astype(np.float32),
-            None
-            if reading is None or elsewhere is None
-            else Foreign((elsewhere @ axes).astype(np.float32), reading.setbacks(labels, counts).astype(np.float32)),
-        ),
-    )
+    foreign = None
+    if posteriors is not None and elsewhere is not None:
+        penalties = posteriors.distance_penalties(labels, counts)
+        foreign = Foreign((elsewhere @ axes).astype(np.float32), penalties.astype(np.float32))
+    space = Space(placed.astype(np.float32), spread.astype(np.float32), foreign)
+    return Embedding(weight.astype(np.float32), (-weight @ mean).astype(np.float32), space)
 
 
 def _shrunken_covariance(points: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -80,7 +74,7 @@ def _shrunken_covariance(points: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _discriminant_axes(within: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Axes [D, E] of unit variance within the classes, along which their means [C, D], weighted, differ most."""
+    """Return axes [D, E] of unit variance within the classes, along which their means [C, D], weighted, differ most."""
     # Where the covariance within classes is the identity, they are the main components of the means.
     factor = np.linalg.cholesky(within)
     components, sizes, _ = np.linalg.svd(np.linalg.solve(factor, means.T), full_matrices=False)
@@ -90,7 +84,7 @@ def _discriminant_axes(within: NDArray[np.float64], means: NDArray[np.float64]) 
 
 
 def _further_axes(within: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Axes [D, E] uncorrelated with the others, of unit variance, from the directions that vary most within classes."""
+    """Return axes [D, E] of unit variance, uncorrelated with the others, that vary most within classes."""
     more = min(_FEWEST_AXES, len(within)) - axes.shape[1]
     if more <= 0:
         return np.zeros((len(within), 0))
@@ -101,10 +95,10 @@ def _further_axes(within: NDArray[np.float64], axes: NDArray[np.float64]) -> NDA
     return result
 
 
-def _foreign_axes(
+def _pretraining_axes(
     within: NDArray[np.float64], axes: NDArray[np.float64], means: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Axes [D, E] uncorrelated with the others, of unit variance, along which the foreign means [K, D] differ most."""
+    """Return axes [D, E] of unit variance, uncorrelated with the others, along which the means [K, D] differ most."""
     more = min(_FEWEST_AXES, len(within)) - axes.shape[1]
     if more <= 0:
         return np.zeros((len(within), 0))

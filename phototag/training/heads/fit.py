@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phototag.evaluation import Validation
-from phototag.model import Embedding, Floats, LinearHead, Pretraining, Reading
+from phototag.model import Embedding, Floats, LinearHead, Pretraining, PretrainingPosteriors
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import HeadsConfig
@@ -26,7 +26,7 @@ class Fitted:
     embedding: Embedding
 
     def scores(self, features: Floats) -> Scores:
-        """Scores of features [N, D]."""
+        """Return scores of features [N, D]."""
         return Scores(self.superclass.logits(features), self.subclass.logits(features), self.embedding(features))
 
 
@@ -41,7 +41,7 @@ class Recipe:
     """How everything is to be fitted.
 
     `choice` is what `choose_heads` found, `blocks` are the widths of the parts of the features. With `pretraining`,
-    the classifier that the backbone was pretrained with, the embedding and the rule know of foreign classes.
+    the classifier that the backbone was pretrained with, the embedding and the rule know of pretraining classes.
     """
 
     choice: HeadChoice
@@ -78,27 +78,27 @@ class Recipe:
         )
         if embedding is None:
             embedding = fit_embedding(
-                known.features, known.subclasses, classes=len(taxonomy.subclasses), reading=self._reading(known)
+                known.features, known.subclasses, classes=len(taxonomy.subclasses), posteriors=self._posteriors(known)
             )
         return Fitted(superclass, subclass, embedding)
 
     def rule(self, part: Part, taxonomy: Taxonomy) -> Rule:
-        """How novelty shows, learned by leaving classes of this part out."""
+        """Learn how novelty shows, by holding out classes of this part."""
         known = part.known()
         return learn_rule(
             known.features,
             known.subclasses,
             taxonomy,
             blocks=self.blocks,
-            reading=self._reading(known),
+            posteriors=self._posteriors(known),
             seed=self.seed,
         )
 
-    def _reading(self, part: Part) -> Reading | None:
-        return None if self.pretraining is None else self.pretraining.read(part.features)
+    def _posteriors(self, part: Part) -> PretrainingPosteriors | None:
+        return None if self.pretraining is None else self.pretraining.posteriors(part.features)
 
     def to_json(self) -> dict[str, Any]:
-        """What was chosen and what it was chosen from, for the training record."""
+        """Return what was chosen and what it was chosen from, for the training record."""
         return {
             "penalties": list(self.choice.penalties),
             "balance": str(self.choice.strategy),

@@ -33,7 +33,7 @@ class Scaling:
 
     @classmethod
     def of(cls, features: Floats, blocks: Sequence[int] | None = None) -> Scaling:
-        """The scaling of features [N, D] that are a network's last ones, followed by those of earlier stages.
+        """Return the scaling of features [N, D] that are a network's last ones, followed by those of earlier stages.
 
         `blocks` are the widths of these parts, in sum D; None is one block.
 
@@ -43,8 +43,7 @@ class Scaling:
         widths = [features.shape[1]] if blocks is None else list(blocks)
         if sum(widths) != features.shape[1]:
             raise UsageError(f"{features.shape[1]} features cannot be parts of {widths}")
-        # Half-way between raw and standardised features: on held-out pictures better than either end, by 0.2 to 0.5
-        # points of subclass accuracy, since how much a feature varies says something of its worth.
+        # Half-way between raw and standardised features: docs/experiments.md#scaling-of-features
         scales = []
         for number, deviation in enumerate(np.split(features.std(axis=0), np.cumsum(widths)[:-1])):
             typical = float(np.sqrt(np.mean(deviation**2))) or 1.0
@@ -53,7 +52,7 @@ class Scaling:
         return cls(features.mean(axis=0), np.concatenate(scales))
 
     def apply(self, features: Floats) -> Floats:
-        """The scaled features [N, D]."""
+        """Return the scaled features [N, D]."""
         result: Floats = (features - self.shift) / self.scale
         return result
 
@@ -72,7 +71,7 @@ def fit_head(
 
     Minimises mean cross-entropy + penalty / 2 * |W|^2 on scaled features, with the loss changed by `strategy`; see
     `fit_scaled`. `blocks` are those of `Scaling.of`.
-    There is no label smoothing: on features it moved the heads away from ordinary photographs (measured).
+    There is no label smoothing: docs/experiments.md#label-smoothing-of-heads.
 
     Raises:
         UsageError: the strategy is `auto`, or the blocks do not make up the features.
@@ -94,16 +93,16 @@ def fit_head(
 def fit_scaled(
     inputs: Floats, labels: Labels, *, classes: int, penalty: float, strategy: Balance, seed: int
 ) -> tuple[Floats, Floats]:
-    """The matrix [K, D] and bias [K] of logistic regression on scaled features [N, D].
+    """Return the matrix [K, D] and bias [K] of logistic regression on scaled features [N, D].
 
-    There is no drawing at random in a fit over all pictures at once: under `sampler` each counts as often as it would
-    be drawn on average. Under `mix` pictures mixed by `mixed_rare` are added.
+    There is no sampling in a fit over all pictures at once: under `sampler` each counts as often as it would be
+    sampled on average. Under `mix` pictures mixed by `mixed_rare` are added.
 
     Raises:
         UsageError: the strategy is `auto`.
     """
     plan = balancing(strategy, labels, classes)
-    weights = plan.drawing
+    weights = plan.sampling
     if plan.mix_rare:
         inputs, labels = mixed_rare(inputs, labels, classes, seed=seed)
         weights = None

@@ -26,12 +26,12 @@ class Part:
 
     @classmethod
     def of(cls, features: Floats, pictures: Sequence[LabelledPicture], taxonomy: Taxonomy) -> Part:
-        """The part of these pictures."""
+        """Return the part of these pictures."""
         return cls(features, *label_indexes(pictures, taxonomy))
 
     @classmethod
     def of_subclasses(cls, features: Floats, subclasses: Labels, taxonomy: Taxonomy) -> Part:
-        """The part with these subclass labels."""
+        """Return the part with these subclass labels."""
         return cls(features, np.asarray(taxonomy.parents, dtype=np.intp)[subclasses], subclasses)
 
     @property
@@ -40,7 +40,7 @@ class Part:
         return self.superclasses, self.subclasses
 
     def known(self) -> Part:
-        """The pictures with a subclass."""
+        """Return the pictures with a subclass."""
         rows = self.subclasses >= 0
         return Part(self.features[rows], self.superclasses[rows], self.subclasses[rows])
 

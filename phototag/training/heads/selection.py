@@ -23,11 +23,11 @@ from phototag.training.heads.part import Part
 # Strengths of the ridge penalty to choose from, by the likelihood of pictures that the fit did not see.
 PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2)
 
-# Strategies are compared on so many of the features' principal components: these rank strategies and penalties as all
-# features do, several times as fast (measured).
+# Strategies are compared on so many principal components:
+# docs/experiments.md#comparing-strategies-on-principal-components
 _COMPONENTS = 256
 
-# With fewer validation pictures in a class the comparison goes over training and validation pictures in turn.
+# With fewer validation pictures in a class the comparison is by cross-validation over all pictures.
 _ENOUGH = 5
 _FOLDS = 3
 _MOST_CROSS_VALIDATED = 20_000
@@ -51,7 +51,7 @@ def fit_heads(
     seed: int,
     blocks: Sequence[int] | None = None,
 ) -> tuple[LinearHead, LinearHead]:
-    """The superclass and the subclass head, fitted on features [N, D] and the labels [N] of both levels.
+    """Return the superclass and the subclass head, fitted on features [N, D] and the labels [N] of both levels.
 
     `penalties` and `labels` are in that order too; see `fit_head`.
 
@@ -111,7 +111,7 @@ def choose_heads(
     trials = _Trials.of(training, validation.known(), taxonomy, seed=seed, blocks=blocks)
     if strategy is Balance.AUTO and trials.unevenness < _UNEVEN:
         strategy = Balance.NONE
-    if not trials.judged:
+    if not trials.evaluated:
         return HeadChoice(Balance.NONE if strategy is Balance.AUTO else strategy, (PENALTIES[0], PENALTIES[0]), [])
     if strategy is Balance.AUTO:
         return _choose_strategy(trials)
@@ -140,7 +140,7 @@ def _choose_strategy(trials: _Trials) -> HeadChoice:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a strategy came to on the judged pictures: truth, loss and whether it was right, each [M]."""
+    """What a strategy came to on the evaluated pictures: truth, loss and whether it was right, each [M]."""
 
     strategy: Balance
     penalties: tuple[float, float]
@@ -153,7 +153,7 @@ class _Trial:
         return float(_by_class(self.losses, self.truth).mean())
 
     def gain(self, other: _Trial) -> tuple[float, float]:
-        """How much lower the balanced loss is than another's, and the standard error of that over the classes."""
+        """Return how much lower the balanced loss is than another's, and the standard error over the classes."""
         differences = _by_class(other.losses - self.losses, self.truth)
         return float(differences.mean()), float(differences.std() / np.sqrt(len(differences)))
 
@@ -172,9 +172,9 @@ class _Trial:
 
 @dataclass
 class _Trials:
-    """Fits on some rows, judged by others: `inputs` [N, P] are components of scaled features.
+    """Fits on some rows, evaluated on others: `inputs` [N, P] are components of scaled features.
 
-    `parts` are pairs of rows to fit on and rows to judge by; no row is judged twice.
+    `parts` are pairs of rows to fit on and rows to evaluate on; no row is evaluated twice.
     """
 
     inputs: Floats
@@ -202,9 +202,9 @@ class _Trials:
         return cls(inputs, both.labels, taxonomy, [part for part in parts if len(part[1])], seed)
 
     @property
-    def judged(self) -> int:
-        """How many pictures are judged."""
-        return sum(len(judged) for _, judged in self.parts)
+    def evaluated(self) -> int:
+        """How many pictures are evaluated."""
+        return sum(len(evaluated) for _, evaluated in self.parts)
 
     @property
     def unevenness(self) -> float:
@@ -212,7 +212,7 @@ class _Trials:
         return max(map(unevenness, self.labels))
 
     def penalties(self, strategy: Balance) -> tuple[float, float]:
-        """The best penalty of each head; the likelihood rises with the penalty up to it and falls after."""
+        """Return the best penalty of each head; the likelihood rises with the penalty up to it and falls after."""
         found = []
         for level in range(2):
             best, least = PENALTIES[0], np.inf
@@ -225,7 +225,7 @@ class _Trials:
         return found[0], found[1]
 
     def run(self, strategy: Balance, penalties: tuple[float, float]) -> _Trial:
-        """Judge the joint decision."""
+        """Evaluate the joint decision."""
         scores = Scores(self._head(0, strategy, penalties[0]), self._head(1, strategy, penalties[1]))
         truth = self._truth(1)
         tried = [_joint_losses(scores, truth, self.taxonomy, temperature) for temperature in _TEMPERATURES]
@@ -234,7 +234,7 @@ class _Trials:
         return _Trial(strategy, penalties, truth, losses, right)
 
     def _truth(self, level: int) -> Labels:
-        return np.concatenate([self.labels[level][judged] for _, judged in self.parts])
+        return np.concatenate([self.labels[level][evaluated] for _, evaluated in self.parts])
 
     def _level_loss(self, level: int, strategy: Balance, penalty: float) -> float:
         logits, truth = self._head(level, strategy, penalty), self._truth(level)
@@ -249,7 +249,7 @@ class _Trials:
         if key not in self._logits:
             classes = len(self.taxonomy.subclasses if level else self.taxonomy.superclasses)
             parts = []
-            for fitted, judged in self.parts:
+            for fitted, evaluated in self.parts:
                 matrix, bias = fit_scaled(
                     self.inputs[fitted],
                     self.labels[level][fitted],
@@ -258,13 +258,13 @@ class _Trials:
                     strategy=strategy,
                     seed=self.seed,
                 )
-                parts.append(self.inputs[judged] @ matrix.T + bias)
+                parts.append(self.inputs[evaluated] @ matrix.T + bias)
             self._logits[key] = np.concatenate(parts)
         return self._logits[key]
 
 
 def _components(inputs: Floats, seed: int) -> Floats:
-    """The principal components of scaled features, or all features where they are few: a rotation changes no fit."""
+    """Return the principal components of scaled features, or all of few features: a rotation changes no fit."""
     if min(inputs.shape) <= _COMPONENTS:
         return inputs
     with torch.random.fork_rng(devices=[]):
@@ -276,26 +276,26 @@ def _components(inputs: Floats, seed: int) -> Floats:
 
 
 def _folds(labels: Labels, seed: int) -> Labels:
-    """The fold [N] that each picture is judged in, every class spread evenly; -1 for the only picture of a class."""
+    """Return the fold [N] of each picture, every class spread evenly; -1 for the only picture of a class."""
     random = np.random.default_rng(seed)
     folds = np.full(len(labels), -1, dtype=np.intp)
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
         if len(members) > 1:
-            # Otherwise the first fold would judge by most of the small classes.
+            # Otherwise the first fold would hold most of the small classes.
             folds[members] = random.permutation(_FOLDS)[np.arange(len(members)) % _FOLDS]
     return folds
 
 
 def _losses(logits: Floats, truth: Labels) -> NDArray[np.float64]:
-    """Negative log-likelihoods [N] of the true classes."""
+    """Return negative log-likelihoods [N] of the true classes."""
     targets = torch.from_numpy(truth.astype(np.int64))
     result: NDArray[np.float64] = F.cross_entropy(torch.from_numpy(logits).double(), targets, reduction="none").numpy()
     return result
 
 
 def _joint_losses(scores: Scores, truth: Labels, taxonomy: Taxonomy, temperature: float) -> NDArray[np.float64]:
-    """Negative log-likelihoods [N] of the true subclasses under the joint distribution of `decision`."""
+    """Return negative log-likelihoods [N] of the true subclasses under the joint distribution of `decision`."""
     factor = np.float32(temperature)
     cooled = Scores(scores.superclass / factor, scores.subclass / factor)
     evidence = gather(cooled, taxonomy)
@@ -307,7 +307,7 @@ def _joint_losses(scores: Scores, truth: Labels, taxonomy: Taxonomy, temperature
 
 
 def _by_class(values: NDArray[np.float64], labels: Labels) -> NDArray[np.float64]:
-    """The means [C'] over each class's rows of values [N], of the classes that have some."""
+    """Return the means [C'] over each class's rows of values [N], of the classes that have some."""
     counts = np.bincount(labels)
     present = counts > 0
     result: NDArray[np.float64] = np.bincount(labels, weights=values)[present] / counts[present]

@@ -2,30 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
-from phototag.dataset import Content, data_digest
+from phototag.dataset import Features, data_digest
 from phototag.model import Examples
-from phototag.taxonomy import Taxonomy
 from phototag.training.finalize import Outcome
-from phototag.training.heads.features import Features
 from phototag.training.heads.fit import Fitted, Recipe
 from phototag.training.heads.novelty_rule import Rule
 from phototag.training.heads.part import Part
 from phototag.training.session import Session, readable_parts
 
 if TYPE_CHECKING:
+    import torch
+
     from phototag.model import DualHead
 
 
 @dataclass(frozen=True)
-class Start:
-    """Heads fitted on frozen features: what could be read of both parts, and how the heads were fitted."""
+class SplitFeatures:
+    """Features of the readable training and validation pictures, and the same with their labels."""
 
     training: Features
     validation: Features
     parts: tuple[Part, Part]
+
+    @classmethod
+    def of(cls, session: Session, backbone: torch.nn.Module | None = None) -> Self:
+        """Compute those of a session's pictures by its starting weights, or by another `backbone`."""
+        pictures = session.pictures
+        both = session.features((*pictures.training, *pictures.validation), backbone)
+        training, validation = readable_parts(both, pictures)
+        parts = [Part.of(part.values, part.pictures, pictures.taxonomy) for part in (training, validation)]
+        return cls(training, validation, (parts[0], parts[1]))
+
+    def outcome(
+        self,
+        session: Session,
+        network: DualHead,
+        *,
+        evaluated: Fitted,
+        final: Fitted,
+        rule: Rule,
+        details: Mapping[str, Any],
+        interrupted: bool = False,
+    ) -> Outcome:
+        """Return what a training comes to: a network with `final` heads, and scores of `evaluated` ones.
+
+        The latter were fitted without the validation pictures.
+        """
+        from phototag.model import to_numpy
+
+        network.set_heads(final.superclass, final.subclass)
+        network.set_embedding(final.embedding)
+        training, validation = (part.known() for part in self.parts)
+        return Outcome(
+            tensors=to_numpy(network),
+            labels=self.parts[1].labels,
+            scores=evaluated.scores(self.validation.values),
+            space=evaluated.embedding.space,
+            rule=rule,
+            examples=Examples.of(
+                (training.features, training.subclasses),
+                (validation.features, validation.subclasses),
+                classes=len(session.pictures.taxonomy.subclasses),
+                seed=session.config.seed,
+                pretraining=session.pretraining,
+            ),
+            digest=data_digest(
+                (*self.training.pictures, *self.validation.pictures), (*self.training.hashes, *self.validation.hashes)
+            ),
+            details=details,
+            interrupted=interrupted,
+        )
+
+
+@dataclass(frozen=True)
+class Start:
+    """Heads fitted on frozen features, and how."""
+
+    features: SplitFeatures
     recipe: Recipe
     fitted: Fitted
     rule: Rule
@@ -33,56 +90,44 @@ class Start:
 
 def fit_start(session: Session) -> Start:
     """Fit heads on the frozen features of a session."""
-    pictures, taxonomy, config = session.pictures, session.pictures.taxonomy, session.config
-    training, validation = readable_parts(session.features((*pictures.training, *pictures.validation)), pictures)
-    parts = parts_of(training, validation, taxonomy)
+    features, taxonomy = SplitFeatures.of(session), session.pictures.taxonomy
+    training, validation = features.parts
     recipe = Recipe.choose(
-        *parts,
+        training,
+        validation,
         taxonomy,
-        config=config.heads,
+        config=session.config.heads,
         blocks=session.blocks,
         pretraining=session.pretraining,
     )
-    rule = recipe.rule(parts[0] + parts[1], taxonomy)
-    return Start(training, validation, parts, recipe, recipe.fit(parts[0], taxonomy), rule)
-
-
-def parts_of(training: Features, validation: Features, taxonomy: Taxonomy) -> tuple[Part, Part]:
-    """Features and labels of both parts."""
-    return (
-        Part.of(training.values, training.pictures, taxonomy),
-        Part.of(validation.values, validation.pictures, taxonomy),
-    )
+    rule = recipe.rule(training + validation, taxonomy)
+    return Start(features, recipe, recipe.fit(training, taxonomy), rule)
 
 
 def fit_heads_only(session: Session) -> Outcome:
-    """Heads on frozen features.
+    """Fit heads on frozen features.
 
-    Judged on the validation pictures, then, where those were split off the training data, fitted once more on all of
-    it: a fifth more pictures a class is worth more than a file that equals what was judged. The embedding stays that of
+    Evaluated on the validation pictures, then, where those were split off the training data, fitted again on all of it:
+    a fifth more pictures a class is worth more than a file that equals what was evaluated. The embedding stays that of
     the training part: how far pictures lie from it that it was not fitted on is known, and novelty hangs on that.
     """
-    from phototag.model import to_numpy
-
-    start = fit_start(session)
-    taxonomy = session.pictures.taxonomy
-    final = start.fitted
-    if session.pictures.kept_apart:
-        final = start.recipe.fit(start.parts[0] + start.parts[1], taxonomy, embedding=start.fitted.embedding)
-    return Outcome(
-        tensors=to_numpy(network_with(session, final, embedding=True)),
-        labels=start.parts[1].labels,
-        scores=start.fitted.scores(start.validation.values),
-        space=start.fitted.embedding.space,
+    start, refit = fit_start(session), session.pictures.kept_apart
+    evaluated = final = start.fitted
+    if refit:
+        training, validation = start.features.parts
+        final = start.recipe.fit(training + validation, session.pictures.taxonomy, embedding=evaluated.embedding)
+    return start.features.outcome(
+        session,
+        network_with(session, None),
+        evaluated=evaluated,
+        final=final,
         rule=start.rule,
-        examples=examples_of(start.parts, session),
-        digest=digest_of(start.training, start.validation),
-        details={**start.recipe.to_json(), "refitted_on_all": session.pictures.kept_apart},
+        details={**start.recipe.to_json(), "refitted_on_all": refit},
     )
 
 
-def network_with(session: Session, fitted: Fitted | None, *, embedding: bool = False) -> DualHead:
-    """The session's backbone with fitted heads, and with the embedding if wanted; with None heads are random."""
+def network_with(session: Session, fitted: Fitted | None) -> DualHead:
+    """Return the session's backbone with fitted heads; with None they are random."""
     from phototag.model import DualHead
 
     taxonomy = session.pictures.taxonomy
@@ -94,23 +139,4 @@ def network_with(session: Session, fitted: Fitted | None, *, embedding: bool = F
     )
     if fitted is not None:
         network.set_heads(fitted.superclass, fitted.subclass)
-        if embedding:
-            network.set_embedding(fitted.embedding)
     return network
-
-
-def examples_of(parts: tuple[Part, Part], session: Session) -> Examples:
-    """The examples that the model file is to keep."""
-    training, validation = (part.known() for part in parts)
-    return Examples.of(
-        (training.features, training.subclasses),
-        (validation.features, validation.subclasses),
-        classes=len(session.pictures.taxonomy.subclasses),
-        seed=session.config.seed,
-        pretraining=session.pretraining,
-    )
-
-
-def digest_of(training: Content, validation: Content) -> str:
-    """SHA-256 over the labels and contents of both parts, in hex."""
-    return data_digest((*training.pictures, *validation.pictures), (*training.hashes, *validation.hashes))

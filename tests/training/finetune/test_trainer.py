@@ -16,7 +16,7 @@ from torch import nn
 
 from phototag.choices import Balance, Tune
 from phototag.errors import DataError, RuntimeUnavailableError, UsageError
-from phototag.training.finetune.augment import augmentation, collate_pairs, seed_all, spoil
+from phototag.training.finetune.augment import augmentation, collate_pairs, degrade, seed_all
 from phototag.training.finetune.batches import cut, epoch_batches, own_share
 from phototag.training.finetune.losses import Objective
 from phototag.training.finetune.mixup import Mix, Mixing
@@ -138,19 +138,19 @@ def test_targets_are_mixed_as_the_pictures_are() -> None:
 def test_half_of_the_steps_mix_and_none_where_it_is_switched_off() -> None:
     seed_all("mixing")
     mixing = Mixing(tiny_config().augmentation)
-    drawn = [mixing.draw() for _ in range(400)]
+    drawn = [mixing.sample() for _ in range(400)]
     used = [mix for mix in drawn if mix is not None]
     assert 150 < len(used) < 250
     assert 50 < sum(mix.box is not None for mix in used) < 150
     assert all(0 <= mix.kept <= 1 for mix in used)
     off = Mixing(tiny_config(mixup=0.0, cutmix=0.0).augmentation)
-    assert all(off.draw() is None for _ in range(20))
+    assert all(off.sample() is None for _ in range(20))
 
 
 def test_rare_classes_are_always_mixed() -> None:
     rare = torch.tensor([True, False, False])
     mixing = Mixing(tiny_config(mixup=0.0, cutmix=0.0).augmentation, rare)
-    mix = mixing.draw()
+    mix = mixing.sample()
     assert mix is not None
     assert not mix.everything
     images, targets = torch.rand(4, 3, 4, 4), torch.eye(3)[[0, 1, 2, 1]]
@@ -342,7 +342,7 @@ def test_spoiling_keeps_size_and_mode_and_leaves_most_pictures_alone() -> None:
     same = 0
     for number in range(300):
         random.seed(number)
-        spoiled = spoil(image)
+        spoiled = degrade(image)
         assert (spoiled.size, spoiled.mode) == (image.size, "RGB")
         same += spoiled is image
     assert 150 < same < 210
@@ -355,7 +355,7 @@ def test_spoiling_is_decided_by_the_seed() -> None:
         seen = []
         for _ in range(2):
             seed_all(0, 1, "picture", number)
-            seen.append(np.asarray(spoil(image)))
+            seen.append(np.asarray(degrade(image)))
         assert np.array_equal(*seen)
         changed += not np.array_equal(seen[0], np.asarray(image))
     assert changed
@@ -364,7 +364,7 @@ def test_spoiling_is_decided_by_the_seed() -> None:
 def test_smallest_picture_survives_spoiling() -> None:
     random.seed(0)
     for _ in range(200):
-        assert spoil(noisy((1, 1))).size == (1, 1)
+        assert degrade(noisy((1, 1))).size == (1, 1)
 
 
 def test_pictures_are_spoiled_only_where_augmentation_is_on(data: Path) -> None:
@@ -373,5 +373,5 @@ def test_pictures_are_spoiled_only_where_augmentation_is_on(data: Path) -> None:
     def steps(**how: Any) -> Any:
         return augmentation(preprocessing, tiny_config(**how).augmentation).transforms  # type: ignore[attr-defined]
 
-    assert spoil in steps()
-    assert spoil not in steps(augment="")
+    assert degrade in steps()
+    assert degrade not in steps(augment="")

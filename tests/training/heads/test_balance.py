@@ -25,7 +25,7 @@ def test_auto_has_to_be_resolved_first() -> None:
 
 
 def test_sampler_draws_every_class_equally_often() -> None:
-    drawing = balancing(Balance.SAMPLER, LABELS, 4).drawing
+    drawing = balancing(Balance.SAMPLER, LABELS, 4).sampling
     assert drawing is not None
     assert drawing.shape == LABELS.shape
     sums = np.bincount(LABELS, weights=drawing)
@@ -35,8 +35,8 @@ def test_sampler_draws_every_class_equally_often() -> None:
 def test_mix_draws_half_way_between_equal_pictures_and_equal_classes() -> None:
     plan = balancing(Balance.MIX, LABELS, 4)
     assert plan.mix_rare
-    assert plan.drawing is not None
-    sums = np.bincount(LABELS, weights=plan.drawing)
+    assert plan.sampling is not None
+    sums = np.bincount(LABELS, weights=plan.sampling)
     assert sums[0] / sums[3] == pytest.approx(90**0.5, rel=1e-5)
 
 
@@ -76,16 +76,16 @@ def test_all_numbers_are_finite_and_keep_the_scale_of_the_loss(labels: list[int]
         assert values is None or (values.shape == (7,) and values.dtype == np.float32 and np.isfinite(values).all())
     if plan.sample_weights is not None:
         assert plan.sample_weights[codes].mean() == pytest.approx(1, rel=1e-4)
-    if plan.drawing is not None:
-        assert plan.drawing.dtype == np.float32
-        assert plan.drawing.mean() == pytest.approx(1, rel=1e-4)
+    if plan.sampling is not None:
+        assert plan.sampling.dtype == np.float32
+        assert plan.sampling.mean() == pytest.approx(1, rel=1e-4)
 
 
 @given(st.integers(1, 5), st.integers(2, 20))
 def test_equal_classes_are_left_alone(classes: int, size: int) -> None:
     labels = np.repeat(np.arange(classes), size)
     weights = balancing(Balance.LOSS, labels, classes).sample_weights
-    drawing = balancing(Balance.SAMPLER, labels, classes).drawing
+    drawing = balancing(Balance.SAMPLER, labels, classes).sampling
     offsets = balancing(Balance.LOGITS, labels, classes).logit_offsets
     assert weights is not None
     assert drawing is not None

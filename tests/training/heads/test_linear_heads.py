@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from phototag.choices import Balance
-from phototag.decision.rule import gather, join
+from phototag.decision import gather, join
 from phototag.errors import UsageError
 from phototag.model.linear import LinearHead
 from phototag.records import Scores

@@ -90,27 +90,27 @@ def test_no_classifier_is_found_where_none_fits(given: Any, network: Any, width:
 
 def test_posteriors_are_distributions_over_its_classes(world: tuple[Pretraining, Floats, Labels]) -> None:
     known, features, labels = world
-    reading = known.read(features * 50)
-    assert reading.posteriors.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert np.isfinite(reading.posteriors).all()
-    assert (known.read(features).posteriors.argmax(axis=1) == labels).mean() > 0.9
+    posteriors = known.posteriors(features * 50)
+    assert posteriors.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.isfinite(posteriors.probabilities).all()
+    assert (known.posteriors(features).probabilities.argmax(axis=1) == labels).mean() > 0.9
 
 
 def test_of_very_many_classes_those_most_like_the_pictures_are_kept() -> None:
     known = pretraining(classes=2500)
-    reading = known.read(pictures_of(known, np.repeat(np.arange(2490, 2500), 5)))
-    assert reading.prototypes.shape == (2000, WIDTH)
-    assert reading.posteriors.shape == (50, 2000)
-    assert (reading.posteriors.argmax(axis=1) >= 1990).mean() > 0.6
+    posteriors = known.posteriors(pictures_of(known, np.repeat(np.arange(2490, 2500), 5)))
+    assert posteriors.prototypes.shape == (2000, WIDTH)
+    assert posteriors.probabilities.shape == (50, 2000)
+    assert (posteriors.probabilities.argmax(axis=1) >= 1990).mean() > 0.6
 
 
-def test_setbacks_are_large_for_classes_that_a_known_kind_is_and_0_for_others(
+def test_penalties_are_large_for_pretraining_classes_like_known_ones_and_0_for_others(
     world: tuple[Pretraining, Floats, Labels],
 ) -> None:
     known, features, labels = world
-    setbacks = known.read(features).setbacks(labels, np.bincount(labels))
-    assert (setbacks[:KNOWN] > 50).all()
-    assert np.median(setbacks[KNOWN:]) == 0
+    penalties = known.posteriors(features).distance_penalties(labels, np.bincount(labels))
+    assert (penalties[:KNOWN] > 50).all()
+    assert np.median(penalties[KNOWN:]) == 0
 
 
 # -- where foreign classes lie
@@ -118,7 +118,7 @@ def test_setbacks_are_large_for_classes_that_a_known_kind_is_and_0_for_others(
 
 def test_pictures_of_an_unseen_class_lie_nearest_to_its_place(world: tuple[Pretraining, Floats, Labels]) -> None:
     known, features, labels = world
-    embedding = fit_embedding(features, labels, classes=KNOWN, reading=known.read(features))
+    embedding = fit_embedding(features, labels, classes=KNOWN, posteriors=known.posteriors(features))
     foreign = embedding.space.foreign
     assert foreign is not None
     unseen = np.repeat(np.arange(KNOWN, CLASSES), 4)
@@ -132,7 +132,7 @@ def test_the_signal_tells_unseen_classes_better_than_the_other_distances(
     world: tuple[Pretraining, Floats, Labels],
 ) -> None:
     known, features, labels = world
-    embedding = fit_embedding(features, labels, classes=KNOWN, reading=known.read(features))
+    embedding = fit_embedding(features, labels, classes=KNOWN, posteriors=known.posteriors(features))
     nothing = np.zeros((1, 1), np.float32)
 
     def signals(of: Labels) -> NDArray[np.float64]:
@@ -149,7 +149,7 @@ def test_axes_beyond_those_of_the_known_classes_are_uncorrelated_and_of_unit_var
     world: tuple[Pretraining, Floats, Labels],
 ) -> None:
     known, features, labels = world
-    embedding = fit_embedding(features, labels, classes=KNOWN, reading=known.read(features))
+    embedding = fit_embedding(features, labels, classes=KNOWN, posteriors=known.posteriors(features))
     plain = fit_embedding(features, labels, classes=KNOWN, filled=False)
     own = plain.weight.shape[0]
     assert own == KNOWN - 1 < embedding.weight.shape[0] <= WIDTH + MORE
@@ -176,7 +176,7 @@ def test_the_rule_weighs_foreign_classes_only_where_a_classifier_tells_of_them(
 ) -> None:
     known, features, labels = world
     taxonomy = Taxonomy.from_pairs([(f"s{label // 4}", f"c{label:02}") for label in range(KNOWN)])
-    told = learn_rule(features, labels, taxonomy, blocks=(WIDTH, MORE), reading=known.read(features), seed=0)
+    told = learn_rule(features, labels, taxonomy, blocks=(WIDTH, MORE), posteriors=known.posteriors(features), seed=0)
     plain = learn_rule(features, labels, taxonomy, blocks=(WIDTH, MORE), seed=0)
     position = SIGNALS.index("foreign")
     assert told.weights[Tier.SUBCLASS, position] > 0

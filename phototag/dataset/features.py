@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from phototag import settings
 from phototag.choices import DEFAULT_BATCH_SIZE, RuntimeName
-from phototag.dataset import LabelledPicture
+from phototag.dataset.content import Content, read_content, report_unreadable
+from phototag.dataset.labelled import LabelledPicture
 from phototag.errors import RuntimeUnavailableError
 from phototag.files import keep_newest
 from phototag.imaging import Preprocessing
@@ -30,7 +31,6 @@ from phototag.runtime import Engine, Target, create_engine, decode_threads
 
 if TYPE_CHECKING:
     import torch
-from phototag.dataset import Content, read_content
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class FeatureExtractor:
         return settings.cache_folder() / "features" / f"{self._key[:32]}.npz"
 
     def __call__(self, pictures: Sequence[LabelledPicture]) -> Features:
-        """Features of all readable pictures, in their order.
+        """Return features of all readable pictures, in their order.
 
         Raises:
             DataError: more than 5 % of the pictures are unreadable.
@@ -139,3 +139,34 @@ class FeatureExtractor:
         except OSError:
             with suppress(OSError):  # without a cache the next training takes longer, nothing else
                 partial.unlink()
+
+
+def features_of(
+    pictures: Sequence[LabelledPicture],
+    backbone: torch.nn.Module,
+    stages: Sequence[int],
+    preprocessing: Preprocessing,
+    *,
+    target: Target,
+    workers: int | None,
+) -> Features:
+    """Return features of a backbone through the fastest runtime, from the cache where it has them."""
+    from phototag.model import PooledFeatures
+
+    features = FeatureExtractor(
+        lambda: PooledFeatures(backbone, stages).eval(),
+        preprocessing,
+        weights_digest=f"{_digest_of(backbone)}:{list(stages)}",
+        target=target,
+        workers=workers,
+    )(pictures)
+    report_unreadable(features)
+    return features
+
+
+def _digest_of(network: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

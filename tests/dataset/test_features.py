@@ -13,12 +13,12 @@ import torch
 from phototag import settings
 from phototag.choices import Device, RuntimeName
 from phototag.dataset.content import data_digest, read_content
+from phototag.dataset.features import FeatureExtractor, Features
 from phototag.dataset.labelled import LabelledPicture, load_data
 from phototag.errors import DataError
 from phototag.files import keep_newest
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.runtime.runtime import Target
-from phototag.training.heads.features import FeatureExtractor, Features
 from phototag.training.training import train
 from tests.support.pictures import colour_folder, draw
 from tests.support.training import tiny_config
@@ -202,7 +202,7 @@ def test_second_training_reads_features_from_the_cache(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("an engine was made although all features are known")
 
-    monkeypatch.setattr("phototag.training.heads.features.create_engine", never)
+    monkeypatch.setattr("phototag.dataset.features.create_engine", never)
     second = train(folder, config=config)
     assert first.metrics == second.metrics
 

@@ -1,0 +1,102 @@
+"""Narrow by the score that a model gave the tag."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from phototag.catalog.facets.facet import Chip, Choice, Facet, Field, Group, Values
+from phototag.catalog.snapshot import Bools, Snapshot
+from phototag.errors import UsageError
+
+_BANDS = 10
+# As they are written in a query string: 0.3, not 0.30000000000000004.
+_EDGES = tuple(round(band / _BANDS, 1) for band in range(_BANDS + 1))
+
+
+class ByScore(Facet):
+    """Photos by the score of the tag's own rank: from `min_score` to below `max_score`, but for 1, which is included.
+
+    What a person tagged has no score. A form may give `min_percent` and `max_percent` instead.
+    """
+
+    name, title, params = "score", "Score", ("min_score", "max_score")
+
+    def read(self, given: Mapping[str, str]) -> dict[str, Any]:
+        found = super().read(given)
+        for bound in ("min", "max"):
+            text = given.get(f"{bound}_percent", "").strip().removesuffix("%")
+            if text:
+                try:
+                    # Rounded as people write it: 0.29, and not 0.29000000000000004.
+                    found[f"{bound}_score"] = round(float(text) / 100, 6)
+                except ValueError as error:
+                    raise UsageError(f"score: {text[:40]!r} is not a percentage") from error
+        return found
+
+    def convert(self, param: str, text: str) -> Any:
+        value = float(text)
+        if math.isnan(value):
+            raise ValueError("not a number")
+        return value
+
+    def check(self, values: Values) -> None:
+        for name in self.params:
+            if not 0 <= values.get(name, 0.0) <= 1:
+                raise UsageError(f"{name}: a score lies between 0 and 1, not {values[name]}")
+        low, high = _bounds(values)
+        if low > high:
+            raise UsageError(f"min_score {low} is above max_score {high}")
+
+    def mask(self, snapshot: Snapshot, values: Values) -> Bools:
+        low, high = _bounds(values)
+        # A score that is not there is not above any.
+        return (snapshot.score >= low) & ((snapshot.score < high) | (high == 1.0))
+
+    def group(self, snapshot: Snapshot, values: Values, found: Bools) -> Group:
+        scores = snapshot.score[found]
+        # No photo without a score; 1 lies in the last band.
+        bands = np.minimum(np.searchsorted(_EDGES, scores[~np.isnan(scores)], side="right") - 1, _BANDS - 1)
+        counts = np.bincount(np.maximum(bands, 0), minlength=_BANDS).tolist()
+        lowest, highest = _bounds(values)
+        choices = []
+        for (low, high), number in zip(pairwise(_EDGES), counts, strict=True):
+            alone = (values.get("min_score"), values.get("max_score")) == (low, high)
+            choices.append(
+                Choice(
+                    key=f"score-{low}",
+                    label=_span(low, high),
+                    count=number,
+                    to={} if alone else {"min_score": low, "max_score": high},
+                    chosen=alone,
+                    style="in" if lowest <= low and high <= highest else "out",
+                )
+            )
+        fields = [
+            Field(f"{bound}_percent", label, "number", _percent(values.get(f"{bound}_score")), hint)
+            for bound, label, hint in (("min", "From %", "0"), ("max", "to %", "100"))
+        ]
+        return Group(self, choices, fields, scale=("0 %", "50", "100 %"))
+
+    def chips(self, snapshot: Snapshot, values: Values) -> Iterable[Chip]:
+        if not values.keys().isdisjoint(self.params):
+            yield Chip(self, self.title, _span(*_bounds(values)))
+
+
+def _bounds(values: Values) -> tuple[float, float]:
+    return values.get("min_score", 0.0), values.get("max_score", 1.0)
+
+
+def _span(low: float, high: float) -> str:
+    return f"{100 * low:g} to {100 * high:g} %"
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None else f"{100 * score:g}"
+
+
+FACET = ByScore()

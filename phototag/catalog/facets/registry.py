@@ -1,0 +1,29 @@
+"""The facets of the gallery in the order of the page."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from phototag.catalog.facets.facet import Facet
+
+# A facet is a module of this package whose `FACET` is one, and its name in this list.
+_MODULES = (
+    "by_text",
+    "by_class",
+    "by_score",
+    "by_rank",
+    "by_reason",
+    "by_source",
+    "by_date",
+    "by_folder",
+    "by_state",
+)
+
+
+def _load(module: str) -> Facet:
+    facet: Facet = import_module(f"{__package__}.{module}").FACET
+    return facet
+
+
+FACETS: dict[str, Facet] = {facet.name: facet for facet in map(_load, _MODULES)}
+"""All facets by name."""
