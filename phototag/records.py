@@ -54,7 +54,7 @@ class Reason(StrEnum):
 
     @property
     def rank(self) -> Rank:
-        """How deep a tag with this reason goes."""
+        """Return how deep a tag with this reason goes."""
         if self is Reason.SUBCLASS:
             return Rank.SUBCLASS
         names_superclass = self in (Reason.LOW_SUBCLASS_SCORE, Reason.NOVEL_SUBCLASS)
@@ -73,7 +73,11 @@ class Source(StrEnum):
 
 
 class NovelTier(StrEnum):
-    """At which level a photo is like nothing the model knows."""
+    """At which level a photo is like nothing that the model knows.
+
+    >>> phototag.Query(novel=phototag.NovelTier.SUBCLASS).novel.value
+    'subclass'
+    """
 
     ANY = "any"
     SUPERCLASS = "superclass"  # not even the superclass is known

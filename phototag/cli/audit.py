@@ -30,7 +30,7 @@ def audit() -> None:
     "--import",
     "imports",
     is_flag=True,
-    help="After judging, store the labels as reviews: they become the photos' tags.",
+    help="Afterwards store the labels as reviews: they become the photos' tags.",
 )
 @db_option
 @click.pass_context
@@ -54,7 +54,7 @@ def truth(
         stored = import_truth(store, labels) if imports else None
     click.echo(result.json_text() if form is OutputFormat.JSON else metrics_text(result.metrics))
     by = ", ".join(f"{count:,} by {name}" for name, count in sorted(result.by.items()))
-    click.echo(f"\nTags judged: {by}", err=True)
+    click.echo(f"\nTags compared: {by}", err=True)
     if result.untagged:
         click.echo(f"{result.untagged} of {result.labelled} labelled photos have no tag: {result.example}", err=True)
     if result.unknown:
@@ -73,7 +73,7 @@ def _imported(stored: ImportReport) -> str:
     if stored.known:
         parts.append(f"{stored.known:,} were known")
     if stored.kept:
-        parts.append(f"{stored.kept:,} left as somebody reviewed them otherwise")
+        parts.append(f"{stored.kept:,} left since they were reviewed otherwise")
     if stored.unknown:
         parts.append(f"{stored.unknown:,} were never read (run: phototag tag)")
     return ", ".join(parts)

@@ -55,7 +55,7 @@ def report(
 ) -> None:
     """Say how right all tags are, from the photos of samples that were reviewed.
 
-    Only samples drawn by chance count, and only photos whose file has not changed since. Each share comes with the
+    Only samples sampled at random count, and only photos whose file has not changed since. Each share comes with the
     interval that holds the true one 95 times in 100. --fail-under looks at the lower end of the interval: a gate is met
     when the reviews show it, not by luck.
     """

@@ -81,7 +81,7 @@ def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
     type=click.FloatRange(0, 0.9, min_open=True),
     default=0.2,
     show_default=True,
-    help="Share of each class kept for judging.",
+    help="Share of each class kept for the test.",
 )
 @click.option(
     "--report",
@@ -120,7 +120,7 @@ def compare(
     """Train backbones alike on labelled pictures and say which differences between them are real.
 
     DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. A part of each
-    class is kept for judging, and a tenth of the subclasses is left out of the training to serve as novel. Every
+    class is kept for the test, and a tenth of the subclasses is left out of the training to serve as novel. Every
     backbone is trained with several seeds. After Ctrl-C the same command goes on with the trainings that are missing.
     """
     if report is not None and report.suffix.lower() not in (".html", ".htm"):

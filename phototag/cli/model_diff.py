@@ -33,7 +33,9 @@ _MOST_SUPERCLASSES = 20
     help="First run the models on photos that they have not scored: on the reviewed ones, or all. Tags stay.",
 )
 @click.option(
-    "--sampled-only", is_flag=True, help="Judge by photos that were drawn to estimate accuracy, and by no other review."
+    "--sampled-only",
+    is_flag=True,
+    help="Compare on photos that were sampled to estimate accuracy, and on no other review.",
 )
 @click.option(
     "--limit", type=click.IntRange(min=0), metavar="N", help="Changes to list. [default: 10 in a table, otherwise all]"
@@ -83,7 +85,7 @@ def diff(
 
 
 def as_json(found: ModelDiff) -> dict[str, Any]:
-    """The difference as plain values; paths as in the rows of a query."""
+    """Return the difference as plain values; paths as in the rows of a query."""
     from phototag.records import LEVELS
 
     return {
@@ -145,7 +147,7 @@ def _tag(tag: Tag) -> dict[str, Any]:
 
 
 def diff_lines(found: ModelDiff) -> list[str]:
-    """Lines for people: what would change, by kind and superclass, and what the reviewed photos say."""
+    """Return lines for people: what would change, by type and superclass, and what the reviewed photos say."""
     counts = [(name, f"{number:,}") for name, number in found.kinds.most_common()]
     lines = table([Column(), *numbers("photos", width=0)], counts)
     moved = sorted(
@@ -200,7 +202,7 @@ def _label(tag: Any) -> str:
 
 
 def _summarise(found: ModelDiff) -> None:
-    """The summary on stderr: how many photos, which is better, and what the numbers leave out."""
+    """Print the summary: how many photos, which is better, and what the numbers leave out."""
     parts = [f"{found.decided:,} photos compared", f"{found.changed:,} would change"]
     if found.human:
         parts.append(f"{found.human:,} tagged by a human would stay")
@@ -223,7 +225,7 @@ def _summarise(found: ModelDiff) -> None:
     others = found.judged - found.sampled
     if others:
         click.echo(
-            f"{others:,} of these photos were not drawn to estimate accuracy: they need not be like the others, and a "
-            "model that was trained on them (phototag export labels) looks better than it is; see --sampled-only.",
+            f"{others:,} of these photos were not sampled to estimate accuracy: they need not be like the others, and "
+            "a model that was trained on them (phototag export labels) looks better than it is; see --sampled-only.",
             err=True,
         )

@@ -73,7 +73,7 @@ def novel(
     form: OutputFormat,
     db: str | None,
 ) -> None:
-    """Group photos of kinds that the model never learned, so that you can name them and teach it.
+    """Group photos of classes that the model never learned, so that you can name them and teach it.
 
     \b
     phototag novel                            group them, and write a contact sheet of each group
@@ -116,7 +116,7 @@ def novel(
 
 
 def _write_sheets(folder: Path, groups: tuple[Group, ...], *, afresh: bool) -> dict[int, Path]:
-    """The contact sheet of each group by its number, but for groups none of whose pictures can be read.
+    """Write the contact sheets, by the groups' numbers; none for a group whose pictures cannot be read.
 
     `afresh`: sheets of an earlier grouping go, since they show other groups under the same numbers.
     """
@@ -183,7 +183,7 @@ def _table(groups: tuple[Group, ...]) -> list[str]:
 
 
 def _summarise(found: Found, model: str, shown: int, folder: Path | None, *, min_size: int) -> None:
-    """The words on stderr: what was grouped, what was not and why, and what comes next."""
+    """Print the summary: what was grouped, what was not and why, and what comes next."""
     count = len(found.groups.groups)
     left = found.without_scores.total() + found.without_embedding
     if found.without_scores:

@@ -68,7 +68,7 @@ class Grouping:
 
     @property
     def count(self) -> int:
-        """How many groups there are."""
+        """Count the groups."""
         return len(self.means)
 
 
@@ -81,13 +81,13 @@ class Variances:
 
     @classmethod
     def expected(cls, spread: Floats) -> Self:
-        """Those of classes of which nothing is known yet, given the variance [E] of all pictures of the training."""
+        """Return those of classes of which nothing is known, given the variance [E] of all training pictures."""
         between = np.maximum((spread - 1) * _BETWEEN_SHARE, _LEAST_BETWEEN)
         return cls(between, np.full(len(spread), _FIRST_WITHIN))
 
     @classmethod
     def of(cls, points: Floats, labels: Integers, spread: Floats) -> Self:
-        """Those of groups of points [N, E]; those expected where there are too few groups to measure."""
+        """Fit those of groups of points [N, E]; those expected where there are too few groups to measure."""
         expected = cls.expected(spread)
         groups = int(labels.max(initial=-1)) + 1
         if groups < _FEWEST_TO_MEASURE:
@@ -131,7 +131,7 @@ def _labels(points: Floats, spread: Floats, min_size: int) -> Integers:
 
 
 def neighbours(points: Floats, count: int) -> Integers:
-    """Edges [M, 2] from each point [N, E] to its `count` nearest, each edge once, with the lower number first."""
+    """Return edges [M, 2] from each point [N, E] to its `count` nearest, each once, with the lower number first."""
     size = len(points)
     count = min(count, size - 1)
     # Half the memory traffic; which of two equally near neighbours is taken does not matter.
@@ -148,7 +148,7 @@ def neighbours(points: Floats, count: int) -> Integers:
 
 
 def _distinct(pairs: Integers, size: int) -> tuple[Integers, Integers]:
-    """Pairs of numbers below `size` as sorted edges, each once and none to itself, and where each stood first."""
+    """Return pairs of numbers below `size` as sorted edges, each once, none to itself, and where each stood first."""
     low, high = pairs.min(axis=1), pairs.max(axis=1)
     # One number a pair: sorting these is ten times as fast as sorting rows.
     keys, first = np.unique(low * size + high, return_index=True)
@@ -158,7 +158,7 @@ def _distinct(pairs: Integers, size: int) -> tuple[Integers, Integers]:
 
 
 def _joined(points: Floats, edges: Integers, variances: Variances) -> Integers:
-    """The cluster of every point [N] when no two along an edge gain by joining any more."""
+    """Return the cluster of every point [N] when no two along an edge gain by joining any more."""
     size = len(points)
     clusters = np.arange(size)
     counts, sums = np.ones(size), points.copy()
@@ -176,12 +176,12 @@ def _joined(points: Floats, edges: Integers, variances: Variances) -> Integers:
         changed[kept] = True
         edges, first = _distinct(now[edges], size)
         gains = gains[first]
-        anew = changed[edges].any(axis=1)
-        gains[anew] = _gains(edges[anew], counts, sums, variances)
+        again = changed[edges].any(axis=1)
+        gains[again] = _gains(edges[again], counts, sums, variances)
 
 
 def _best_pairs(edges: Integers, gains: Floats) -> tuple[Integers, Integers]:
-    """The pairs that are each other's best partner, and gain by joining."""
+    """Return the pairs that are each other's best partner, and gain by joining."""
     live = gains > 0
     ends = np.concatenate([edges[live], edges[live][:, ::-1]])
     # Each cluster's best partner comes first; of equal ones that with the lowest number.
@@ -195,7 +195,7 @@ def _best_pairs(edges: Integers, gains: Floats) -> tuple[Integers, Integers]:
 
 
 def _gains(edges: Integers, counts: Floats, sums: Floats, variances: Variances) -> Floats:
-    """What each edge's clusters gain by being one: a log-likelihood ratio, in nats."""
+    """Return what each edge's clusters gain by being one: a log-likelihood ratio, in nats."""
     alone = np.concatenate(
         [
             _evidence(counts[start : start + _EDGES], sums[start : start + _EDGES], variances)
@@ -211,7 +211,7 @@ def _gains(edges: Integers, counts: Floats, sums: Floats, variances: Variances) 
 
 
 def _evidence(counts: Floats, sums: Floats, variances: Variances) -> Floats:
-    """The log-likelihood of clusters with these counts [K] and sums [K, E], less what depends on single members only.
+    """Return clusters' log-likelihood by counts [K] and sums [K, E], less what depends on single members only.
 
     Along each axis the mean is integrated out: of n members with sum s, 1/2 log(w / (w + n b)) + s^2 b / (2 w (w + n
     b)).
@@ -223,7 +223,7 @@ def _evidence(counts: Floats, sums: Floats, variances: Variances) -> Floats:
 
 
 def ordered(clusters: Integers, min_size: int) -> Integers:
-    """Clusters that are large enough, numbered by size and then by their first member; -1 for the others.
+    """Number the clusters that are large enough, by size and then by their first member; -1 for the others.
 
     Whatever is of a negative cluster is of none.
     """
@@ -236,7 +236,7 @@ def ordered(clusters: Integers, min_size: int) -> Integers:
 
 
 def means_of(points: Floats, labels: Integers) -> Floats:
-    """The mean of each group, [G, E]."""
+    """Return the mean of each group, [G, E]."""
     members = labels >= 0
     count = int(labels.max(initial=-1)) + 1
     sums = np.zeros((count, points.shape[1]))
@@ -246,7 +246,7 @@ def means_of(points: Floats, labels: Integers) -> Floats:
 
 
 def _variance_within(points: Floats, labels: Integers) -> Floats:
-    """The variance [E] of members about the means of their groups."""
+    """Return the variance [E] of members about the means of their groups."""
     members = labels >= 0
     means = means_of(points, labels)
     squares = ((points[members] - means[labels[members]]) ** 2).sum(axis=0)
@@ -255,7 +255,7 @@ def _variance_within(points: Floats, labels: Integers) -> Floats:
 
 
 def described(points: NDArray[np.floating], labels: Integers) -> Grouping:
-    """The grouping of points [N, E] by `labels` [N] that `ordered` gave."""
+    """Return the grouping of points [N, E] by `labels` [N] that `ordered` gave."""
     members = labels >= 0
     wide = points[members].astype(np.float64)
     means = means_of(wide, labels[members])

@@ -64,8 +64,8 @@ def collect(
 ) -> Labels:
     """Return the labels of all reviews that are current and of what the files hold now.
 
-    Pictures that were sampled for estimation are left out unless `include_samples`: a model cannot be judged by what it
-    was trained on. That holds for copies of them as well. A picture that was moved is given with its new path.
+    Pictures that were sampled for estimation are left out unless `include_samples`: a model cannot be evaluated on what
+    it was trained on. That holds for copies of them as well. A picture that was moved is given with its new path.
 
     Raises:
         StoreError: the database cannot be read.

@@ -52,6 +52,12 @@ class Query:
 
     Raises:
         UsageError: a number is out of range, or `since` has no time zone.
+
+    >>> from datetime import datetime, timezone
+    >>> birds = phototag.Query(superclass="bird", min_score=0.9, since=datetime(2026, 1, 1, tzinfo=timezone.utc))
+    >>> with phototag.Store.open("photos.db") as store:
+    ...     store.count(birds)
+    0
     """
 
     superclass: str | None = None
