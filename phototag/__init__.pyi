@@ -1,4 +1,11 @@
 from ._version import __version__ as __version__
+from .choices import Balance as Balance
+from .choices import DecodeOn as DecodeOn
+from .choices import Device as Device
+from .choices import Precision as Precision
+from .choices import RuntimeName as RuntimeName
+from .choices import SortKey as SortKey
+from .choices import Tune as Tune
 from .errors import DataError as DataError
 from .errors import DecodeError as DecodeError
 from .errors import LockedError as LockedError
@@ -14,9 +21,11 @@ from .evaluation import Metrics as Metrics
 from .evaluation import evaluate as evaluate
 from .records import Failure as Failure
 from .records import FailureKind as FailureKind
+from .records import NovelTier as NovelTier
 from .records import Photo as Photo
 from .records import PhotoState as PhotoState
 from .records import Rank as Rank
+from .records import Reason as Reason
 from .records import Source as Source
 from .records import Tag as Tag
 from .records import TaggedPhoto as TaggedPhoto

@@ -10,7 +10,12 @@ MIN_GROUP_SIZE = 5
 
 
 class Device(StrEnum):
-    """Where a network runs."""
+    """Where a network runs.
+
+    >>> with phototag.Tagger("animals", device=phototag.Device.CPU) as tagger:
+    ...     tagger.target.device.value
+    'cpu'
+    """
 
     AUTO = "auto"
     CPU = "cpu"
@@ -19,7 +24,12 @@ class Device(StrEnum):
 
 
 class RuntimeName(StrEnum):
-    """What runs a network."""
+    """What runs a network.
+
+    >>> with phototag.Tagger("animals", runtime=phototag.RuntimeName.TORCH) as tagger:
+    ...     tagger.target.runtime.value
+    'torch'
+    """
 
     AUTO = "auto"
     TORCH = "torch"
@@ -27,7 +37,11 @@ class RuntimeName(StrEnum):
 
 
 class Precision(StrEnum):
-    """The numbers a network computes with. AUTO takes a faster one than F32 only where the tags proved to agree."""
+    """The numbers a network computes with. AUTO takes a faster one than F32 only where the tags proved to agree.
+
+    >>> phototag.Precision("bf16").name
+    'BF16'
+    """
 
     AUTO = "auto"
     F32 = "f32"
@@ -37,7 +51,11 @@ class Precision(StrEnum):
 
 
 class DecodeOn(StrEnum):
-    """Where JPEG files are decoded."""
+    """Where JPEG files are decoded.
+
+    >>> [choice.value for choice in phototag.DecodeOn]
+    ['cpu', 'gpu']
+    """
 
     CPU = "cpu"
     GPU = "gpu"
@@ -54,7 +72,11 @@ class OutputFormat(StrEnum):
 
 
 class SortKey(StrEnum):
-    """What the rows of a query are sorted by."""
+    """What the rows of a query are sorted by.
+
+    >>> phototag.Query(sort=phototag.SortKey.NOVELTY, descending=True).limit is None
+    True
+    """
 
     PATH = "path"
     TAGGED = "tagged"
@@ -66,13 +88,13 @@ class SortKey(StrEnum):
 class ReviewOrigin(StrEnum):
     """Where a review comes from."""
 
-    REVIEW = "review"  # somebody looked at this photo and its tag
+    REVIEW = "review"  # a person looked at this photo and its tag
     IMPORT = "import"  # a file of labels
-    NAMED = "named"  # somebody named a group of photos
+    NAMED = "named"  # a person named a group of photos
 
 
 class StrataBy(StrEnum):
-    """What the parts of a library are that a stratified sample draws from one by one."""
+    """What the parts of a library are that a stratified sample takes photos from, one by one."""
 
     SUPERCLASS = "superclass"
     SUBCLASS = "subclass"
@@ -86,11 +108,11 @@ class Allocation(StrEnum):
 
     PROPORTIONAL = "proportional"  # in proportion to its photos
     NEYMAN = "neyman"  # and to how uncertain its tags are, by their scores
-    EQUAL = "equal"  # as many from each, to judge one by one
+    EQUAL = "equal"  # as many from each, to know each one
 
 
 class Focus(StrEnum):
-    """Which photos are chosen when they are not drawn by chance."""
+    """Which photos are chosen when they are not sampled at random."""
 
     LOWEST = "lowest"  # the lowest scores of what the tags say
     CONFUSABLE = "confusable"  # the least ahead of the second-best subclass
@@ -114,7 +136,11 @@ class Scored(StrEnum):
 
 
 class Tune(StrEnum):
-    """How much of the network learns."""
+    """How much of the network learns.
+
+    >>> phototag.TrainingConfig(tune=phototag.Tune.HEADS).tune.value
+    'heads'
+    """
 
     AUTO = "auto"
     HEADS = "heads"
@@ -123,7 +149,11 @@ class Tune(StrEnum):
 
 
 class Balance(StrEnum):
-    """What is done about classes of unequal size."""
+    """What is done about classes of unequal size.
+
+    >>> phototag.TrainingConfig(balance=phototag.Balance.NONE).balance.value
+    'none'
+    """
 
     AUTO = "auto"
     NONE = "none"

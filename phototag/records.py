@@ -18,7 +18,13 @@ LEVELS = ("superclass", "subclass")
 
 
 class Rank(StrEnum):
-    """How deep a tag goes."""
+    """How deep a tag goes.
+
+    >>> phototag.Rank.SUPERCLASS == "superclass"
+    True
+    >>> [rank.value for rank in phototag.Rank]
+    ['subclass', 'superclass', 'none']
+    """
 
     SUBCLASS = "subclass"
     SUPERCLASS = "superclass"
@@ -26,32 +32,52 @@ class Rank(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a model's tag goes as deep as it does, and no deeper: the first check of the decision that failed."""
+    """Why a model's tag goes no deeper: the first check of the decision that failed, from the superclass down.
 
-    SUBCLASS = "subclass"  # none: it names a subclass
+    At each level the score is checked before novelty. `SUBCLASS`: no check failed, the tag names a subclass.
+    `LOW_SUBCLASS_SCORE` and `NOVEL_SUBCLASS`: it names a superclass only, as the score of the best subclass is below
+    the model's threshold, or the photo looks like no known subclass. `LOW_SUPERCLASS_SCORE` and `NOVEL_SUPERCLASS`: it
+    names nothing, for the same reasons one level up.
+
+    >>> phototag.Reason.LOW_SUBCLASS_SCORE.rank
+    <Rank.SUPERCLASS: 'superclass'>
+    >>> with phototag.Store.open("photos.db") as store:
+    ...     store.count(phototag.Query(reason=phototag.Reason.NOVEL_SUPERCLASS))
+    0
+    """
+
+    SUBCLASS = "subclass"
     LOW_SUBCLASS_SCORE = "low_subclass_score"
-    NOVEL_SUBCLASS = "novel_subclass"  # it looks like no known subclass
+    NOVEL_SUBCLASS = "novel_subclass"
     LOW_SUPERCLASS_SCORE = "low_superclass_score"
-    NOVEL_SUPERCLASS = "novel_superclass"  # it looks like no known superclass
+    NOVEL_SUPERCLASS = "novel_superclass"
 
     @property
     def rank(self) -> Rank:
-        """How deep a tag with this reason goes."""
+        """Return how deep a tag with this reason goes."""
         if self is Reason.SUBCLASS:
             return Rank.SUBCLASS
-        stopped_above_subclass = self in (Reason.LOW_SUBCLASS_SCORE, Reason.NOVEL_SUBCLASS)
-        return Rank.SUPERCLASS if stopped_above_subclass else Rank.NONE
+        names_superclass = self in (Reason.LOW_SUBCLASS_SCORE, Reason.NOVEL_SUBCLASS)
+        return Rank.SUPERCLASS if names_superclass else Rank.NONE
 
 
 class Source(StrEnum):
-    """Who gave a tag. A human's tag always wins over a model's."""
+    """Who gave a tag. A human's tag always wins over a model's.
+
+    >>> [source.value for source in phototag.Source]
+    ['model', 'human']
+    """
 
     MODEL = "model"
     HUMAN = "human"
 
 
 class NovelTier(StrEnum):
-    """At which level a photo is like nothing the model knows."""
+    """At which level a photo is like nothing that the model knows.
+
+    >>> phototag.Query(novel=phototag.NovelTier.SUBCLASS).novel.value
+    'subclass'
+    """
 
     ANY = "any"
     SUPERCLASS = "superclass"  # not even the superclass is known
@@ -59,7 +85,12 @@ class NovelTier(StrEnum):
 
 
 class PhotoState(StrEnum):
-    """What is known of a photo file."""
+    """What is known of a photo file: it could be read, it could not, or it is no longer there.
+
+    >>> with phototag.Store.open("photos.db") as store:
+    ...     store.count(phototag.Query(state=phototag.PhotoState.MISSING))
+    0
+    """
 
     OK = "ok"
     UNREADABLE = "unreadable"
@@ -67,7 +98,11 @@ class PhotoState(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Why a photo could not be read."""
+    """Why a photo could not be read.
+
+    >>> phototag.FailureKind("truncated")
+    <FailureKind.TRUNCATED: 'truncated'>
+    """
 
     GONE = "gone"
     PERMISSION = "permission"
@@ -82,7 +117,17 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A picture file as the scanner saw it. `path` is absolute."""
+    """A picture file as the scanner saw it.
+
+    `path` is absolute. `size_bytes` is its length, `modified_ns` and `changed_ns` are when its content and its inode
+    were last changed, in nanoseconds since 1970, and `inode` is the file's number on its file system, modulo 2**64.
+
+    >>> file = Path("inbox/photo0.jpg").absolute()
+    >>> stat = file.stat()
+    >>> photo = phototag.Photo(file, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+    >>> photo.path.name
+    'photo0.jpg'
+    """
 
     path: Path
     size_bytes: int
@@ -108,7 +153,16 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A photo that could not be read, and why."""
+    """A photo that could not be read, and why.
+
+    `reason` is a sentence for people. `content_hash` is the SHA-256 of the file's bytes, None if they could not be
+    read.
+
+    >>> with phototag.Tagger("animals") as tagger:
+    ...     [(path, failure)] = tagger.predict("inbox/cut_short.jpg")
+    >>> failure.kind
+    <FailureKind.TRUNCATED: 'truncated'>
+    """
 
     photo: Photo
     kind: FailureKind
@@ -135,8 +189,16 @@ class Tag:
 
     `superclass` is None when the rank is NONE; `subclass` is None unless the rank is SUBCLASS. Both scores are
     probabilities of one joint distribution over (superclass, subclass), whatever the rank: the score of the best
-    superclass, and of the best subclass under it. `novelty` lies in [0, 1], higher is stranger. `reason` says why it
-    goes no deeper; it is None but for what a decision returns: see `TaggedPhoto.reason` for stored tags.
+    superclass, and of the best subclass under it. `novelty` is the probability, from 0 to 1, that the photo shows no
+    subclass that the model knows. `reason` says why the tag goes no deeper; it is None for what a decision did not
+    return, as a tag in a sample: see `TaggedPhoto.reason` for tags in a database.
+
+    >>> with phototag.Tagger("animals") as tagger:
+    ...     [(path, tag)] = tagger.predict("inbox/photo0.jpg")
+    >>> tag.reason.rank is tag.rank
+    True
+    >>> 0 <= tag.subclass_score <= tag.superclass_score <= 1
+    True
     """
 
     superclass: str | None
@@ -150,7 +212,19 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class TaggedPhoto:
-    """One row of a query: a photo with its current tag. The fields are the columns of every machine format."""
+    """One row of a query: a photo with its current tag. The fields are the columns of every machine format.
+
+    `path` is absolute. Without a tag all of the tag is None; scores, `novelty` and `reason` are as in `Tag`. `model` is
+    the name of the model that gave the tag, and `tagged_at` when, with a time zone. `error` says why a photo is
+    unreadable. `reason` is None for a tag that a person gave, and where the database does not know the thresholds that
+    the model was used with: phototag notes them since it tells reasons.
+
+    >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
+    ...     report = tagger.tag(["inbox"], store)
+    ...     rows = list(store.query(phototag.Query(source="model", sort="path")))
+    >>> [row.path.name for row in rows]
+    ['photo0.jpg', 'photo1.jpg', 'photo2.jpg']
+    """
 
     path: Path
     superclass: str | None

@@ -11,9 +11,8 @@ from .estimation import Estimate as Estimate
 from .model_diff import ModelDiff as ModelDiff
 from .model_diff import compare_models as compare_models
 from .model_diff import label_of as label_of
-from .report_cache import ReportCache as ReportCache
 from .reviewed import usable_samples as usable_samples
-from .sample_creation import draw_sample as draw_sample
+from .sample_creation import create_sample as create_sample
 from .sample_creation import extend_sample as extend_sample
 from .sample_creation import find_sample as find_sample
 from .sample_creation import focus_sample as focus_sample

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from phototag.audit import sampling
 from phototag.audit.estimation import NOTHING, Estimate, SamplingDesign, Sums, joined_strata, ratio
-from phototag.audit.reviewed import Cell, Drawn, Judged
+from phototag.audit.reviewed import Cell, ReviewedPhoto, ReviewedSample
 from phototag.errors import UsageError
 from phototag.evaluation import Floats, Label
 from phototag.records import LEVELS
@@ -41,7 +41,7 @@ class Row:
     recall: Estimate | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "name": self.name,
             "population": self.population,
@@ -52,7 +52,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedTags:
+class ReviewedTags:
     """The N reviewed photos that have a tag at a level: `scores` [N], whether the tag is `right` [N], `strata` [N].
 
     `weights` [N] say for how much of the library each stands.
@@ -68,40 +68,42 @@ class JudgedTags:
 class Accuracy:
     """Estimates from one or several samples of one library."""
 
-    def __init__(self, drawn: Sequence[Drawn], *, under: Path | None = None, predictions: bool = False) -> None:
-        """Estimates from samples, the newest first.
+    def __init__(
+        self, samples: Sequence[ReviewedSample], *, under: Path | None = None, predictions: bool = False
+    ) -> None:
+        """Take samples, the newest first.
 
         Args:
-            drawn: The samples.
+            samples: The samples.
             under: Judge only photos at or under this path. How many there are in all is then not known.
             predictions: Use scores as predictions where they are known of all photos.
 
         Raises:
             UsageError: nothing was reviewed.
         """
-        self._samples = [sample for sample in drawn if sample.reviewed]
+        self._samples = [sample for sample in samples if sample.reviewed]
         if not self._samples:
-            raise UsageError(f"no photo of sample {', '.join(sample.name for sample in drawn)} has been reviewed yet")
+            raise UsageError(f"no photo of sample {', '.join(sample.name for sample in samples)} has been reviewed yet")
         self._under = under
         self._predictions = predictions and under is None
-        self._judged = [photo for sample in self._samples for photo in sample.reviewed]
+        self._reviewed = [photo for sample in self._samples for photo in sample.reviewed]
         self._design, self._strata = _design(self._samples, [sample.reviewed for sample in self._samples])
-        inside = [_is_under(photo.path, under) for photo in self._judged]
-        self._photos = _Columns(self._judged, np.array(inside, dtype=np.bool_))
+        inside = [_is_under(photo.path, under) for photo in self._reviewed]
+        self._photos = _Columns(self._reviewed, np.array(inside, dtype=np.bool_))
         # The cells of all samples with what a photo of each counts.
         self._cells = [
-            (cell, len(reviewed) / max(sample.population, 1))
-            for sample, reviewed in [(sample, sample.reviewed) for sample in self._samples]
+            (cell, len(sample.reviewed) / max(sample.population, 1))
+            for sample in self._samples
             for cell in sample.cells
         ]
 
     @property
     def reviewed(self) -> int:
-        """Reviewed photos that count."""
+        """Count the reviewed photos that are used."""
         return int(self._photos.inside.sum())
 
     def metrics(self) -> dict[str, Estimate]:
-        """The estimates for the whole, by the names that `metrics.Metrics` gives them; shares of novel photos too."""
+        """Return the estimates for the whole, by their names in `metrics.Metrics`; shares of novel photos too."""
         photos = self._photos
         return {
             **{f"{level}_precision_given": self._right(place) for place, level in enumerate(LEVELS)},
@@ -118,11 +120,11 @@ class Accuracy:
             "novel_subclass_rejected": self._share(photos.no_tag[1], photos.unknown[1] & ~photos.unknown[0]),
         }
 
-    def tags(self, level: str) -> JudgedTags:
-        """The tags of a level that were judged."""
+    def tags(self, level: str) -> ReviewedTags:
+        """Return the reviewed tags of a level."""
         place = LEVELS.index(level)
         members = self._photos.inside & ~self._photos.no_tag[place]
-        return JudgedTags(
+        return ReviewedTags(
             self._photos.scores[place][members],
             self._photos.right[place][members],
             self._strata[members],
@@ -131,7 +133,7 @@ class Accuracy:
         )
 
     def pairs(self, level: str) -> list[tuple[str, str, float]]:
-        """Of each reviewed photo the true class, the tag's class, and the share of the library it stands for."""
+        """Return each reviewed photo's true class, its tag's class, and the share of the library it stands for."""
         place, inside = LEVELS.index(level), self._photos.inside
         weights = self._weights()[inside]
         truths, tags = self._photos.true_names[place][inside], self._photos.tag_names[place][inside]
@@ -139,14 +141,14 @@ class Accuracy:
         return list(zip(truths.tolist(), tags.tolist(), shares.tolist(), strict=True))
 
     def _weights(self) -> Floats:
-        """For how much of the library each judged photo stands."""
+        """Return how much of the library each reviewed photo stands for."""
         of_strata: Floats = self._design.weights / np.maximum(self._design.reviewed, 1)
         return of_strata[self._strata]
 
     def population(self) -> dict[str, int] | None:
-        """All photos of the newest sample's scope, and how many of them have a tag at each level.
+        """Return all photos of the newest sample's scope, and how many of them have a tag at each level.
 
-        None where only a folder is judged, or the sample does not tell.
+        None where only a folder is reported on, or the sample does not tell.
         """
         cells = self._samples[0].cells
         if self._under is not None or not cells:
@@ -158,7 +160,7 @@ class Accuracy:
         }
 
     def classes(self, level: str) -> list[Row]:
-        """A row for each class of a level that photos are tagged with, or are of, by name."""
+        """Return a row for each class of a level that photos are tagged with, or are of, by name."""
         place = LEVELS.index(level)
         names = {class_name(cell.superclass, cell.subclass, place) for cell in self._samples[0].cells}
         names |= {*self._photos.tag_names[place].tolist(), *self._photos.true_names[place].tolist()}
@@ -179,33 +181,33 @@ class Accuracy:
         )
 
     def strata(self) -> list[Row]:
-        """A row for each stratum of the newest sample."""
+        """Return a row for each stratum of the newest sample."""
         return [
-            self._part(name, population, np.array([photo.stratum == name for photo in self._judged]), stratum=name)
+            self._part(name, population, np.array([photo.stratum == name for photo in self._reviewed]), stratum=name)
             for name, population in self._samples[0].strata
         ]
 
     def folders(self) -> list[Row]:
-        """A row for each folder below the one that all reviewed photos share."""
-        paths = [photo.path for photo in self._judged]
+        """Return a row for each folder below the one that all reviewed photos share."""
+        paths = [photo.path for photo in self._reviewed]
         root = os.fsencode(self._under) if self._under is not None else sampling.shared_folder(paths)
         names = np.array(sampling.folder_names(paths, root))
         return [self._part(name, None, names == name) for name in np.unique(names[self._photos.inside]).tolist()]
 
     def bounds(self, level: str) -> tuple[float, float] | None:
-        """The least and the most that the interval of right tags can reach, whatever the skipped photos are.
+        """Return the least and the most that the interval of right tags can reach, whatever the skipped photos are.
 
         The ends of the intervals that come out when the tags of all skipped photos are wrong, and when all are right;
         None when none was skipped.
         """
         place = LEVELS.index(level)
-        everything = [sample.judged for sample in self._samples]
-        if all(photo.truth is not None for judged in everything for photo in judged):
+        everything = [sample.photos for sample in self._samples]
+        photos = [photo for part in everything for photo in part]
+        if all(photo.truth is not None for photo in photos):
             return None
         design, strata = _design(self._samples, everything)
-        judged = [photo for part in everything for photo in part]
-        columns = _Columns(judged, np.array([_is_under(photo.path, self._under) for photo in judged], dtype=np.bool_))
-        skipped = np.array([photo.truth is None for photo in judged], dtype=np.bool_)
+        columns = _Columns(photos, np.array([_is_under(photo.path, self._under) for photo in photos], dtype=np.bool_))
+        skipped = np.array([photo.truth is None for photo in photos], dtype=np.bool_)
         members = (columns.inside & ~columns.no_tag[place]).astype(np.float64)
         ends = []
         for all_right in (False, True):
@@ -222,7 +224,7 @@ class Accuracy:
     def _right(
         self, place: int, among: _Mask | None = None, of: Sequence[tuple[Cell, float]] | None = None
     ) -> Estimate:
-        """How many tags are right at a level, of those with a label there; `of` are the cells `among` them."""
+        """Return how many tags are right at a level, of those with a label there; `of` are the cells `among` them."""
         members = ~self._photos.no_tag[place] if among is None else among & ~self._photos.no_tag[place]
         cells = self._cells if of is None else of
         known = self._known(cells, place) if self._predictions else None
@@ -244,7 +246,7 @@ class Accuracy:
         return ratio(self._design, sums, known=known).one() if sums.members.any() else NOTHING
 
     def _known(self, cells: Sequence[tuple[Cell, float]], place: int) -> float | None:
-        """The mean score at a level of all photos of these cells that have a label there."""
+        """Return the mean score at a level of all photos of these cells that have a label there."""
         of = [(cell, weight) for cell, weight in cells if (cell.superclass, cell.subclass)[place] is not None]
         photos = sum(weight * cell.photos for cell, weight in of)
         return sum(weight * cell.scores[place] for cell, weight in of) / photos if photos else None
@@ -256,13 +258,13 @@ class Accuracy:
 
 
 class _Columns:
-    """Facts of N judged photos, [N] each; pairs are of both levels, superclass first. Skipped ones have no truth."""
+    """Facts of N reviewed photos, [N] each; pairs are of both levels, superclass first. Skipped ones have no truth."""
 
-    def __init__(self, judged: Sequence[Judged], inside: _Mask) -> None:
-        tags = [(photo.tag.superclass, photo.tag.subclass) for photo in judged]
-        truths: list[Label] = [photo.truth or (None, None) for photo in judged]
+    def __init__(self, photos: Sequence[ReviewedPhoto], inside: _Mask) -> None:
+        tags = [(photo.tag.superclass, photo.tag.subclass) for photo in photos]
+        truths: list[Label] = [photo.truth or (None, None) for photo in photos]
         self.inside = inside
-        self.everyone = np.ones(len(judged), dtype=np.bool_)
+        self.everyone = np.ones(len(photos), dtype=np.bool_)
         self.tag_names = tuple(np.array([class_name(*tag, place) for tag in tags], dtype=object) for place in (0, 1))
         self.true_names = tuple(
             np.array([class_name(*truth, place) for truth in truths], dtype=object) for place in (0, 1)
@@ -274,7 +276,7 @@ class _Columns:
         )
         self.same = (self.tag_names[0] == self.true_names[0]) & (self.tag_names[1] == self.true_names[1])
         self.scores = tuple(
-            np.array([getattr(photo.tag, f"{level}_score") for photo in judged], dtype=np.float64) for level in LEVELS
+            np.array([getattr(photo.tag, f"{level}_score") for photo in photos], dtype=np.float64) for level in LEVELS
         )
         self.shared = _number(self.right)
         self.given = 2 - _number(self.no_tag)
@@ -282,24 +284,26 @@ class _Columns:
 
 
 def _number(masks: Sequence[_Mask]) -> Floats:
-    """Of how many of the masks each photo is, [N]."""
+    """Return how many of the masks hold each photo, [N]."""
     total: Floats = np.sum(masks, axis=0, dtype=np.float64)
     return total
 
 
 def class_name(superclass: str | None, subclass: str | None, place: int) -> str:
-    """The class at a level (0 superclass, 1 subclass), subclasses in full; "" for none."""
+    """Return the class at a level (0 superclass, 1 subclass), subclasses in full; "" for none."""
     if place == 0 or superclass is None:
         return (superclass or "") if place == 0 else ""
     return f"{superclass}/{subclass}" if subclass is not None else ""
 
 
-def _design(samples: Sequence[Drawn], judged: Sequence[Sequence[Judged]]) -> tuple[SamplingDesign, NDArray[np.intp]]:
-    """The design of samples side by side, and the stratum of each photo; ones with too few photos are joined."""
+def _design(
+    samples: Sequence[ReviewedSample], photos: Sequence[Sequence[ReviewedPhoto]]
+) -> tuple[SamplingDesign, NDArray[np.intp]]:
+    """Return the design of samples side by side, and the stratum of each photo; ones with too few photos are joined."""
     designs, strata, before = [], [], 0
-    for sample, photos in zip(samples, judged, strict=True):
+    for sample, own in zip(samples, photos, strict=True):
         position = {name: place for place, (name, _) in enumerate(sample.strata)}
-        places = np.array([position[photo.stratum] for photo in photos], dtype=np.intp)
+        places = np.array([position[photo.stratum] for photo in own], dtype=np.intp)
         population = np.array([number for _, number in sample.strata], dtype=np.int64)
         groups = joined_strata(population, np.bincount(places, minlength=len(population)))
         places, size = groups[places], int(groups.max()) + 1

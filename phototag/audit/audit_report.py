@@ -12,7 +12,7 @@ from phototag.audit.accuracy import Accuracy, Row
 from phototag.audit.confusion import Confusion, confusion
 from phototag.audit.estimation import Estimate
 from phototag.audit.library_drift import LibraryDrift, library_drift
-from phototag.audit.reviewed import Drawn, read_drawn, usable_samples
+from phototag.audit.reviewed import ReviewedSample, read_reviewed_sample, usable_samples
 from phototag.audit.sample_size import Plan, plan
 from phototag.audit.sampling import Scope
 from phototag.audit.score_curves import ScoreCurves, score_curves
@@ -47,7 +47,7 @@ class AuditReport:
     """What samples say of a library.
 
     `samples` were used, the newest first; of the photos `drawn` some were `reviewed` or `skipped`, have `changed` since
-    or are `pending`. `population` counts the photos drawn from, and those with a label at each level; None where only
+    or are `pending`. `population` counts the photos sampled from, and those with a label at each level; None where only
     a folder is judged. `promised` are the mean scores of all these labels, `bounds` what the skipped photos could make
     of the intervals. `curves` and `confusions` are by level.
     """
@@ -72,7 +72,7 @@ class AuditReport:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "samples": [sample.name for sample in self.samples],
             "drawn": self.drawn,
@@ -95,7 +95,7 @@ class AuditReport:
         }
 
     def json_text(self) -> str:
-        """As one line of JSON, all of it ASCII."""
+        """Return one line of JSON, all of it ASCII."""
         return json.dumps(self.to_json(), allow_nan=False)
 
 
@@ -108,7 +108,7 @@ def make_report(
     predictions: bool = False,
     half_width: float | None = None,
 ) -> AuditReport:
-    """Report on a library from its reviewed samples.
+    """Make the report on a library from its reviewed samples.
 
     Args:
         store: The database.
@@ -123,8 +123,8 @@ def make_report(
         StoreError: the database cannot be read.
     """
     used, notes = usable_samples(store, sample)
-    drawn = [read_drawn(store, each) for each in used]
-    accuracy = Accuracy(drawn, under=under, predictions=predictions)
+    samples = [read_reviewed_sample(store, each) for each in used]
+    accuracy = Accuracy(samples, under=under, predictions=predictions)
     metrics = accuracy.metrics()
     rows = _rows(accuracy, by)
     population = accuracy.population()
@@ -132,18 +132,20 @@ def make_report(
     described = newest.parameters.get("scope")
     scope = Scope() if described is None else Scope.from_json(described)
     drift = library_drift(store, Scope(under or scope.under, scope.model, scope.superclass))
-    promised = {level: None if under is not None else _promised(drawn[0], place) for place, level in enumerate(LEVELS)}
+    promised = {
+        level: None if under is not None else _promised(samples[0], place) for place, level in enumerate(LEVELS)
+    }
     bounds = {level: accuracy.bounds(level) for level in LEVELS}
     bounded = any(ends is not None for ends in bounds.values())
-    notes += _notes(drawn, newest, drift, predictions=predictions, under=under, bounded=bounded)
-    notes += _broken_promises(metrics, promised)
+    notes += _notes(samples, newest, drift, predictions=predictions, under=under, bounded=bounded)
+    notes += _overconfident(metrics, promised)
     return AuditReport(
         samples=tuple(used),
         drawn=sum(each.size for each in used),
         reviewed=accuracy.reviewed,
-        skipped=sum(photo.truth is None for each in drawn for photo in each.judged),
-        changed=sum(each.changed for each in drawn),
-        pending=sum(each.pending for each in drawn),
+        skipped=sum(photo.truth is None for each in samples for photo in each.photos),
+        changed=sum(each.changed for each in samples),
+        pending=sum(each.pending for each in samples),
         population=population,
         metrics=metrics,
         promised=promised,
@@ -179,14 +181,14 @@ def _plan(
     )
 
 
-def _broken_promises(metrics: Mapping[str, Estimate], promised: Mapping[str, float | None]) -> list[str]:
-    """Where the reviews show that the scores are too sure of themselves."""
+def _overconfident(metrics: Mapping[str, Estimate], promised: Mapping[str, float | None]) -> list[str]:
+    """Return a sentence for each level where the reviews show that scores are overconfident."""
     lines = []
     for level, value in promised.items():
         found = metrics.get(f"{level}_precision_given")
         if value is not None and found is not None and found.high is not None and value > found.high:
             lines.append(
-                f"The scores promise {percent(value)} of the {level} tags to be right, and by the reviews it is at "
+                f"By their scores {percent(value)} of the {level} tags are right, and by the reviews it is at "
                 f"most {percent(found.high)}: do not rely on scores in this library. Train with pictures of it "
                 "(phototag export labels), or name what is new in it (phototag novel)."
             )
@@ -199,14 +201,14 @@ def _rows(accuracy: Accuracy, by: By) -> list[Row]:
     return accuracy.folders() if by is By.FOLDER else accuracy.classes(by.value)
 
 
-def _promised(drawn: Drawn, place: int) -> float | None:
-    cells = [cell for cell in drawn.cells if (cell.superclass, cell.subclass)[place] is not None]
+def _promised(sample: ReviewedSample, place: int) -> float | None:
+    cells = [cell for cell in sample.cells if (cell.superclass, cell.subclass)[place] is not None]
     photos = sum(cell.photos for cell in cells)
     return round(sum(cell.scores[place] for cell in cells) / photos, 6) if photos else None
 
 
 def _notes(
-    drawn: Sequence[Drawn],
+    samples: Sequence[ReviewedSample],
     newest: Sample,
     drift: LibraryDrift | None,
     *,
@@ -215,19 +217,19 @@ def _notes(
     bounded: bool,
 ) -> list[str]:
     notes = []
-    if len(drawn) > 1:
-        notes.append(f"Samples taken together: {', '.join(each.name for each in drawn)}.")
-    skipped = sum(photo.truth is None for each in drawn for photo in each.judged)
+    if len(samples) > 1:
+        notes.append(f"Samples taken together: {', '.join(each.name for each in samples)}.")
+    skipped = sum(photo.truth is None for each in samples for photo in each.photos)
     if skipped:
         were, others = ("photo was", "it") if skipped == 1 else ("photos were", "them")
         notes.append(f"{skipped:,} {were} skipped; estimates take {others} to be like the others of the same stratum.")
         if bounded:
             notes.append(BOUNDS_NOTE)
-    if changed := sum(each.changed for each in drawn):
-        have = "drawn photo has changed since, and is" if changed == 1 else "drawn photos have changed since, and are"
-        notes.append(f"{changed:,} {have} left out.")
-    if pending := sum(each.pending for each in drawn):
-        wait = "drawn photo waits" if pending == 1 else "drawn photos wait"
+    if changed := sum(each.changed for each in samples):
+        have = "photo has changed since, and is" if changed == 1 else "photos have changed since, and are"
+        notes.append(f"{changed:,} sampled {have} left out.")
+    if pending := sum(each.pending for each in samples):
+        wait = "sampled photo waits" if pending == 1 else "sampled photos wait"
         notes.append(f"{pending:,} {wait} for a review: phototag audit review {newest.name}")
     if predictions:
         how = (
@@ -242,17 +244,17 @@ def _notes(
 
 
 def _other_model(newest: Sample, drift: LibraryDrift) -> list[str]:
-    judged = newest.parameters.get("model")
-    if judged is None or judged == drift.model:
+    reviewed = newest.parameters.get("model")
+    if reviewed is None or reviewed == drift.model:
         return []
-    return [f"The sample judged tags of model {judged}; most photos now have tags of {drift.model}: draw a new one."]
+    return [f"The sample has tags of model {reviewed}; most photos now have tags of {drift.model}: take a new one."]
 
 
 # ---- gates
 
 
 def read_gates(texts: Sequence[str]) -> dict[str, float]:
-    """Gates by metric, as `report.parse_gates` reads them.
+    """Return gates by metric, as `evaluation.parse_gates` reads them.
 
     Raises:
         UsageError: a gate cannot be read, or its metric cannot be estimated from samples.
@@ -265,7 +267,7 @@ def read_gates(texts: Sequence[str]) -> dict[str, float]:
 
 
 def missed_gates(report: AuditReport, gates: Mapping[str, float]) -> list[str]:
-    """One sentence for each gate that is missed: where the lower end of the interval is below it.
+    """Return a sentence for each gate that is missed: where the lower end of the interval is below it.
 
     So a gate that is met was shown to be met, but for one time in 40; an estimate alone would meet a gate by luck every
     other time.

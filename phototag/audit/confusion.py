@@ -1,4 +1,4 @@
-"""What is taken for what, from the photos that a person reviewed."""
+"""What is confused with what, from the photos that a person reviewed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Confused:
     share: float
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {"truth": self.truth, "tag": self.tag, "count": self.count, "of": self.of, "share": round(self.share, 6)}
 
 
@@ -42,12 +42,12 @@ class Confusion:
 
     @property
     def wrong(self) -> tuple[Confused, ...]:
-        """The pairs that differ, the most frequent first."""
+        """Return the pairs that differ, the most frequent first."""
         found = [cell for cell in self.cells if cell.truth != cell.tag]
         return tuple(sorted(found, key=lambda cell: (-cell.count, -cell.share, cell.truth, cell.tag)))
 
     def names(self, most: int) -> list[str]:
-        """The classes, those that are confused most where there are more than `most`; by name, with none at the end."""
+        """Return the classes by name, none at the end; where there are more than `most`, those confused most."""
         wrong: Counter[str] = Counter()
         total: Counter[str] = Counter()
         for cell in self.cells:
@@ -58,17 +58,17 @@ class Confusion:
         return sorted(ranked, key=lambda name: (name == NONE, name))
 
     def matrix(self, names: Sequence[str]) -> list[list[int]]:
-        """Counts [truth, tag] of these classes."""
+        """Return counts [truth, tag] of these classes."""
         counts = {(cell.truth, cell.tag): cell.count for cell in self.cells}
         return [[counts.get((truth, tag), 0) for tag in names] for truth in names]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return [cell.to_json() for cell in self.cells]
 
 
 def confusion(accuracy: Accuracy, level: str) -> Confusion:
-    """The confusion at a level, weighted by the design."""
+    """Return the confusion at a level, weighted by the design."""
     counts: Counter[tuple[str, str]] = Counter()
     of: Counter[str] = Counter()
     shares: defaultdict[tuple[str, str], float] = defaultdict(float)
@@ -83,7 +83,7 @@ def confusion(accuracy: Accuracy, level: str) -> Confusion:
 
 
 def photos_of_cell(store: Store, samples: Sequence[Sample], *, level: str, truth: str, tag: str) -> list[SampleItem]:
-    """The reviewed photos of samples that are of the class `truth` and tagged as `tag`, in the order of review.
+    """Return the reviewed photos of samples that are of the class `truth` and tagged as `tag`, in the order of review.
 
     Raises:
         StoreError: the database cannot be read.

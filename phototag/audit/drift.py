@@ -2,7 +2,7 @@
 
 Two things may move. The mix of classes (label shift): a library holds more birds than the training did. That is
 natural, and no reason to distrust scores. And the scores given to photos of the same class (score shift): then what
-they promise was measured on other pictures than these.
+their calibration was measured on other pictures than these.
 
 Distances between distributions of scores are Kolmogorov's and Smirnov's: the largest difference of their cumulative
 shares. What chance may do is bounded for any numbers of photos by the inequality of Dvoretzky, Kiefer and Wolfowitz for
@@ -71,7 +71,7 @@ class ScoreShift:
     mean_reference: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {name: _rounded(value) for name, value in asdict(self).items()}
 
 
@@ -90,7 +90,7 @@ class LabelShift:
     shrunk: tuple[tuple[str, float, float], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {name: _rounded(value) for name, value in asdict(self).items()}
 
 
@@ -153,7 +153,7 @@ def recent_shift(
 def label_shift(counts: Mapping[str, int], reference: Mapping[str, int], *, exact: bool = False) -> LabelShift:
     """Compare how often classes occur with how often they did, as numbers of photos by class.
 
-    `exact`: the reference is no draw of its own, as the classes of a training are what they are. What chance does to
+    `exact`: the reference is not itself a sample, as the classes of a training are what they are. What chance does to
     the divergence is simulated, always the same way, with the shares of both sides together.
     """
     names = sorted({*counts, *reference})
@@ -185,7 +185,7 @@ def label_shift(counts: Mapping[str, int], reference: Mapping[str, int], *, exac
 
 
 def _jensen_shannon(p: Floats, q: Floats) -> Floats:
-    """The divergence in bits of shares [..., C] (Lin, IEEE Transactions on Information Theory 1991, equation 4.1)."""
+    """Return shares' [..., C] divergence in bits (Lin, IEEE Trans. on Information Theory 1991, equation 4.1)."""
     middle = (p + q) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = [np.where(one > 0, one * np.log2(one / middle), 0.0).sum(axis=-1) for one in (p, q)]
@@ -194,7 +194,7 @@ def _jensen_shannon(p: Floats, q: Floats) -> Floats:
 
 
 def _allowed(size: float, other: float, chance: float) -> float:
-    """How far two samples of one distribution may lie apart, but for that chance."""
+    """Return how far two samples of one distribution may lie apart, but for that chance."""
     return math.sqrt(math.log(2 / chance) / 2 * (1 / size + 1 / other))
 
 
@@ -210,7 +210,7 @@ def _as_array(classes: Classes) -> NDArray[Any]:
 
 
 def _curves(scores: Floats, classes: Classes) -> tuple[Floats, Floats]:
-    """The cumulative shares of scores for each class [C, 10,001], and the numbers of photos [C]."""
+    """Return the cumulative shares of scores for each class [C, 10,001], and the numbers of photos [C]."""
     names, rows = np.unique(_as_array(classes), return_inverse=True)
     steps = np.clip(np.floor(scores * _UNIT), 0, _UNIT).astype(np.int64)
     flat = np.bincount(rows * (_UNIT + 1) + steps, minlength=len(names) * (_UNIT + 1))
@@ -221,7 +221,7 @@ def _curves(scores: Floats, classes: Classes) -> tuple[Floats, Floats]:
 
 
 def _nearest_mix(curves: Floats, target: Floats) -> Floats:
-    """Shares of classes [C] whose mixed `curves` [C, K] come nearest to the `target` [K], by squares.
+    """Return shares of classes [C] whose mixed `curves` [C, K] come nearest to the `target` [K], by squares.
 
     Exponentiated gradient (Kivinen and Warmuth, Information and Computation 1997) keeps them shares.
     """

@@ -14,8 +14,8 @@ In a simple random sample, a single stratum, this is the textbook's proportion a
 
 Where most labels are right, s^2_h cannot be taken as it comes: a stratum in which no mistake was found would count as
 faultless, and intervals would be far too short. So a stratum's moments are those of its members and of two more, who
-are as right as all members together, one right and one wrong added. Simulations found 2 (with predictions 4) to be
-enough for 95 % intervals to cover 94 to 97 % at accuracies from 0.8 to 0.99, with strata of any kind.
+are as right as all members together, one right and one wrong added. Two of them (four with predictions) are enough for
+95 % intervals to cover: docs/experiments.md#intervals-of-audits.
 The interval is Wilson's at the effective size R (1 - R) / V.
 
 With predictions f of a being right (calibrated scores), known for every photo of the library, the estimate becomes
@@ -65,11 +65,11 @@ class Estimate:
 
     @property
     def half_width(self) -> float | None:
-        """Half the length of the interval."""
+        """Return half the length of the interval."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON; an endless effective size, where all photos were reviewed, is null."""
+        """Return plain values for JSON; an infinite effective size, where all photos were reviewed, is null."""
         size = self.effective
         return {
             "value": self.value,
@@ -86,7 +86,7 @@ NOTHING = Estimate(None, None, None, 0)
 
 @dataclass(frozen=True, slots=True)
 class SamplingDesign:
-    """How photos were drawn: `weights` [H] are what the strata count, for one sample their numbers of photos N_h.
+    """How photos were sampled: `weights` [H] are what the strata count, for one sample their numbers of photos N_h.
 
     `fractions` [H] are the shares n_h / N_h of them that are reviewed, `reviewed` [..., H] the numbers n_h.
     """
@@ -97,13 +97,13 @@ class SamplingDesign:
 
     @classmethod
     def of(cls, population: NDArray[np.int64], reviewed: NDArray[np.int64]) -> SamplingDesign:
-        """The design of one sample: strata of `population` [H] photos, of which `reviewed` [H] were."""
+        """Return the design of one sample: strata of `population` [H] photos, of which `reviewed` [H] were."""
         counts = population.astype(np.float64)
         return cls(counts, reviewed / np.maximum(counts, 1), reviewed.astype(np.float64))
 
     @classmethod
     def combined(cls, designs: Sequence[SamplingDesign]) -> SamplingDesign:
-        """The strata of independent samples of one library side by side; each sample counts as many as it reviewed."""
+        """Put independent samples of one library side by side; each sample counts as many as it reviewed."""
         sizes = [float(design.reviewed.sum()) for design in designs]
         weights = [
             design.weights / design.weights.sum() * size / sum(sizes)
@@ -121,7 +121,7 @@ class Sums:
     """Sums over the reviewed photos of each stratum, all [..., H].
 
     A photo has a `part` a of a `whole` b; `members` counts the photos with a whole. `predicted` f, its square and its
-    product with a are nought without predictions.
+    product with a are zero without predictions.
     """
 
     members: Floats
@@ -143,20 +143,13 @@ class Sums:
         whole: Floats,
         predicted: Floats | None = None,
     ) -> Sums:
-        """Of N photos: the strata they lie in [N], below `size`, their parts, wholes and predictions [N]."""
+        """Sum over N photos: the strata they lie in [N], below `size`, their parts, wholes and predictions [N]."""
         f = np.where(whole > 0, predicted, 0.0) if predicted is not None else np.zeros_like(part)
         values = ((whole > 0).astype(np.float64), part, whole, part**2, part * whole, whole**2, f, f * part, f**2)
         return cls(*(np.bincount(strata, weights=value, minlength=size).astype(np.float64) for value in values))
 
-    @classmethod
-    def of_counts(cls, members: Floats, right: Floats) -> Sums:
-        """Of numbers of photos that count, and of those among them that are right, both [..., H]."""
-        members, right = members.astype(np.float64), right.astype(np.float64)
-        nought = np.zeros_like(members)
-        return cls(members, right, members, right, right, members, nought, nought, nought)
-
     def _stacked(self) -> Floats:
-        """All but the number of members, [9 - 1, ..., H]."""
+        """Return all but the number of members, [9 - 1, ..., H]."""
         return np.stack(
             [
                 self.part,
@@ -182,14 +175,14 @@ class Ratios:
     reviewed: Floats
 
     def one(self) -> Estimate:
-        """The only one of them."""
+        """Return the only one of them."""
         if not self.reviewed:
             return NOTHING
         return Estimate(float(self.value), float(self.low), float(self.high), int(self.reviewed), float(self.effective))
 
 
 def ratio(design: SamplingDesign, sums: Sums, *, known: Floats | float | None = None, alpha: float = ALPHA) -> Ratios:
-    """The estimated ratios; the module's docstring says how.
+    """Estimate the ratios; the module's docstring says how.
 
     Args:
         design: The strata and how many photos of each were reviewed.
@@ -216,7 +209,7 @@ def ratio(design: SamplingDesign, sums: Sums, *, known: Floats | float | None = 
 
 
 def _moments(design: SamplingDesign, sums: Sums, more: float) -> tuple[Floats, Floats]:
-    """Mean moments of the members of each stratum [8, ..., H], some `more` included, and the share of members."""
+    """Return mean moments of each stratum's members [8, ..., H], some `more` included, and the share of members."""
     stacked, members = sums._stacked(), sums.members
     everyone = members.sum(axis=-1, keepdims=True)
     whole = sums.whole.sum(axis=-1, keepdims=True) / everyone
@@ -229,7 +222,7 @@ def _moments(design: SamplingDesign, sums: Sums, more: float) -> tuple[Floats, F
 
 
 def _variance(design: SamplingDesign, moments: Floats, share: Floats, tuning: Floats) -> tuple[Floats, Floats]:
-    """The ratio and the variance that these moments give, [...]; `share` [..., H] of the photos are members."""
+    """Return the ratio and the variance that these moments give, [...]; `share` [..., H] of the photos are members."""
     part, whole, part_part, part_whole, whole_whole, predicted, predicted_part, predicted_predicted = moments
     total = (design.weights * share * whole).sum(axis=-1)
     center = (design.weights * share * part).sum(axis=-1) / total
@@ -247,22 +240,22 @@ def _variance(design: SamplingDesign, moments: Floats, share: Floats, tuning: Fl
 
 
 def _tuning(design: SamplingDesign, sums: Sums, moments: Floats, share: Floats) -> Floats:
-    """The k in [0, 1] of least variance: the variance is a parabola in k, so three of its values tell.
+    """Return the k in [0, 1] of least variance: the variance is a parabola in k, so three of its values tell.
 
-    Among few mistakes a fit finds more than there is: k is drawn towards 0 as if two more had told nothing of it.
+    Among few mistakes a fit finds more than there is: k is shrunk towards 0 as if two more had told nothing of it.
     """
-    nought = np.zeros(share.shape[:-1])
-    at = [_variance(design, moments, share, nought + k)[1] for k in (0.0, 0.5, 1.0)]
+    zero = np.zeros(share.shape[:-1])
+    at = [_variance(design, moments, share, zero + k)[1] for k in (0.0, 0.5, 1.0)]
     curvature = 2 * (at[0] - 2 * at[1] + at[2])
     slope = at[2] - at[0] - curvature
     best: Floats = np.where(curvature > 0, np.clip(-slope / (2 * np.where(curvature > 0, curvature, 1)), 0, 1), 0.0)
     wrong: Floats = (sums.whole - sums.part).sum(axis=-1)
-    drawn: Floats = best * wrong / (wrong + _MORE)
-    return drawn
+    shrunk: Floats = best * wrong / (wrong + _MORE)
+    return shrunk
 
 
 def _bessel(design: SamplingDesign) -> Floats:
-    """n / (n - 1); Wilson's interval asks for none in a single stratum: its variance is that at the share itself."""
+    """Return n / (n - 1), or 1 in a single stratum, where Wilson's interval uses the variance at the share itself."""
     if design.reviewed.shape[-1] == 1:
         return np.ones_like(design.reviewed)
     factor: Floats = design.reviewed / np.maximum(design.reviewed - 1, 1)
@@ -270,7 +263,7 @@ def _bessel(design: SamplingDesign) -> Floats:
 
 
 def joined_strata(population: NDArray[np.int64], reviewed: NDArray[np.int64]) -> NDArray[np.intp]:
-    """To which stratum each one [H] belongs when those with fewer than two reviews are joined to a neighbour [H].
+    """Return the stratum of each one [H] when those with fewer than two reviews are joined to a neighbour, [H].
 
     A stratum without reviews would leave its photos out, and one review shows no spread. The result counts from 0.
     """

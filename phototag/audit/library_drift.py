@@ -51,14 +51,14 @@ class LibraryDrift:
 
     @property
     def trusted(self) -> bool | None:
-        """Whether what the scores promise can be trusted here."""
+        """Return whether scores can be trusted here."""
         shifts = [one.shift for one in (*self.training, *self.recent_scores)]
         if Shift.STRONG in shifts:
             return False
         return None if all(shift is Shift.UNKNOWN for shift in shifts) else True
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "model": self.model,
             "photos": self.photos,
@@ -75,7 +75,7 @@ class LibraryDrift:
 
 
 def library_drift(store: Store, scope: Scope) -> LibraryDrift | None:
-    """What moved, for photos of a scope; None without photos that a model tagged.
+    """Find what moved, for photos of a scope; None without photos that a model tagged.
 
     Raises:
         StoreError: the database cannot be read.
@@ -114,9 +114,9 @@ def library_drift(store: Store, scope: Scope) -> LibraryDrift | None:
 
 
 def model_header(info: ModelInfo) -> ModelHeader | None:
-    """The header of the model's file, None if it is not on this computer any more or was replaced."""
+    """Return the header of the model's file, None if it is not on this computer any more or was replaced."""
     candidates: list[Model] = []
-    # The name comes from the database, which may be a stranger's: it opens no file elsewhere.
+    # The name comes from the database, which may be untrusted: it opens no file elsewhere.
     if "/" not in info.name and "\\" not in info.name:
         with suppress(ModelError, UsageError, OSError, ValueError):
             candidates.append(open_model(info.name))
@@ -130,7 +130,7 @@ def model_header(info: ModelInfo) -> ModelHeader | None:
 
 
 def _mixed_classes(tags: TagColumns) -> NDArray[np.int64]:
-    """Numbers of the subclasses, [N], or of the superclasses where there are too many to mix."""
+    """Return numbers of the subclasses, [N], or of the superclasses where there are too many to mix."""
     if len(np.unique(tags.label)) <= _MOST_CLASSES:
         return tags.label
     codes: dict[str | None, int] = {}
@@ -140,7 +140,7 @@ def _mixed_classes(tags: TagColumns) -> NDArray[np.int64]:
 
 
 def _counts(tags: TagColumns) -> dict[str, int]:
-    """How many photos have each class."""
+    """Count the photos of each class."""
     counts = np.bincount(tags.label, minlength=len(tags.labels)).tolist()
     return {name: count for name, count in zip(tags.class_names(), counts, strict=True) if count}
 
@@ -148,7 +148,7 @@ def _counts(tags: TagColumns) -> dict[str, int]:
 def _against_training(
     tags: TagColumns, classes: NDArray[np.int64], header: ModelHeader | None
 ) -> tuple[tuple[ScoreShift, ...], float | None, float | None]:
-    """The shifts of both levels, the share of photos that look novel, and the share to be expected."""
+    """Return the shifts of both levels, the share of photos that look novel, and the share to be expected."""
     unknown = tuple(ScoreShift(level, Shift.UNKNOWN, len(tags)) for level in LEVELS)
     if header is None or header.record.get("validation_scores") is None:
         return unknown, None, None
@@ -157,33 +157,33 @@ def _against_training(
     except ModelError:
         return unknown, None, None
     # The tables are of pictures that do not look novel: so must the photos be.
-    familiar = [np.ones(len(tags), dtype=np.bool_) for _ in LEVELS]
+    known_like = [np.ones(len(tags), dtype=np.bool_) for _ in LEVELS]
     novel = expected = None
     told = _novelty_limits(header)
     if told is not None:
         limit, expected = told
-        strange = (tags.rank == RANKS.index(Rank.NONE)) & (tags.superclass_score >= header.thresholds.superclass)
-        familiar = [~strange, ~strange & (tags.novelty <= limit)]
-        novel = float((strange | (tags.novelty > header.thresholds.novel_subclass)).mean())
+        novel_like = (tags.rank == RANKS.index(Rank.NONE)) & (tags.superclass_score >= header.thresholds.superclass)
+        known_like = [~novel_like, ~novel_like & (tags.novelty <= limit)]
+        novel = float((novel_like | (tags.novelty > header.thresholds.novel_subclass)).mean())
     scores = (tags.superclass_score, tags.subclass_score)
     shifts = [
         score_shift(level, of_level[keep], classes[keep], table)
         for level, of_level, table, keep in zip(
-            LEVELS, scores, (tables.superclass, tables.subclass), familiar, strict=True
+            LEVELS, scores, (tables.superclass, tables.subclass), known_like, strict=True
         )
     ]
     return tuple(shifts), novel, expected
 
 
 def _novelty_limits(header: ModelHeader) -> tuple[float, float] | None:
-    """The novelty up to which pictures count as familiar, and the share of known ones above the model's own limit."""
+    """Return the novelty below which pictures count as known, and the share of known ones above the model's limit."""
     record = header.record.get("novelty")
     if header.novelty is None or not isinstance(record, Mapping):
         return None
     try:
         return float(record["limits_with_target"][1]), round(1 - float(record["keep_known"]), 6)
     except (KeyError, IndexError, TypeError, ValueError):
-        # A model file may come from a stranger.
+        # A model file is untrusted.
         return None
 
 
@@ -215,21 +215,21 @@ def _advised(found: LibraryDrift, header: ModelHeader | None) -> LibraryDrift:
                 f"The mix of classes differs from that of the {against}: {', '.join(moved)}. That alone is no reason "
                 "to distrust the scores."
             )
-    strange = found.novel is not None and found.novel > (found.novel_expected or 0.05) + _NOVEL_TOO_MANY
-    if found.novel is not None and strange:
+    too_many = found.novel is not None and found.novel > (found.novel_expected or 0.05) + _NOVEL_TOO_MANY
+    if found.novel is not None and too_many:
         lines.append(
-            f"{percent(found.novel)} of the photos look like nothing the model learned; of photos of known kinds it "
+            f"{percent(found.novel)} of the photos look like nothing the model learned; of photos of known classes it "
             "would be about "
             f"{percent(found.novel_expected or 0.05)}. See them: phototag query --novel; group them: phototag novel."
         )
     if found.trusted is False:
         lines.append(
-            "Do not rely on scores and on what thresholds promise until a review has shown how right tags are: "
+            "Do not rely on scores and thresholds until a review has shown how accurate tags are: "
             "phototag audit sample --by score. If they are not, train with pictures of this library: phototag train."
         )
     elif (
         found.trusted
-        and not strange
+        and not too_many
         and not any(one.shift is Shift.SOME for one in (*found.training, *found.recent_scores))
     ):
         lines.append("Nothing speaks against trusting the scores.")

@@ -48,12 +48,12 @@ class Outcomes:
 
     @property
     def photos(self) -> int:
-        """All of them."""
+        """Count them all."""
         return self.both_right + self.fixed + self.broken + self.both_wrong
 
     @property
     def p(self) -> float:
-        """The two-sided exact p-value of McNemar's test."""
+        """Return the two-sided exact p-value of McNemar's test."""
         return mcnemar(self.broken, self.fixed)
 
 
@@ -66,8 +66,9 @@ class ModelDiff:
     would become of the tag, and in `superclasses`, by that of either tag, None for none. `changes` are the first of
     those that differ.
 
-    Of all `reviewed` photos those with scores of both models are in `outcomes`, by level; `sampled` of these were drawn
-    for estimation. `examples` are some that only one model has right, by "fixed" and "broken", at the subclass level.
+    Of all `reviewed` photos those with scores of both models are in `outcomes`, by level; `sampled` of these were
+    sampled for estimation. `examples` are some that only one model has right, by "fixed" and "broken", at the subclass
+    level.
     """
 
     first: str
@@ -85,26 +86,26 @@ class ModelDiff:
 
     @property
     def decided(self) -> int:
-        """Photos that both models have scored and no human tagged."""
+        """Count the photos that both models have scored and no human tagged."""
         return self.kinds.total()
 
     @property
     def changed(self) -> int:
-        """Photos whose tag would be another one."""
+        """Count the photos whose tag would change."""
         return self.decided - self.kinds[UNCHANGED]
 
     @property
     def judged(self) -> int:
-        """Reviewed photos with scores of both models."""
+        """Count the reviewed photos with scores of both models."""
         return self.outcomes["subclass"].photos
 
     @property
     def corrected_p(self) -> dict[str, float]:
-        """The p-values of both levels, corrected after Holm for being two."""
+        """Return the p-values of both levels, corrected after Holm for two tests."""
         return dict(zip(LEVELS, holm([self.outcomes[level].p for level in LEVELS]), strict=True))
 
     def verdict(self, level: str) -> str:
-        """A sentence that says whether the second model is better at a level."""
+        """Say in a sentence whether the second model is better at a level."""
         found = self.outcomes[level]
         if not found.photos:
             return f"No reviewed photo has scores of both models: nothing says which is better at the {level}."
@@ -127,16 +128,16 @@ def compare_models(
     most_changes: int | None = None,
     most_examples: int = 3,
 ) -> ModelDiff:
-    """Decide all photos by the stored scores of both models, each with its own thresholds, and compare.
+    """Return decide all photos by the stored scores of both models, each with its own thresholds, and compare.
 
     Args:
         store: The database; nothing is written.
         first: The model of now.
         second: The one that might replace it. Its classes may be others: they are compared by name.
         under: Only photos at or under this path.
-        sampled_only: Judge by reviews of photos drawn for estimation only.
+        sampled_only: Judge by reviews of photos sampled for estimation only.
         most_changes: How many changes to keep; None keeps all.
-        most_examples: How many judged examples of each kind to keep.
+        most_examples: How many examples of each type to keep.
 
     Raises:
         StoreError: the database cannot be read, or holds damaged scores.
@@ -164,7 +165,7 @@ def compare_models(
 
 
 def _tags(store: Store, model: Model, page: Sequence[Content]) -> dict[bytes, Tag]:
-    """What a model says of contents that it has scored, by content hash."""
+    """Return a model's tags of the contents that it has scored, by content hash."""
     known = store.models.find(hash=model.hash, weights_hash=model.weights_hash)
     if known is None:
         return {}
@@ -199,7 +200,7 @@ def _judge(diff: ModelDiff, review: SavedReview, before: Tag, after: Tag, most: 
 
 
 def label_of(tag: Tag | SavedReview) -> str:
-    """A label in words: "bird/rooster", "bird" or "none"."""
+    """Return a label in words: "bird/rooster", "bird" or "none"."""
     if tag.superclass is None:
         return Rank.NONE.value
     return tag.superclass if tag.subclass is None else f"{tag.superclass}/{tag.subclass}"

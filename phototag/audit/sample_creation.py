@@ -1,4 +1,4 @@
-"""Samples drawn from a database and kept in it, and drawn on later."""
+"""Take samples from a database, keep them in it, and extend them later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHANGED_AT_MOST = 0.01
 _SEED_BITS = 31
 
 
-def draw_sample(
+def create_sample(
     store: Store,
     *,
     size: int,
@@ -34,20 +34,20 @@ def draw_sample(
     seed: int | None = None,
     exact: bool = False,
 ) -> Sample:
-    """Draw photos by chance and keep them as a sample for estimation.
+    """Sample photos at random and keep them for estimation.
 
     Args:
-        store: To draw from, and to keep the sample in.
-        size: Photos to draw; all, if there are fewer.
-        exact: Refuse to draw if there are fewer.
+        store: To sample from, and to keep the sample in.
+        size: Photos to sample; all, if there are fewer.
+        exact: Refuse if there are fewer.
         name: The sample's; None takes the next of sample-1, sample-2.
-        scope: What to draw from; None is everything.
+        scope: What to sample from; None is everything.
         by: The strata; None draws a simple sample.
         allocation: How many photos each stratum gives.
         seed: The same seed draws the same photos from the same library; None takes a new one.
 
     Raises:
-        UsageError: there is nothing to draw from, `size` is too small, or too large if it is `exact`, or the name is
+        UsageError: there is nothing to sample from, `size` is too small, or too large if it is `exact`, or the name is
             taken.
         StoreError: the database cannot be read or written.
     """
@@ -55,7 +55,7 @@ def draw_sample(
     frame = _frame(store, scope)
     if exact and size > len(frame):
         photos = "1 photo" if len(frame) == 1 else f"{len(frame):,} photos"
-        raise UsageError(f"{photos} can be drawn, not {size:,}: those that can be read and that a model tagged")
+        raise UsageError(f"{photos} can be sampled, not {size:,}: those that can be read and that a model tagged")
     seed = secrets.randbits(_SEED_BITS) if seed is None else seed
     root = sampling.shared_folder(frame.paths)
     size = min(size, len(frame))
@@ -63,8 +63,8 @@ def draw_sample(
     strata, rows = np.unique(np.array(names), return_inverse=True)
     population = np.bincount(rows, minlength=len(strata)).astype(np.int64)
     errors = np.bincount(rows, weights=1 - frame.right_scores(), minlength=len(strata)) / population
-    numbers = sampling.allocate(sampling.wishes(population, errors, allocation), population, size)
-    chosen = sampling.draw(rows.astype(np.intp), numbers, sampling.lots(frame.ids, seed))
+    numbers = sampling.allocate(sampling.allocation_weights(population, errors, allocation), population, size)
+    chosen = sampling.sampled_rows(rows.astype(np.intp), numbers, sampling.permanent_random_numbers(frame.ids, seed))
     shares = dict(zip(strata.tolist(), (numbers / population).tolist(), strict=True))
     parameters = {
         "scope": scope.to_json(),
@@ -102,7 +102,9 @@ def focus_sample(
     """
     scope = scope or Scope()
     frame = _frame(store, scope)
-    doubt = frame.right_scores() if focus is Focus.LOWEST else sampling.margins_ahead(store, frame, under=scope.under)
+    doubt = (
+        frame.right_scores() if focus is Focus.LOWEST else sampling.subclass_margins(store, frame, under=scope.under)
+    )
     if not np.isfinite(doubt).any():
         raise UsageError("no scores of second-best subclasses are stored for these photos; run: phototag tag --force")
     order = np.argsort(doubt, kind="stable")[:size]
@@ -121,20 +123,21 @@ def focus_sample(
 
 
 def extend_sample(store: Store, name: str, *, more: int) -> Sample:
-    """Draw further photos of the same design into a sample for estimation; reviews made so far keep their worth.
+    """Add photos of the same design to a sample for estimation; reviews made so far still count.
 
-    Drawn are photos whose tag is as it was, or was corrected since by a review that noted it. The few that were tagged
-    anew or are gone count like photos that were drawn and not reviewed; when they are more than 1 %, a new sample has
-    to be drawn.
+    Photos whose tag is as it was can be added, and those whose tag a review has corrected since. The few that were
+    tagged again or are gone count like photos that were sampled and not reviewed; when they are more than 1 %, a new
+    sample has to be taken.
 
     Raises:
-        UsageError: there is no such sample, it was not drawn by chance, it holds all photos already, or too much of the
+        UsageError: there is no such sample, it was not sampled at random, it holds all photos already, or too much of
+        the
             library has changed since.
         StoreError: the database cannot be read or written.
     """
     sample = find_sample(store, name)
     if not sample.for_estimation:
-        raise UsageError(f"sample {name!r} was chosen, not drawn by chance; draw a new one with another name")
+        raise UsageError(f"sample {name!r} was chosen, not sampled at random; take a new one with another name")
     known = {item.photo_id for item in store.samples.items(sample.id)}
     frame = _unchanged(store, sample, known)
     names = _names_again(frame, sample)
@@ -146,7 +149,7 @@ def extend_sample(store: Store, name: str, *, more: int) -> Sample:
     part = frame.part(rest)
     places = np.array([position[names[row]] for row in rest], dtype=np.intp)
     further = total - np.array([each.drawn for each in sample.strata], dtype=np.int64)
-    chosen = sampling.draw(places, further, sampling.lots(part.ids, sample.seed))
+    chosen = sampling.sampled_rows(places, further, sampling.permanent_random_numbers(part.ids, sample.seed))
     counted = [
         Stratum(each.name, each.population, number) for each, number in zip(sample.strata, total.tolist(), strict=True)
     ]
@@ -158,27 +161,27 @@ def extend_sample(store: Store, name: str, *, more: int) -> Sample:
 
 
 def _totals(sample: Sample, here: Counter[str], more: int) -> Counts:
-    """How many photos of each stratum are drawn with `more` of them; `here` counts those that can still be."""
+    """Return how many photos of each stratum are sampled with `more` of them; `here` counts those that can still be."""
     lost = sum(max(0, each.population - each.drawn - here[each.name]) for each in sample.strata)
     if lost > _CHANGED_AT_MOST * sample.population:
         raise UsageError(
-            f"sample {sample.name!r}: {lost:,} of the {sample.population:,} photos that it was drawn from were tagged "
-            "anew or are gone; draw a new one: phototag audit sample"
+            f"sample {sample.name!r}: {lost:,} of the {sample.population:,} photos that it was sampled from were "
+            "tagged again or are gone; take a new one: phototag audit sample"
         )
     drawn = np.array([each.drawn for each in sample.strata], dtype=np.int64)
     population = np.array([each.population for each in sample.strata], dtype=np.int64)
     available = np.array([min(each.population - each.drawn, here[each.name]) for each in sample.strata], dtype=np.int64)
     if not available.sum():
-        raise UsageError(f"sample {sample.name!r} holds all photos that it could be drawn from")
+        raise UsageError(f"sample {sample.name!r} holds all photos that it could be sampled from")
     allocation = Allocation(sample.parameters.get("allocation") or Allocation.PROPORTIONAL)
     known = dict(sample.parameters.get("errors") or {})
     errors = np.array([float(known.get(each.name, 0.1)) for each in sample.strata])
-    wish = sampling.wishes(population, errors, allocation)
-    return sampling.allocate(wish, drawn + available, int(drawn.sum()) + more, least=drawn)
+    weights = sampling.allocation_weights(population, errors, allocation)
+    return sampling.allocate(weights, drawn + available, int(drawn.sum()) + more, least=drawn)
 
 
 def find_sample(store: Store, name: str) -> Sample:
-    """The sample of that name.
+    """Find the sample of that name.
 
     Raises:
         UsageError: there is none.
@@ -191,7 +194,7 @@ def find_sample(store: Store, name: str) -> Sample:
 
 
 def next_name(store: Store) -> str:
-    """The first of sample-1, sample-2 and so on that is free."""
+    """Return the first of sample-1, sample-2 and so on that is free."""
     taken = {sample.name for sample in store.samples.find_all()}
     number = 1
     while f"sample-{number}" in taken:
@@ -208,7 +211,7 @@ def _frame(store: Store, scope: Scope) -> Frame:
 
 
 def _unchanged(store: Store, sample: Sample, known: set[int]) -> Frame:
-    """The photos with the tag that they had when the sample was drawn, those not drawn for it included."""
+    """Return the photos with the tag that they had when the sample was taken, those not sampled included."""
     scope = Scope.from_json(sample.parameters.get("scope"))
     frame = sampling.read_frame(store, scope)
     times = frame.tagged_at
@@ -217,12 +220,12 @@ def _unchanged(store: Store, sample: Sample, known: set[int]) -> Frame:
 
 
 def _reviewed_since(store: Store, sample: Sample, scope: Scope, known: set[int]) -> Frame:
-    """Photos whose tag a human replaced since the sample was drawn, with the tag that the review was shown."""
+    """Return photos whose tag a human replaced since the sample was taken, with the tag that the review was shown."""
     models = {model.id for model in store.models.find_all() if scope.model is None or scope.model == model.name}
     found: dict[int, tuple[SavedReview, ShownTag]] = {}
     for review in store.reviews.find_all(ReviewFilter(under=scope.under, current=False)):
         shown = review.shown
-        # The first review after the drawing saw the tag of then; later ones saw a human's.
+        # The first review after the sampling saw the tag of then; later ones saw a human's.
         if shown is None or review.reviewed_at <= sample.created_at or review.photo_id in {*known, *found}:
             continue
         if shown.model_id in models and scope.superclass in (None, shown.superclass):
@@ -232,7 +235,7 @@ def _reviewed_since(store: Store, sample: Sample, scope: Scope, known: set[int])
         np.array([review.photo_id for review, _ in rows], dtype=np.int64),
         np.array([shown.model_id for _, shown in rows], dtype=np.int64),
         [
-            # A review does not keep the novelty; the drawing does not need it.
+            # A review does not keep the novelty; sampling does not need it.
             Tag(
                 shown.superclass,
                 shown.subclass,
@@ -250,7 +253,7 @@ def _reviewed_since(store: Store, sample: Sample, scope: Scope, known: set[int])
 
 
 def _names_again(frame: Frame, sample: Sample) -> list[str]:
-    """The strata that photos had when the sample was drawn."""
+    """Return the strata that photos had when the sample was taken."""
     if sample.strata_by is None:
         return [WHOLE] * len(frame)
     by = StrataBy(sample.strata_by)

@@ -1,4 +1,4 @@
-"""How many more photos somebody has to review until estimates are as sharp as wanted."""
+"""How many more photos have to be reviewed until estimates are as precise as wanted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from phototag.audit.accuracy import Row
 from phototag.audit.estimation import Estimate
-from phototag.audit.sampling import allocate, wishes
+from phototag.audit.sampling import allocate, allocation_weights
 from phototag.choices import Allocation
 from phototag.evaluation import finite_size, needed_size
 from phototag.store import Sample
@@ -37,7 +37,7 @@ class Need:
 
     @property
     def reached(self) -> bool:
-        """Whether the estimate is as sharp as wanted."""
+        """Return whether the estimate is as precise as wanted."""
         return self.more == 0
 
 
@@ -57,16 +57,16 @@ class Plan:
 
     @property
     def more(self) -> int:
-        """Further photos to draw for the whole, beyond those that wait for a review."""
+        """Return how many photos to sample for the whole, beyond those that wait for a review."""
         return sum(number for _, number in self.allocation)
 
     @property
     def reached(self) -> bool:
-        """Whether nothing more is needed, for the whole."""
+        """Return whether nothing more is needed, for the whole."""
         return all(need.reached for need in self.whole)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "half_width": self.half_width,
             "reached": self.reached,
@@ -80,7 +80,7 @@ class Plan:
 def need_of(
     name: str, level: str, estimate: Estimate, wanted: float, *, population: int | None, promised: float | None = None
 ) -> Need:
-    """What an estimate needs: Wilson's interval at the present share, for a sample of a finite number of photos.
+    """Return what an estimate needs: Wilson's interval at the present share, for a sample of a finite population.
 
     One right and one wrong photo are added to the share, as it is known from few. The design tells as much more or less
     than a simple sample as it does now. Without any review the share is taken to be the one `promised` by the scores.
@@ -115,7 +115,7 @@ def plan(
     population: Mapping[str, int] | None,
     levels: Sequence[str] = ("superclass", "subclass"),
 ) -> Plan:
-    """The plan for a wanted half-width, from estimates of the whole and of its parts.
+    """Return the plan for a wanted half-width, from estimates of the whole and of its parts.
 
     Args:
         metrics: The estimates of the whole, by name.
@@ -143,14 +143,14 @@ def plan(
     ]
     more = 0
     for need in whole:
-        # Of the photos drawn not all have a label at the level.
+        # Of the sampled photos not all have a label at the level.
         rate = need.reviewed / max(done[0], 1)
         more = max(more, math.ceil(need.more / rate) if rate else need.more)
     return Plan(wanted, tuple(whole), tuple(parts), _allocation(sample, max(0, more - done[1])))
 
 
 def _allocation(sample: Sample, further: int) -> tuple[tuple[str, int], ...]:
-    """How the strata share `further` photos."""
+    """Return how the strata share `further` photos."""
     population = np.array([each.population for each in sample.strata], dtype=np.int64)
     drawn = np.array([each.drawn for each in sample.strata], dtype=np.int64)
     names = [each.name for each in sample.strata]
@@ -159,6 +159,6 @@ def _allocation(sample: Sample, further: int) -> tuple[tuple[str, int], ...]:
     known = dict(sample.parameters.get("errors") or {})
     errors = np.array([float(known.get(name, 0.1)) for name in names])
     allocation = Allocation(sample.parameters.get("allocation") or Allocation.PROPORTIONAL)
-    wish = wishes(population, errors, allocation)
-    total = allocate(wish, population, int(drawn.sum()) + further, least=drawn)
+    weights = allocation_weights(population, errors, allocation)
+    total = allocate(weights, population, int(drawn.sum()) + further, least=drawn)
     return tuple(zip(names, (total - drawn).tolist(), strict=True))

@@ -2,9 +2,9 @@
 
 Every photo has a number that looks like chance and depends on nothing but the seed and its id: a permanent random
 number (Ohlsson, "Coordination of samples using permanent random numbers", in "Business survey methods", 1995). The
-photos of a stratum with the smallest numbers are its sample. So the same seed draws the same photos whatever the order
-of rows, any two photos are in a sample together as often as by drawing lots, and a sample is continued by going on in
-the same order: of what was drawn before nothing is lost, and every photo's chance stays known.
+photos of a stratum with the smallest numbers are its sample. So the same seed selects the same photos whatever the
+order of rows, any two photos are in a sample together as often as in simple random sampling, and a sample is continued
+by going on in the same order: of what was sampled before nothing is lost, and every photo's chance stays known.
 
 Samples may be taken from the whole (simple), or so many from each part of it (stratified), in proportion to the parts'
 sizes or to how much can be learned there (Neyman, "On the two different aspects of the representative method", Journal
@@ -37,7 +37,7 @@ EDGES = (0.5, 0.7, 0.85, 0.95, 0.99)
 """Where the bands of scores end."""
 
 OTHERS = "(others)"
-"""The stratum that holds all parts too small for one of their own."""
+"""The stratum that holds all parts too small for a separate one."""
 
 NONE = "(none)"
 """What stands for a class in the name of a stratum of tags without one."""
@@ -49,7 +49,7 @@ _LEAST_ERROR = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The photos that can be drawn: N readable ones that a model tagged, in the order of their ids.
+    """The photos that can be sampled: N readable ones that a model tagged, in the order of their ids.
 
     `tags`, `contents`, `paths` and `tagged_at` belong to `ids` [N], and so does `models` [N], the ids of the models.
     """
@@ -65,7 +65,7 @@ class Frame:
         return len(self.tags)
 
     def part(self, rows: Sequence[int] | NDArray[np.intp]) -> Frame:
-        """These rows of it."""
+        """Return these rows of it."""
         chosen = [int(row) for row in rows]
         return Frame(
             self.ids[chosen],
@@ -77,7 +77,7 @@ class Frame:
         )
 
     def joined(self, other: Frame) -> Frame:
-        """Both together, of which none has a photo of the other."""
+        """Return both together; no photo is in both."""
         both = Frame(
             np.concatenate([self.ids, other.ids]),
             np.concatenate([self.models, other.models]),
@@ -89,20 +89,20 @@ class Frame:
         return both.part(np.argsort(both.ids, kind="stable"))
 
     def superclass_scores(self) -> Floats:
-        """The scores of the best superclasses, [N]."""
+        """Return the scores of the best superclasses, [N]."""
         return np.array([tag.superclass_score for tag in self.tags], dtype=np.float64)
 
     def subclass_scores(self) -> Floats:
-        """The scores of the best subclasses, [N]."""
+        """Return the scores of the best subclasses, [N]."""
         return np.array([tag.subclass_score for tag in self.tags], dtype=np.float64)
 
     def right_scores(self) -> Floats:
-        """How likely each tag is right by its own score, [N]: that of its rank, without a class the novelty."""
+        """Return how likely each tag is right by its score, [N]: that of its rank, without a class the novelty."""
         return np.array([right_score(tag) for tag in self.tags], dtype=np.float64)
 
 
 def right_score(tag: Tag) -> float:
-    """How likely a tag is right by its own score."""
+    """Return how likely a tag is right by its own score."""
     if tag.rank is Rank.SUBCLASS:
         return tag.subclass_score
     return tag.superclass_score if tag.rank is Rank.SUPERCLASS else tag.novelty
@@ -110,42 +110,44 @@ def right_score(tag: Tag) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What photos are drawn from: those at or under a path, with tags of one model, of one superclass; None is all."""
+    """What is sampled from: photos at or under a path, with tags of one model, of one superclass; None is all."""
 
     under: Path | None = None
     model: str | None = None
     superclass: str | None = None
 
+    def query(self) -> Query:
+        """Return the query for the readable photos of this scope that a model tagged."""
+        return Query(
+            under=self.under, model=self.model, superclass=self.superclass, source=Source.MODEL, state=PhotoState.OK
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON; the path's bytes as well, which need not be text."""
+        """Return plain values for JSON; the path's bytes as well, which need not be text."""
         shown = None if self.under is None else os.fsencode(self.under).decode("utf-8", "backslashreplace")
         key = None if self.under is None else os.fsencode(self.under).hex()
         return {"under": shown, "under_bytes": key, "model": self.model, "superclass": self.superclass}
 
     @classmethod
     def from_json(cls, value: Any) -> Scope:
-        """The inverse of `to_json`; UsageError if it is none."""
+        """Read what `to_json` returned; UsageError if it is something else."""
         try:
             key = value["under_bytes"]
             under = None if key is None else Path(os.fsdecode(bytes.fromhex(key)))
             return cls(under, value["model"], value["superclass"])
         except (KeyError, TypeError, ValueError) as error:
-            raise UsageError("the sample does not say what it was drawn from; draw a new one") from error
+            raise UsageError("the sample does not say what it was sampled from; take a new one") from error
 
 
 def read_frame(store: Store, scope: Scope | None = None) -> Frame:
-    """The photos of a scope that can be drawn.
+    """Read the photos of a scope that can be sampled.
 
     Photos that a human tagged are left out: there is nothing to estimate. So are files that cannot be read.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    scope = scope or Scope()
-    wanted = Query(
-        under=scope.under, model=scope.model, superclass=scope.superclass, source=Source.MODEL, state=PhotoState.OK
-    )
-    found = list(store.tags.of_contents(wanted))
+    found = list(store.tags.of_contents((scope or Scope()).query()))
     return Frame(
         np.array([row.photo_id for row in found], dtype=np.int64),
         np.array([row.model_id for row in found], dtype=np.int64),
@@ -160,40 +162,38 @@ def read_frame(store: Store, scope: Scope | None = None) -> Frame:
 
 
 def stratum_names(frame: Frame, by: StrataBy) -> list[str]:
-    """The part that each photo lies in, [N]."""
+    """Return the part that each photo lies in, [N]."""
     if by is StrataBy.FOLDER:
         return folder_names(frame.paths, shared_folder(frame.paths))
     if by is StrataBy.SUPERCLASS:
         return [tag.superclass or NONE for tag in frame.tags]
     if by is StrataBy.SUBCLASS:
-        return [class_name(tag) for tag in frame.tags]
+        return [full_name(tag.superclass, tag.subclass) for tag in frame.tags]
     if by is StrataBy.SCORE:
         return [band_name(tag.subclass_score) for tag in frame.tags]
     return [tag.rank.value for tag in frame.tags]
 
 
-def class_name(tag: Tag) -> str:
-    """A tag in full: "bird/rooster", "bird/(none)" or "(none)"."""
-    if tag.superclass is None:
-        return NONE
-    return f"{tag.superclass}/{tag.subclass or NONE}"
+def full_name(superclass: str | None, subclass: str | None) -> str:
+    """Return a tag's classes in full: "bird/rooster", "bird/(none)" or "(none)"."""
+    return NONE if superclass is None else f"{superclass}/{subclass or NONE}"
 
 
 def band_name(score: float) -> str:
-    """The band that a score lies in, as "score 0.85 to 0.95"; the lower end belongs to it."""
+    """Return the band that a score lies in, as "score 0.85 to 0.95"; the lower end belongs to it."""
     ends = (0.0, *EDGES, 1.0)
     place = int(np.searchsorted(EDGES, score, side="right"))
     return f"score {ends[place]:g} to {ends[place + 1]:g}"
 
 
 def shared_folder(paths: Sequence[bytes]) -> bytes:
-    """The folder that all paths share."""
+    """Return the folder that all paths share."""
     folders = {os.path.dirname(path) for path in paths}  # noqa: PTH120  # these are bytes
     return os.path.commonpath(list(folders)) if folders else os.sep.encode()
 
 
 def folder_names(paths: Sequence[bytes], root: bytes) -> list[str]:
-    """For each path the first folder below `root`, "." for those right in it."""
+    """Return the first folder below `root` of each path, "." for those right in it."""
     separator = os.sep.encode()
     start = len(root.rstrip(separator)) + 1
     # A stratum's name is stored as text, and bytes that are none are shown as such.
@@ -206,7 +206,7 @@ def folder_names(paths: Sequence[bytes], root: bytes) -> list[str]:
 
 
 def merge_small(names: Sequence[str], size: int) -> list[str]:
-    """The strata with the smallest ones thrown together, so that each of them can give at least a few photos."""
+    """Merge the smallest strata into one, so that each can give at least a few photos."""
     counts = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
     most = max(1, size // _PHOTOS_A_STRATUM)
     if len(counts) <= most:
@@ -218,8 +218,8 @@ def merge_small(names: Sequence[str], size: int) -> list[str]:
 # ---- how many
 
 
-def allocate(wish: Floats, population: Counts, size: int, *, least: Counts | None = None) -> Counts:
-    """How many photos each stratum gives, [H], `size` in all, in proportion to `wish` [H].
+def allocate(weights: Floats, population: Counts, size: int, *, least: Counts | None = None) -> Counts:
+    """Return how many photos each stratum gives, [H], `size` in all, in proportion to `weights` [H].
 
     None gives more than it has, or fewer than `least` [H], by default 4.
 
@@ -233,15 +233,15 @@ def allocate(wish: Floats, population: Counts, size: int, *, least: Counts | Non
             f"the {len(population)} strata need {int(least.sum())} photos in all; ask for more than {size}, or for "
             "fewer strata"
         )
-    wish = np.maximum(wish.astype(np.float64), 1e-9 * max(float(wish.max(initial=0.0)), 1e-9))
-    low, high = 0.0, float((population / wish).max()) + 1
+    weights = np.maximum(weights.astype(np.float64), 1e-9 * max(float(weights.max(initial=0.0)), 1e-9))
+    low, high = 0.0, float((population / weights).max()) + 1
     for _ in range(100):
         middle = (low + high) / 2
-        if np.clip(middle * wish, least, population).sum() < size:
+        if np.clip(middle * weights, least, population).sum() < size:
             low = middle
         else:
             high = middle
-    exact = np.clip(high * wish, least, population)
+    exact = np.clip(high * weights, least, population)
     whole = np.floor(exact + 1e-9).astype(np.int64)
     # The largest remainders get what rounding down left over; rows of equal ones in their order.
     rest = np.where(whole < population, exact - whole, -1.0)
@@ -250,25 +250,25 @@ def allocate(wish: Floats, population: Counts, size: int, *, least: Counts | Non
     return whole
 
 
-def wishes(population: Counts, expected_errors: Floats, allocation: Allocation) -> Floats:
-    """What `allocate` shares a sample out by: N_h, or N_h S_h with S_h^2 = e (1 - e) by the errors to be expected [H].
+def allocation_weights(population: Counts, expected_errors: Floats, allocation: Allocation) -> Floats:
+    """Return the weights for `allocate`: N_h, or N_h S_h with S_h^2 = e (1 - e) by the expected errors [H].
 
-    Scores may promise too much: fewer than 2 % errors are not believed.
+    Scores may be overconfident: fewer than 2 % errors are not believed.
     """
     if allocation is Allocation.PROPORTIONAL:
         return population.astype(np.float64)
     if allocation is Allocation.EQUAL:
         return np.ones(len(population))
     errors = np.clip(expected_errors, _LEAST_ERROR, 0.5)
-    wish: Floats = population.astype(np.float64) * np.sqrt(errors * (1 - errors))
-    return wish
+    weights: Floats = population.astype(np.float64) * np.sqrt(errors * (1 - errors))
+    return weights
 
 
 # ---- which
 
 
-def lots(ids: Counts, seed: int) -> NDArray[np.uint64]:
-    """The permanent random numbers of photos [N], by the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+def permanent_random_numbers(ids: Counts, seed: int) -> NDArray[np.uint64]:
+    """Return permanent random numbers of photos [N], by the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     with np.errstate(over="ignore"):
         start = _mixed(np.array([seed % 2**64], dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15))
         return _mixed(_mixed(ids.astype(np.uint64) + start) ^ start)
@@ -280,11 +280,11 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return numbers ^ (numbers >> np.uint64(31))
 
 
-def draw(strata: NDArray[np.intp], numbers: Counts, keys: NDArray[np.uint64]) -> list[int]:
-    """The rows drawn, `numbers` [H] of each stratum, those with the smallest keys.
+def sampled_rows(strata: NDArray[np.intp], numbers: Counts, keys: NDArray[np.uint64]) -> list[int]:
+    """Return the sampled rows, `numbers` [H] of each stratum, those with the smallest keys.
 
     `strata` and `keys` [N] are those of the photos. The strata are mixed in the order of the result, so that however
-    far a review gets, it has seen of each about the same part of what was drawn there.
+    far a review gets, it has seen of each about the same part of what was sampled there.
     """
     chosen: list[tuple[float, int, int]] = []
     for stratum, number in enumerate(numbers.tolist()):
@@ -294,8 +294,8 @@ def draw(strata: NDArray[np.intp], numbers: Counts, keys: NDArray[np.uint64]) ->
     return [row for _, _, row in sorted(chosen)]
 
 
-def margins_ahead(store: Store, frame: Frame, *, under: Path | None = None) -> Floats:
-    """How far ahead of the second-best subclass each photo's best one is, as a difference of logits [N].
+def subclass_margins(store: Store, frame: Frame, *, under: Path | None = None) -> Floats:
+    """Return by how much each photo's best subclass leads the second-best, as a difference of logits [N].
 
     Infinite where no scores are stored.
 
@@ -319,7 +319,7 @@ def margins_ahead(store: Store, frame: Frame, *, under: Path | None = None) -> F
 
 
 def cells(frame: Frame, strata: Sequence[str]) -> list[list[Any]]:
-    """What estimates need to know of all photos: rows of stratum, superclass, subclass, photos, sums of both scores."""
+    """Return what estimates need of all photos: stratum, superclass, subclass, photos, and sums of both scores."""
     found: dict[tuple[str, str | None, str | None], list[float]] = {}
     for stratum, tag in zip(strata, frame.tags, strict=True):
         sums = found.setdefault((stratum, tag.superclass, tag.subclass), [0, 0.0, 0.0])

@@ -1,4 +1,4 @@
-"""What scores are worth in this library, from the photos that a person reviewed: reliability, and risk over coverage.
+"""Calibration and risk in this library, from the photos that a person reviewed: reliability, and risk over coverage.
 
 Each reviewed photo stands for as many as the design says, and each point is a share with its own 95 % interval, as
 `estimation` gives it. Points share photos, so that their intervals do not hold all at once.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.audit.accuracy import Accuracy, JudgedTags
+from phototag.audit.accuracy import Accuracy, ReviewedTags
 from phototag.audit.estimation import Estimate, Sums, ratio
 
 FEW = 100
@@ -34,7 +34,7 @@ class ReliabilityPoint:
     right: Estimate
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {"score": self.score, **self.right.to_json()}
 
 
@@ -47,7 +47,7 @@ class RiskPoint:
     risk: Estimate
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {"score": self.score, "coverage": self.coverage, **self.risk.to_json()}
 
 
@@ -60,7 +60,7 @@ class ScoreCurves:
     risk: tuple[RiskPoint, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "reviewed": self.reviewed,
             "reliability": [point.to_json() for point in self.reliability],
@@ -69,7 +69,7 @@ class ScoreCurves:
 
 
 def score_curves(accuracy: Accuracy, level: str) -> ScoreCurves:
-    """The curves of the tags at a level."""
+    """Return the curves of the tags at a level."""
     tags = accuracy.tags(level)
     count = len(tags.scores)
     if count < _FEWEST_KEPT:
@@ -77,7 +77,7 @@ def score_curves(accuracy: Accuracy, level: str) -> ScoreCurves:
     return ScoreCurves(count, _reliability(tags), _risk(tags))
 
 
-def _reliability(tags: JudgedTags) -> tuple[ReliabilityPoint, ...]:
+def _reliability(tags: ReviewedTags) -> tuple[ReliabilityPoint, ...]:
     bins = max(1, min(_MOST_BINS, len(tags.scores) // _PER_BIN))
     # Equal scores stay together, so there may be fewer bins.
     edges = np.unique(np.quantile(tags.scores, np.arange(1, bins) / bins))
@@ -90,7 +90,7 @@ def _reliability(tags: JudgedTags) -> tuple[ReliabilityPoint, ...]:
     return tuple(points)
 
 
-def _risk(tags: JudgedTags) -> tuple[RiskPoint, ...]:
+def _risk(tags: ReviewedTags) -> tuple[RiskPoint, ...]:
     limits = -np.sort(-tags.scores)
     places = np.unique(np.linspace(_FEWEST_KEPT - 1, len(limits) - 1, _MOST_POINTS).round().astype(np.intp))
     points = []
@@ -101,7 +101,7 @@ def _risk(tags: JudgedTags) -> tuple[RiskPoint, ...]:
     return tuple(points)
 
 
-def _share(tags: JudgedTags, part: NDArray[np.bool_], among: NDArray[np.bool_]) -> Estimate:
+def _share(tags: ReviewedTags, part: NDArray[np.bool_], among: NDArray[np.bool_]) -> Estimate:
     strata = len(tags.design.weights)
     return ratio(
         tags.design, Sums.of(tags.strata, strata, (part & among).astype(np.float64), among.astype(np.float64))

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.audit.sampling import NONE, Scope
+from phototag.audit.sampling import Scope, full_name
 from phototag.errors import StoreError
 from phototag.evaluation import Floats
-from phototag.records import PhotoState, Rank, Source
-from phototag.store import Query, Store
+from phototag.records import Rank
+from phototag.store import Store
 
 RANKS = tuple(Rank)
 _CODES = {rank.value: code for code, rank in enumerate(RANKS)}
@@ -42,28 +42,25 @@ class TagColumns:
         return len(self.label)
 
     def part(self, rows: NDArray[np.bool_]) -> TagColumns:
-        """Only the photos that `rows` [N] names."""
+        """Return only the photos of these `rows` [N]."""
         arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
         return replace(self, **arrays)
 
     def class_names(self) -> list[str]:
-        """The classes that `labels` stand for, in full: "bird/rooster", "bird/(none)" or "(none)"."""
-        return [NONE if first is None else f"{first}/{second or NONE}" for first, second in self.labels]
+        """Return the classes that `labels` stand for, in full: "bird/rooster", "bird/(none)" or "(none)"."""
+        return [full_name(*label) for label in self.labels]
 
 
 _ARRAYS = tuple(field.name for field in fields(TagColumns) if field.name != "labels")
 
 
 def read_tags(store: Store, scope: Scope) -> TagColumns:
-    """The tags of the photos of a scope that samples can be drawn from.
+    """Return the tags of the photos of a scope that samples can be taken from.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    wanted = Query(
-        under=scope.under, model=scope.model, superclass=scope.superclass, source=Source.MODEL, state=PhotoState.OK
-    )
-    rows = [row for part in store.tags.rows(wanted) for row in part]
+    rows = [row for part in store.tags.rows(scope.query()) for row in part]
     columns = zip(*rows, strict=True) if rows else [()] * 8
     models, superclasses, subclasses, ranks, superclass_scores, subclass_scores, novelties, moments = columns
     codes: dict[Label, int] = {}

@@ -32,7 +32,7 @@ class TruthReport:
     """How the stored tags compare with the truth.
 
     `metrics` are over the labelled photos that have a tag; `untagged` of all `labelled` ones have none, `example` is
-    one of them. `by` counts the judged tags by who gave them, a model's name or "human". `unknown` are labels that
+    one of them. `by` counts the compared tags by who gave them, a model's name or "human". `unknown` are labels that
     occur in the truth and that no model of the database knows, at most ten.
     """
 
@@ -44,7 +44,7 @@ class TruthReport:
     unknown: tuple[str, ...]
 
     def json_text(self) -> str:
-        """As one line of JSON: the metrics, and the counts beside them."""
+        """Return one line of JSON: the metrics, and the counts beside them."""
         counts = {
             "labelled": self.labelled,
             "untagged": self.untagged,
@@ -81,7 +81,7 @@ def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
         )
     untagged = [path for path in truth if path not in judged]
     return TruthReport(
-        # Contradictions between the heads are judged by the model's taxonomy, so only where one model gave the tags.
+        # Contradictions between the heads depend on the model's taxonomy, so only where one model gave the tags.
         metrics=measure(list(judged.values()), taxonomy=_only(names, by)),
         labelled=len(truth),
         untagged=len(untagged),
@@ -95,7 +95,7 @@ def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
 class ImportReport:
     """What became of labels that were to be stored as reviews.
 
-    `saved` are new; `known` say what is stored already. `kept` say something else than somebody who reviewed the photo
+    `saved` are new; `known` say what is stored already. `kept` contradict a review of the photo
     itself, whose word stays. `unknown` photos were never read by `phototag tag`.
     """
 
@@ -108,7 +108,7 @@ class ImportReport:
 def import_truth(store: Store, labels: str | Path) -> ImportReport:
     """Store labels as reviews, which makes them the photos' tags. The same labels again store nothing new.
 
-    They take the place of labels that were imported before, and of no review that somebody made of a photo itself.
+    They replace labels that were imported before, and no review of a photo itself.
 
     Raises:
         DataError: the labels are not usable.
@@ -145,7 +145,7 @@ _Labels = tuple[str | None, str | None]
 def _reviews_of(
     store: Store, photos: set[int], under: Path
 ) -> tuple[dict[int, tuple[_Labels, ReviewOrigin]], set[tuple[int, _Labels]]]:
-    """What counts for each photo now, and all that was imported for it and not undone."""
+    """Return the current label of each photo, and all that was imported for it and not undone."""
     current: dict[int, tuple[_Labels, ReviewOrigin]] = {}
     imported: set[tuple[int, _Labels]] = set()
     for review in store.reviews.find_all(ReviewFilter(under=under, current=False)):

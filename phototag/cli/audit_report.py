@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from phototag.choices import By, OutputFormat
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option, format_option, gates_option
 
 HALF_WIDTH = 0.03
@@ -55,7 +56,7 @@ def report(
 ) -> None:
     """Say how right all tags are, from the photos of samples that were reviewed.
 
-    Only samples drawn by chance count, and only photos whose file has not changed since. Each share comes with the
+    Only samples sampled at random count, and only photos whose file has not changed since. Each share comes with the
     interval that holds the true one 95 times in 100. --fail-under looks at the lower end of the interval: a gate is met
     when the reviews show it, not by luck.
     """
@@ -84,9 +85,9 @@ def report(
 
         write_page(build_audit_page(found), page)
         write_text(page.with_suffix(".json"), found.json_text())
-        click.echo(f"Report: {page.absolute()}, figures: {page.with_suffix('.json').absolute()}", err=True)
+        say(f"Report: {page.absolute()}, figures: {page.with_suffix('.json').absolute()}")
     missed = missed_gates(found, wanted)
     for line in missed:
-        click.echo(f"Gate missed: {line}", err=True)
+        say(f"Gate missed: {line}")
     if missed:
         ctx.exit(1)

@@ -33,7 +33,7 @@ _HELP = """\
   s  another superclass, then its subclass
   u  the superclass is right, the subclass is none that the model knows
   n  nothing that has a label
-  k  skip: nobody can tell
+  k  skip: it cannot be told
   b  back: take the last answer back, as often as you like
   q  quit; go on later where you stopped
 In a list: type a part of the name, or its number; arrows select, Enter takes, Escape goes back."""
@@ -95,7 +95,7 @@ class Reviewing:
         """Go through the photos until none waits or the reviewer leaves.
 
         Raises:
-            UsageError: an answer that nobody can correct makes no sense.
+            UsageError: an answer that cannot be corrected makes no sense.
             StoreError: the database cannot be read or written.
         """
         from phototag.review import PassedPhoto
@@ -114,7 +114,7 @@ class Reviewing:
                     return
 
     def _goes_back_at_end(self) -> bool:
-        """Whether the reviewer takes the last answer back now that no photo waits."""
+        """Return whether the reviewer takes the last answer back now that no photo waits."""
         if not self._session.can_undo:
             return False
         self._say("No more photos wait: b back, any other key to end")
@@ -232,7 +232,7 @@ class Reviewing:
     # ---- choosing names
 
     def _subclass_of(self, shown: ShownPhoto) -> Labels | None:
-        """Another subclass under the tag's superclass; of all where the tag names none."""
+        """Ask for another subclass under the tag's superclass; of all where the tag names none."""
         superclass, names = shown.item.tag.superclass, self._session.names
         if superclass is not None:
             return self._choose_subclass(shown, superclass, optional=False)
@@ -244,7 +244,7 @@ class Reviewing:
         return self._confirmed(parent.strip(), child.strip() or None, new=chosen.new)
 
     def _both(self, shown: ShownPhoto) -> Labels | None:
-        """Another superclass, and its subclass if it has a name."""
+        """Ask for another superclass, and its subclass if it has a name."""
         wrong = shown.item.tag.superclass
         first = [each.superclass for each in shown.candidates]
         listed = [name for name in [*first, *self._session.names.superclasses] if name != wrong]
@@ -266,7 +266,7 @@ class Reviewing:
         return self._confirmed(superclass, chosen.name, new=chosen.new)
 
     def _confirmed(self, superclass: str, subclass: str | None, *, new: bool) -> Labels | None:
-        """The labels, if they can be some; a new name only once the reviewer says that it is meant."""
+        """Return the labels, if they are valid; a new name only once the reviewer confirms it."""
         try:
             self._session.names.check_new(superclass, subclass)
         except UsageError as error:
@@ -281,7 +281,7 @@ class Reviewing:
         return superclass, subclass
 
     def _choose(self, choice: TypeAhead) -> Chosen | None:
-        """A name from a list; None if the reviewer goes back."""
+        """Ask for a name from a list; None if the reviewer goes back."""
         if not self._keys.live:
             return self._choose_by_line(choice)
         drawn = 0
@@ -315,7 +315,7 @@ class Reviewing:
 
 
 def draw(choice: TypeAhead, width: int) -> list[str]:
-    """The lines that show a choice, each at most `width` columns: what was typed, then the names that fit."""
+    """Return the lines that show a choice, each at most `width` columns: what was typed, then the names that fit."""
     options, start = choice.options, choice.first_visible
     lines = [f"  {choice.prompt}: {choice.typed}_"]
     for number, option in enumerate(options[start:][: choice.VISIBLE], start=1):

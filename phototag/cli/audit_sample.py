@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.choices import Allocation, Focus, OutputFormat, StrataBy
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option, format_option
-from phototag.text import Column, numbers, percent, printable, table
+from phototag.text import Column, numbers, percent, table
 
 if TYPE_CHECKING:
     from phototag.store import Sample, Store
@@ -22,12 +23,12 @@ SIZE = 200
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--size", type=click.IntRange(min=1), metavar="N", help=f"Photos to draw. [default: {SIZE}]")
+@click.option("--size", type=click.IntRange(min=1), metavar="N", help=f"Photos to sample. [default: {SIZE}]")
 @click.option(
     "--by",
     type=EnumChoice(StrataBy),
-    help="Draw so many from each part of the library. score is best to know the whole, superclass and subclass to know "
-    "each class.",
+    help="Sample from each part of the library. score is best to know the whole, superclass and subclass to know each "
+    "class.",
 )
 @click.option(
     "--allocation",
@@ -38,10 +39,10 @@ SIZE = 200
     "many from each.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Draw the same photos again. [default: new]"
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Sample the same photos again. [default: new]"
 )
 @click.option("--focus", type=EnumChoice(Focus), help="Choose doubtful photos instead. Not fit for estimates.")
-@click.option("--more", type=click.IntRange(min=1), metavar="N", help="Draw N further photos into the sample NAME.")
+@click.option("--more", type=click.IntRange(min=1), metavar="N", help="Add N photos to the sample NAME.")
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
 @click.option("--model", "model_name", metavar="MODEL", help="Only photos tagged by this model.")
 @click.option("--superclass", metavar="S", help="Only photos tagged with this superclass.")
@@ -67,13 +68,13 @@ def sample(
     form: OutputFormat,
     db: str | None,
 ) -> None:
-    """Draw photos for somebody to review, so that a few of them say how right all tags are.
+    """Sample photos for review, so that a few of them say how accurate all tags are.
 
-    Photos are drawn by chance from all readable ones that a model tagged. NAME is the sample's; without it the next of
-    sample-1, sample-2 is taken. Review it with 'phototag audit review', then run 'phototag audit report'.
+    Photos are sampled at random from all readable ones that a model tagged. NAME is the sample's; by default it is the
+    next of sample-1, sample-2 and so on. Review it with 'phototag audit review', then run 'phototag audit report'.
     """
     _check(name, size, by, allocation, seed, focus, more, (under, model_name, superclass), listed, removed)
-    from phototag.audit import Scope, draw_sample, extend_sample, focus_sample
+    from phototag.audit import Scope, create_sample, extend_sample, focus_sample
     from phototag.store import Store
 
     with Store.open(db, create=False) as store:
@@ -91,7 +92,7 @@ def sample(
         elif focus is not None:
             made = focus_sample(store, focus, size=size or SIZE, name=name, scope=scope)
         else:
-            made = draw_sample(
+            made = create_sample(
                 store,
                 size=size or SIZE,
                 name=name,
@@ -102,10 +103,8 @@ def sample(
             )
         click.echo(json.dumps(_described(made, store)) if form is OutputFormat.JSON else _table(made))
     if not made.for_estimation:
-        click.echo(
-            "Chosen, not drawn by chance: reviews of these photos correct tags, but enter no estimate.", err=True
-        )
-    click.echo(f"Review it: phototag audit review {shlex.quote(made.name)}", err=True)
+        say("Chosen, not sampled at random: reviews of these photos correct tags, but enter no estimate.")
+    say(f"Review it: phototag audit review {shlex.quote(made.name)}")
 
 
 def _check(
@@ -131,13 +130,13 @@ def _check(
     if removed and (given or more is not None or allocation is not Allocation.PROPORTIONAL):
         raise click.UsageError("--remove goes with no other option than --format and --db")
     if more is not None and name is None:
-        raise click.UsageError("--more needs the NAME of the sample to draw further photos into")
+        raise click.UsageError("--more needs the NAME of the sample to add photos to")
     if more is not None and allocation is not Allocation.PROPORTIONAL:
         given.append("--allocation")
     if more is not None and given:
-        raise click.UsageError(f"--more keeps to what the sample was drawn from; leave out {', '.join(given)}")
+        raise click.UsageError(f"--more keeps to what the sample was sampled from; leave out {', '.join(given)}")
     if focus is not None and (by is not None or seed is not None):
-        raise click.UsageError("--focus draws nothing by chance; leave out --by and --seed")
+        raise click.UsageError("--focus samples nothing at random; leave out --by and --seed")
     if allocation is not Allocation.PROPORTIONAL and by is None and more is None:
         raise click.UsageError(f"--allocation {allocation} needs --by: it shares the photos out among the parts")
 
@@ -148,7 +147,7 @@ def _list(store: Store, form: OutputFormat) -> None:
         click.echo(json.dumps([_summary(one) for one in samples]))
         return
     if not samples:
-        click.echo("No samples yet; draw one: phototag audit sample", err=True)
+        say("No samples yet; take one: phototag audit sample")
         return
     columns = [Column("sample"), Column("sampled on"), Column("design")]
     columns += numbers("photos", "of", "reviewed", "skipped", "changed", width=0)
@@ -178,11 +177,9 @@ def _remove(store: Store, name: str, form: OutputFormat) -> None:
         click.echo(json.dumps({"name": found.name, "size": found.size, "reviews_kept": kept}))
         return
     stays = "no review was made for it" if not kept else "1 review stays" if kept == 1 else f"{kept:,} reviews stay"
-    click.echo(f"Removed {printable(found.name)}: {stays}{' as corrections' if kept else ''}.", err=True)
+    say(f"Removed {found.name}: {stays}{' as corrections' if kept else ''}.")
     if found.for_estimation:
-        click.echo(
-            "Its photos are no longer kept out of 'phototag export labels', but for those in other samples.", err=True
-        )
+        say("Its photos are no longer kept out of 'phototag export labels', but for those in other samples.")
 
 
 def _table(made: Sample) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, OutputFormat, Tune
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, device_option, format_option
 from phototag.training import TrainingConfig
 
@@ -81,7 +82,7 @@ def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
     type=click.FloatRange(0, 0.9, min_open=True),
     default=0.2,
     show_default=True,
-    help="Share of each class kept for judging.",
+    help="Share of each class kept for the test.",
 )
 @click.option(
     "--report",
@@ -120,7 +121,7 @@ def compare(
     """Train backbones alike on labelled pictures and say which differences between them are real.
 
     DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. A part of each
-    class is kept for judging, and a tenth of the subclasses is left out of the training to serve as novel. Every
+    class is kept for the test, and a tenth of the subclasses is left out of the training to serve as novel. Every
     backbone is trained with several seeds. After Ctrl-C the same command goes on with the trainings that are missing.
     """
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
@@ -144,7 +145,7 @@ def compare(
     try:
         comparison = run(data, wanted, output=output)
     except KeyboardInterrupt:
-        click.echo("\nInterrupted: finished trainings are kept; the same command goes on from there.", err=True)
+        say("", "Interrupted: finished trainings are kept; the same command goes on from there.")
         ctx.exit(_INTERRUPTED)
     described = comparison.to_json()
     if report is not None:
@@ -155,5 +156,5 @@ def compare(
         write_text(report.with_suffix(".json"), json.dumps(described, allow_nan=False, indent=1))
     click.echo(json.dumps(described, allow_nan=False) if form is OutputFormat.JSON else comparison.table())
     if report is not None:
-        click.echo(f"Report: {report.absolute()}, figures: {report.with_suffix('.json').absolute()}", err=True)
-    click.echo(f"Results of the trainings: {comparison.folder}", err=True)
+        say(f"Report: {report.absolute()}, figures: {report.with_suffix('.json').absolute()}")
+    say(f"Results of the trainings: {comparison.folder}")

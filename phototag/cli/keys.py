@@ -33,17 +33,17 @@ _WINDOWS_ARROWS = {"H": Key.UP, "P": Key.DOWN}
 class Keys(Protocol):
     """Where answers come from.
 
-    `live`: single keys, and what they do can be drawn. `strict`: nobody is there to answer again.
+    `live`: single keys, and what they do can be drawn. `strict`: there is no one to ask again.
     """
 
     live: bool
     strict: bool
 
     def key(self) -> str:
-        """The next key: a character, or one of `Key`; for lines a whole line, `Key.END` after the last."""
+        """Read the next key: a character, or one of `Key`; for lines a whole line, `Key.END` after the last."""
 
     def line(self) -> str:
-        """The next line without its end. Raises EOFError after the last one."""
+        """Read the next line without its end. Raises EOFError after the last one."""
 
 
 class Lines:
@@ -103,7 +103,7 @@ class Terminal:
         return self._ahead.popleft()
 
     def _sequence(self) -> str:
-        """The key behind an escape character; alone it is the escape key."""
+        """Read the key after an escape character; alone it is the escape key."""
         if not self._ahead and not self._more():
             return Key.ESCAPE
         first = self._next()
@@ -163,7 +163,7 @@ def _single_keys(number: int) -> Iterator[Terminal]:
 
 @contextmanager
 def open_keys() -> Iterator[Keys]:
-    """Single keys if both the input and the messages are at a terminal, else lines; the terminal is as before after."""
+    """Open single keys if input and messages are at a terminal, else lines; the terminal is restored afterwards."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()) or os.environ.get("TERM") == "dumb":
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(errors="replace")

@@ -31,7 +31,6 @@ from phototag.settings import config_file, load_config
 
 log = logging.getLogger(__name__)
 
-EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
 
 
@@ -40,7 +39,7 @@ class _Failed(click.ClickException):
 
 
 def _is_told_elsewhere(error: PhotoTagError) -> bool:
-    """Whether this is one of several processes of torchrun, and the first one tells of the error."""
+    """Return whether this is one of several processes of torchrun, and the first one tells of the error."""
     if "TORCHELASTIC_RUN_ID" not in os.environ and "RANK" not in os.environ:
         return False
     from phototag.runtime import is_echo
@@ -70,7 +69,7 @@ class _Group(click.Group):
 
 
 def _load_defaults(ctx: click.Context) -> None:
-    """The configuration file as click's defaults: top-level keys hold for all commands, tables for one."""
+    """Read the configuration file as click's defaults: top-level keys hold for all commands, tables for one."""
     config = load_config()
     for key in _unknown_keys(cli, config):
         log.warning("%s: nothing is called %s; check the spelling", config_file(), key)
@@ -78,7 +77,7 @@ def _load_defaults(ctx: click.Context) -> None:
 
 
 def _flags(command: click.Command) -> set[str]:
-    """The long names of all options of a command, or of all below a group."""
+    """Return the long names of all options of a command, or of all below a group."""
     below = command.commands.values() if isinstance(command, click.Group) else ()
     options = [option for option in command.params if isinstance(option, click.Option)]
     own = {flag.removeprefix("--") for option in options for flag in option.opts}
@@ -96,7 +95,7 @@ def _unknown_keys(command: click.Command, config: Mapping[str, Any], prefix: str
 
 
 def _defaults_of(command: click.Command, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults of a command, or of all below a group; keys are the long names of options, with - or _ in them."""
+    """Return defaults of a command, or of all below a group; keys are long names of options, with - or _ in them."""
     plain = {key.replace("_", "-"): value for key, value in config.items() if not isinstance(value, dict)}
     options = [param for param in command.params if isinstance(param, click.Option)]
     own = {
@@ -115,12 +114,12 @@ def _defaults_of(command: click.Command, config: Mapping[str, Any]) -> dict[str,
 
 
 def _shared_with(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The top-level keys that a command takes; to some a model is not what to run but what to look for."""
+    """Return the top-level keys that a command takes; to some a model is not what to run but what to look for."""
     return {key: value for key, value in plain.items() if not (name in ("query", "audit") and key == "model")}
 
 
 def _default_of(option: click.Option, value: Any) -> Any:
-    """A value of the file as if it were typed, so that click checks it and words the errors."""
+    """Return a value of the file as if it were typed, so that click checks it and words the errors."""
     if option.multiple:
         return [str(item) for item in value] if isinstance(value, list) else [str(value)]
     return value if option.is_flag and isinstance(value, bool) else str(value)
@@ -161,9 +160,9 @@ for _command in (
 
 
 def main() -> None:
-    """Entry point of the `phototag` command."""
-    # torch's threads otherwise spin while they wait, and take the cores from whatever else the computer does: beside
-    # another busy program training took up to five times as long. Read when torch is first imported.
+    """Run the `phototag` command."""
+    # torch's threads otherwise spin while they wait, and slow down everything: docs/experiments.md#threads-that-wait.
+    # Read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.choices import HIGHEST_TARGET, LEAST_TARGET, OutputFormat
+from phototag.cli.messages import say
 from phototag.cli.model_diff import diff
 from phototag.cli.options import format_option
 from phototag.text import Column, percent, table
@@ -67,7 +68,7 @@ def list_(form: OutputFormat) -> None:
             )
         click.echo("\n".join(table([Column(), Column(width=34), Column(width=18), Column()], cells)))
     for line in broken:
-        click.echo(f"Unreadable: {line}", err=True)
+        say(f"Unreadable: {line}")
 
 
 @model.command()
@@ -120,12 +121,12 @@ def show(name: str | None, form: OutputFormat) -> None:
 def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
     """Return what is certified of stored labels, and what the validation pictures say of them."""
     lines = []
-    promise = record.get("promise")
-    # The file may come from a stranger.
-    if isinstance(promise, dict) and isinstance(promise.get("target_precision"), float):
-        target, pictures = promise["target_precision"], promise.get("pictures")
+    certificate = record.get("promise")
+    # The file is untrusted.
+    if isinstance(certificate, dict) and isinstance(certificate.get("target_precision"), float):
+        target, pictures = certificate["target_precision"], certificate.get("pictures")
         lines.append(("target precision", f"{target:.4g}, by {pictures} validation pictures"))
-        lines += [("nothing stored", str(warning)) for warning in promise.get("kept_back") or ()]
+        lines += [("nothing stored", str(warning)) for warning in certificate.get("kept_back") or ()]
     for level in ("superclass", "subclass"):
         precision, coverage = metrics.get(f"{level}_precision_given"), metrics.get(f"{level}_coverage")
         if precision is not None and coverage is not None:
@@ -143,7 +144,7 @@ def _novel_above(header: ModelHeader) -> str:
 
 
 def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the models that this one was made from, the oldest first; the file may come from a stranger."""
+    """Return the models that this one was made from, the oldest first; the file is untrusted."""
     lines = []
     generations = record.get("lineage")
     for ancestor in generations if isinstance(generations, list) else []:
@@ -183,8 +184,8 @@ def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 def tune(name: str, target_precision: float, data: Path | None, output: str | None, overwrite: bool) -> None:
     """Write a copy of MODEL with thresholds by which a share X of the stored labels is right.
 
-    What falls below backs off: to the superclass, or to no label. The promise holds for photos like the judged ones,
-    with 90 % certainty at each level.
+    What falls below backs off: to the superclass, or to no label. The precision is certified for photos like the
+    labelled ones, with 90 % confidence at each level.
     """
     from phototag.report import coverage_table
     from phototag.training import tune as run
@@ -197,8 +198,8 @@ def tune(name: str, target_precision: float, data: Path | None, output: str | No
     for label, value in _precisions(header.record, header.metrics):
         if label.endswith("stored"):
             click.echo(f"{label}: {value}")
-    click.echo(f"Model {result.model.name}: {result.model.path}", err=True)
-    click.echo("Make it the active one: phototag model use " + shlex.quote(result.model.name), err=True)
+    say(f"Model {result.model.name}: {result.model.path}")
+    say("Make it the active one: phototag model use " + shlex.quote(result.model.name))
 
 
 @model.command()
@@ -209,7 +210,7 @@ def use(name: str) -> None:
 
     chosen = open_model(name)
     set_active(chosen)
-    click.echo(f"Active model: {chosen.name}", err=True)
+    say(f"Active model: {chosen.name}")
 
 
 @model.command()
@@ -224,7 +225,7 @@ def remove(name: str, yes: bool) -> None:
     path = model_path(name)
     if not yes and path.parent == models_folder() and path.exists():
         click.confirm(f"Delete {path}?", abort=True, err=True)
-    click.echo(f"Deleted {remove_model(name)}", err=True)
+    say(f"Deleted {remove_model(name)}")
 
 
 model.add_command(diff)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.choices import OutputFormat, Scored
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option, format_option
 from phototag.text import Column, numbers, printable, table
 
@@ -33,7 +34,9 @@ _MOST_SUPERCLASSES = 20
     help="First run the models on photos that they have not scored: on the reviewed ones, or all. Tags stay.",
 )
 @click.option(
-    "--sampled-only", is_flag=True, help="Judge by photos that were drawn to estimate accuracy, and by no other review."
+    "--sampled-only",
+    is_flag=True,
+    help="Compare on photos that were sampled to estimate accuracy, and on no other review.",
 )
 @click.option(
     "--limit", type=click.IntRange(min=0), metavar="N", help="Changes to list. [default: 10 in a table, otherwise all]"
@@ -71,7 +74,7 @@ def diff(
             for model in models:
                 done = score_missing(store, model, score, under=root)
                 if done.failed or done.changed:
-                    click.echo(f"{model.name}: {done.failed:,} unreadable, {done.changed:,} changed since.", err=True)
+                    say(f"{model.name}: {done.failed:,} unreadable, {done.changed:,} changed since.")
         found = compare_models(store, *models, under=root, sampled_only=sampled_only, most_changes=most)
     if form is OutputFormat.JSON:
         click.echo(json.dumps(as_json(found), indent=2))
@@ -83,7 +86,7 @@ def diff(
 
 
 def as_json(found: ModelDiff) -> dict[str, Any]:
-    """The difference as plain values; paths as in the rows of a query."""
+    """Return the difference as plain values; paths as in the rows of a query."""
     from phototag.records import LEVELS
 
     return {
@@ -145,7 +148,7 @@ def _tag(tag: Tag) -> dict[str, Any]:
 
 
 def diff_lines(found: ModelDiff) -> list[str]:
-    """Lines for people: what would change, by kind and superclass, and what the reviewed photos say."""
+    """Return lines for people: what would change, by type and superclass, and what the reviewed photos say."""
     counts = [(name, f"{number:,}") for name, number in found.kinds.most_common()]
     lines = table([Column(), *numbers("photos", width=0)], counts)
     moved = sorted(
@@ -200,30 +203,26 @@ def _label(tag: Any) -> str:
 
 
 def _summarise(found: ModelDiff) -> None:
-    """The summary on stderr: how many photos, which is better, and what the numbers leave out."""
+    """Print the summary: how many photos, which is better, and what the numbers leave out."""
     parts = [f"{found.decided:,} photos compared", f"{found.changed:,} would change"]
     if found.human:
         parts.append(f"{found.human:,} tagged by a human would stay")
-    click.echo(f"{', '.join(parts)}.", err=True)
+    say(f"{', '.join(parts)}.")
     names = {"first": found.first, "second": found.second, "both": f"{found.first} and of {found.second}"}
     for which, count in found.without.items():
-        click.echo(
-            f"No scores of {printable(names[which])}: {count:,} photos; --score all runs it on them, tags stay.",
-            err=True,
-        )
+        say(f"No scores of {names[which]}: {count:,} photos; --score all runs it on them, tags stay.")
     if not found.reviewed:
-        click.echo("No reviewed photos there, so nothing says which model is better.", err=True)
+        say("No reviewed photos there, so nothing says which model is better.")
         return
     unscored = found.reviewed - found.judged
     if unscored:
-        click.echo(f"{unscored:,} reviewed photos lack scores of a model; --score reviewed runs it on them.", err=True)
+        say(f"{unscored:,} reviewed photos lack scores of a model; --score reviewed runs it on them.")
     for level in found.outcomes:
-        click.echo(printable(found.verdict(level)), err=True)
-    click.echo("p: McNemar's exact test, corrected after Holm for the two levels.", err=True)
+        say(found.verdict(level))
+    say("p: McNemar's exact test, corrected after Holm for the two levels.")
     others = found.judged - found.sampled
     if others:
-        click.echo(
-            f"{others:,} of these photos were not drawn to estimate accuracy: they need not be like the others, and a "
-            "model that was trained on them (phototag export labels) looks better than it is; see --sampled-only.",
-            err=True,
+        say(
+            f"{others:,} of these photos were not sampled to estimate accuracy: they need not be like the others, and "
+            "a model that was trained on them (phototag export labels) looks better than it is; see --sampled-only."
         )

@@ -146,7 +146,7 @@ class TaggingOptions:
     decode_on: DecodeOn
 
     def tagger(self) -> Tagger:
-        """The tagger they describe, in a process that keeps to the cores it may use."""
+        """Make the tagger they describe, in a process that keeps to the cores it may use."""
         from phototag.runtime import use_cores
         from phototag.tagging import Tagger
 
@@ -167,7 +167,7 @@ class TaggingOptions:
 
 
 def tagging_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of everything that tags; the command gets them as `options`."""
+    """Add the options of everything that tags; the command gets them as `options`."""
 
     @wraps(command)
     def run(*args: Any, **values: Any) -> None:
@@ -194,7 +194,7 @@ def tagging_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def gates_option(command: Command) -> Command:
-    """--fail-under METRIC=VALUE, repeatable."""
+    """Add --fail-under METRIC=VALUE, repeatable."""
     decorate = click.option(
         "--fail-under",
         "gates",

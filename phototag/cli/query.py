@@ -12,6 +12,7 @@ import click
 
 from phototag.choices import OutputFormat, SortKey
 from phototag.cli.formats import print_rows
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option
 from phototag.export import EXPORTS
 from phototag.records import NovelTier, PhotoState, Reason, Source
@@ -44,7 +45,6 @@ class _NovelChoice(EnumChoice[NovelTier]):
 )
 @click.option(
     "--reason",
-    "reasons",
     type=EnumChoice(list(Reason)),
     multiple=True,
     help="Why a model's tag goes no deeper; may be given several times.",
@@ -80,7 +80,7 @@ def query(
     superclass: str | None,
     subclass: str | None,
     novel: NovelTier | None,
-    reasons: tuple[Reason, ...],
+    reason: tuple[Reason, ...],
     min_score: float | None,
     under: Path | None,
     source: Source | None,
@@ -108,7 +108,7 @@ def query(
         superclass=superclass,
         subclass=subclass,
         novel=novel or False,
-        reason=reasons,
+        reason=reason,
         min_score=min_score,
         under=Path(os.path.abspath(under)) if under is not None else None,  # noqa: PTH100  # folds ".."
         source=source,
@@ -129,6 +129,6 @@ def query(
         else:
             shown = print_rows(store.query(wanted), form)
             if not shown:
-                click.echo("No such photos.", err=True)
+                say("No such photos.")
             elif shown == limit and (all_of_them := store.count(wanted)) > shown:
-                click.echo(f"The first {shown} of {all_of_them:,}; --limit shows more.", err=True)
+                say(f"The first {shown} of {all_of_them:,}; --limit shows more.")

@@ -19,6 +19,7 @@ from phototag.choices import (
     Device,
     Tune,
 )
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, device_option
 from phototag.training import TrainingConfig
 
@@ -96,8 +97,9 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     type=EnumChoice(list(Balance)),
     default=_DEFAULTS.balance.value,
     show_default=True,
-    help="Against unequal classes. sampler: draw all equally often. loss: weigh rare ones more. logits: adjust scores "
-    "by how frequent classes are. mix: add mixed pictures of rare ones. auto: what does best on validation pictures.",
+    help="Against unequal classes. sampler: sample all equally often. loss: weigh rare ones more. logits: adjust "
+    "scores by how frequent classes are. mix: add mixed pictures of rare ones. auto: what does best on validation "
+    "pictures.",
 )
 @click.option(
     "--target-precision",
@@ -110,7 +112,7 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     "--keep-known",
     type=click.FloatRange(LEAST_KEPT, 1),
     metavar="X",
-    help="Share of right subclasses that is to be left when strange photos back off as novel. "
+    help="Share of right subclasses that is to be left when novel photos back off. "
     f"[default: {KEEP_KNOWN:g}; {KEEP_KNOWN_WITH_TARGET:g} with --target-precision]",
 )
 @click.option(
@@ -155,7 +157,7 @@ def train(
     """Learn classes from labelled pictures and make the result the active model.
 
     DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass and paths
-    relative to it. A share of each class is kept apart to judge the model. Ctrl-C keeps the best model so far.
+    relative to it. A share of each class is kept apart to evaluate the model. Ctrl-C keeps the best model so far.
     """
     if val is not None and val_fraction is not None:
         raise click.UsageError("--val and --val-fraction exclude each other")
@@ -201,14 +203,14 @@ def _echo(result: TrainingResult) -> None:
     scores = validation_scores(result.model)
     if scores is not None:
         click.echo(f"\n{coverage_table(scores)}")
-    judged = f"{result.metrics.photos} validation pictures, by heads or weights that had not learned from them"
-    click.echo(f"\nThe figures are of {judged}.", err=True)
-    click.echo(calibration_line(result.model.header.record["calibration"]), err=True)
+    figures = f"{result.metrics.photos} validation pictures, by heads or weights that had not learned from them"
+    say("", f"The figures are of {figures}.")
+    say(calibration_line(result.model.header.record["calibration"]))
     if result.extension is not None:
         _echo_extension(result.extension)
     if result.model.header.record.get("refitted_on_all"):
-        click.echo("The model itself was then fitted once more, on all pictures, and calibrated alike.", err=True)
-    click.echo(f"Model {result.model.name}: {result.model.path}, {result.seconds:.0f} s. It is active now.", err=True)
+        say("The model itself was then fitted again, on all pictures, and calibrated alike.")
+    say(f"Model {result.model.name}: {result.model.path}, {result.seconds:.0f} s. It is active now.")
 
 
 # What decides how a backbone is trained means nothing to a model whose backbone stays.
@@ -245,14 +247,11 @@ def _echo_extension(extension: Extension) -> None:
     added = (
         f"{len(extension.added)} subclasses added" if extension.added else "No subclass added, more examples learned"
     )
-    click.echo(f"{added}: {', '.join(extension.added)}" if extension.added else added, err=True)
+    say(f"{added}: {', '.join(extension.added)}" if extension.added else added)
     before, after, new = extension.before, extension.after, extension.new
-    click.echo(f"Old classes, {before.pictures} pictures: {_change(before, after)}.", err=True)
+    say(f"Old classes, {before.pictures} pictures: {_change(before, after)}.")
     if new.subclass is not None and new.superclass is not None:
-        click.echo(
-            f"Pictures of DATA, {new.pictures}: superclass {new.superclass:.1%}, subclass {new.subclass:.1%} right.",
-            err=True,
-        )
+        say(f"Pictures of DATA, {new.pictures}: superclass {new.superclass:.1%}, subclass {new.subclass:.1%} right.")
 
 
 def _change(before: Accuracies, after: Accuracies) -> str:
@@ -264,4 +263,4 @@ def _change(before: Accuracies, after: Accuracies) -> str:
         )
         if old is not None and now is not None
     ]
-    return "; ".join(parts) or "none kept to judge by"
+    return "; ".join(parts) or "none kept to evaluate on"

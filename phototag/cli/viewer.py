@@ -28,7 +28,7 @@ class Viewer:
     """
 
     def __init__(self, command: str | None, say: Callable[[str], None]) -> None:
-        """`command` is the program and its arguments, before the path; None is the platform's. `say` gets the words.
+        """Show pictures with `command`, a program and its arguments; None is the platform's. `say` gets messages.
 
         Raises:
             click.UsageError: the command is none.
@@ -56,13 +56,13 @@ class Viewer:
         self._start([*words, os.fspath(path)])
 
     def close(self) -> None:
-        """End a program that the user named and that still shows a picture."""
+        """Return end a program that the user named and that still shows a picture."""
         self._finish()
 
     def _start(self, words: Sequence[str]) -> None:
         quiet = subprocess.DEVNULL
         try:
-            # A session of its own: Ctrl-C in the terminal is not meant for it, and it cannot read the keys.
+            # A separate session: Ctrl-C in the terminal is not meant for it, and it cannot read the keys.
             process = subprocess.Popen(words, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)  # noqa: S603
         except (OSError, ValueError) as error:
             self._fail(f"{words[0]}: {getattr(error, 'strerror', None) or error}")

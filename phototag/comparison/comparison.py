@@ -1,7 +1,7 @@
 """Train several backbones alike and evaluate them on the same pictures.
 
 A test part is kept apart, the same for all. Whole subclasses are left out of the training, too: their pictures are what
-no model was taught, and tell how well it notices. Every finished training leaves a small result file, so that a run
+no model was taught, and show how well it notices. Every finished training leaves a small result file, so that a run
 that was interrupted goes on from there, and one with more backbones or seeds takes over what is there.
 """
 

@@ -1,4 +1,4 @@
-"""Labelled pictures: reading, checking and splitting them."""
+"""Labelled pictures: reading, checking and splitting them, and features of them."""
 
 import lazy_loader
 

@@ -1,21 +1,13 @@
 """Let groups of novel photos grow by those that were tagged as known, and shed what does not belong. Pure: numpy only.
 
-A threshold on novelty rejects a part of the photos of unknown kinds only; the others are tagged with the known class
-that they resemble most. Once some photos of such a kind make a group, the others can be told by it: a photo is taken
+A threshold on novelty rejects only a part of the photos of unknown classes; the others are tagged with the known class
+that they resemble most. Once some photos of such a class make a group, the others can be found by it: a photo is taken
 into a group that explains it better than any known class does, by the predictive density of the group as a class whose
-mean is uncertain (Ioffe, "Probabilistic linear discriminant analysis", ECCV 2006). Then all are grouped again, as kinds
-that too few photos were left of now show, and so on. In the end photos leave that some other group, a known class or
-a class of its own would explain about as well, so that only clear members are named.
+mean is uncertain (Ioffe, "Probabilistic linear discriminant analysis", ECCV 2006). Then all are grouped again, since
+classes that too few photos were left of now show, and so on. In the end photos leave that another group, a known class
+or a separate class would explain about as well, so that only clear members are named.
 
-Measured as in `phototag.discovery.cluster`, on three draws of 12 unknown kinds, one of 14 birds, and a library that a
-fine-tuned model tagged, with about 600 photos of unknown kinds and as many or more of known ones. `right` is the share
-of those taken in that are of their group's kind, and `members` how many photos are in groups mostly of one new kind.
-                                                   purity   found      members   taken in   right
-    rejected photos alone                            .90    57 of 62     1806          -       -
-    these, and shed                                  .94    57           1669          -       -
-    grown, and shed                                  .95    59           2199        543     .95
-    the same among 10,000 known photos more          .95    59           2095        427     .96
-Of known photos 3 in 1,000 were taken in, and among 10,000 more 1 in 10,000.
+What was measured: docs/experiments.md#groups-that-grow.
 """
 
 from __future__ import annotations
@@ -35,7 +27,7 @@ from phototag.discovery.cluster import Floats, Grouping, Integers, Variances, de
 # this the more known photos there are, the more would be taken in.
 _TRUST = 0.5
 _TAKEN_AT = 1.0
-# For each rejected member. A threshold rejects half of a new kind or more; a group that many more photos fit is rather
+# For each rejected member. A threshold rejects half of a new class or more; a group that many more photos fit is rather
 # of a known one.
 _MOST_TAKEN = 3
 # In nats.
@@ -51,7 +43,7 @@ class Placed(Protocol):
 
     @property
     def path_bytes(self) -> bytes:
-        """The bytes of its path."""
+        """Return the bytes of its path."""
         ...
 
 
@@ -112,7 +104,7 @@ class _Classes:
 
     @classmethod
     def of(cls, points: NDArray[np.floating], labels: Integers, space: Space, *, novel: int) -> _Classes:
-        """Those of points [N, E], of which the first `novel` were tagged as novel."""
+        """Fit them to points [N, E], of which the first `novel` were tagged as novel."""
         members = labels >= 0
         wide = points[members].astype(np.float64)
         counts = np.bincount(labels[members]).astype(np.float64)
@@ -123,28 +115,28 @@ class _Classes:
         return cls(counts, rejected, sums, variances, space.means.astype(np.float64))
 
     def by_groups(self, points: Floats) -> Floats:
-        """The log-density of points [N, E] as a further member of each group, [N, G]."""
+        """Return the log-density of points [N, E] as a further member of each group, [N, G]."""
         return _log_densities(points, *self._predictive(self.counts[:, None], self.sums))
 
     def by_own(self, points: Floats, own: Integers) -> Floats:
-        """That of members [N, E] of the groups `own` [N], as if they were not among them: [N]."""
+        """Return that of members [N, E] of the groups `own` [N], as if they were not among them: [N]."""
         means, variances = self._predictive(self.counts[own][:, None] - 1, self.sums[own] - points)
         result: Floats = -0.5 * ((points - means) ** 2 / variances + np.log(variances)).sum(axis=1)
         return result
 
     def by_known(self, points: Floats) -> Floats:
-        """That of points [N, E] by the known class that explains them best, [N]."""
+        """Return that of points [N, E] under the known class that explains them best, [N]."""
         # What was not trained on varies more, and in known classes as much as in new ones.
         result: Floats = _log_densities(points, self.known, self.variances.within[None]).max(axis=1)
         return result
 
     def by_none(self, points: Floats) -> Floats:
-        """That of points [N, E] each as a class of its own, [N]."""
+        """Return that of points [N, E] each as a separate class, [N]."""
         alone = self.variances.between + self.variances.within
         return _log_densities(points, np.zeros((1, len(alone))), alone[None])[:, 0]
 
     def claims(self, points: Floats) -> tuple[Floats, Integers]:
-        """How much better a group explains points [N, E] than a known class or none does, and which, each [N].
+        """Return how much better a group explains points [N, E] than a known class or none does, and which, each [N].
 
         As the logarithm of odds, but for the number of all other photos.
         """
@@ -162,7 +154,7 @@ class _Classes:
 
 
 def _log_densities(points: Floats, means: Floats, variances: Floats) -> Floats:
-    """Of points [N, E] under normal distributions with means [K, E] and variances [K, E] or [1, E]: [N, K].
+    """Return those of points [N, E] under normal distributions with means [K, E], variances [K, E] or [1, E]: [N, K].
 
     Less the constant that all have in common.
     """
@@ -172,7 +164,7 @@ def _log_densities(points: Floats, means: Floats, variances: Floats) -> Floats:
 
 
 def _taken(classes: _Classes, tagged: Pages[T]) -> tuple[list[T], NDArray[np.floating]]:
-    """The photos that some group explains clearly better than known classes, in the order of paths."""
+    """Return the photos that some group explains clearly better than known classes, in the order of paths."""
     photos: list[T] = []
     parts: list[NDArray[np.floating]] = []
     found: list[tuple[Floats, Integers]] = []
@@ -181,7 +173,7 @@ def _taken(classes: _Classes, tagged: Pages[T]) -> tuple[list[T], NDArray[np.flo
         total += len(page)
         sound = np.flatnonzero(np.isfinite(embeddings).all(axis=1))
         gains, groups = classes.claims(embeddings[sound].astype(np.float64))
-        # The total only grows: whoever fails now would fail at the end too.
+        # The total only grows: what fails now would fail at the end too.
         claimed = gains > _TAKEN_AT + np.log(total)
         rows = sound[claimed]
         photos += [page[row] for row in rows.tolist()]
@@ -197,7 +189,7 @@ def _taken(classes: _Classes, tagged: Pages[T]) -> tuple[list[T], NDArray[np.flo
 
 
 def _clearest(gains: Floats, groups: Integers, most: Integers) -> Integers:
-    """Which of those with gains [N] are taken into their `groups` [N], at most `most` [G] into each."""
+    """Return which of those with gains [N] go into their `groups` [N], at most `most` [G] into each."""
     order = np.lexsort((-gains, groups))
     first = np.searchsorted(groups[order], groups[order])
     within = np.arange(len(order)) - first < most[groups[order]]
@@ -205,7 +197,7 @@ def _clearest(gains: Floats, groups: Integers, most: Integers) -> Integers:
 
 
 def _shed(points: NDArray[np.floating], labels: Integers, space: Space, min_size: int) -> Integers:
-    """The labels [N] without members that something else explains about as well, and without groups left too small."""
+    """Return the labels [N] without members that something else explains about as well, and without small groups."""
     classes = _Classes.of(points, labels, space, novel=len(points))
     kept = labels.copy()
     members = np.flatnonzero(labels >= 0)

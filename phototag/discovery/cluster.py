@@ -11,17 +11,7 @@ search of these neighbours.
 How far the members of a new class differ from each other, and the classes from each other, depends on how well the
 embedding carries over to them. So both are measured on the groups that come out first, and they are made again.
 
-Measured on frozen features of 75 kinds of birds, dogs and reptiles, some of them unknown to the embedding, and on what
-a novelty threshold leaves of their pictures (two in three) and of held-out known ones (one in twenty). Typical: purity
-of the more typical half of each group. Found: kinds that make up 85 % of some group or more.
-                                                         groups   purity   typical   found
-    12 kinds unknown, 128 axes (six draws)                 18       .94      .96      9.8
-    12 kinds unknown, 64 axes                              19       .93      .96     10.0
-    and the 25 of a superclass, 128 axes (three draws)     58       .80      .84     24 of 37
-Of the 12, 11.7 had as many pictures as a group needs. In groups of 8 or more, 128 axes: .95 and 9.3 found, .81 and 25
-with a superclass unknown; if nothing is measured on the groups .94 and 9.3, .72 and 18. The same with 62 axes and no
-superclass, four or five draws: .92 and 9.0 by modularity of the graph of shared neighbours (Louvain) at its best
-resolution, .87 and 8.5 by Ward's linkage told nearly the right number, and by HDBSCAN .64 and 5, with leaves .91 and 8.
+What was measured, also of other methods: docs/experiments.md#grouping.
 """
 
 from __future__ import annotations
@@ -38,11 +28,11 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
 
 _NEIGHBOURS = 15
-# Means of new classes lie less far from each other than those that the axes were chosen for: measured 0.3 to 0.7 times.
+# Means of new classes lie less far from each other than those that the axes were chosen for.
 _BETWEEN_SHARE = 0.5
-# Axes beyond the discriminant ones tell nothing of known classes, and something of new ones: measured 0.3 to 0.6.
+# Axes beyond the discriminant ones tell nothing of known classes, and something of new ones.
 _LEAST_BETWEEN = 0.15
-# Times that of the training. New classes had 1.6 to 3.2, known pictures that were not trained on 1.7 to 2.6.
+# Times the variance of the training's classes; for these three: docs/experiments.md#grouping.
 _FIRST_WITHIN = 3.0
 _MEASUREMENTS = 2
 # The outer members of a class are missing from the groups that its variance is measured on.
@@ -68,7 +58,7 @@ class Grouping:
 
     @property
     def count(self) -> int:
-        """How many groups there are."""
+        """Count the groups."""
         return len(self.means)
 
 
@@ -81,13 +71,13 @@ class Variances:
 
     @classmethod
     def expected(cls, spread: Floats) -> Self:
-        """Those of classes of which nothing is known yet, given the variance [E] of all pictures of the training."""
+        """Return those of classes of which nothing is known, given the variance [E] of all training pictures."""
         between = np.maximum((spread - 1) * _BETWEEN_SHARE, _LEAST_BETWEEN)
         return cls(between, np.full(len(spread), _FIRST_WITHIN))
 
     @classmethod
     def of(cls, points: Floats, labels: Integers, spread: Floats) -> Self:
-        """Those of groups of points [N, E]; those expected where there are too few groups to measure."""
+        """Fit those of groups of points [N, E]; those expected where there are too few groups to measure."""
         expected = cls.expected(spread)
         groups = int(labels.max(initial=-1)) + 1
         if groups < _FEWEST_TO_MEASURE:
@@ -131,7 +121,7 @@ def _labels(points: Floats, spread: Floats, min_size: int) -> Integers:
 
 
 def neighbours(points: Floats, count: int) -> Integers:
-    """Edges [M, 2] from each point [N, E] to its `count` nearest, each edge once, with the lower number first."""
+    """Return edges [M, 2] from each point [N, E] to its `count` nearest, each once, with the lower number first."""
     size = len(points)
     count = min(count, size - 1)
     # Half the memory traffic; which of two equally near neighbours is taken does not matter.
@@ -148,9 +138,9 @@ def neighbours(points: Floats, count: int) -> Integers:
 
 
 def _distinct(pairs: Integers, size: int) -> tuple[Integers, Integers]:
-    """Pairs of numbers below `size` as sorted edges, each once and none to itself, and where each stood first."""
+    """Return pairs of numbers below `size` as sorted edges, each once, none to itself, and where each stood first."""
     low, high = pairs.min(axis=1), pairs.max(axis=1)
-    # One number a pair: sorting these is ten times as fast as sorting rows.
+    # One number per pair: sorting these is faster than sorting rows.
     keys, first = np.unique(low * size + high, return_index=True)
     edges = np.stack([keys // size, keys % size], axis=1)
     proper = edges[:, 0] != edges[:, 1]
@@ -158,7 +148,7 @@ def _distinct(pairs: Integers, size: int) -> tuple[Integers, Integers]:
 
 
 def _joined(points: Floats, edges: Integers, variances: Variances) -> Integers:
-    """The cluster of every point [N] when no two along an edge gain by joining any more."""
+    """Return the cluster of every point [N] when no two along an edge gain by joining any more."""
     size = len(points)
     clusters = np.arange(size)
     counts, sums = np.ones(size), points.copy()
@@ -176,12 +166,12 @@ def _joined(points: Floats, edges: Integers, variances: Variances) -> Integers:
         changed[kept] = True
         edges, first = _distinct(now[edges], size)
         gains = gains[first]
-        anew = changed[edges].any(axis=1)
-        gains[anew] = _gains(edges[anew], counts, sums, variances)
+        again = changed[edges].any(axis=1)
+        gains[again] = _gains(edges[again], counts, sums, variances)
 
 
 def _best_pairs(edges: Integers, gains: Floats) -> tuple[Integers, Integers]:
-    """The pairs that are each other's best partner, and gain by joining."""
+    """Return the pairs that are each other's best partner, and gain by joining."""
     live = gains > 0
     ends = np.concatenate([edges[live], edges[live][:, ::-1]])
     # Each cluster's best partner comes first; of equal ones that with the lowest number.
@@ -195,7 +185,7 @@ def _best_pairs(edges: Integers, gains: Floats) -> tuple[Integers, Integers]:
 
 
 def _gains(edges: Integers, counts: Floats, sums: Floats, variances: Variances) -> Floats:
-    """What each edge's clusters gain by being one: a log-likelihood ratio, in nats."""
+    """Return what each edge's clusters gain by being one: a log-likelihood ratio, in nats."""
     alone = np.concatenate(
         [
             _evidence(counts[start : start + _EDGES], sums[start : start + _EDGES], variances)
@@ -211,7 +201,7 @@ def _gains(edges: Integers, counts: Floats, sums: Floats, variances: Variances) 
 
 
 def _evidence(counts: Floats, sums: Floats, variances: Variances) -> Floats:
-    """The log-likelihood of clusters with these counts [K] and sums [K, E], less what depends on single members only.
+    """Return clusters' log-likelihood by counts [K] and sums [K, E], less what depends on single members only.
 
     Along each axis the mean is integrated out: of n members with sum s, 1/2 log(w / (w + n b)) + s^2 b / (2 w (w + n
     b)).
@@ -223,7 +213,7 @@ def _evidence(counts: Floats, sums: Floats, variances: Variances) -> Floats:
 
 
 def ordered(clusters: Integers, min_size: int) -> Integers:
-    """Clusters that are large enough, numbered by size and then by their first member; -1 for the others.
+    """Number the clusters that are large enough, by size and then by their first member; -1 for the others.
 
     Whatever is of a negative cluster is of none.
     """
@@ -236,7 +226,7 @@ def ordered(clusters: Integers, min_size: int) -> Integers:
 
 
 def means_of(points: Floats, labels: Integers) -> Floats:
-    """The mean of each group, [G, E]."""
+    """Return the mean of each group, [G, E]."""
     members = labels >= 0
     count = int(labels.max(initial=-1)) + 1
     sums = np.zeros((count, points.shape[1]))
@@ -246,7 +236,7 @@ def means_of(points: Floats, labels: Integers) -> Floats:
 
 
 def _variance_within(points: Floats, labels: Integers) -> Floats:
-    """The variance [E] of members about the means of their groups."""
+    """Return the variance [E] of members about the means of their groups."""
     members = labels >= 0
     means = means_of(points, labels)
     squares = ((points[members] - means[labels[members]]) ** 2).sum(axis=0)
@@ -255,7 +245,7 @@ def _variance_within(points: Floats, labels: Integers) -> Floats:
 
 
 def described(points: NDArray[np.floating], labels: Integers) -> Grouping:
-    """The grouping of points [N, E] by `labels` [N] that `ordered` gave."""
+    """Return the grouping of points [N, E] by `labels` [N] that `ordered` gave."""
     members = labels >= 0
     wide = points[members].astype(np.float64)
     means = means_of(wide, labels[members])

@@ -25,7 +25,7 @@ _BACKGROUND = "#202020"
 
 
 def chosen_numbers(count: int, *, marked: Collection[int] = (), most: int = MOST_PICTURES) -> list[int]:
-    """Which of `count` photos, the most typical first, stand on a sheet: numbers from 1.
+    """Return which of `count` photos, the most typical first, stand on a sheet: numbers from 1.
 
     Half of them are the most typical ones; the others are spread evenly over the rest, up to the last, as that is where
     those lie that do not belong. Of the numbers `marked`, a third of the sheet is shown if there are as many.

@@ -49,12 +49,12 @@ class Found:
 
     @property
     def grouped(self) -> int:
-        """Novel photos in a group."""
+        """Count the novel photos in a group."""
         return sum(len(each.members) - each.taken for each in self.groups.groups)
 
     @property
     def taken(self) -> int:
-        """Photos in a group that were tagged with a known subclass."""
+        """Count the photos in a group that were tagged with a known subclass."""
         return sum(each.taken for each in self.groups.groups)
 
 
@@ -94,7 +94,7 @@ def find_groups(
 
 
 def embedding_space(model: Model) -> Space:
-    """Where the known classes lie among a model's embeddings.
+    """Return where the known classes lie among a model's embeddings.
 
     Raises:
         ModelError: the model has no embeddings, or its file cannot be read.
@@ -118,7 +118,7 @@ def _novel(
     under: Path | None,
     ranks: Collection[Rank],
 ) -> tuple[list[ScoredTag], Embeddings, Counter[int], int]:
-    """Novel photos with their embeddings; how many have no scores, by the model of their tag, or no embedding."""
+    """Return novel photos with embeddings; how many have no scores, by the model of their tag, or no embedding."""
     photos: list[ScoredTag] = []
     embeddings: list[Embeddings] = [np.empty((0, axes), np.float16)]
     left: Counter[int] = Counter()
@@ -136,7 +136,7 @@ def _novel(
 def _tagged(
     store: Store, model_id: int | None, taxonomy: Taxonomy, axes: int, *, under: Path | None
 ) -> Iterator[tuple[list[ScoredTag], Embeddings]]:
-    """Photos that were tagged with a subclass which the model knows, with their embeddings, a page at a time."""
+    """Yield photos tagged with a subclass that the model knows, with their embeddings, a page at a time."""
     for page in store.scores.tagged(model_id, under=under, ranks=(Rank.SUBCLASS,), readable=True):
         # A later model may know classes that this one does not.
         known = [photo for photo in page if photo.subclass in taxonomy.subclass_index]
@@ -144,7 +144,7 @@ def _tagged(
 
 
 def _embedded(page: Sequence[ScoredTag], taxonomy: Taxonomy, axes: int) -> Iterator[tuple[list[ScoredTag], Embeddings]]:
-    """Those photos of a page that have an embedding, with these, [B, E]."""
+    """Return the photos of a page that have an embedding, with these, [B, E]."""
     by_length: dict[int, list[ScoredTag]] = {}
     for photo in page:
         if photo.scores is not None:
@@ -162,7 +162,7 @@ def _embedded(page: Sequence[ScoredTag], taxonomy: Taxonomy, axes: int) -> Itera
 
 
 def _reference(model: Model) -> str:
-    """What the command line calls the model."""
+    """Return what the command line calls the model."""
     return model.name if model.path is None else str(model.path)
 
 

@@ -51,7 +51,7 @@ class Group:
 
     @property
     def taken(self) -> int:
-        """How many members the model had tagged with a known subclass."""
+        """Count the members that the model had tagged with a known subclass."""
         return sum(member.tagged_as is not None for member in self.members)
 
 
@@ -68,7 +68,7 @@ class Groups:
     groups: tuple[Group, ...]
 
     def find(self, number: int) -> Group:
-        """The group of that id.
+        """Find the group of that id.
 
         Raises:
             UsageError: there is none.
@@ -77,15 +77,15 @@ class Groups:
             if group.id == number:
                 return group
         have = f"there are 1 to {len(self.groups)}" if self.groups else "there is none at all"
-        raise UsageError(f"no group {number}: {have}; ids hold until the photos are grouped anew by: {COMMAND}")
+        raise UsageError(f"no group {number}: {have}; ids hold until the photos are grouped again by: {COMMAND}")
 
     def with_group(self, changed: Group) -> Groups:
-        """The same with another group in the place of that id."""
+        """Return the same with another group at that id."""
         return replace(self, groups=tuple(changed if group.id == changed.id else group for group in self.groups))
 
 
 def keep(store: Store, groups: Groups) -> None:
-    """Keep the groups beside the database, in the place of those before.
+    """Keep the groups beside the database, instead of those before.
 
     Raises:
         LockedError: another process writes to the database.
@@ -100,7 +100,7 @@ def keep(store: Store, groups: Groups) -> None:
 
 
 def kept(store: Store) -> Groups:
-    """The groups of the last grouping.
+    """Read the groups of the last grouping.
 
     Raises:
         UsageError: none are kept.

@@ -26,7 +26,7 @@ class Written:
 def add_labels(file: Path, photos: Sequence[Path], *, superclass: str, subclass: str) -> Written:
     """Give photos a label in a CSV file, which is made if there is none; a photo that stands there gets the new label.
 
-    The file is replaced as a whole or not at all. Paths are absolute; other rows and columns stay as they are.
+    The file is replaced atomically. Paths are absolute; other rows and columns stay as they are.
 
     Raises:
         DataError: the file is no such CSV, has the subclass under another superclass, or cannot be written.
@@ -51,12 +51,12 @@ def add_labels(file: Path, photos: Sequence[Path], *, superclass: str, subclass:
 
 
 def _absolute(filepath: str, file: Path) -> str:
-    """A path of the file as absolute text; relative ones are relative to the file."""
+    """Return a path of the file as absolute text; relative ones are relative to the file."""
     return os.path.abspath(file.absolute().parent / filepath)  # noqa: PTH100  # folds ".."
 
 
 def _read(file: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
-    """Columns and rows of the file; those of a new one if there is none."""
+    """Read columns and rows of the file; those of a new one if there is none."""
     try:
         # As training reads it: with a byte order mark or not, and names that are not UTF-8 kept.
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as source:

@@ -31,7 +31,7 @@ class Naming:
 
 
 def parse_label(text: str) -> tuple[str, str]:
-    """A label "superclass/subclass" as its two names.
+    """Read a label "superclass/subclass" as its two names.
 
     Raises:
         UsageError: it is no such label.
@@ -56,7 +56,7 @@ def check_label(superclass: str, subclass: str, taxonomy: Taxonomy) -> None:
 
 
 def parse_numbers(text: str, count: int) -> set[int]:
-    """Numbers such as "3,7-9", each from 1 to `count`.
+    """Read numbers such as "3,7-9", each from 1 to `count`.
 
     Raises:
         UsageError: it is not that, or a number is out of range.
@@ -74,7 +74,7 @@ def parse_numbers(text: str, count: int) -> set[int]:
 
 
 def select(group: Group, *, only: str | None = None, without: str | None = None) -> list[Member]:
-    """The members that are meant, by their numbers on the contact sheet.
+    """Return the members that are meant, by their numbers on the contact sheet.
 
     Raises:
         UsageError: numbers that are none, or nothing is left.
@@ -123,7 +123,7 @@ def name_group(
             left_out[problem] += 1
     if not named:
         why = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
-        raise UsageError(f"group {group.id}: none of these photos can be named: {why}; group anew: phototag novel")
+        raise UsageError(f"group {group.id}: none of these photos can be named: {why}; group again: phototag novel")
     photos = tuple(member.path for member in named)
     with store.writing("phototag novel name"):
         # The file first: where it cannot be written, nothing is tagged.
@@ -135,7 +135,7 @@ def name_group(
 
 
 def _reviews(store: Store, members: Iterable[Member], superclass: str, subclass: str) -> list[Review]:
-    """What a human says of these photos, as something that can be undone."""
+    """Return reviews that give these photos a label, and that can be undone."""
     found = []
     for member in members:
         known = store.photos.find(member.path)
@@ -155,7 +155,7 @@ def _reviews(store: Store, members: Iterable[Member], superclass: str, subclass:
 
 
 def _human_label(store: Store, known: KnownPhoto) -> str | None:
-    """The label of a tag that a human gave, None if the tag is not a human's."""
+    """Return the label of a tag that a human gave, None if a model gave it."""
     if known.tag_source is not Source.HUMAN:
         return None
     row = next(iter(store.query(Query(under=known.path, limit=1))), None)
@@ -163,7 +163,7 @@ def _human_label(store: Store, known: KnownPhoto) -> str | None:
 
 
 def _problem(store: Store, member: Member, own: set[str]) -> str | None:
-    """Why a photo cannot be named any more."""
+    """Return why a photo cannot be named any more."""
     known = store.photos.find(member.path)
     try:
         stat = member.path.stat()
@@ -171,7 +171,7 @@ def _problem(store: Store, member: Member, own: set[str]) -> str | None:
         return GONE
     if known is None or known.state is not PhotoState.OK or known.content_hash is None:
         return GONE if known is None or known.state is PhotoState.MISSING else CHANGED
-    # A file that changed and was not tagged anew yet shows in its size and time.
+    # A file that changed and was not tagged again yet shows in its size and time.
     if known.content_hash.hex() != member.content_hash or (stat.st_size, stat.st_mtime_ns) != (
         known.size_bytes,
         known.modified_ns,

@@ -60,6 +60,6 @@ def gib(size_bytes: int) -> str:
     return f"{size_bytes / 2**30:.1f} GiB"
 
 
-def judged(number: int, *, little: int, none: int) -> State:
+def state_of(number: int, *, little: int, none: int) -> State:
     """Return what to say of a number of bytes that are free."""
     return State.FAILED if number < none else State.WARNING if number < little else State.OK

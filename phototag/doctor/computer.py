@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phototag.doctor.check import Check, State, gib, judged
+from phototag.doctor.check import Check, State, gib, state_of
 
 _FEW_WATCHES = 65_536
 _LITTLE_MEMORY_BYTES, _NO_MEMORY_BYTES = 1 << 30, 256 << 20
@@ -15,13 +15,13 @@ def check_memory() -> Check:
     free = _free_memory_bytes()
     if free is None:
         return Check("memory", State.OK, "this system does not say how much is free")
-    state = judged(free, little=_LITTLE_MEMORY_BYTES, none=_NO_MEMORY_BYTES)
+    state = state_of(free, little=_LITTLE_MEMORY_BYTES, none=_NO_MEMORY_BYTES)
     remedy = None if state is State.OK else "end other programs, or use a smaller --batch-size and fewer --workers"
     return Check("memory", state, f"{gib(free)} free", remedy, {"free_bytes": free})
 
 
 def _free_memory_bytes() -> int | None:
-    """What programs can still get; in a container, of what it may have."""
+    """Return what programs can still get; in a container, of what it may have."""
     free = None
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():

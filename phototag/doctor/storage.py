@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phototag import settings
-from phototag.doctor.check import BROKEN, Check, State, first_line, gib, judged
+from phototag.doctor.check import BROKEN, Check, State, first_line, gib, state_of
 from phototag.errors import PhotoTagError
 
 if TYPE_CHECKING:
@@ -76,18 +76,18 @@ def check_disk(location: str | Path | None) -> Check:
     from phototag.store import parse_location
 
     folders = {"cache": settings.cache_folder()}
-    with suppress(PhotoTagError):  # the database has a check of its own
+    with suppress(PhotoTagError):  # the database has its own check
         path = parse_location(location).path
         if path is not None:
             folders["database"] = path.parent
     free = {name: shutil.disk_usage(_nearest_folder(folder)).free for name, folder in folders.items()}
     values = {f"{name}_free_bytes": number for name, number in free.items()}
     text = ", ".join(f"{gib(number)} free for the {name}" for name, number in free.items())
-    state = judged(min(free.values()), little=_LITTLE_DISK_BYTES, none=_NO_DISK_BYTES)
+    state = state_of(min(free.values()), little=_LITTLE_DISK_BYTES, none=_NO_DISK_BYTES)
     remedy = None if state is State.OK else "make room, or set PHOTOTAG_HOME to a folder on another disk"
     return Check("disk", state, text, remedy, values)
 
 
 def _nearest_folder(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """Return the folder, or the nearest one above it that exists."""
     return next(candidate for candidate in (folder, *folder.parents) if candidate.is_dir())

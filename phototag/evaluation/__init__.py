@@ -1,4 +1,4 @@
-"""How right scores are: metrics, curves, intervals, tests and gates, on labelled pictures."""
+"""How right scores are, on labelled pictures: metrics, curves, intervals, certified thresholds, tests and gates."""
 
 import lazy_loader
 

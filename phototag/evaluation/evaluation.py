@@ -97,6 +97,10 @@ def evaluate(
         DataError: the data is not usable, holds labels that the model does not know, or more than 5 % of its pictures
             cannot be read.
         ModelError: there is no such model.
+
+    >>> metrics = phototag.evaluate("truth", model="animals")
+    >>> metrics.photos, 0 <= metrics.hierarchical_f1 <= 1
+    (2, True)
     """
     return examine(data, model=model, device=device, runtime=runtime, batch_size=batch_size, workers=workers).metrics
 

@@ -128,7 +128,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Everything `measure` finds. A number without a photo to take it over is None.
+    """How right tags are on photos of which the truth is known. A number without a photo to take it over is None.
 
     - `*_macro_*`: mean over the classes that occur in the truth; one that was never given has precision 0
       here. Macro F1 is the mean of the F1s, not the F1 of the means.
@@ -150,6 +150,10 @@ class Metrics:
     - `novel_photos`: photos without a true subclass. `novel_superclass_rejected`: share of the photos
       without a true superclass that got no label; `novel_subclass_rejected`: share of those with only a
       true superclass that got no subclass.
+
+    >>> metrics = phototag.evaluate("truth", model="animals")
+    >>> metrics.scalars()["subclass_accuracy"] == metrics.subclass_accuracy, len(metrics.superclasses)
+    (True, 2)
     """
 
     photos: int

@@ -1,4 +1,4 @@
-"""A model's raw scores of labelled pictures."""
+"""A model's scores of labelled pictures, decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a report from reviewed samples that show what is confused, and what scores are worth."""
+"""The parts of a report from reviewed samples that show what is confused, calibration, and risk-coverage."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _PAIRS = 60
 
 
 def named(name: str) -> str:
-    """A class as it is shown."""
+    """Return a class as it is shown."""
     return "none" if name == NONE else name
 
 
 def confusion_section(report: AuditReport, cell: CellLink | None) -> Section:
-    """What is taken for what: superclasses as a matrix, subclasses as a list."""
+    """Return what is confused with what: superclasses as a matrix, subclasses as a list."""
     superclasses, subclasses = (report.confusions[level] for level in LEVELS)
     blocks = [_matrix(superclasses, cell), heading("Subclasses that are confused"), _pairs(subclasses, cell)]
     if cell is not None:
         blocks.insert(0, paragraph("A number leads to its photos.", note=True))
-    return Section("What is taken for what", "confusion", blocks)
+    return Section("What is confused with what", "confusion", blocks)
 
 
 def _matrix(found: Confusion, cell: CellLink | None) -> Block:
@@ -81,10 +81,10 @@ def _pair(level: str, one: Confused, cell: CellLink | None) -> list[Cell | str |
 
 
 def curves_section(report: AuditReport) -> Section:
-    """What scores are worth: reliability, and risk over coverage, of both levels."""
+    """Return calibration and risk-coverage of both levels."""
     known = [(level, report.curves[level]) for level in reversed(LEVELS) if report.curves[level].risk]
     if not known:
-        return Section("What scores are worth", "scores", [paragraph("Too few reviewed photos have a tag for curves.")])
+        return Section("Calibration and risk", "scores", [paragraph("Too few reviewed photos have a tag for curves.")])
     blocks: list[Block] = []
     fewest = min(curves.reviewed for _, curves in known)
     if fewest < FEW:
@@ -92,7 +92,7 @@ def curves_section(report: AuditReport) -> Section:
     blocks.append(figures(*(_reliability(level, curves) for level, curves in known)))
     blocks.append(figures(*(_risk(level, curves) for level, curves in known)))
     blocks += [folded(f"The {level} curves as tables", *_tables(level, curves)) for level, curves in known]
-    return Section("What scores are worth", "scores", blocks)
+    return Section("Calibration and risk", "scores", blocks)
 
 
 def _reliability(level: str, curves: ScoreCurves) -> Block:
@@ -111,8 +111,8 @@ def _reliability(level: str, curves: ScoreCurves) -> Block:
         [drawn], title=title, description=f"Share of right tags over their mean score: {told}.", columns=False
     )
     caption = (
-        "Tags in groups of about the same score, with 95 % intervals: on the diagonal scores keep what they promise, "
-        "below it they promise too much."
+        "Tags in groups of about the same score, with 95 % intervals: on the diagonal scores are calibrated, "
+        "below it they are overconfident."
     )
     return figure(chart, title=title, caption=caption)
 
@@ -160,7 +160,7 @@ def _tables(level: str, curves: ScoreCurves) -> list[Block]:
 
 
 def _some(points: Sequence[Point], most: int) -> list[Point]:
-    """At most so many of them, evenly, the last one among them."""
+    """Return at most so many of them, evenly spread, the last one included."""
     step = max(1, -(-len(points) // most))
     return list(reversed(list(reversed(points))[::step]))
 

@@ -28,7 +28,7 @@ _CHARTED = 30
 
 
 def build_audit_page(report: AuditReport, *, cell: CellLink | None = None) -> Page:
-    """The page of a report; `cell` gives the address of the photos behind a cell of the confusion matrix."""
+    """Build the page of a report; `cell` gives the address of the photos behind a cell of the confusion matrix."""
     newest = report.samples[0]
     sections = [_result(report), _parts(report), confusion_section(report, cell), curves_section(report)]
     if report.plan is not None:
@@ -42,7 +42,7 @@ def build_audit_page(report: AuditReport, *, cell: CellLink | None = None) -> Pa
         subtitle=sentence(report),
         sections=sections,
         footer=[
-            f"Sample {newest.name}, drawn {newest.created_at:%Y-%m-%d}, seed {newest.seed}",
+            f"Sample {newest.name}, taken {newest.created_at:%Y-%m-%d}, seed {newest.seed}",
             "Intervals: Wilson's at the effective sample size of the design, 95 %",
         ],
     )
@@ -166,7 +166,7 @@ def _samples(report: AuditReport) -> Block:
     entries: dict[str, str | None] = {
         "Samples": ", ".join(sample.name for sample in report.samples),
         "Design": design,
-        "Drawn": f"{report.drawn:,} photos of {newest.population:,}",
+        "Sampled": f"{report.drawn:,} photos of {newest.population:,}",
         "Reviewed": f"{report.reviewed:,}",
         "Skipped": f"{report.skipped:,}",
         "Changed since": f"{report.changed:,}",
@@ -174,7 +174,7 @@ def _samples(report: AuditReport) -> Block:
         "Superclass tags": told(report.metrics["superclass_precision_given"]),
         "Subclass tags": told(report.metrics["subclass_precision_given"]),
     }
-    return Block("").join([definitions(entries), paragraph("Only photos drawn by chance count.", note=True)])
+    return Block("").join([definitions(entries), paragraph("Only photos sampled at random count.", note=True)])
 
 
 def _drawn(name: str, one: Estimate) -> Drawn:

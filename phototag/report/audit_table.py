@@ -18,7 +18,7 @@ _WIDTH = 100
 
 
 def audit_text(report: AuditReport) -> str:
-    """The report for a terminal, at most 100 columns wide, without a newline at the end."""
+    """Return the report for a terminal, at most 100 columns wide, without a newline at the end."""
     blocks = [_wrapped([sentence(report)], ""), _tags_block(report), _truth_block(report), _rows_block(report)]
     if report.plan is not None:
         blocks.append(_plan_block(report.plan, report))
@@ -30,7 +30,7 @@ def audit_text(report: AuditReport) -> str:
 
 
 def sentence(report: AuditReport) -> str:
-    """What was found, in one sentence."""
+    """Return in one sentence what was found."""
     parts = [
         f"{level} tags are right {told(report.metrics[f'{level}_precision_given'])}"
         for level in reversed(LEVELS)
@@ -42,7 +42,7 @@ def sentence(report: AuditReport) -> str:
 
 
 def told(estimate: Estimate) -> str:
-    """An estimate as "93.1 % (95 % interval 90.4 to 95.2)"."""
+    """Return an estimate as "93.1 % (95 % interval 90.4 to 95.2)"."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return "-"
     ends = percent_range(estimate.low, estimate.high).removesuffix(" %")
@@ -115,12 +115,12 @@ def _wrapped(lines: Sequence[str], before: str = "  ") -> list[str]:
 
 
 def levels_of(by: By) -> tuple[str, ...]:
-    """The levels at which tags are judged row by row: among the photos of one subclass there is but one."""
+    """Return the levels at which tags are compared row by row: among the photos of one subclass there is only one."""
     return ("subclass",) if by is By.SUBCLASS else LEVELS
 
 
 def next_steps(found: Plan, report: AuditReport) -> list[str]:
-    """What to do to get there, in sentences."""
+    """Return sentences that say what to do to get there."""
     newest = report.samples[0]
     if found.reached:
         lines = ["The whole library is known as well as wanted."]
@@ -129,7 +129,7 @@ def next_steps(found: Plan, report: AuditReport) -> list[str]:
         if len(found.allocation) > 1:
             lines.append("That is " + ", ".join(f"{number:,} of {name}" for name, number in found.allocation) + ".")
     else:
-        lines = [f"For the whole: review what is drawn already: phototag audit review {newest.name}"]
+        lines = [f"For the whole: review what is sampled already: phototag audit review {newest.name}"]
     short = [need.more for need in found.parts if not need.reached and need.population != need.reviewed]
     if short and report.by is not By.STRATUM:
         size = max(short) * len({need.name for need in found.parts})

@@ -27,7 +27,7 @@ class ClassRow:
 
 
 def accuracy_chart(estimates: Sequence[Estimate], *, level: str | None, caption: str) -> Block:
-    """Accuracies with their intervals; `level` is that of all of them, if it is one."""
+    """Return accuracies with their intervals; `level` is that of all of them, if it is one."""
     name = "accuracy" if level is None else f"{level} accuracy"
     ends = [end for one in estimates for end in (one.low, one.high)]
     drawn = interval_chart(
@@ -43,7 +43,7 @@ def accuracy_chart(estimates: Sequence[Estimate], *, level: str | None, caption:
 
 
 def reliability_chart(curves: Sequence[Calibrated], *, level: str, caption: str) -> Block:
-    """The reliability diagram of a level."""
+    """Return the reliability diagram of a level."""
     title = f"Reliability, {level}"
     description = "Share of right labels over their mean score, in bins. " + "; ".join(_told(curve) for curve in curves)
     drawn = diagram(curves, title=title, description=description)
@@ -56,7 +56,7 @@ def _told(curve: Calibrated) -> str:
 
 
 def risk_chart(curves: Sequence[tuple[str, Sequence[RiskCoverage]]], *, level: str, caption: str) -> Block:
-    """Risk over coverage of each name, as the mean of its curves with a band from least to most."""
+    """Return risk over coverage of each name, as the mean of its curves with a band from least to most."""
     series = []
     for name, each in curves:
         grid = np.array(max((curve.coverage for curve in each), key=len))
@@ -85,7 +85,7 @@ def risk_chart(curves: Sequence[tuple[str, Sequence[RiskCoverage]]], *, level: s
 
 
 def class_table(rows: Sequence[ClassRow], columns: Sequence[str], *, caption: str) -> Block:
-    """Classes with their shares, the one with the lowest last share first; sortable."""
+    """Return classes with their shares, the one with the lowest last share first; sortable."""
     ordered = sorted(rows, key=lambda row: (row.values[-1] if row.values[-1] is not None else 2.0, row.name))
     cells: list[list[Cell | str | None]] = [
         [row.name, Cell(f"{row.support:,}", row.support), *map(share_cell, row.values)] for row in ordered
@@ -94,15 +94,15 @@ def class_table(rows: Sequence[ClassRow], columns: Sequence[str], *, caption: st
 
 
 def confused_table(pairs: Sequence[tuple[str, str, int, int]], *, caption: str) -> Block:
-    """Truth, label, how often, and of how many."""
+    """Return truth, label, how often, and of how many, as a table."""
     rows: list[list[Cell | str | None]] = [
         [truth, found, Cell(f"{number:,} of {of:,}", number)] for truth, found, number, of in pairs
     ]
-    return table(["is a", "taken for", "times"], rows, caption=caption, sortable=True, numbers_from=2)
+    return table(["is a", "predicted as", "times"], rows, caption=caption, sortable=True, numbers_from=2)
 
 
 def confusion_map(counts: NDArray[np.int64], names: Sequence[str], *, title: str) -> list[Block]:
-    """The heat map of subclasses named in full, or of those confused most where there are too many to read."""
+    """Return the heat map of subclasses named in full, or of those confused most where there are too many to read."""
     chosen = np.arange(len(names))
     note = []
     if len(names) > HEAT_MAP_CLASSES:
@@ -126,7 +126,7 @@ def confusion_map(counts: NDArray[np.int64], names: Sequence[str], *, title: str
 
 
 def curve_figures(series: Sequence[tuple[str, Sequence[Series]]]) -> Block:
-    """Charts over epochs: a title and the lines of each; of accuracies, if the title says so, in percent."""
+    """Return charts over epochs: a title and the lines of each; of accuracies, if the title says so, in percent."""
     drawn = []
     for title, lines in series:
         values = [value for one in lines for value in (*one.y, *(one.low or ()), *(one.high or ()))]
@@ -145,5 +145,5 @@ def curve_figures(series: Sequence[tuple[str, Sequence[Series]]]) -> Block:
 
 
 def folded_map(counts: NDArray[np.int64], names: Sequence[str], *, title: str, shown: bool) -> Block:
-    """`confusion_map` behind a click."""
+    """Return `confusion_map` behind a click."""
     return folded(title, *confusion_map(counts, names, title=title), shown=shown)

@@ -40,7 +40,7 @@ def classes(comparison: Comparison) -> Section:
 
 
 def confusions(comparison: Comparison) -> Section:
-    """What was taken for what, by backbone."""
+    """Return what was confused with what, by backbone."""
     seeds = f", all {comparison.seeds} seeds together" if comparison.seeds > 1 else ""
     shown: list[Block] = []
     names = list(comparison.runs[0].superclasses)
@@ -73,7 +73,7 @@ def confusions(comparison: Comparison) -> Section:
 
 
 def method(comparison: Comparison) -> Section:
-    """What was trained, and how the figures came about."""
+    """Return what was trained, and how the figures were computed."""
     configuration, first = comparison.configuration, comparison.runs[0]
     tuned = {
         "heads": "linear heads on frozen features",
@@ -96,10 +96,10 @@ def method(comparison: Comparison) -> Section:
             "augmentation of the pictures, and which of them are kept apart."
         ),
         "Bootstrap": (
-            "Test pictures are drawn anew, the same for both backbones, and so are the trainings, of each for itself; "
+            "Test pictures are resampled, the same for both backbones, and so are the trainings, of each for itself; "
             "widened to what Student’s distribution asks of so few trainings. "
             if comparison.seeds > 1
-            else "Test pictures are drawn anew, the same for both backbones. "
+            else "Test pictures are resampled, the same for both backbones. "
         )
         + f"{RESAMPLES:,} times.",
         "McNemar": (
@@ -122,6 +122,6 @@ def method(comparison: Comparison) -> Section:
 
 
 def footer(comparison: Comparison) -> list[str]:
-    """Where it was done, and with what."""
+    """Return lines that say where it was done, and with what."""
     versions = ", ".join(f"{name} {version}" for name, version in comparison.runs[0].versions.items())
     return [f"Data: {Path(comparison.source).absolute()}", f"Machine: {comparison.machine}", f"Versions: {versions}"]

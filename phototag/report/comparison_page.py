@@ -45,11 +45,12 @@ _METRICS = (
 
 
 def build_comparison_page(comparison: Comparison) -> Page:
-    """The page of a comparison."""
+    """Build the page of a comparison."""
     parts, names = comparison.parts, [each.name for each in comparison.contenders]
     seeds = f"{comparison.seeds} trainings each" if comparison.seeds > 1 else "one training each"
-    subtitle = f"{', '.join(names)}: {seeds} on {parts['training']:,} pictures, judged on {parts['test']:,} others" + (
-        f" and on {parts['novel']:,} of subclasses that were left out" if parts["novel"] else ""
+    subtitle = (
+        f"{', '.join(names)}: {seeds} on {parts['training']:,} pictures, evaluated on {parts['test']:,} others"
+        + (f" and on {parts['novel']:,} of subclasses that were left out" if parts["novel"] else "")
     )
     sections = [
         _result(comparison),
@@ -68,7 +69,7 @@ def build_comparison_page(comparison: Comparison) -> Page:
 
 
 def _title_of(source: str) -> str:
-    """The last two parts of a path: folders of labelled pictures are often called train."""
+    """Return the last two parts of a path: folders of labelled pictures are often called train."""
     path = Path(source).absolute()
     return "/".join(path.parts[-2:]) if len(path.parts) > 2 else path.name
 
@@ -158,7 +159,7 @@ def _interval(found: Mapping[str, Any]) -> Cell:
 
 
 def _spread(found: Mapping[str, float] | None, *, share: bool = True, digits: int = 2) -> Cell:
-    """Mean of the runs, with the least and the most below where these differ."""
+    """Return the mean of the runs, with the least and the most below where these differ."""
     if found is None:
         return Cell("")
 
@@ -179,8 +180,8 @@ def _calibration(comparison: Comparison) -> Section:
             right = np.concatenate([run.right(level) for run in each.runs])
             curves.append(reliability(each.name, values, right))
         caption = (
-            "On the dashed line, of the labels with a score of 80 % four in five are right; below it, scores promise "
-            "too much."
+            "On the dashed line, of the labels with a score of 80 % four in five are right; below it, scores are "
+            "overconfident."
         )
         charts.append(blocks.reliability_chart(curves, level=LEVELS[level], caption=caption))
     rows: list[list[Cell | str | None]] = []
@@ -236,8 +237,8 @@ def _novelty(comparison: Comparison) -> Section | None:
     drawn = line_chart(
         series,
         title="Novel pictures found",
-        description="Share of the novel pictures found over the share of known ones taken for novel.",
-        x=Axis("known pictures taken for novel", 0, 1, percent=True),
+        description="Share of the novel pictures found over the share of known ones predicted as novel.",
+        x=Axis("known pictures predicted as novel", 0, 1, percent=True),
         y=Axis("novel pictures found", 0, 1, percent=True),
         diagonal=True,
     )
@@ -287,11 +288,11 @@ def _cost(comparison: Comparison) -> Section:
         "Speed and memory were not measured: the models are no longer there."
         if cost is None
         else f"Speed: the network alone with {cost['runtime']} on {cost['device']} in batches of {cost['batch_size']}, "
-        f"median of {len(cost['rounds'])} rounds taken in turns (smaller: slowest to fastest round). Peak memory: "
+        f"median of {len(cost['rounds'])} rounds, each backbone once a round (smaller: slowest to fastest). Memory: "
         + (
             "on the device."
             if cost["device"] == "cuda"
-            else "a process of its own that only scores, with all its libraries."
+            else "a separate process that only scores, with all its libraries."
         )
         + " Multiply-adds: convolutions and linear layers for one picture; one is two floating-point operations."
     )
@@ -315,7 +316,7 @@ def _curves(comparison: Comparison) -> Section | None:
 
 
 def _line(contender: Contender, key: str) -> Series | None:
-    """Mean, least and most over the runs, of every epoch that all of them have."""
+    """Return mean, least and most over the runs, of every epoch that all of them have."""
     rows = [{entry["epoch"]: entry[key] for entry in run.curves if key in entry} for run in contender.runs]
     epochs = sorted(set.intersection(*(set(row) for row in rows)))
     if not epochs:

@@ -1,4 +1,4 @@
-"""A model judged on labelled pictures: the metrics, and what its scores are worth; as tables, JSON and an HTML page."""
+"""A model evaluated on labelled pictures: metrics, calibration and risk-coverage, as an HTML page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NOTHING = "(no known class)"
 
 
 def build_evaluation_page(found: Evaluation) -> Page:
-    """The page of one model."""
+    """Build the page of one model."""
     metrics, header = found.metrics, found.model.header
     known = metrics.photos - metrics.novel_photos
     novel = f", and {metrics.novel_photos:,} of no known subclass" if metrics.novel_photos else ""
@@ -132,7 +132,7 @@ def _calibration(found: Evaluation) -> Section:
             curve = reliability(LEVELS[place].capitalize(), level.scores, level.right, intervals=True)
             caption = (
                 "Each mark: the labels of about that score, and the share of them that is right, with its 95 % "
-                "interval. Below the dashed line scores promise too much. Columns: how many labels there are."
+                "interval. Below the dashed line scores are overconfident. Columns: how many labels there are."
             )
             charts.append(blocks.reliability_chart([curve], level=LEVELS[place], caption=caption))
     record = found.model.header.record.get("calibration")
@@ -146,7 +146,7 @@ def _calibration(found: Evaluation) -> Section:
 
 
 def _errors(record: Any, level: str) -> list[str]:
-    """The errors before and after, from a training record that may come from a stranger."""
+    """Return the errors before and after calibration, from an untrusted training record."""
     entry = record.get(level) if isinstance(record, Mapping) else None
     values = [entry.get(key) if isinstance(entry, Mapping) else None for key in ("ece_before", "ece_after")]
     return [percent(value if isinstance(value, int | float) else None) for value in values]

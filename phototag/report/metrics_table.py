@@ -20,7 +20,7 @@ _FIRST = 44
 
 
 def metrics_json(metrics: Metrics, *, coverages: Mapping[str, Mapping[str, float]] | None = None) -> str:
-    """The metrics as one line of JSON; unknown values are null, and all characters are ASCII.
+    """Return the metrics as one line of JSON; unknown values are null, and all characters are ASCII.
 
     `coverages`, by level and precision, join them as `risk_coverage`.
     """
@@ -45,7 +45,7 @@ def metrics_text(metrics: Metrics) -> str:
 
 
 def coverage_table(scores: ValidationScores) -> str:
-    """How large a share of the pictures can keep its label at given precisions, as the seen pictures have it."""
+    """Return as a table how large a share of the pictures can keep its label at given precisions."""
     levels = scores.coverages()
     names = [percent(float(name), None) for name in levels["superclass"]]
     rows = [(level, *map(percent, shares.values())) for level, shares in levels.items()]
@@ -54,7 +54,7 @@ def coverage_table(scores: ValidationScores) -> str:
 
 
 def calibration_line(record: Mapping[str, Any]) -> str:
-    """What calibration did, of the entry `calibration` in a model's training record."""
+    """Say what calibration did, from the entry `calibration` in a model's training record."""
     changed = set(record["temperatures"].values()) != {1.0}
     parts = []
     for level in LEVELS:
@@ -62,13 +62,13 @@ def calibration_line(record: Mapping[str, Any]) -> str:
         if before is not None and after is not None:
             shown = percent_range(before, after, between=" -> ") if changed else percent(after)
             parts.append(f"{level} {shown}")
-    how = "Calibrated" if changed else "Not calibrated, as honest already or on too few pictures"
+    how = "Calibrated" if changed else "Not calibrated, as scores are calibrated already or pictures too few"
     return f"{how}: ECE {', '.join(parts) or 'unknown'}."
 
 
 def _headline(metrics: Metrics) -> list[str]:
     known = metrics.photos - metrics.novel_photos
-    novel = f"{metrics.novel_photos:,} of a kind outside the known subclasses"
+    novel = f"{metrics.novel_photos:,} outside the known subclasses"
     return [f"{metrics.photos:,} {_photos(metrics.photos)}: {known:,} with a true subclass, {novel}"]
 
 
@@ -126,7 +126,7 @@ def _worst_block(metrics: Metrics) -> list[str]:
 
 
 def _confusion_block(confusion: Confusion) -> list[str]:
-    """The labels most often given in place of another. Backing off confuses nothing: not shown."""
+    """Return the labels most often given instead of another. Backing off confuses nothing: not shown."""
     wrong = [
         (count, truth, predicted)
         for truth, predicted, count in confusion.cells

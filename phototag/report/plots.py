@@ -1,4 +1,4 @@
-"""Charts as SVG text, with no library and no colour of their own.
+"""Charts as SVG text, with no library and no colours.
 
 Colours are CSS classes and variables of the page (see `page`), so that charts follow its light and dark. Series are
 told apart by dashes and marks as well as by colour. Every chart carries a title and a description for screen readers.
@@ -20,7 +20,7 @@ from phototag.report.markup import block
 from phototag.text import display_width, percent, shorten
 
 SERIES = 6
-"""So many series have a colour of their own; further ones start again, with other dashes."""
+"""So many series have their own colour; further ones start again, with other dashes."""
 
 _WIDTH, _HEIGHT = 440.0, 290.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 22.0, 12.0, 46.0
@@ -45,7 +45,7 @@ class Axis:
     whole: bool = False
 
     def ticks(self, count: int = 5) -> list[float]:
-        """About `count` round numbers within the range."""
+        """Return about `count` round numbers within the range."""
         step = _round_step((self.high - self.low) / max(count, 1))
         if self.whole:
             step = max(1.0, step)
@@ -54,7 +54,7 @@ class Axis:
         return [number * step for number in range(first, last + 1)]
 
     def text(self, value: float) -> str:
-        """A value as it stands at the axis, with as many digits as the steps between ticks need."""
+        """Return a value as it stands at the axis, with as many digits as the steps between ticks need."""
         scale = 100 if self.percent else 1
         step = _round_step((self.high - self.low) / 5) * scale
         if self.whole:
@@ -64,7 +64,7 @@ class Axis:
 
     @classmethod
     def around(cls, label: str, values: Sequence[float], *, percent: bool = False, least: float = 0.0) -> Axis:
-        """An axis that holds all values with some room around them, at least `least` long; shares stay in [0, 1]."""
+        """Return an axis with all values and some room around them, at least `least` long; shares stay in [0, 1]."""
         low, high = min(values, default=0.0), max(values, default=1.0)
         room = max((high - low) * 0.08, (least - (high - low)) / 2, 1e-6)
         low, high = low - room, high + room
@@ -116,7 +116,7 @@ class Estimate:
 def line_chart(
     series: Sequence[Series], *, title: str, description: str, x: Axis, y: Axis, diagonal: bool = False
 ) -> Markup:
-    """Lines over numbers, with bands where series have them. `diagonal` draws y = x for comparison."""
+    """Draw lines over numbers, with bands where series have them. `diagonal` draws y = x for comparison."""
     frame = _Frame(x, y)
     parts = [*frame.grid()]
     if diagonal:
@@ -136,7 +136,7 @@ def line_chart(
 
 
 def reliability_diagram(curves: Sequence[Calibrated], *, title: str, description: str, columns: bool = True) -> Markup:
-    """Share of right labels over the mean score, bin by bin; on the diagonal scores keep what they promise.
+    """Draw the share of right labels over the mean score, bin by bin; on the diagonal scores are calibrated.
 
     A curve alone also shows how many labels lie in each bin, as `columns` along the bottom.
     """
@@ -174,7 +174,7 @@ def reliability_diagram(curves: Sequence[Calibrated], *, title: str, description
 
 
 def interval_chart(estimates: Sequence[Estimate], *, title: str, description: str, axis: Axis) -> Markup:
-    """One row for each estimate: a mark at the value and a line over its interval; the name and the numbers above."""
+    """Draw a row for each estimate: a mark at the value, a line over its interval, the name and the numbers above."""
     height = _TOP + len(estimates) * _ROW + _BOTTOM
     frame = _Frame(axis, Axis("", 0, 1), height=height, left=16)
     parts = [*frame.vertical_grid()]
@@ -192,7 +192,7 @@ def interval_chart(estimates: Sequence[Estimate], *, title: str, description: st
 
 
 def _precise(value: float, axis: Axis) -> str:
-    """A value with at least a digit more than the axis has: neighbours are to be told apart."""
+    """Return a value with at least a digit more than the axis has: neighbours are to be told apart."""
     if axis.percent:
         return percent(value)
     return Axis("", axis.low, axis.low + (axis.high - axis.low) / 10).text(value)
@@ -206,7 +206,7 @@ def heat_map(
     description: str,
     groups: Sequence[str] | None = None,
 ) -> Markup:
-    """Counts [truth, prediction] as a square of cells, each as dark as its share of its row.
+    """Draw counts [truth, prediction] as a square of cells, each as dark as its share of its row.
 
     `names` are those of rows and columns; lines separate neighbours of different `groups`.
     """
@@ -218,7 +218,7 @@ def heat_map(
     for row, column in zip(*(axis.tolist() for axis in np.nonzero(counts)), strict=True):
         share = counts[row, column] / totals[row]
         kind = "right" if row == column else "wrong"
-        tip = f"{names[row]} taken for {names[column]}: {counts[row, column]:,} of {totals[row]:,}"
+        tip = f"{names[row]} predicted as {names[column]}: {counts[row, column]:,} of {totals[row]:,}"
         parts.append(
             _shape(
                 "rect",
@@ -247,18 +247,18 @@ def heat_map(
 
 
 def legend(names: Sequence[str]) -> Markup:
-    """The series' names with their marks, as an HTML list that wraps where the page is narrow."""
+    """Return the names of series with their marks, as an HTML list that wraps where the page is narrow."""
     entries = [(name, (_stroke("M1 7L29 7", number), mark(15, 7, number))) for number, name in enumerate(names)]
     return block("legend", entries=entries)
 
 
 def color_class(number: int) -> str:
-    """The CSS class that colours a series."""
+    """Return the CSS class that colours a series."""
     return f"s{number % SERIES + 1}"
 
 
 def mark(x: float, y: float, number: int, *, tip: str | None = None) -> Shape:
-    """The mark of a series at a place of the drawing: circle, square, triangle or diamond; `tip` shows on hovering."""
+    """Return a series' mark at a place: circle, square, triangle or diamond; `tip` shows on hovering."""
     shapes = (
         "M{x} {y}m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0",
         "M{x} {y}m-3.6 -3.6h7.2v7.2h-7.2z",
@@ -291,7 +291,7 @@ class _Frame:
         return _shape("line", class_=class_, **{name: _f(value) for name, value in ends.items()})
 
     def vertical_grid(self) -> list[Shape]:
-        """Lines upwards from the horizontal axis' ticks, their numbers, and the axis' label."""
+        """Return lines upwards from the horizontal axis' ticks, their numbers, and the axis' label."""
         bottom = self._height - _BOTTOM
         parts = []
         for tick in self._x.ticks():
@@ -306,7 +306,7 @@ class _Frame:
         return [*parts, label]
 
     def grid(self) -> list[Shape]:
-        """Both axes."""
+        """Return both axes."""
         parts = self.vertical_grid()
         for tick in self._y.ticks():
             at = self.y(tick)
@@ -322,7 +322,7 @@ class _Frame:
 def _svg(
     parts: Sequence[Shape], width: float, height: float, title: str, description: str, *, natural: bool = False
 ) -> Markup:
-    """The drawing; with `natural` it keeps its size in pixels instead of filling the width there is."""
+    """Return the drawing; with `natural` it keeps its size in pixels instead of filling the width there is."""
     key = f"c{zlib.crc32(f'{title}|{description}|{len(parts)}'.encode('utf-8', 'replace')):08x}"
     return block(
         "svg",
@@ -342,7 +342,7 @@ def _stroke(path: str, number: int) -> Shape:
 
 
 def _round_step(step: float) -> float:
-    """The next 1, 2 or 5 times a power of ten that is no smaller."""
+    """Return the next 1, 2 or 5 times a power of ten that is no smaller."""
     power = 10.0 ** math.floor(math.log10(max(step, 1e-12)))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - _WHOLE))
 

@@ -16,7 +16,7 @@ class Leases:
     """Places of samples by who looks at them, in memory. Thread-safe."""
 
     def __init__(self, *, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
-        """Leases that end `seconds` after they were last asked for, by that clock."""
+        """Make leases that end `seconds` after they were last asked for, by that clock."""
         self._seconds = seconds
         self._clock = clock
         self._lock = threading.Lock()
@@ -24,7 +24,7 @@ class Leases:
         self._forget_at = 0.0
 
     def take(self, sample_id: int, holder: str, positions: Sequence[int], *, want: int) -> list[int]:
-        """The first `want` of these places that nobody else holds; they are the holder's now."""
+        """Lease the first `want` of these places that no one else holds."""
         now = self._clock()
         taken: list[int] = []
         with self._lock:
@@ -45,7 +45,7 @@ class Leases:
             self._forget_at = now + self._seconds
 
     def keep(self, sample_id: int, holder: str, positions: Sequence[int]) -> None:
-        """Hold these places from now on, whoever else does."""
+        """Hold these places from now on, even if another holder has them."""
         end = self._clock() + self._seconds
         with self._lock:
             for position in positions:

@@ -30,23 +30,23 @@ class Names:
         self._under: dict[str, set[str]] = {}
 
     def add(self, superclass: str, subclass: str | None) -> None:
-        """Note a superclass, and a subclass under it."""
+        """Return note a superclass, and a subclass under it."""
         children = self._under.setdefault(superclass, set())
         if subclass is not None:
             children.add(subclass)
 
     @property
     def superclasses(self) -> list[str]:
-        """All superclasses by name."""
+        """Return all superclasses by name."""
         return sorted(self._under)
 
     def subclasses(self, superclass: str) -> list[str]:
-        """The subclasses under a superclass by name."""
+        """Return the subclasses under a superclass by name."""
         return sorted(self._under.get(superclass, ()))
 
     @property
     def qualified(self) -> list[str]:
-        """All subclasses in full, as in "bird/rooster"."""
+        """Return all subclasses in full, as in "bird/rooster"."""
         return [
             f"{superclass}/{subclass}" for superclass in self.superclasses for subclass in self.subclasses(superclass)
         ]
@@ -67,7 +67,7 @@ class Names:
 
 
 def narrow(names: Iterable[str], typed: str) -> list[str]:
-    """The names that hold what was typed: that name itself, then those that begin so, whose last part does, the rest.
+    """Return the names that hold what was typed: that name, then those that begin so, whose last part does, the rest.
 
     Capitals do not matter; names that fit as well keep their order.
     """
@@ -111,7 +111,7 @@ class TypeAhead:
 
     @property
     def options(self) -> list[Chosen]:
-        """What can be chosen now, best first; what was typed comes last as a new name, unless it is one already."""
+        """Return what can be chosen now, best first; what was typed comes last, unless it is a name already."""
         fitting = [Chosen(name) for name in narrow(self._names, self.typed)]
         typed = self.typed.strip()
         if typed and all(each.name is None or each.name.casefold() != typed.casefold() for each in fitting):
@@ -120,7 +120,7 @@ class TypeAhead:
 
     @property
     def first_visible(self) -> int:
-        """Where the visible part of the options begins: the selected one is in it."""
+        """Return where the visible part of the options begins, so that the selected one is in it."""
         return max(0, (self.selected or 0) - self.VISIBLE + 1)
 
     def feed(self, key: str) -> Chosen | Cancelled | None:

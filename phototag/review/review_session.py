@@ -34,23 +34,23 @@ class ReviewSession:
 
     @property
     def own_steps(self) -> tuple[Step, ...]:
-        """What was done in this session and not taken back, in order."""
+        """Return what was done in this session and not undone, in order."""
         return tuple(step for step in self._history if step.own)
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is something to take back, of this session or of earlier ones."""
+        """Return whether there is something to undo, of this session or of earlier ones."""
         return bool(self._history)
 
     @property
     def passed(self) -> int:
-        """Photos that could not be judged in this session, and still wait."""
+        """Count the photos that could not be reviewed in this session, and still wait."""
         return len(self._passed)
 
     # ---- going on
 
     def next_photo(self) -> ShownPhoto | PassedPhoto | None:
-        """The photo to look at now: one that was taken back, else the next that waits; None when none does.
+        """Return the photo to review now: one that was undone, else the next that waits; None when none does.
 
         A photo that cannot be looked at comes back with the reason, once.
 
@@ -97,7 +97,7 @@ class ReviewSession:
     ) -> SavedReview | Meanwhile:
         """Store durably what the photo shows; neither label says that it shows nothing that has one.
 
-        Where somebody else reviewed the photo after it was shown nothing is stored, unless `replace`: their review then
+        Where another reviewer answered after the photo was shown nothing is stored, unless `replace`: their review then
         stays in the record, and counts again when this one is taken back.
 
         Raises:
@@ -116,7 +116,7 @@ class ReviewSession:
         return saved
 
     def skip(self, shown: ShownPhoto) -> Meanwhile | None:
-        """Store durably that nobody can tell what the photo shows, unless somebody said so after it was shown.
+        """Store durably that the photo does not show what it is, unless it was reviewed after it was shown.
 
         Raises:
             LockedError: another process writes for longer than this waits.
@@ -154,7 +154,7 @@ class ReviewSession:
 
 
 def choose_sample(store: Store, name: str | None = None) -> Sample | None:
-    """The sample of that name, without a name the newest that has photos waiting; None if no sample has.
+    """Find the sample of that name, without a name the newest that has photos waiting; None if no sample has.
 
     Raises:
         UsageError: there is none of that name, or none at all.
@@ -162,7 +162,7 @@ def choose_sample(store: Store, name: str | None = None) -> Sample | None:
     """
     known = store.samples.find_all()
     if not known:
-        raise UsageError(f"no sample was drawn in {store.location}; draw one: phototag audit sample")
+        raise UsageError(f"no sample was taken in {store.location}; take one: phototag audit sample")
     if name is None:
         return next((sample for sample in reversed(known) if sample.pending), None)
     found = next((sample for sample in known if sample.name == name), None)

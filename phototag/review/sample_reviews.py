@@ -1,7 +1,7 @@
 """Looking at one photo of a sample, storing what is said of it, and taking that back.
 
 Nothing is remembered between calls, so that a terminal, and any number of pages that one server serves, review the same
-sample at once: what somebody else said meanwhile is found when an answer is stored, and never replaced unasked. Every
+sample at once: what others said meanwhile is found when an answer is stored, and never replaced unasked. Every
 answer is durable before the call returns, and the right to write is held for that moment only.
 """
 
@@ -39,7 +39,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @dataclass(frozen=True, slots=True)
 class ShownPhoto:
-    """A photo to be judged; `candidates` are the model's best subclasses but for the tag's, best first.
+    """A photo to review; `candidates` are the model's best subclasses but for the tag's, best first.
 
     `newest` is the id of the review that counted when it was shown, None if there was none.
     """
@@ -51,7 +51,7 @@ class ShownPhoto:
 
 @dataclass(frozen=True, slots=True)
 class PassedPhoto:
-    """A photo that cannot be judged now, and why."""
+    """A photo that cannot be reviewed now, and why."""
 
     item: SampleItem
     reason: str
@@ -82,7 +82,7 @@ class SampleReviews:
     """The photos of one sample, and what is said of them. May be used from several threads."""
 
     def __init__(self, store: Store, sample_id: int, *, command: str, wait_seconds: float) -> None:
-        """For "phototag `command`"; `wait_seconds` is how long to wait for another process that writes."""
+        """Review for "phototag `command`"; wait `wait_seconds` for another process that writes."""
         self._store = store
         self._sample_id = sample_id
         self._command = command
@@ -92,7 +92,7 @@ class SampleReviews:
     # ---- looking
 
     def items(self, positions: Sequence[int] | None = None) -> list[SampleItem]:
-        """All photos of the sample, or those at these places, in order.
+        """Return all photos of the sample, or those at these places, in order.
 
         Raises:
             StoreError: the database cannot be read.
@@ -100,7 +100,7 @@ class SampleReviews:
         return self._store.samples.items(self._sample_id, positions=positions)
 
     def item(self, position: int) -> SampleItem:
-        """The photo at a place of the sample, whether it waits or not.
+        """Return the photo at a place of the sample, whether it waits or not.
 
         Raises:
             UsageError: there is no such place.
@@ -112,7 +112,7 @@ class SampleReviews:
         return found[0]
 
     def standing(self) -> tuple[list[int], SampleProgress]:
-        """The positions that wait for a review, in order, and how far the review is.
+        """Return the positions that wait for a review, in order, and how far the review is.
 
         Raises:
             StoreError: the database cannot be read.
@@ -120,7 +120,7 @@ class SampleReviews:
         return self._store.samples.standing(self._sample_id)
 
     def waiting(self) -> list[SampleItem]:
-        """The photos that wait for a review, in order.
+        """Return the photos that wait for a review, in order.
 
         Raises:
             StoreError: the database cannot be read.
@@ -128,7 +128,7 @@ class SampleReviews:
         return self._store.samples.items(self._sample_id, pending_only=True)
 
     def look(self, item: SampleItem) -> ShownPhoto | None:
-        """A photo as it is shown to be judged; None where somebody reviewed it for this sample since it was read.
+        """Return a photo as it is shown to the reviewer; None where it was reviewed for this sample since it was read.
 
         Raises:
             StoreError: the database cannot be read.
@@ -140,13 +140,13 @@ class SampleReviews:
         return ShownPhoto(item, self._candidates(item), None if newest is None else newest.id)
 
     def why_not(self, item: SampleItem) -> str | None:
-        """Why a photo cannot be judged, None if it can: what is on the disk must be what was drawn.
+        """Return why a photo cannot be reviewed, None if it can: what is on the disk must be what was sampled.
 
         Raises:
             StoreError: the database cannot be read.
         """
         if item.changed:
-            return "changed since it was drawn"
+            return "changed since it was sampled"
         return why_not(self._store.photos.find(item.photo_id), item.path, item.content_hash, item.state)
 
     def _newest(self, photo_id: int) -> SavedReview | None:
@@ -162,13 +162,13 @@ class SampleReviews:
         try:
             found = best_subclasses(unpack([blob], taxonomy), taxonomy, most=MOST + 1)
         except StoreError:
-            # They only help to choose; the tag can be judged without them.
+            # They only help to choose; the tag can be reviewed without them.
             return ()
         tag = (item.tag.superclass, item.tag.subclass)
         return tuple(each for each in found if (each.superclass, each.subclass) != tag)[:MOST]
 
     def _known_taxonomies(self, *wanted: int | None) -> dict[int, Taxonomy]:
-        """The taxonomies of all models by id, read anew where one of the `wanted` was registered since."""
+        """Return the taxonomies of all models by id, read again where one of the `wanted` was registered since."""
         if not self._taxonomies or any(each is not None and each not in self._taxonomies for each in wanted):
             self._taxonomies = {model.id: model.taxonomy for model in self._store.models.find_all()}
         return self._taxonomies
@@ -187,7 +187,7 @@ class SampleReviews:
     ) -> SavedReview | Meanwhile:
         """Store durably what the photo shows; neither label says that it shows nothing that has one.
 
-        Where somebody else reviewed the photo after it was shown, so that `newest` is not the review that counts,
+        Where another reviewer answered after the photo was shown, so that `newest` is not the review that counts,
         nothing is stored, unless `replace`: their review then stays in the record, and counts again when this one is
         taken back. An answer that comes again with its `token` is not stored again, even if it was taken back since.
 
@@ -220,7 +220,7 @@ class SampleReviews:
         return saved
 
     def skip(self, item: SampleItem, *, newest: int | None) -> Meanwhile | None:
-        """Store durably that nobody can tell what the photo shows, unless somebody said so after it was shown.
+        """Store durably that the photo does not show what it is, unless it was reviewed after it was shown.
 
         Raises:
             LockedError: another process writes for longer than this waits.
@@ -252,7 +252,7 @@ class SampleReviews:
             self._store.samples.skip(self._sample_id, step.position, skipped=False)
 
     def steps(self, *, before: datetime | None = None) -> list[Step]:
-        """What was done and not taken back, in the order of time; with `before` only what was done by then.
+        """Return what was done and not undone, in the order of time; with `before` only what was done by then.
 
         Raises:
             StoreError: the database cannot be read.
@@ -268,7 +268,7 @@ class SampleReviews:
         return [step for at, step in done if before is None or at < before]
 
     def names(self, sample: Sample) -> Names:
-        """The names that the sample's models know, and those that people gave.
+        """Return the names that the sample's models know, and those that people gave.
 
         Raises:
             StoreError: the database cannot be read.
@@ -280,7 +280,7 @@ class SampleReviews:
 
 
 def why_not(known: KnownPhoto | None, path: Path, content: bytes, state: PhotoState | None = None) -> str | None:
-    """Why the file of a photo cannot be judged, None if it can: what is on the disk must have this content still.
+    """Return why the file of a photo cannot be reviewed, None if it can: it must still have this content.
 
     What is `known` of the photo spares reading a file that did not change.
     """
@@ -380,7 +380,7 @@ def remove_unreviewed(store: Store, sample_id: int, *, command: str, wait_second
 
 
 def find_by_token(store: Store, token: str) -> SavedReview | None:
-    """The review that was given this token, taken back or not.
+    """Find the review that was given this token, undone or not.
 
     Raises:
         StoreError: the database cannot be read.
@@ -389,7 +389,7 @@ def find_by_token(store: Store, token: str) -> SavedReview | None:
 
 
 def known_names(store: Store, taxonomies: Iterable[Taxonomy]) -> Names:
-    """The names of these taxonomies, and those that people gave.
+    """Return the names of these taxonomies, and those that people gave.
 
     Raises:
         StoreError: the database cannot be read.

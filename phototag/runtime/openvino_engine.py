@@ -63,9 +63,9 @@ def cpu_precisions() -> list[Precision]:
 class OpenVinoEngine:
     """A network compiled by OpenVINO for the CPU.
 
-    Every photo is one request, and one runs on each core: with whole batches as requests each layer waits for
-    the slowest core. So a batch of any size costs what its photos cost, and decoding threads and requests share the
-    cores as the operating system sees fit.
+    Every photo is one request, and one runs on each core (docs/experiments.md#one-photo-per-request): with whole
+    batches as requests each layer waits for the slowest core. So a batch of any size costs what its photos cost, and
+    decoding threads and requests share the cores as the operating system sees fit.
 
     Args:
         network: A converted network; it is reshaped.

@@ -1,7 +1,8 @@
 """Faster arithmetic, taken only where the tags prove to stay the same.
 
-Fewer bits make a network two times faster and move its scores. How far depends on the model and on the pictures, so it
-is measured, once for each model and device, on the first photos to be tagged; AUTO then keeps to what was found.
+Fewer bits make a network faster (docs/experiments.md#runtimes) and move its scores. How far depends on the model and on
+the pictures, so it is measured, once for each model and device, on the first photos to be tagged; AUTO then keeps to
+what was found.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 # The photos to measure on, and to calibrate int8 on; with fewer than the least nothing is concluded.
 SAMPLE_PHOTOS = 256
 LEAST_PHOTOS = 64
-# What a faster precision has to keep to be taken on its own.
+# What a faster precision has to keep to be chosen by AUTO.
 LEAST_AGREEMENT = 0.995
 MOST_MOVE = 0.02
 

@@ -33,6 +33,11 @@ _COLUMN_OF: dict[SortKey, ColumnElement[Any]] = {
     SortKey.SUBCLASS_SCORE: tags.c.subclass_score,
     SortKey.NOVELTY: tags.c.novelty,
 }
+# Dictionaries find a member quicker than the enums themselves.
+_RANKS: dict[str | None, Rank | None] = {rank.value: rank for rank in Rank} | {None: None}
+_SOURCES: dict[str | None, Source | None] = {source.value: source for source in Source} | {None: None}
+_REASONS: dict[str | None, Reason | None] = {reason.value: reason for reason in Reason} | {None: None}
+_STATES = {state.value: state for state in PhotoState}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,12 @@ class Query:
 
     Raises:
         UsageError: a number is out of range, or `since` has no time zone.
+
+    >>> from datetime import datetime, timezone
+    >>> birds = phototag.Query(superclass="bird", min_score=0.9, since=datetime(2026, 1, 1, tzinfo=timezone.utc))
+    >>> with phototag.Store.open("photos.db") as store:
+    ...     store.count(birds)
+    0
     """
 
     superclass: str | None = None
@@ -187,16 +198,16 @@ def tagged_photo(row: Row[Any]) -> TaggedPhoto:
         path=Path(os.fsdecode(row.path_bytes)),
         superclass=row.superclass,
         subclass=row.subclass,
-        rank=None if row.rank is None else Rank(row.rank),
+        rank=_RANKS[row.rank],
         superclass_score=row.superclass_score,
         subclass_score=row.subclass_score,
         novelty=row.novelty,
-        source=None if row.source is None else Source(row.source),
+        source=_SOURCES[row.source],
         model=row.model,
         tagged_at=row.tagged_at,
-        state=PhotoState(row.state),
+        state=_STATES[row.state],
         error=row.error,
-        reason=None if row.reason is None else Reason(row.reason),
+        reason=_REASONS[row.reason],
     )
 
 

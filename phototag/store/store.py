@@ -31,6 +31,17 @@ class Store:
     What is in it is read and written through its parts: `photos`, `tags`, `scores`, `models`, `runs`, `samples`,
     `reviews`, the `catalog` of all photos and the `notes` beside it. Everything that writes happens inside `writing`.
     One Store may be used from several threads, not from a forked process: only the parent writes.
+
+    Raises:
+        StoreError: the database cannot be read or written; so do all of its parts.
+
+    >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
+    ...     _ = tagger.tag(["inbox"], store)
+    ...     paths = [photo.path for photo in store.query(phototag.Query(limit=2))]
+    ...     with store.writing("my script"):
+    ...         store.tags.set_human(paths[1], superclass="bird")
+    ...     store.count(phototag.Query(source="human"))
+    1
     """
 
     def __init__(self, database: Database) -> None:

@@ -1,7 +1,6 @@
 from .changes import UNCHANGED as UNCHANGED
 from .changes import Flows as Flows
 from .changes import kind_of as kind_of
-from .unscored import score_missing as score_missing
 from .pipeline import Batch as Batch
 from .retagging import Example as Example
 from .retagging import RetagReport as RetagReport
@@ -9,4 +8,5 @@ from .retagging import retag as retag
 from .status import watcher_status as watcher_status
 from .tag_report import TagReport as TagReport
 from .tagger import Tagger as Tagger
+from .unscored import score_missing as score_missing
 from .watch import WatchService as WatchService

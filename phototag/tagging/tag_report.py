@@ -21,6 +21,11 @@ class TagReport:
     were known and are marked as gone. `load_seconds` of all `seconds` went into loading the model. `failures` holds the
     first ones, `problems` the folders that could not be read, and `suspended` the roots that look as if a disk were not
     mounted.
+
+    >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
+    ...     first, second = tagger.tag(["inbox"], store), tagger.tag(["inbox"], store)
+    >>> first.tagged, second.unchanged, second.complete
+    (3, 3, False)
     """
 
     photos: int = 0

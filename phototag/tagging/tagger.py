@@ -55,6 +55,14 @@ class Tagger:
         ModelError: there is no such model, or its file is damaged.
         UsageError: runtime, device and precision do not fit each other.
         RuntimeUnavailableError: the device or runtime is not here.
+
+    >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
+    ...     for path, tag in tagger.predict("inbox/photo0.jpg"):
+    ...         print(path.name, tag.superclass in (None, "bird", "dog", "reptile"))
+    ...     report = tagger.tag(["inbox"], store)
+    photo0.jpg True
+    >>> report.tagged, report.failed
+    (3, 1)
     """
 
     def __init__(

@@ -114,7 +114,7 @@ class FinetuneConfig:
     augmentation: AugmentationConfig
 
 
-# What a choice is before anything is known of the others; `TrainingConfig` never keeps it.
+# A default that depends on other choices; `TrainingConfig` replaces it.
 _CHOSEN: Any = None
 
 # Pretrained features are to be changed little: smoothed or mixed labels pull them away from what they are good at.
@@ -157,7 +157,7 @@ class TrainingConfig:
         val_fraction: Share of each class kept for validation, where no validation data is given.
         balance: `sampler` samples every class equally often, `loss` weighs classes by their effective number of
             pictures, `logits` adjusts the logits by the classes' shares, `mix` adds mixed pictures of rare classes;
-            `auto` takes what does best on pictures kept apart.
+            `auto` takes what does best on validation pictures.
         device: Where to train.
         amp: Mixed precision; None is on for CUDA only.
         workers: Processes or threads that decode; None chooses.
@@ -180,8 +180,14 @@ class TrainingConfig:
             starting weights make of it; 0 switches it off.
         target_precision: The share of stored labels that is certified to be right, 0.5 to 0.999; None chooses
             thresholds that lose hardly any right label.
-        keep_known: The share of right subclasses that are kept when photos are told to be novel; None is 0.94, and 0.99
+        keep_known: The share of right subclasses that are kept when photos are called novel; None is 0.94, and 0.99
             with a target precision.
+
+    Raises:
+        UsageError: a value is out of range, or two do not go together.
+
+    >>> phototag.TrainingConfig(tune="heads", target_precision=0.95).backbone
+    'efficientnet_lite0'
     """
 
     backbone: str = "efficientnet_lite0"

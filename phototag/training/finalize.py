@@ -1,4 +1,4 @@
-"""From what was learned to a model: calibrated scores, novelty, thresholds, metrics, and what the file is to say."""
+"""Turn what was learned into a model: calibrated scores, novelty, thresholds, metrics and the training record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Labels = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a way of training comes to.
+    """What a training yields, by whatever method.
 
     Attributes:
         tensors: Of the whole network.

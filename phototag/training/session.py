@@ -142,7 +142,7 @@ class Session:
             origin = current_world().first(load)
         tune = config.tune
         if tune is Tune.AUTO:
-            # Random features are worth no heads; a CPU takes long for gradients.
+            # Heads on random features are useless, and gradients take long on a CPU.
             tune = Tune.HEADS if target.device is Device.CPU and config.pretrained else Tune.FULL
         preprocessing = default_preprocessing(backbone, config.img_size)
         if config.img_size is not None:

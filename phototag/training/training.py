@@ -34,6 +34,10 @@ class TrainingResult:
     """A trained model, its metrics on the validation pictures, and whether Ctrl-C cut the run short.
 
     `extension` tells what became of the old classes and how good the new ones are, after `extend`.
+
+    >>> result = phototag.train("my_photos", output="colours")
+    >>> result.model.header.taxonomy.superclasses, result.interrupted
+    (('cold', 'warm'), False)
     """
 
     model: Model
@@ -75,6 +79,10 @@ def train(
         ModelError: the backbone's weights cannot be had, the model to extend keeps no examples, or the model cannot be
             written.
         UsageError: the configuration makes no sense, or the output exists already.
+
+    >>> result = phototag.train("my_photos", config=phototag.TrainingConfig(tune="heads"), output="colours")
+    >>> result.model.name, result.metrics.superclass_accuracy > 0.5
+    ('colours', True)
     """
     if extend is not None and (val is not None or resume):
         raise UsageError("a model is extended in seconds, and evaluated on its own examples: no --val and no --resume")

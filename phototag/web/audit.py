@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit import ReportCache, make_report, photos_of_cell, usable_samples
+from phototag.audit import make_report, photos_of_cell, usable_samples
 from phototag.choices import By
 from phototag.errors import UsageError
 from phototag.records import LEVELS
@@ -20,6 +20,7 @@ from phototag.store import Sample, SampleItem
 from phototag.text import printable
 from phototag.web import respond
 from phototag.web.context import Context, context_of
+from phototag.web.report_cache import ReportCache
 
 HALF_WIDTH = 0.03
 _SHOWN = 500

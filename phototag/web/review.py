@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit import draw_sample
+from phototag.audit import create_sample
 from phototag.catalog import GalleryFilter
 from phototag.choices import StrataBy
 from phototag.errors import PhotoTagError, UsageError
@@ -121,7 +121,7 @@ def _draw(context: Context, size: int, by: str | None) -> Sample:
         raise UsageError(f"photos cannot be drawn by {printable(by[:20])!r}")
     # Samples are no part of the gallery, so there is nothing to tell it.
     with context.gallery.writing(reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS):
-        return draw_sample(context.store, size=size, by=None if by is None else StrataBy(by), exact=True)
+        return create_sample(context.store, size=size, by=None if by is None else StrataBy(by), exact=True)
 
 
 def _remove(request: Request) -> Response:

@@ -13,7 +13,7 @@ from scipy import special, stats
 from phototag.audit import sampling
 from phototag.audit.accuracy import Accuracy
 from phototag.audit.estimation import Ratios, SamplingDesign, Sums, joined_strata, ratio
-from phototag.audit.reviewed import Cell, Drawn, Judged
+from phototag.audit.reviewed import Cell, ReviewedPhoto, ReviewedSample
 from phototag.audit.sample_size import need_of
 from phototag.choices import Allocation
 from phototag.errors import UsageError
@@ -24,6 +24,13 @@ from phototag.records import Rank, Tag
 
 Floats = NDArray[np.float64]
 PHOTOS, CLASSES = 10_000, 10
+
+
+def sums_of_counts(members: NDArray[np.integer], right: NDArray[np.integer]) -> Sums:
+    """Return the sums over photos that count, [..., H], of which some are right, [..., H]."""
+    whole, part = members.astype(np.float64), right.astype(np.float64)
+    zero = np.zeros_like(whole)
+    return Sums(whole, part, whole, part, part, whole, zero, zero, zero)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def audits(
     whole, part, scores = members, members * photos.right, members * photos.scores
     sums = Sums(*(total(each) for each in (whole, part, whole, part, part, whole, scores, scores * part, scores**2)))
     if not predictions:
-        sums = Sums.of_counts(sums.members, sums.part)
+        sums = sums_of_counts(sums.members, sums.part)
     design = SamplingDesign.of(population, np.broadcast_to(numbers, (times, len(numbers))))
     known = scores.sum() / members.sum() if predictions else None
     return ratio(design, sums, known=known), float(part.sum() / members.sum())
@@ -183,23 +190,23 @@ class TestIntervals:
     def test_a_simple_sample_of_an_endless_library_gets_wilsons_interval(self, hits: int, total: int) -> None:
         expected = stats.binomtest(hits, total).proportion_ci(method="wilson")
         design = SamplingDesign.of(np.array([10**12]), np.array([total]))
-        found = ratio(design, Sums.of_counts(np.array([total]), np.array([hits]))).one()
+        found = ratio(design, sums_of_counts(np.array([total]), np.array([hits]))).one()
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
     def test_a_census_leaves_nothing_unknown(self) -> None:
         design = SamplingDesign.of(np.array([30, 70]), np.array([30, 70]))
-        found = ratio(design, Sums.of_counts(np.array([30, 70]), np.array([20, 70]))).one()
+        found = ratio(design, sums_of_counts(np.array([30, 70]), np.array([20, 70]))).one()
         assert (found.value, found.low, found.high) == pytest.approx((0.9, 0.9, 0.9))
 
     def test_no_photo_is_no_estimate(self) -> None:
         design = SamplingDesign.of(np.array([100]), np.array([10]))
-        found = ratio(design, Sums.of_counts(np.array([0]), np.array([0]))).one()
+        found = ratio(design, sums_of_counts(np.array([0]), np.array([0]))).one()
         assert (found.value, found.low, found.reviewed) == (None, None, 0)
 
     def test_a_stratified_share_is_that_of_the_textbook(self) -> None:
         # 9,000 photos with 2 of 90 wrong, 1,000 with 5 of 10 wrong.
         design = SamplingDesign.of(np.array([9000, 1000]), np.array([90, 10]))
-        found = ratio(design, Sums.of_counts(np.array([90, 10]), np.array([88, 5]))).one()
+        found = ratio(design, sums_of_counts(np.array([90, 10]), np.array([88, 5]))).one()
         assert found.value == pytest.approx(0.9 * 88 / 90 + 0.1 * 0.5)
 
     def test_wilson_at_sizes_that_are_no_whole_numbers(self) -> None:
@@ -212,9 +219,9 @@ class TestIntervals:
         one = SamplingDesign.of(np.array([10**9]), np.array([100]))
         other = SamplingDesign.of(np.array([10**9]), np.array([300]))
         together = SamplingDesign.combined([one, other])
-        found = ratio(together, Sums.of_counts(np.array([100, 300]), np.array([80, 270]))).one()
+        found = ratio(together, sums_of_counts(np.array([100, 300]), np.array([80, 270]))).one()
         whole = ratio(
-            SamplingDesign.of(np.array([10**9]), np.array([400])), Sums.of_counts(np.array([400]), np.array([350]))
+            SamplingDesign.of(np.array([10**9]), np.array([400])), sums_of_counts(np.array([400]), np.array([350]))
         ).one()
         assert found.value == pytest.approx(whole.value)
         assert (found.low, found.high) == pytest.approx((whole.low, whole.high), abs=0.004)
@@ -241,13 +248,13 @@ class TestPlanning:
 
     def test_more_is_never_more_than_there_are(self) -> None:
         design = SamplingDesign.of(np.array([1000]), np.array([100]))
-        few = ratio(design, Sums.of_counts(np.array([10]), np.array([7]))).one()
+        few = ratio(design, sums_of_counts(np.array([10]), np.array([7]))).one()
         need = need_of("gecko", "subclass", few, 0.01, population=60)
         assert (need.reviewed, need.more) == (10, 50)
 
     def test_what_is_sharp_enough_needs_nothing(self) -> None:
         design = SamplingDesign.of(np.array([10**6]), np.array([2000]))
-        sharp = ratio(design, Sums.of_counts(np.array([2000]), np.array([1900]))).one()
+        sharp = ratio(design, sums_of_counts(np.array([2000]), np.array([1900]))).one()
         need = need_of("all", "subclass", sharp, 0.03, population=10**6)
         assert need.reached
         assert need.half_width is not None
@@ -261,7 +268,7 @@ class TestPlanning:
         for _ in range(5):
             part = right[order[:size]]
             design = SamplingDesign.of(np.array([PHOTOS]), np.array([size]))
-            found = ratio(design, Sums.of_counts(np.array([size]), np.array([part.sum()]))).one()
+            found = ratio(design, sums_of_counts(np.array([size]), np.array([part.sum()]))).one()
             need = need_of("all", "subclass", found, 0.03, population=PHOTOS)
             size += need.more
         assert need.reached
@@ -290,14 +297,14 @@ def tag_of(label: Pair, score: float = 0.9) -> Tag:
     return Tag(superclass, subclass, rank, score, score, 1 - score)
 
 
-def drawn_of(pairs: Sequence[tuple[Pair, Pair | None]], population: int, *, folder: str = "lib") -> Drawn:
+def drawn_of(pairs: Sequence[tuple[Pair, Pair | None]], population: int, *, folder: str = "lib") -> ReviewedSample:
     judged = [
-        Judged(f"/{folder}/{index % 2}/{index}.jpg".encode(), "all", tag_of(tag), truth)
+        ReviewedPhoto(f"/{folder}/{index % 2}/{index}.jpg".encode(), "all", tag_of(tag), truth)
         for index, (tag, truth) in enumerate(pairs)
     ]
     scale = population // len(pairs)
     cells = [Cell("all", *tag, scale, (0.9 * scale, 0.9 * scale)) for tag, _ in pairs]
-    return Drawn("one", (("all", population),), tuple(judged), tuple(cells))
+    return ReviewedSample("one", (("all", population),), tuple(judged), tuple(cells))
 
 
 class TestMeaning:
@@ -353,9 +360,11 @@ class TestMeaning:
         for index in range(200):
             right = bool(random.random() < 0.8)
             truth = ("bird", "hawk") if right else ("bird", "rooster")
-            judged.append(Judged(f"/{index}".encode(), "all", tag_of(("bird", "hawk"), 0.99 if right else 0.01), truth))
+            judged.append(
+                ReviewedPhoto(f"/{index}".encode(), "all", tag_of(("bird", "hawk"), 0.99 if right else 0.01), truth)
+            )
         cells = (Cell("all", "bird", "hawk", 10_000, (9900.0, 10_000 * (0.8 * 0.99 + 0.2 * 0.01))),)
-        drawn = Drawn("one", (("all", 10_000),), tuple(judged), cells)
+        drawn = ReviewedSample("one", (("all", 10_000),), tuple(judged), cells)
         plain = Accuracy([drawn]).metrics()["subclass_precision_given"]
         sharp = Accuracy([drawn], predictions=True).metrics()["subclass_precision_given"]
         assert sharp.half_width is not None

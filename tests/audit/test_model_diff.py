@@ -21,9 +21,9 @@ from phototag.model.registry import Model, open_model
 from phototag.records import Rank, Scores, Source, Tag
 from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, Store, StoredTag, Stratum
 from phototag.tagging.changes import UNCHANGED, kind_of
-from phototag.tagging.unscored import score_missing
 from phototag.tagging.registration import register
 from phototag.tagging.tagger import Tagger
+from phototag.tagging.unscored import score_missing
 from phototag.taxonomy import Taxonomy
 from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture

@@ -245,7 +245,7 @@ class TestReport:
             "reptile",
             "1 photo was skipped",
             "The bounds say how far",
-            "20 drawn photos wait for a review",
+            "20 sampled photos wait for a review",
             "Drift",
         ):
             assert words in text
@@ -259,7 +259,7 @@ class TestReport:
         assert "phototag audit sample" in result.stderr
         result = report("--sample", "lows")
         assert result.exit_code == 2
-        assert "not drawn by chance" in result.stderr
+        assert "not sampled at random" in result.stderr
         sample("fair", "--size", "100", "--seed", "2")
         library.review("fair")
         before = figures(report("--format", "json"))
@@ -280,7 +280,7 @@ class TestReport:
             store.tags.save_batch(model_id=model, tagged=[Library._stored(item.path, item.tag, content="edited")])
         found = figures(report("--format", "json"))
         assert (found["reviewed"], found["changed"]) == (59, 1)
-        assert any("1 drawn photo has changed since" in note for note in found["notes"])
+        assert any("1 sampled photo has changed since" in note for note in found["notes"])
 
     def test_samples_of_the_same_photos_are_taken_together(self, library: Library, sample: Run, report: Run) -> None:
         sample("--size", "100", "--seed", "2")
@@ -300,7 +300,7 @@ class TestReport:
         library.review("sample-3")
         newest = figures(report("--format", "json"))
         assert newest["samples"] == ["sample-3"]
-        assert any("sample-1 is left out: it was drawn from other photos" in note for note in newest["notes"])
+        assert any("sample-1 is left out: it was sampled from other photos" in note for note in newest["notes"])
 
     def test_predictions_make_it_narrower_and_are_told(self, library: Library, sample: Run, report: Run) -> None:
         sample("--size", "200", "--seed", "2")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from phototag.audit import sampling
-from phototag.audit.sample_creation import draw_sample, extend_sample, focus_sample
-from phototag.audit.sampling import Frame, Scope
+from phototag.audit.sample_creation import create_sample, extend_sample, focus_sample
+from phototag.audit.sampling import Frame, Scope, permanent_random_numbers
 from phototag.choices import Allocation, Focus, StrataBy
 from phototag.errors import UsageError
 from phototag.records import Photo, Rank, Tag
@@ -78,22 +78,25 @@ def frame_of(count: int) -> Frame:
 
 class TestLots:
     def test_they_look_like_chance(self) -> None:
-        keys = sampling.lots(np.arange(1, 100_001), 7) / 2**64
+        keys = permanent_random_numbers(np.arange(1, 100_001), 7) / 2**64
         assert stats.kstest(keys, "uniform").pvalue > 0.001
         assert abs(np.corrcoef(keys[:-1], keys[1:])[0, 1]) < 0.02
         assert len(np.unique(keys)) > 99_990
 
     def test_another_seed_gives_others(self) -> None:
         ids = np.arange(1, 10_001)
-        one, other = (sampling.lots(ids, seed) / 2**64 for seed in (1, 2))
+        one, other = (permanent_random_numbers(ids, seed) / 2**64 for seed in (1, 2))
         assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
 
     def test_every_photo_and_every_pair_is_drawn_equally_often(self) -> None:
         ids = np.arange(1, 13)
+        strata, four = np.zeros(12, np.intp), np.array([4])
         drawn = np.array(
-            [np.isin(np.arange(12), sampling.draw(np.zeros(12, np.intp), np.array([4]), sampling.lots(ids, seed)))
-             for seed in range(6000)]
-        ).astype(int)  # fmt: skip
+            [
+                np.isin(np.arange(12), sampling.sampled_rows(strata, four, permanent_random_numbers(ids, seed)))
+                for seed in range(6000)
+            ]
+        ).astype(int)
         assert stats.chisquare(drawn.sum(axis=0)).pvalue > 0.001
         together = (drawn.T @ drawn)[np.triu_indices(12, 1)]
         assert stats.chisquare(together).pvalue > 0.001
@@ -116,12 +119,12 @@ class TestAllocation:
 
     def test_in_proportion(self) -> None:
         population = np.array([5000, 3000, 2000])
-        wish = sampling.wishes(population, np.full(3, 0.1), Allocation.PROPORTIONAL)
+        wish = sampling.allocation_weights(population, np.full(3, 0.1), Allocation.PROPORTIONAL)
         assert sampling.allocate(wish, population, 200).tolist() == [100, 60, 40]
 
     def test_neyman_gives_more_where_errors_are_to_be_expected(self) -> None:
         population, errors = np.array([8000, 1000, 1000]), np.array([0.02, 0.2, 0.5])
-        numbers = sampling.allocate(sampling.wishes(population, errors, Allocation.NEYMAN), population, 200)
+        numbers = sampling.allocate(sampling.allocation_weights(population, errors, Allocation.NEYMAN), population, 200)
         spread = population * np.sqrt(errors * (1 - errors))
         assert numbers.tolist() == pytest.approx((200 * spread / spread.sum()).tolist(), abs=1)
 
@@ -166,20 +169,20 @@ class TestDrawing:
     def test_the_same_seed_draws_the_same_photos_whatever_the_order_of_rows(self, fill: Fill) -> None:
         with fill() as store:
             for name in ("one", "two"):
-                draw_sample(store, size=50, name=name, seed=4)
-            draw_sample(store, size=50, name="three", seed=5)
+                create_sample(store, size=50, name=name, seed=4)
+            create_sample(store, size=50, name="three", seed=5)
             assert names_of(store, "one") == names_of(store, "two")
             assert set(names_of(store, "one")) != set(names_of(store, "three"))
         frame = frame_of(300)
         shuffled = np.random.default_rng(0).permutation(300)
-        keys = sampling.lots(frame.ids, 9)
-        straight = sampling.draw(np.zeros(300, np.intp), np.array([40]), keys)
-        turned = sampling.draw(np.zeros(300, np.intp), np.array([40]), keys[shuffled])
+        keys = permanent_random_numbers(frame.ids, 9)
+        straight = sampling.sampled_rows(np.zeros(300, np.intp), np.array([40]), keys)
+        turned = sampling.sampled_rows(np.zeros(300, np.intp), np.array([40]), keys[shuffled])
         assert straight == [int(shuffled[row]) for row in turned]
 
     def test_what_is_stored(self, fill: Fill) -> None:
         with fill() as store:
-            sample = draw_sample(store, size=60, by=StrataBy.SUPERCLASS, seed=1)
+            sample = create_sample(store, size=60, by=StrataBy.SUPERCLASS, seed=1)
             items = store.samples.items(sample.id)
         assert (sample.name, sample.design, sample.strata_by, sample.size) == (
             "sample-1", Design.STRATIFIED, "superclass", 60,
@@ -193,18 +196,18 @@ class TestDrawing:
 
     def test_the_first_part_of_a_review_has_seen_of_every_stratum(self, fill: Fill) -> None:
         with fill() as store:
-            sample = draw_sample(store, size=120, by=StrataBy.FOLDER, seed=1)
+            sample = create_sample(store, size=120, by=StrataBy.FOLDER, seed=1)
             first = Counter(item.stratum for item in store.samples.items(sample.id)[:40])
         assert set(first.values()) == {10}
 
     def test_a_scope_limits_what_is_drawn_from(self, fill: Fill) -> None:
         with fill() as store:
-            sample = draw_sample(store, size=1000, scope=Scope(under=Path("/lib/2"), superclass="bird"), name="b")
+            sample = create_sample(store, size=1000, scope=Scope(under=Path("/lib/2"), superclass="bird"), name="b")
             items = store.samples.items(sample.id)
             assert sample.size == sample.population == len(items)
             assert all(item.path.parent == Path("/lib/2") and item.tag.superclass == "bird" for item in items)
             with pytest.raises(UsageError, match="no readable photo under /nowhere"):
-                draw_sample(store, size=10, scope=Scope(under=Path("/nowhere")))
+                create_sample(store, size=10, scope=Scope(under=Path("/nowhere")))
 
     def test_humans_tags_and_lost_photos_are_not_drawn(self, fill: Fill) -> None:
         with fill(100) as store:
@@ -213,7 +216,7 @@ class TestDrawing:
                 known = store.photos.find(Path("/lib/1/1.jpg"))
                 assert known is not None
                 store.photos.mark_missing([known.id])
-            sample = draw_sample(store, size=1000)
+            sample = create_sample(store, size=1000)
             assert sample.population == 98
 
     def test_doubtful_photos_are_chosen_but_not_for_estimates(self, fill: Fill) -> None:
@@ -231,9 +234,9 @@ class TestGoingOn:
     @pytest.mark.parametrize("by", [None, StrataBy.SCORE, StrataBy.SUPERCLASS, StrataBy.FOLDER])
     def test_a_sample_that_was_continued_is_the_one_drawn_at_once(self, fill: Fill, by: StrataBy | None) -> None:
         with fill() as store:
-            draw_sample(store, size=60, name="small", by=by, seed=3)
+            create_sample(store, size=60, name="small", by=by, seed=3)
             grown = extend_sample(store, "small", more=60)
-            draw_sample(store, size=120, name="large", by=by, seed=3)
+            create_sample(store, size=120, name="large", by=by, seed=3)
             assert grown.size == 120
             if by in (None, StrataBy.FOLDER):
                 assert set(names_of(store, "small")) == set(names_of(store, "large"))
@@ -243,8 +246,8 @@ class TestGoingOn:
 
     def test_reviews_in_between_do_not_change_what_is_drawn(self, fill: Fill) -> None:
         with fill() as store:
-            first = draw_sample(store, size=50, name="one", seed=3)
-            other = draw_sample(store, size=100, name="other", seed=8)
+            first = create_sample(store, size=50, name="one", seed=3)
+            other = create_sample(store, size=100, name="other", seed=8)
             with store.writing("test"):
                 for sample in (first, other):
                     for item in store.samples.items(sample.id):
@@ -252,8 +255,10 @@ class TestGoingOn:
                             Review(photo_id=item.photo_id, superclass="dog", subclass="beagle", sample_id=sample.id)
                         )
             extend_sample(store, "one", more=50)
-            expected = sampling.draw(
-                np.zeros(600, np.intp), np.array([100]), sampling.lots(np.arange(1, 601, dtype=np.int64), 3)
+            expected = sampling.sampled_rows(
+                np.zeros(600, np.intp),
+                np.array([100]),
+                permanent_random_numbers(np.arange(1, 601, dtype=np.int64), 3),
             )
             assert set(names_of(store, "one")) == {f"{row}.jpg" for row in expected}
             tags = {item.path.name: item.tag for item in store.samples.items(first.id)}
@@ -264,7 +269,7 @@ class TestGoingOn:
 
     def test_new_photos_do_not_come_in(self, fill: Fill) -> None:
         with fill() as store:
-            sample = draw_sample(store, size=50, name="one", seed=3)
+            sample = create_sample(store, size=50, name="one", seed=3)
             with store.writing("test"):
                 model = store.models.find_all()[0].id
                 store.tags.save_batch(model_id=model, tagged=[stored(index, "/new") for index in range(400)])
@@ -274,20 +279,20 @@ class TestGoingOn:
 
     def test_a_library_that_was_tagged_anew_needs_a_new_sample(self, fill: Fill) -> None:
         with fill() as store:
-            draw_sample(store, size=50, name="one", seed=3)
+            create_sample(store, size=50, name="one", seed=3)
             with store.writing("test"):
                 other = store.models.register(hash="b" * 64, name="n", backbone="b", taxonomy=TAXONOMY, metrics={})
                 store.tags.save_batch(model_id=other, tagged=[stored(index) for index in range(100)])
-            with pytest.raises(UsageError, match="were tagged anew or are gone; draw a new one"):
+            with pytest.raises(UsageError, match="were tagged again or are gone; take a new one"):
                 extend_sample(store, "one", more=10)
 
     def test_a_sample_of_everything_and_one_that_was_chosen_cannot_go_on(self, fill: Fill) -> None:
         with fill(30) as store:
-            draw_sample(store, size=30, name="all")
+            create_sample(store, size=30, name="all")
             with pytest.raises(UsageError, match="holds all photos"):
                 extend_sample(store, "all", more=1)
             focus_sample(store, Focus.LOWEST, size=5, name="low")
-            with pytest.raises(UsageError, match="was chosen, not drawn by chance"):
+            with pytest.raises(UsageError, match="was chosen, not sampled at random"):
                 extend_sample(store, "low", more=1)
             with pytest.raises(UsageError, match=r"there is no sample 'x'; there are: all, low"):
                 extend_sample(store, "x", more=1)

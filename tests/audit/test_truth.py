@@ -110,7 +110,7 @@ class TestNumbers:
         assert result.exit_code == 0
         for words in ("75.0 %", "25.0 %", "57.1 %", "53.3 %", "superclass", "subclass"):
             assert words in result.stdout
-        assert result.stderr.strip() == "Tags judged: 4 by m"
+        assert result.stderr.strip() == "Tags compared: 4 by m"
 
     def test_a_labelled_folder_says_the_same_as_a_csv(self, audit: Audit, tmp_path: Path) -> None:
         with Store.open() as store, store.writing("test"):

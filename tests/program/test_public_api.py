@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import phototag
+from phototag.settings import models_folder
 from tests.support.pictures import MakePicture, colour_folder
 
 # What the examples take for granted.
@@ -21,15 +22,15 @@ PUBLIC = sorted(set(phototag.__all__) - {"__version__"})
 
 
 @pytest.fixture
-def library(
-    home: Path, tmp_path: Path, tiny_model: Path, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A working folder with labelled pictures (`my_photos`), photos to tag (`inbox`), and a model called `animals`."""
-    (home / "models").mkdir(exist_ok=True)
-    shutil.copy(tiny_model, home / "models" / "animals.safetensors")
+def library(tmp_path: Path, tiny_model: Path, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with labelled pictures (`my_photos`), photos to tag (`inbox`, `truth`), a model `animals`."""
+    models_folder().mkdir(parents=True, exist_ok=True)
+    shutil.copy(tiny_model, models_folder() / "animals.safetensors")
     colour_folder(tmp_path / "my_photos")
     for number in range(3):
         make_picture(tmp_path / "inbox" / f"photo{number}.jpg")
+    make_picture(tmp_path / "truth" / "bird" / "hawk" / "0.jpg")
+    make_picture(tmp_path / "truth" / "dog" / "boxer" / "0.jpg")
     (tmp_path / "inbox" / "cut_short.jpg").write_bytes((tmp_path / "inbox" / "photo0.jpg").read_bytes()[:400])
     monkeypatch.chdir(tmp_path)
     logging.getLogger("phototag").setLevel(logging.ERROR)

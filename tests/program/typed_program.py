@@ -6,20 +6,29 @@ from pathlib import Path
 
 import phototag
 from phototag import (
+    Balance,
     DataError,
     DecodeError,
+    DecodeOn,
+    Device,
     Failure,
     FailureKind,
     LockedError,
+    Metrics,
     MissingDatabaseError,
     ModelError,
+    NovelTier,
     Photo,
     PhotoState,
     PhotoTagError,
+    Precision,
     Query,
     Rank,
+    Reason,
+    RuntimeName,
     RuntimeUnavailableError,
     SchemaError,
+    SortKey,
     Source,
     Store,
     StoreError,
@@ -30,6 +39,8 @@ from phototag import (
     Taxonomy,
     TaxonomyError,
     TrainingConfig,
+    TrainingResult,
+    Tune,
     UsageError,
     evaluate,
     train,
@@ -37,15 +48,20 @@ from phototag import (
 
 
 def learn(data: Path) -> float:
-    result = train(data, config=TrainingConfig(tune="heads"), output="animals")
+    result: TrainingResult = train(
+        data, config=TrainingConfig(tune=Tune.HEADS, balance=Balance.AUTO, device=Device.CPU), output="animals"
+    )
     taxonomy: Taxonomy = result.model.header.taxonomy
     names: tuple[str, ...] = taxonomy.superclasses
     print(names, phototag.__version__)
-    return evaluate(data, model=result.model).hierarchical_f1
+    metrics: Metrics = evaluate(data, model=result.model)
+    return metrics.hierarchical_f1 or 0.0
 
 
 def describe(row: TaggedPhoto) -> str:
     rank: Rank | None = row.rank
+    if row.reason is Reason.NOVEL_SUBCLASS:
+        return f"{row.path}: an unknown {row.superclass}"
     if row.state is not PhotoState.OK or row.source is Source.HUMAN:
         return f"{row.path}: {row.state}"
     return f"{row.path}: {row.superclass}/{row.subclass} ({rank}, {row.subclass_score or 0:.0%})"
@@ -53,7 +69,10 @@ def describe(row: TaggedPhoto) -> str:
 
 def tag(folder: Path, database: Path) -> list[str]:
     try:
-        with Tagger("animals") as tagger, Store.open(database) as store:
+        with (
+            Tagger("animals", runtime=RuntimeName.TORCH, precision=Precision.F32, decode_on=DecodeOn.CPU) as tagger,
+            Store.open(database) as store,
+        ):
             tags: list[tuple[Path, Tag | Failure]] = list(tagger.predict(folder))
             for path, found in tags:
                 if isinstance(found, Failure):
@@ -63,7 +82,12 @@ def tag(folder: Path, database: Path) -> list[str]:
                     print(path, found.rank, found.novelty)
             report: TagReport = tagger.tag([folder], store)
             print(report.tagged, report.failures)
-            return [describe(row) for row in store.query(Query(superclass="bird", min_score=0.5))]
+            return [
+                describe(row)
+                for row in store.query(
+                    Query(superclass="bird", novel=NovelTier.ANY, min_score=0.5, sort=SortKey.NOVELTY)
+                )
+            ]
     except (DataError, DecodeError, LockedError, MissingDatabaseError, ModelError, SchemaError) as error:
         return [str(error)]
     except (RuntimeUnavailableError, StoreError, TaxonomyError, UsageError) as error:

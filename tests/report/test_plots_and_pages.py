@@ -115,7 +115,7 @@ def test_a_heat_map_of_many_classes_keeps_its_labels_apart() -> None:
     root = drawn(plots.heat_map(counts, names, title="T", description="D", groups=["a"] * 40 + ["b"] * 35))
     cells = [each for each in root.iter(f"{SVG}rect") if "cell" in (each.get("class") or "")]
     assert len(cells) == 76  # empty cells are not drawn
-    assert any("class number 3 taken for class number 70: 1 of 10" in "".join(cell.itertext()) for cell in cells)
+    assert any("class number 3 predicted as class number 70: 1 of 10" in "".join(cell.itertext()) for cell in cells)
     heights = sorted(float(each.get("y") or 0) for each in root.iter(f"{SVG}text") if each.get("y") and each.get("x"))
     assert min(np.diff(heights[:75])) >= 12
     assert root.get("width")  # it does not shrink on a phone, it scrolls
@@ -127,7 +127,7 @@ def test_too_many_classes_for_a_heat_map_are_cut_to_the_worst() -> None:
     counts[7, 100] = 4
     html = "".join(blocks.confusion_map(counts, [f"a/{number}" for number in range(size)], title="T"))
     assert f"The {blocks.HEAT_MAP_CLASSES} of {size} subclasses" in html
-    assert "7 taken for 100: 4 of 9" in html
+    assert "7 predicted as 100: 4 of 9" in html
 
 
 # -- pages

@@ -99,6 +99,19 @@ def again(model: Model, thresholds: Thresholds, **options: Any) -> RetagReport:
 
 @pytest.mark.usefixtures("filled")
 class TestDecidingAgain:
+    def test_a_tag_has_the_reason_of_the_thresholds_that_gave_it(self, model: Model) -> None:
+        before = {path: row.reason for path, row in rows().items()}
+        again(model, STRICT, under=LIBRARY / "1")
+        found = rows()
+        names = [f"{number % 2}/{number:03}.jpg" for number in range(300)]
+        wanted = decide(gather(scores(300), TINY_TAXONOMY), TINY_TAXONOMY, STRICT)
+        decided = {name: tag.reason for name, tag in zip(names, wanted, strict=True)}
+        for name, row in found.items():
+            assert row.reason is not None
+            assert row.reason.rank is row.rank
+            assert row.reason is (decided[name] if name.startswith("1/") else before[name])
+        assert before != {name: row.reason for name, row in found.items()}
+
     def test_the_tags_are_those_that_the_thresholds_give(self, model: Model) -> None:
         report = again(model, STRICT)
         names = [f"{number % 2}/{number:03}.jpg" for number in range(300)]

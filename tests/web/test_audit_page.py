@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from phototag.audit.accuracy import LEVELS, Accuracy
 from phototag.audit.audit_report import make_report
 from phototag.audit.confusion import NONE, confusion
-from phototag.audit.reviewed import Drawn, Judged
+from phototag.audit.reviewed import ReviewedPhoto, ReviewedSample
 from phototag.audit.score_curves import score_curves
 from phototag.records import Rank, Tag
 from phototag.store import Review, Store
@@ -32,18 +32,18 @@ Labels = tuple[str | None, str | None]
 CLASSES: list[Labels] = [("bird", "hawk"), ("bird", "rooster"), ("dog", "beagle"), ("dog", None), (None, None)]
 
 
-def judged(tag: Labels, truth: Labels | None, *, score: float = 0.9, stratum: str = "all") -> Judged:
+def judged(tag: Labels, truth: Labels | None, *, score: float = 0.9, stratum: str = "all") -> ReviewedPhoto:
     superclass, subclass = tag
     rank = Rank.NONE if superclass is None else Rank.SUPERCLASS if subclass is None else Rank.SUBCLASS
-    return Judged(b"/p", stratum, Tag(superclass, subclass, rank, score, score, 0.1), truth)
+    return ReviewedPhoto(b"/p", stratum, Tag(superclass, subclass, rank, score, score, 0.1), truth)
 
 
-def drawn(*photos: Judged, strata: dict[str, int] | None = None) -> Drawn:
+def drawn(*photos: ReviewedPhoto, strata: dict[str, int] | None = None) -> ReviewedSample:
     sizes = strata or {"all": 10 * len(photos)}
-    return Drawn("s", tuple(sizes.items()), photos, ())
+    return ReviewedSample("s", tuple(sizes.items()), photos, ())
 
 
-def some(count: int, *, seed: int = 1, strata: dict[str, int] | None = None) -> Drawn:
+def some(count: int, *, seed: int = 1, strata: dict[str, int] | None = None) -> ReviewedSample:
     """Photos with random scores, right as often as their scores say; in turns from the strata."""
     rng = np.random.default_rng(seed)
     names = list(strata or {"all": 0})
@@ -155,7 +155,7 @@ def review(library: Sampled, said: dict[int, Labels]) -> None:
 
 @pytest.fixture
 def library(tmp_path: Path, make_picture: MakePicture) -> Sampled:
-    """Twenty photos: two hawks taken for something else, one that is nothing, four that wait."""
+    """Twenty photos: two hawks predicted as something else, one that is nothing, four that wait."""
     made = Sampled(tmp_path / "photos", make_picture, 20)
     said = {position: tag for position, tag in made.tags().items() if position <= 16}
     review(made, said | {2: ("bird", "hawk"), 3: ("bird", "hawk"), 4: (None, None)})
@@ -176,7 +176,7 @@ class TestReport:
         assert cells["bird", "dog"] == 1
         assert cells["", "dog"] == 1
         text = page.read_text()
-        assert "What is taken for what" in text
+        assert "What is confused with what" in text
         assert "Risk and coverage, subclass" in text
         assert "Only 16 reviewed photos" in text
         assert "/audit/cell" not in text, "a file has no pages behind it"

@@ -92,7 +92,7 @@ class Objective:
     def __call__(self, superclass: Tensor, subclass: Tensor, targets: Tensor) -> Tensor:
         """Return the weighted sum of both heads' mean cross-entropies against soft subclass targets [B, C].
 
-        The superclass targets are the sums of their children's, so a mix of two dogs is wholly a dog.
+        The superclass targets are the sums of their children's, so a mix of two dogs is entirely a dog.
         """
         total = torch.zeros((), device=targets.device)
         for level, logits, wanted in (

@@ -229,7 +229,7 @@ def _logistic(folds: Sequence[_Fold], signals: Sum) -> tuple[float, float]:
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         loss = F.binary_cross_entropy_with_logits(line[0] * sums + line[1], targets, weight=weights, reduction="sum")
-        # Where the two are wholly apart the slope would grow for ever.
+        # Where the two are entirely apart the slope would grow without end.
         loss = loss + 1e-3 * line.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss

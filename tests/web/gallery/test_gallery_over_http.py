@@ -14,8 +14,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from phototag.catalog.filters import GalleryFilter
+from phototag.decision import Candidate
 from phototag.errors import StoreError
-from phototag.records import Rank, Source
+from phototag.records import Rank, Reason, Source
 from phototag.store import Store
 from phototag.web import respond
 from phototag.web.app import warm_up
@@ -229,6 +230,65 @@ def test_words_about_a_tag_claim_no_certainty(client: TestClient) -> None:
     certain = replace(item, rank=Rank.SUBCLASS, source=Source.MODEL)
     sure = replace(photo, item=certain, superclass_score=1.0, subclass_score=0.999)
     assert "more than 99" in explain(sure).lead
+
+
+ROOSTER, HEN, BEAGLE = (
+    Candidate(superclass=first, subclass=second, score=score)
+    for first, second, score in (("bird", "rooster", 0.46), ("bird", "hen", 0.41), ("dog", "beagle", 0.05))
+)
+
+
+@pytest.mark.parametrize(
+    ("reason", "superclass_score", "candidates", "words"),
+    [
+        (
+            Reason.LOW_SUBCLASS_SCORE,
+            0.95,
+            (ROOSTER, HEN, BEAGLE),
+            "bird is sure; rooster 46 %, hen 41 %: too close to call.",
+        ),
+        (Reason.LOW_SUBCLASS_SCORE, 0.5, (ROOSTER, BEAGLE), "bird 50 %; rooster 46 %: too little to name one."),
+        (Reason.LOW_SUBCLASS_SCORE, 0.5, (), "bird 50 %; its subclasses: too little to name one."),
+        (
+            Reason.NOVEL_SUBCLASS,
+            0.95,
+            (ROOSTER, BEAGLE),
+            "bird is sure, but it looks like no known subclass of bird; nearest: rooster 46 %.",
+        ),
+        (
+            Reason.LOW_SUPERCLASS_SCORE,
+            0.5,
+            (ROOSTER, BEAGLE),
+            "The best superclass has 50 %, which is too little to name it; "
+            "nearest: bird / rooster 46 %, dog / beagle 5 %.",
+        ),
+        (
+            Reason.NOVEL_SUPERCLASS,
+            0.95,
+            (ROOSTER,),
+            "It looks like no superclass that the model knows; nearest: bird / rooster 46 %.",
+        ),
+        (Reason.NOVEL_SUPERCLASS, 0.95, (), "It looks like no superclass that the model knows."),
+    ],
+)
+def test_photo_says_why_its_tag_goes_no_deeper(
+    client: TestClient, reason: Reason, superclass_score: float, candidates: tuple[Candidate, ...], words: str
+) -> None:
+    gallery = client.app.state.context.gallery  # type: ignore[attr-defined]
+    photo = gallery.photo(gallery.page(GalleryFilter(source=Source.MODEL), limit=1).items[0].id)
+    superclass = None if reason.rank is Rank.NONE else "bird"
+    item = replace(photo.item, rank=reason.rank, reason=reason, superclass=superclass, subclass=None)
+    prediction = replace(photo.predictions[0], candidates=candidates, current=True, damaged=False)
+    said = explain(replace(photo, item=item, superclass_score=superclass_score, predictions=(prediction,)))
+    assert said.lead.replace("\u00a0", " ") == words
+
+
+def test_reasons_are_a_facet(client: TestClient) -> None:
+    page = client.get("/?rank=subclass").text
+    assert "Sure of the subclass" in page
+    numbers = {key: number for key, _, number in facets(page) if key.startswith("reason-")}
+    assert numbers["reason-subclass"] == count(client.get("/?rank=subclass&source=model").text)
+    assert count(client.get("/?rank=subclass&reason=subclass").text) == numbers["reason-subclass"]
 
 
 def test_address_of_a_view_comes_back() -> None:

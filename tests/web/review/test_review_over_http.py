@@ -437,7 +437,7 @@ class TestSamples:
             assert "6 photos can be drawn" in answer.text
             refused = client.post("/api/samples", json={"size": int(size), "by": "superclass"})
             assert refused.status_code == 400
-            assert refused.json()["error"].startswith("6 photos can be drawn, not ")
+            assert refused.json()["error"].startswith("6 photos can be sampled, not ")
         with Store.open(library.database) as store:
             assert [sample.name for sample in store.samples.find_all()] == ["first"]
         assert 'value="6"' in client.get("/review").text
@@ -499,8 +499,8 @@ class TestSamples:
 
     def test_a_hostile_sample_name_is_inert(self, client: TestClient, library: Sampled) -> None:
         with Store.open(library.database) as store, store.writing("test"):
-            from phototag.audit.sample_creation import draw_sample
+            from phototag.audit.sample_creation import create_sample
 
-            made = draw_sample(store, size=5, name="<script>\"'")
+            made = create_sample(store, size=5, name="<script>\"'")
         for path in ("/review", f"/review/{made.id}"):
             assert '<script>"' not in client.get(path).text

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from phototag.audit.sample_creation import draw_sample
+from phototag.audit.sample_creation import create_sample
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.store import Store
 from phototag.web import respond
@@ -267,7 +267,7 @@ def test_hostile_names_are_inert_on_every_page(tmp_path: Path) -> None:
     with Store.open(database) as store, store.writing("audit"):
         for file in files[:4]:
             store.tags.set_human(file, superclass="<bdo id=pwned>", subclass="\"'><bdo onclick=pwned()>")
-        sample = draw_sample(store, size=6)
+        sample = create_sample(store, size=6)
     with application(database) as app:
         client = logged_in(app)
         waiting = [

@@ -1,4 +1,4 @@
-"""What was made of reviewed samples, for as long as nothing changes that it tells of."""
+"""Keep what was made of reviewed samples, until something changes that it depends on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Made = TypeVar("Made")
 
 
 class ReportCache:
-    """What was asked for last, by what it is about. Thread-safe; one thing is made at a time."""
+    """What was asked for last, by subject. Thread-safe; one thing is made at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -23,7 +23,7 @@ class ReportCache:
         self._made: OrderedDict[Hashable, Any] = OrderedDict()
 
     def get(self, store: Store, sign: object, about: Hashable, make: Callable[[], Made]) -> Made:
-        """What `make` returns, or returned when nothing was different.
+        """Return what `make` returns, or returned when nothing was different.
 
         `sign` is a value that differs after every write to the database, read before this is called; None where there
         is none. Most of what is written, as by a watcher that saw its files again, changes no report: `audit_version`
