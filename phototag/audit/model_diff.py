@@ -11,7 +11,7 @@ from phototag.decision import decide, unpack
 from phototag.evaluation import ALPHA, holm, mcnemar
 from phototag.model import Model
 from phototag.records import LEVELS, PhotoState, Rank, Source, Tag
-from phototag.store import Content, ReviewFilter, SavedReview, Store
+from phototag.store import KnownPhoto, ReviewFilter, SavedReview, Store
 from phototag.tagging import UNCHANGED, Flows, kind_of
 
 
@@ -128,7 +128,7 @@ def compare_models(
     most_changes: int | None = None,
     most_examples: int = 3,
 ) -> ModelDiff:
-    """Return decide all photos by the stored scores of both models, each with its own thresholds, and compare.
+    """Decide all photos by the stored scores of both models, each with its own thresholds, and compare.
 
     Args:
         store: The database; nothing is written.
@@ -152,32 +152,33 @@ def compare_models(
     }
     diff.reviewed = len(reviews)
     for page in store.photos.contents(under=under):
-        before, after = (_tags(store, model, page) for model in (first, second))
-        for content in page:
-            tags = before.get(content.content_hash), after.get(content.content_hash)
-            if content.state is PhotoState.OK:
-                _count(diff, content, *tags, most_changes)
-            review = reviews.get(content.photo_id)
+        hashes = [content_hash for content_hash, _ in page]
+        before, after = (_tags(store, model, hashes) for model in (first, second))
+        for content_hash, photo in page:
+            tags = before.get(content_hash), after.get(content_hash)
+            if photo.state is PhotoState.OK:
+                _count(diff, photo, *tags, most_changes)
+            review = reviews.get(photo.id)
             if review is not None and tags[0] is not None and tags[1] is not None:
                 _judge(diff, review, tags[0], tags[1], most_examples)
                 diff.sampled += review.content_hash in sampled
     return diff
 
 
-def _tags(store: Store, model: Model, page: Sequence[Content]) -> dict[bytes, Tag]:
+def _tags(store: Store, model: Model, hashes: Sequence[bytes]) -> dict[bytes, Tag]:
     """Return a model's tags of the contents that it has scored, by content hash."""
     known = store.models.find(hash=model.hash, weights_hash=model.weights_hash)
     if known is None:
         return {}
-    scores = store.scores.of_contents(known, [content.content_hash for content in page])
+    scores = store.scores.of_contents(known, hashes)
     taxonomy = model.header.taxonomy
     tags = decide(unpack(list(scores.values()), taxonomy), taxonomy, model.header.thresholds) if scores else []
     return dict(zip(scores, tags, strict=True))
 
 
-def _count(diff: ModelDiff, content: Content, before: Tag | None, after: Tag | None, most: int | None) -> None:
+def _count(diff: ModelDiff, photo: KnownPhoto, before: Tag | None, after: Tag | None, most: int | None) -> None:
     diff.photos += 1
-    if content.tag_source is Source.HUMAN:
+    if photo.tag_source is Source.HUMAN:
         diff.human += 1
     elif before is None or after is None:
         diff.without["second" if before is not None else "first" if after is not None else "both"] += 1
@@ -186,7 +187,7 @@ def _count(diff: ModelDiff, content: Content, before: Tag | None, after: Tag | N
         diff.kinds[kind] += 1
         diff.superclasses.add(before, after)
         if kind != UNCHANGED and (most is None or len(diff.changes) < most):
-            diff.changes.append(Change(content.path, kind, before, after))
+            diff.changes.append(Change(photo.path, kind, before, after))
 
 
 def _judge(diff: ModelDiff, review: SavedReview, before: Tag, after: Tag, most: int) -> None:

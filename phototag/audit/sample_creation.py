@@ -14,7 +14,7 @@ from phototag.audit.sampling import Counts, Frame, Scope
 from phototag.choices import Allocation, Focus, StrataBy
 from phototag.errors import UsageError
 from phototag.records import Tag
-from phototag.store import Design, DrawnPhoto, NewSample, ReviewFilter, Sample, SavedReview, ShownTag, Store, Stratum
+from phototag.store import Design, NewSample, ReviewFilter, Sample, SampledPhoto, SavedReview, ShownTag, Store, Stratum
 
 WHOLE = "all"
 """The only stratum of a simple sample."""
@@ -265,9 +265,11 @@ def _names_again(frame: Frame, sample: Sample) -> list[str]:
     return [name if name in known else sampling.OTHERS for name in names]
 
 
-def _items(frame: Frame, rows: Sequence[int], names: Sequence[str], shares: dict[str, Any] | None) -> list[DrawnPhoto]:
+def _items(
+    frame: Frame, rows: Sequence[int], names: Sequence[str], shares: dict[str, Any] | None
+) -> list[SampledPhoto]:
     return [
-        DrawnPhoto(
+        SampledPhoto(
             photo_id=int(frame.ids[row]),
             stratum=names[row],
             inclusion_probability=None if shares is None else float(shares[names[row]]),

@@ -82,7 +82,7 @@ def retag(
 
 
 def _as_json(report: RetagReport, model: str, thresholds: Thresholds, *, dry_run: bool) -> dict[str, Any]:
-    """The report as plain values; paths as in the rows of a query."""
+    """Return the report as plain values; paths as in the rows of a query."""
     return {
         "model": model,
         "thresholds": thresholds.to_json(),
@@ -152,7 +152,7 @@ def _label(superclass: str | None, subclass: str | None) -> str:
 
 
 def _summarise(report: RetagReport, model: str, thresholds: Thresholds, *, dry_run: bool) -> None:
-    """The summary on stderr: what was done, what was left alone and why."""
+    """Print the summary on stderr: what was done, what was left alone and why."""
     if not report.decided and not report.without_scores:
         say("No photos that a model tagged there.")
         return

@@ -78,7 +78,7 @@ def tag(
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """A polite request to end (SIGTERM) stops as Ctrl-C does."""
+    """Let a polite request to end (SIGTERM) stop as Ctrl-C does."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -92,7 +92,7 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 @contextmanager
 def open_store(db: str | None, *, dry_run: bool) -> Iterator[Store]:
-    """The database; for a dry run one in memory where there is none."""
+    """Open the database; for a dry run one in memory where there is none."""
     from phototag.errors import MissingDatabaseError
     from phototag.store import Store
 
@@ -110,7 +110,7 @@ def open_store(db: str | None, *, dry_run: bool) -> Iterator[Store]:
 
 
 def stored_rows(store: Store, roots: Sequence[Path], exclude: Sequence[str]) -> Iterator[TaggedPhoto]:
-    """The rows of all photos at or under some roots, but for what was left out."""
+    """Yield the rows of all photos at or under some roots, but for what was left out."""
     from phototag.library import Exclusion
     from phototag.store import Query
 
@@ -122,7 +122,7 @@ def stored_rows(store: Store, roots: Sequence[Path], exclude: Sequence[str]) -> 
 
 
 def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
-    """The rows of a batch that was just tagged, as a query would give them."""
+    """Yield the rows of a batch that was just tagged, as a query would give them."""
     from phototag.store import StoredTag
 
     now = datetime.now(UTC)
@@ -146,7 +146,7 @@ def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
 
 
 def _named_by_humans(store: Store, roots: Sequence[Path], exclude: Sequence[str]) -> int:
-    """How many photos at or under some roots have a human's tag, which no model replaces."""
+    """Return how many photos at or under some roots have a human's tag, which no model replaces."""
     from phototag.library import Exclusion
     from phototag.store import Query
 
@@ -159,7 +159,7 @@ def _named_by_humans(store: Store, roots: Sequence[Path], exclude: Sequence[str]
 
 
 def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) -> None:
-    """The summary on stderr: what was done, what failed and why, what to do next; `kept` have a human's tag."""
+    """Print the summary on stderr: what was done, what failed and why, what to do next; `kept` have a human's tag."""
     for failure in report.failures:
         say(f"  {failure.photo.path}: {failure.reason}")
     if report.failed > len(report.failures):

@@ -112,7 +112,7 @@ def watch(
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP calls `stop`, the second ends the process: what is stored is whole."""
+    """Let the first SIGINT, SIGTERM or SIGHUP call `stop`, the second end the process; stored batches are complete."""
     asked = False
 
     def handle(number: int, _: object) -> None:
@@ -155,7 +155,7 @@ def _described(found: dict[str, Any]) -> str:
         try:
             lines = _watcher_lines(note, running=found["running"])
         except (KeyError, TypeError, ValueError, AttributeError):
-            # A file that anybody, or another version, may have written.
+            # A file that any program, or another version, may have written.
             lines = ["watcher    left a note that this phototag does not understand"]
     if found["holder"] is not None and not found["running"]:
         lines.append(f"writing    phototag {found['holder']['command']} (process {found['holder']['pid']})")

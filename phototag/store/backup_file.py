@@ -14,7 +14,7 @@ from phototag.store.location import Location
 
 
 def default_backup_path(path: Path, revision: str) -> Path:
-    """A free name beside `path` that says which schema the backup has and when it was made."""
+    """Return a free name beside `path` that says which schema the backup has and when it was made."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     candidate = path.with_name(f"{path.name}.{revision}.{stamp}.bak.db")
     count = 1
@@ -77,7 +77,7 @@ def _open_source(location: Location, source: Path) -> sqlite3.Connection:
 
 
 def can_be_immutable(path: Path) -> bool:
-    """Whether `path` can be read without locks: nothing can change it, and no changes wait beside it."""
+    """Return whether `path` can be read without locks: nothing can change it, and no changes wait beside it."""
     journal = Path(f"{path}-wal")
     return (
         os.access(path, os.R_OK)

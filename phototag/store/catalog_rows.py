@@ -141,7 +141,7 @@ class ChangeSign:
         self._location = location
         self._file: FileKey | None = None
         self._connection: Connection | None = None
-        if not location.in_memory:  # else nobody else can write to it
+        if not location.in_memory:  # else no other process can write to it
             self._connect()
 
     @property
@@ -150,7 +150,7 @@ class ChangeSign:
         return self._location.path is not None
 
     def read(self) -> object:
-        """The value of now; may be asked for from any thread, by one at a time.
+        """Return the value of now; may be asked for from any thread, by one at a time.
 
         Raises:
             StoreError: the database cannot be read.

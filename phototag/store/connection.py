@@ -29,7 +29,7 @@ class Access(StrEnum):
 
     CREATE = "mode=rwc"
     WRITE = "mode=rw"
-    # On a medium that nobody can write to: SQLite makes no -shm file and takes no locks.
+    # On a medium that cannot be written to: SQLite makes no -shm file and takes no locks.
     IMMUTABLE = "mode=ro&immutable=1"
 
 
@@ -72,7 +72,7 @@ def connect_file(path: Path, *, access: Access) -> sqlite3.Connection:
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    # The store guards its connections with a lock of its own, so they may be used from any thread.
+    # The store guards its connections with its own lock, so they may be used from any thread.
     return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
 
 
@@ -82,7 +82,7 @@ def _set_up(connection: sqlite3.Connection) -> sqlite3.Connection:
         # With WAL, NORMAL keeps the database whole at a power cut and may lose the last batches, which are
         # made again by tagging again. The store raises this to FULL for what a human said.
         connection.execute("PRAGMA synchronous=NORMAL")
-        # A database may come from a stranger: its views and triggers must not call functions with side
+        # A database may be untrusted: its views and triggers must not call functions with side
         # effects.
         connection.execute("PRAGMA trusted_schema=OFF")
     except BaseException:
@@ -119,7 +119,7 @@ def use_wal(connection: sqlite3.Connection) -> None:
 
 
 def driver_connection(connection: Connection) -> sqlite3.Connection:
-    """The sqlite3 connection under an SQLAlchemy one, for what must happen outside a transaction.
+    """Return the sqlite3 connection under an SQLAlchemy one, for what must happen outside a transaction.
 
     Raises:
         StoreError: it is not an SQLite connection.
@@ -141,7 +141,7 @@ def translated_errors(location: Location) -> Iterator[None]:
 
 @contextmanager
 def untrusted_rows(location: Location) -> Iterator[None]:
-    """As `translated_errors`, around reading rows: a stranger's database may hold anything in a column."""
+    """Do as `translated_errors` does, around reading rows: an untrusted database may hold anything in a column."""
     try:
         with translated_errors(location):
             yield
@@ -152,7 +152,7 @@ def untrusted_rows(location: Location) -> Iterator[None]:
 
 
 def translate(error: SQLAlchemyError | sqlite3.Error, location: Location) -> StoreError:
-    """The StoreError for an error of SQLAlchemy or of a driver."""
+    """Return the StoreError for an error of SQLAlchemy or of a driver."""
     where = location.shown
     cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     if isinstance(cause, StoreError):
@@ -218,7 +218,7 @@ _SIGNS = (
 
 
 def unopenable(location: Location) -> str:
-    """Why an SQLite file cannot be opened, found by looking at the file and its folder."""
+    """Say why an SQLite file cannot be opened, found by looking at the file and its folder."""
     where = location.shown
     path = location.path
     if path is None:

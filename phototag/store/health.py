@@ -120,7 +120,7 @@ def check_database(location: str | Path | None = None) -> CheckReport:
 
 
 def pending_photos(location: str | Path | None = None) -> Iterator[Path]:
-    """The photos that a check counts as pending.
+    """Yield the photos that a check counts as pending.
 
     Raises:
         SchemaError: the schema is older or newer.
@@ -189,7 +189,7 @@ def _pending(connection: Connection) -> Select[Any]:
 
 
 def _contradictions(connection: Connection) -> Iterator[str]:
-    """Tags of a model that its own taxonomy does not know, one line for each pair of labels."""
+    """Yield the tags of a model that its own taxonomy does not know, one line for each pair of labels."""
     for model in connection.execute(select(models.c.id, models.c.name, models.c.taxonomy)):
         try:
             taxonomy = Taxonomy.from_json(model.taxonomy)

@@ -39,7 +39,7 @@ class Location:
 
     @property
     def lock_path(self) -> Path | None:
-        """The file whose lock is the right to write; None for a database in memory, which nobody shares."""
+        """The file whose lock is the right to write; None for a database in memory, which is not shared."""
         if self.path is not None:
             # Through a link or by its own name, it is one database.
             real = self.path.resolve()
@@ -51,7 +51,7 @@ class Location:
         return None
 
     def note_path(self, name: str) -> Path | None:
-        """The file of a small note of that name beside the lock; None for a database in memory."""
+        """Return the file of a small note of that name beside the lock; None for a database in memory."""
         lock = self.lock_path
         return None if lock is None else lock.with_name(f"{lock.name.removesuffix('.lock')}.{name}.json")
 

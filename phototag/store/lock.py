@@ -33,7 +33,7 @@ class Role(StrEnum):
 
 
 def lock_file(location: Location, role: Role) -> Path | None:
-    """The file that is locked; None for a database in memory, which nobody shares."""
+    """Return the file that is locked; None for a database in memory, which is not shared."""
     path = location.lock_path
     return path if path is None or role is Role.WRITE else path.with_name(f"{path.name}.{role}")
 
@@ -77,7 +77,7 @@ class Holder:
 
 
 def holder_of(location: Location, role: Role) -> Holder | None:
-    """Who holds that lock now; None if nobody does, or it cannot be known."""
+    """Return who holds that lock now; None if it is free, or it cannot be known."""
     path = lock_file(location, role)
     if path is None or not path.exists():
         return None
@@ -101,7 +101,7 @@ class DatabaseLock:
         self._lock = FileLock(path, thread_local=False)
 
     def acquire(self, command: str) -> None:
-        """Take the lock now or not at all.
+        """Take the lock now, or raise.
 
         Raises:
             LockedError: another process (or another Store) has it.
@@ -123,7 +123,7 @@ class DatabaseLock:
         self._leave_note(command)
 
     def is_taken(self) -> bool:
-        """Whether another process has the lock at this moment."""
+        """Return whether another process has the lock at this moment."""
         from filelock import Timeout
 
         try:
@@ -145,7 +145,7 @@ class DatabaseLock:
             self._lock.release()
 
     def holder(self) -> Holder | None:
-        """What the note says; None when there is none that can be understood."""
+        """Return what the note says; None when there is none that can be understood."""
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
             return Holder(
@@ -188,5 +188,5 @@ class DatabaseLock:
 
 
 def _plain(value: object) -> str:
-    """A text that cannot steer a terminal."""
+    """Return a text that cannot steer a terminal."""
     return "".join(character for character in str(value) if character.isprintable())[:80]

@@ -57,30 +57,18 @@ class KnownPhoto(HasPath):
     tag_source: Source | None
 
     def matches(self, photo: Photo) -> bool:
-        """Whether size, times and inode are those of `photo`: the file has not been touched since."""
+        """Return whether size, times and inode are those of `photo`: the file has not been touched since."""
         known = (self.size_bytes, self.modified_ns, self.changed_ns, signed_64(self.inode))
-        stat = stat_values(photo)
-        return known == (stat["size_bytes"], stat["modified_ns"], stat["changed_ns"], stat["inode"])
-
-
-@dataclass(frozen=True, slots=True)
-class Content(HasPath):
-    """A photo whose content is known. `tag_source` is None where it has no tag."""
-
-    photo_id: int
-    path_bytes: bytes
-    content_hash: bytes
-    state: PhotoState
-    tag_source: Source | None
+        return known == tuple(map(signed_64, (photo.size_bytes, photo.modified_ns, photo.changed_ns, photo.inode)))
 
 
 def signed_64(number: int) -> int:
-    """`number` modulo 2**64, as the signed number a database column holds."""
+    """Return `number` modulo 2**64, as the signed number a database column holds."""
     return (number + 2**63) % 2**64 - 2**63
 
 
 def path_key(path: Path) -> bytes:
-    """What the operating system calls `path`, which need not be UTF-8.
+    """Return what the operating system calls `path`, which need not be UTF-8.
 
     Raises:
         StoreError: the path is not absolute.
@@ -91,13 +79,15 @@ def path_key(path: Path) -> bytes:
 
 
 def clean_text(text: str) -> str:
-    """`text` fit for a text column: without the surrogates that file names leave which are not UTF-8."""
+    """Return `text` fit for a text column: without the surrogates that file names leave which are not UTF-8."""
     return "".join("\ufffd" if "\ud800" <= mark <= "\udfff" or mark == "\0" else mark for mark in text)
 
 
-def stat_values(photo: Photo) -> dict[str, int]:
-    """The stat columns of `photo`. Times after the year 2262 and large inodes wrap around."""
+def photo_values(photo: Photo) -> dict[str, Any]:
+    """Return the columns of path and stat values. Times after the year 2262 and large inodes wrap around."""
     return {
+        "path_bytes": path_key(photo.path),
+        "path_text": clean_text(str(photo.path)),
         "size_bytes": signed_64(photo.size_bytes),
         "modified_ns": signed_64(photo.modified_ns),
         "changed_ns": signed_64(photo.changed_ns),
@@ -105,19 +95,14 @@ def stat_values(photo: Photo) -> dict[str, int]:
     }
 
 
-def path_values(photo: Photo) -> dict[str, Any]:
-    """The path columns of `photo`."""
-    return {"path_bytes": path_key(photo.path), "path_text": clean_text(str(photo.path))}
-
-
 def chunked(items: Sequence[T], size: int = CHUNK_ROWS) -> Iterator[Sequence[T]]:
-    """`items` in pieces that fit into one statement."""
+    """Yield `items` in pieces that fit into one statement."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
 def path_ranges(root: Path) -> tuple[tuple[bytes, bytes], ...]:
-    """The half-open ranges of path bytes that are exactly `root` itself and everything under it.
+    """Return the half-open ranges of path bytes that are exactly `root` itself and everything under it.
 
     Ranges, not LIKE: they use the index, and know nothing of wildcards and letter case. As "/a/b-c" sorts
     between "/a/b" and "/a/b/c", one range would not do.
@@ -136,7 +121,7 @@ def is_under(root: Path | None) -> tuple[ColumnElement[bool], ...]:
 
 
 def merged_ranges(roots: Sequence[Path]) -> list[tuple[bytes, bytes]]:
-    """The ranges of all `roots` in ascending order, none overlapping another."""
+    """Return the ranges of all `roots` in ascending order, none overlapping another."""
     ranges = (pair for root in roots for pair in path_ranges(root))
     merged: list[tuple[bytes, bytes]] = []
     # The wider first where two start alike. Ranges of paths nest or lie apart, they never cross.
@@ -177,14 +162,13 @@ class Photos:
             )
             yield from chain.from_iterable(pages)
 
-    def contents(self, *, under: Path | None = None) -> Iterator[list[Content]]:
-        """Yield all photos whose content is known, a page at a time, in the order of ids."""
-        statement = (
-            select(photos.c.id, photos.c.path_bytes, photos.c.content_hash, photos.c.state, tags.c.source)
-            .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
-            .where(photos.c.content_hash.is_not(None), *is_under(under))
+    def contents(self, *, under: Path | None = None) -> Iterator[list[tuple[bytes, KnownPhoto]]]:
+        """Yield the hashes of contents with all photos that hold one, a page at a time, in the order of ids."""
+        return self._database.pages(
+            _known().where(photos.c.content_hash.is_not(None), *is_under(under)),
+            (photos.c.id,),
+            lambda _, rows: [(bytes(row.content_hash), _from_row(row)) for row in rows],
         )
-        return self._database.pages(statement, (photos.c.id,), lambda _, rows: [_content(row) for row in rows])
 
     def paths_of(self, content_hash: bytes) -> list[Path]:
         """Return where a content lies now as far as is known: paths of photos that are not missing, in order."""
@@ -250,15 +234,5 @@ def _from_row(row: Row[Any]) -> KnownPhoto:
         error_kind=None if row.error_kind is None else FailureKind(row.error_kind),
         attempts=row.attempts,
         tag_model_id=row.model_id,
-        tag_source=None if row.source is None else Source(row.source),
-    )
-
-
-def _content(row: Row[Any]) -> Content:
-    return Content(
-        photo_id=int(row.id),
-        path_bytes=bytes(row.path_bytes),
-        content_hash=bytes(row.content_hash),
-        state=PhotoState(row.state),
         tag_source=None if row.source is None else Source(row.source),
     )

@@ -101,14 +101,14 @@ class Query:
 
 
 def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
-    """The wanted photos, fetched a few at a time."""
+    """Yield the wanted photos, fetched a few at a time."""
     statement = _select(connection, query).execution_options(yield_per=ROWS_AT_ONCE)
     for row in connection.execute(statement):
         yield tagged_photo(row)
 
 
 def count(connection: Connection, query: Query) -> int:
-    """How many photos are wanted, whatever the limit."""
+    """Return how many photos are wanted, whatever the limit."""
     statement = joined(select(func.count())).where(*conditions(connection, query))
     return int(connection.execute(statement).scalar_one())
 

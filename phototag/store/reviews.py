@@ -1,4 +1,4 @@
-"""Saving, undoing and finding reviews: what a human says of a photo's content, beside the tag that was judged.
+"""Reviews: what a human says of a photo's content, beside the tag that was reviewed.
 
 A review becomes the photo's tag at once, and undoing it brings back the tag that it replaced. It is of a content: once
 the file holds something else it is no longer valid, while the tag stays until a human says otherwise.
@@ -7,8 +7,11 @@ the file holds something else it is no longer valid, while the tag stays until a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, insert, or_, select, update
@@ -18,13 +21,105 @@ from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Source
 from phototag.store.connection import untrusted_rows
 from phototag.store.database import Database
-from phototag.store.photos import chunked, is_under
-from phototag.store.review_records import Review, ReviewFilter, SavedReview, ShownTag, Verdict, rank_of, verdict_of
+from phototag.store.photos import HasPath, chunked, is_under
 from phototag.store.tables import photos, reviews, sample_items, tags
-from phototag.store.tags import human_tag, set_tags
+from phototag.store.tags import check_labels, human_tag, rank_of, set_tags
 
+_LONGEST_TOKEN = 200
 _TAG_COLUMNS = tuple(column.name for column in tags.c if column.name != "photo_id")
 _VALID = photos.c.content_hash == reviews.c.content_hash
+
+
+class Verdict(StrEnum):
+    """How a tag compares with what a human says."""
+
+    RIGHT = "right"  # both say the same
+    SUPERCLASS_WRONG = "superclass_wrong"
+    SUBCLASS_WRONG = "subclass_wrong"  # under the right superclass
+    NONE = "none"  # it named something, and the photo shows nothing that has a label
+    LABEL = "label"  # it said less than the human, and nothing wrong; or there was none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownTag:
+    """The tag that a human reviewed; `model_id` is None where a human had given it."""
+
+    superclass: str | None
+    subclass: str | None
+    rank: Rank
+    superclass_score: float
+    subclass_score: float
+    model_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What a human says of a photo; neither label says that it shows nothing that has one.
+
+    `content_hash` is that of the content the human saw, and `shown` the tag; None takes what the database has now.
+    `sample_id` is the sample it was made for. A client that gives every review its own `token` may send it again.
+
+    Raises:
+        UsageError: a subclass without its superclass, or a label or token that cannot be one.
+    """
+
+    photo_id: int
+    superclass: str | None
+    subclass: str | None = None
+    content_hash: bytes | None = None
+    shown: ShownTag | None = None
+    origin: ReviewOrigin = ReviewOrigin.REVIEW
+    sample_id: int | None = None
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        check_labels(self.superclass, self.subclass)
+        if self.token is not None and (not self.token.isprintable() or not 0 < len(self.token) <= _LONGEST_TOKEN):
+            raise UsageError(f"a token is 1 to {_LONGEST_TOKEN} printable characters, not {self.token[:20]!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedReview(HasPath):
+    """A review as it is stored.
+
+    `current`: it was not undone, and no newer one of the photo took its place. `valid`: the photo still has the content
+    that was reviewed. `state` is the photo's.
+    """
+
+    id: int
+    photo_id: int
+    path_bytes: bytes
+    state: PhotoState
+    content_hash: bytes
+    superclass: str | None
+    subclass: str | None
+    rank: Rank
+    verdict: Verdict
+    origin: ReviewOrigin
+    sample_id: int | None
+    shown: ShownTag | None
+    token: str | None
+    reviewed_at: datetime
+    undone_at: datetime | None
+    current: bool
+    valid: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewFilter:
+    """Which reviews are wanted; what is None asks for nothing.
+
+    `under`: of photos at or under this path. `sample_id`: made for this sample. `token`: the one its client gave it.
+    `current` and `valid`: only such.
+    """
+
+    under: Path | None = None
+    sample_id: int | None = None
+    photo_id: int | None = None
+    origins: Sequence[ReviewOrigin] | None = None
+    token: str | None = None
+    current: bool = True
+    valid: bool = True
 
 
 class Reviews:
@@ -169,7 +264,7 @@ def _row_of(review: Review, photo: Row[Any] | None, now: datetime) -> dict[str, 
     content_hash = bytes(photo.content_hash)
     if review.content_hash not in (None, content_hash):
         raise UsageError(f"{photo.path_text}: changed since it was shown; look at it again")
-    shown = review.shown or _shown_now(photo)
+    shown = review.shown or _shown(photo)
     return {
         "photo_id": review.photo_id,
         "content_hash": content_hash,
@@ -191,16 +286,18 @@ def _row_of(review: Review, photo: Row[Any] | None, now: datetime) -> dict[str, 
     }
 
 
-def _shown_now(photo: Row[Any]) -> ShownTag | None:
-    if photo.rank is None:
+def _shown(row: Row[Any], prefix: str = "") -> ShownTag | None:
+    """Return the tag in the columns whose names begin so."""
+    tag = {name.removeprefix(prefix): value for name, value in row._mapping.items() if name.startswith(prefix)}
+    if tag["rank"] is None:
         return None
     return ShownTag(
-        superclass=photo.superclass,
-        subclass=photo.subclass,
-        rank=Rank(photo.rank),
-        superclass_score=photo.superclass_score,
-        subclass_score=photo.subclass_score,
-        model_id=photo.model_id,
+        superclass=tag["superclass"],
+        subclass=tag["subclass"],
+        rank=Rank(tag["rank"]),
+        superclass_score=float(tag["superclass_score"]),
+        subclass_score=float(tag["subclass_score"]),
+        model_id=tag["model_id"],
     )
 
 
@@ -250,7 +347,7 @@ def _is_newer(photo_id: int, review_id: int) -> ColumnElement[bool]:
 
 
 def _holders(row: Row[Any]) -> Any:
-    """The photos whose tag is that of a review: its own, and copies without a review of their own."""
+    """Select the photos whose tag is that of a review: its own, and copies without a review."""
     own = exists().where(reviews.c.photo_id == photos.c.id, reviews.c.undone_at.is_(None))
     return (
         select(photos.c.id, photos.c.content_hash)
@@ -296,16 +393,6 @@ def _select() -> Any:
 
 
 def _from_row(row: Row[Any]) -> SavedReview:
-    shown = None
-    if row.shown_rank is not None:
-        shown = ShownTag(
-            superclass=row.shown_superclass,
-            subclass=row.shown_subclass,
-            rank=Rank(row.shown_rank),
-            superclass_score=float(row.shown_superclass_score),
-            subclass_score=float(row.shown_subclass_score),
-            model_id=row.shown_model_id,
-        )
     return SavedReview(
         id=int(row.id),
         photo_id=int(row.photo_id),
@@ -318,10 +405,23 @@ def _from_row(row: Row[Any]) -> SavedReview:
         verdict=Verdict(row.verdict),
         origin=ReviewOrigin(row.origin),
         sample_id=row.sample_id,
-        shown=shown,
+        shown=_shown(row, "shown_"),
         token=row.token,
         reviewed_at=row.reviewed_at,
         undone_at=row.undone_at,
         current=bool(row.current),
         valid=bool(row.valid),
     )
+
+
+def verdict_of(shown: ShownTag | None, superclass: str | None, subclass: str | None) -> Verdict:
+    """Return how a tag compares with what a human says."""
+    if shown is None:
+        return Verdict.LABEL
+    if (shown.superclass, shown.subclass) == (superclass, subclass):
+        return Verdict.RIGHT
+    if superclass is None:
+        return Verdict.NONE
+    if shown.superclass is not None and shown.superclass != superclass:
+        return Verdict.SUPERCLASS_WRONG
+    return Verdict.LABEL if shown.subclass is None else Verdict.SUBCLASS_WRONG

@@ -47,11 +47,8 @@ class Runs:
 
     def finish(self, run_id: int, counts: Mapping[str, int], error: str | None = None) -> None:
         """Note that a run is over, what it counted, and what stopped it early."""
-        values = {
-            "finished_at": self._database.next_moment(),
-            "counts": dict(counts),
-            "error": None if error is None else clean_text(error),
-        }
+        stopped = None if error is None else clean_text(error)
+        values = {"finished_at": self._database.next_moment(), "counts": dict(counts), "error": stopped}
         with self._database.write() as connection:
             connection.execute(update(runs).where(runs.c.id == run_id).values(values))
 

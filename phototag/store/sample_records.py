@@ -1,4 +1,4 @@
-"""Samples as they are given and as they come back: photos drawn to be reviewed, as they were when they were drawn."""
+"""Samples as they are given and as they come back: photos to be reviewed, as they were when they were sampled."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Tag
 from phototag.store.photos import HasPath
-from phototag.store.review_records import SavedReview
+from phototag.store.reviews import SavedReview
 
 _LONGEST_NAME = 100
 
 
 class Design(StrEnum):
-    """How photos were drawn."""
+    """How photos were sampled."""
 
     SIMPLE = "simple"  # each as likely as any other
     STRATIFIED = "stratified"  # so many from each part
@@ -27,7 +27,7 @@ class Design(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """A part of what a sample is drawn from: photos in it, and photos drawn from it. A simple sample has one."""
+    """A part of the population: photos in it, and photos sampled from it. A simple sample has one."""
 
     name: str
     population: int
@@ -35,10 +35,10 @@ class Stratum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawnPhoto:
-    """A photo as it was when it was drawn: its content, its tag, and the model that gave it (None for a human).
+class SampledPhoto:
+    """A photo as it was when it was sampled: its content, its tag, and the model that gave it (None for a human).
 
-    `inclusion_probability` is None where it was chosen and not drawn by chance.
+    `inclusion_probability` is None where it was chosen and not sampled by chance.
     """
 
     photo_id: int
@@ -53,17 +53,17 @@ class DrawnPhoto:
 class NewSample:
     """A sample to be saved; `items` are in the order of review.
 
-    `parameters` say what it was drawn from, as plain values for JSON. `model_id` is the model it is about, if any.
+    `parameters` say what it was sampled from, as plain values for JSON. `model_id` is the model it is about, if any.
 
     Raises:
-        UsageError: the name is none, strata and items do not agree, or a sample for estimation was not drawn by chance.
+        UsageError: the name is none, strata and items do not agree, or one for estimation was not sampled by chance.
     """
 
     name: str
     design: Design
     seed: int
     for_estimation: bool
-    items: Sequence[DrawnPhoto]
+    items: Sequence[SampledPhoto]
     strata: Sequence[Stratum]
     strata_by: str | None = None
     model_id: int | None = None
@@ -77,7 +77,7 @@ class NewSample:
 
     @property
     def population(self) -> int:
-        """Photos that it was drawn from."""
+        """Photos that it was sampled from."""
         return sum(stratum.population for stratum in self.strata)
 
 
@@ -86,7 +86,7 @@ class Sample:
     """A sample as it is stored.
 
     Of its `size` photos `reviewed` have a review, `skipped` were skipped, and `changed` have another content now, so
-    that they can no longer be judged.
+    that their tags can no longer be reviewed.
     """
 
     id: int
@@ -129,7 +129,7 @@ class SampleProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleItem(HasPath):
-    """One photo of a sample, with the tag that is judged: that of when it was drawn.
+    """One photo of a sample, with the tag that is reviewed: that of when it was sampled.
 
     `position` counts from 1. `state` and `path_bytes` are those of now, and `changed` says that the photo has another
     content now. `review` is what is known to be right, once the photo was reviewed for this sample; a review that was
@@ -157,7 +157,7 @@ class SampleItem(HasPath):
 
 
 def check_items(
-    items: Sequence[DrawnPhoto], strata: Sequence[Stratum], before: Mapping[str, int], *, by_chance: bool
+    items: Sequence[SampledPhoto], strata: Sequence[Stratum], before: Mapping[str, int], *, by_chance: bool
 ) -> None:
     """Refuse strata that are not those of the items; `before` counts items that are there already."""
     if len({item.photo_id for item in items}) < len(items):

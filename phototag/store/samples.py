@@ -12,19 +12,19 @@ from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Tag
 from phototag.store.database import Database, insert_row
 from phototag.store.query import plain_rows
-from phototag.store.review_records import SavedReview
-from phototag.store.reviews import find_reviews
+from phototag.store.reviews import SavedReview, find_reviews
 from phototag.store.sample_records import (
     Design,
-    DrawnPhoto,
     NewSample,
     Sample,
+    SampledPhoto,
     SampleItem,
     SampleProgress,
     Stratum,
     check_items,
 )
 from phototag.store.tables import photos, reviews, sample_items, sample_strata, samples, tags
+from phototag.store.tags import tag_columns
 
 
 class Samples:
@@ -64,7 +64,7 @@ class Samples:
             _insert_items(connection, sample_id, sample.items, after=0)
             return sample_id
 
-    def extend(self, sample_id: int, *, items: Sequence[DrawnPhoto], strata: Sequence[Stratum]) -> None:
+    def extend(self, sample_id: int, *, items: Sequence[SampledPhoto], strata: Sequence[Stratum]) -> None:
         """Add photos behind those of a sample; `strata` count all of them.
 
         Where photos were sampled by chance, all of a stratum then have the inclusion probability drawn / population.
@@ -181,15 +181,15 @@ class Samples:
     def standing(self, sample_id: int) -> tuple[list[int], SampleProgress]:
         """Return the positions that wait for a review, in order, and how far the sample is: as `items` would tell."""
         newest = _newest_review()
-        judged = reviews.alias()
+        newest_reviews = reviews.alias()
         counts_as = [
             case((_CHANGED, "changed"), (_reviewed(), "reviewed"), (sample_items.c.skipped_at.is_not(None), "skipped")),
-            _reviewed() & _is_same(judged, "superclass") & _is_same(judged, "subclass"),
+            _reviewed() & _is_same(newest_reviews, "superclass") & _is_same(newest_reviews, "subclass"),
         ]
         statement = (
             select(sample_items.c.position, *counts_as)
             .join_from(sample_items, photos, photos.c.id == sample_items.c.photo_id)
-            .outerjoin(judged, judged.c.id == newest)
+            .outerjoin(newest_reviews, newest_reviews.c.id == newest)
             .where(_of(sample_items, sample_id))
             .order_by(sample_items.c.position)
         )
@@ -293,7 +293,7 @@ def _insert_strata(connection: Connection, sample_id: int, strata: Sequence[Stra
         connection.execute(insert(sample_strata), rows)
 
 
-def _insert_items(connection: Connection, sample_id: int, items: Sequence[DrawnPhoto], *, after: int) -> None:
+def _insert_items(connection: Connection, sample_id: int, items: Sequence[SampledPhoto], *, after: int) -> None:
     rows = [
         {
             "sample_id": sample_id,
@@ -302,12 +302,7 @@ def _insert_items(connection: Connection, sample_id: int, items: Sequence[DrawnP
             "stratum": item.stratum,
             "inclusion_probability": item.inclusion_probability,
             "content_hash": item.content_hash,
-            "superclass": item.tag.superclass,
-            "subclass": item.tag.subclass,
-            "rank": item.tag.rank.value,
-            "superclass_score": float(item.tag.superclass_score),
-            "subclass_score": float(item.tag.subclass_score),
-            "novelty": float(item.tag.novelty),
+            **tag_columns(item.tag),
             "model_id": item.model_id,
         }
         for position, item in enumerate(items, start=after + 1)
@@ -316,12 +311,12 @@ def _insert_items(connection: Connection, sample_id: int, items: Sequence[DrawnP
         connection.execute(insert(sample_items), rows)
 
 
-# Other content than was drawn, or none that could be read.
+# Other content than was sampled, or none that could be read.
 _CHANGED = photos.c.content_hash.is_distinct_from(sample_items.c.content_hash)
 
 
 def _reviewed() -> ColumnElement[bool]:
-    """Whether somebody reviewed the photo for this sample. A later review for another purpose does not undo that."""
+    """Return whether the photo was reviewed for this sample. A later review for another purpose does not undo that."""
     return exists().where(
         reviews.c.photo_id == sample_items.c.photo_id,
         reviews.c.sample_id == sample_items.c.sample_id,
@@ -347,13 +342,13 @@ def _progress(connection: Connection) -> dict[int, dict[str, int]]:
     }
 
 
-def _is_same(judged: Any, level: str) -> ColumnElement[bool]:
-    same: ColumnElement[bool] = judged.c[level].is_not_distinct_from(sample_items.c[level])
+def _is_same(newest_reviews: Any, level: str) -> ColumnElement[bool]:
+    same: ColumnElement[bool] = newest_reviews.c[level].is_not_distinct_from(sample_items.c[level])
     return same
 
 
 def _newest_review() -> ScalarSelect[Any]:
-    """The review of what an item shows that counts."""
+    """Select the review of what an item shows that counts."""
     return (
         select(func.max(reviews.c.id))
         .where(

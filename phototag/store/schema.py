@@ -55,7 +55,7 @@ class UpgradeReport:
 
 
 def revision(connection: Connection, location: Location) -> str | None:
-    """The database's schema; None when it has no tables yet.
+    """Return the database's schema; None when it has no tables yet.
 
     Raises:
         StoreError: the tables are those of another program, or the schema's mark is lost.
@@ -111,7 +111,7 @@ def create(location: Location) -> None:
                     migrate(engine, location)
                 return
         except LockedError:
-            # Whoever holds the lock is making the tables, or made them and writes already.
+            # The process that holds the lock is making the tables, or made them and writes already.
             with _engine(location, Access.CREATE) as engine:
                 if _current(engine, location) is not None:
                     return
@@ -172,7 +172,7 @@ def migrate(engine: Engine, location: Location, *, scripts: Path | None = None) 
         if is_sqlite:
             raw = driver_connection(connection)
             use_wal(raw)
-            # SQLite changes a table by making it anew and dropping the old one, which would delete every row
+            # SQLite changes a table by making a new one and dropping the old one, which would delete every row
             # that points to it. Inside a transaction this line would do nothing.
             raw.execute("PRAGMA foreign_keys=OFF")
         writer = connection.execution_options(**{WRITES: True})
@@ -190,7 +190,7 @@ def migrate(engine: Engine, location: Location, *, scripts: Path | None = None) 
 
 
 def known_revisions(scripts: Path | None = None) -> tuple[str, ...]:
-    """The revisions of the migrations in `scripts`, oldest first. Imports alembic."""
+    """Return the revisions of the migrations in `scripts`, oldest first. Imports alembic."""
     from alembic.script import ScriptDirectory
 
     with _config(scripts) as config:
@@ -199,7 +199,7 @@ def known_revisions(scripts: Path | None = None) -> tuple[str, ...]:
 
 
 def missing(location: Location) -> StoreError:
-    """The error for a database that is not there yet."""
+    """Return the error for a database that is not there yet."""
     path = location.path
     if path is not None and (path.is_dir() or not path.parent.is_dir()) and not location.is_default:
         return StoreError(unopenable(location))

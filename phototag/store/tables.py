@@ -153,7 +153,7 @@ runs = Table(
     Column("error", Text),
 )
 
-# Photos drawn to be reviewed. `parameters` say what they were drawn from; `seed` and they draw the same again.
+# Photos sampled to be reviewed. `parameters` say from what; they and `seed` give the same sample again.
 samples = Table(
     "samples",
     metadata,
@@ -172,7 +172,7 @@ samples = Table(
     CheckConstraint("size >= 0 AND size <= population", name="size"),
 )
 
-# A part of what a sample was drawn from: photos in it, and photos drawn from it.
+# A part of what was sampled: photos in it, and photos sampled from it.
 sample_strata = Table(
     "sample_strata",
     metadata,
@@ -183,8 +183,8 @@ sample_strata = Table(
     CheckConstraint("drawn >= 0 AND drawn <= population", name="drawn"),
 )
 
-# One drawn photo, with the content and the tag it had when it was drawn. `position` is the order of review.
-# `inclusion_probability` is null where photos were chosen and not drawn by chance.
+# One sampled photo, with the content and the tag it had when it was sampled. `position` is the order of review.
+# `inclusion_probability` is null where photos were chosen and not sampled by chance.
 sample_items = Table(
     "sample_items",
     metadata,
@@ -213,7 +213,7 @@ sample_items = Table(
     CheckConstraint("(subclass IS NOT NULL) = (rank = 'subclass')", name="subclass"),
 )
 
-# What a human said of one photo's content, and the tag that was judged.
+# What a human said of one photo's content, and the tag that was reviewed.
 # The newest of a photo that was not undone counts. `previous_tag` is the tag that it replaced, null if there was
 # none; `token` is what a client calls the review, so that sending it twice saves it once.
 reviews = Table(

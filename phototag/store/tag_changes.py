@@ -1,4 +1,4 @@
-"""Which tags changed since a position that the caller keeps, whoever changed them: tagging, retagging or a person.
+"""Which tags changed since a position that the caller keeps, by tagging, by retagging or by a person.
 
 Nothing is written for this. A tag says when it was given, an undone review when it was undone, and a photo when it was
 last written; and these moments never go back within a database, see `Database.next_moment`.
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import Any, Self
+from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, union
 
@@ -20,6 +20,9 @@ from phototag.store.database import Database
 from phototag.store.photos import chunked
 from phototag.store.query import joined, tagged_columns, tagged_photo
 from phototag.store.tables import photos, reviews, tags
+
+_Position: TypeAlias = tuple[datetime, int]
+"""All changes before the moment are known, and those of that moment for photo ids up to the number."""
 
 _LAST_ID = 2**63 - 1
 # Several computers may write to a server at once: a transaction may be seen after one with a later moment.
@@ -34,37 +37,18 @@ class TagChanges:
     position: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Position:
-    """All changes before `at` are known, and those of that moment for ids up to `photo_id`."""
-
-    at: datetime
-    photo_id: int
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        at, _, photo_id = text.rpartition(" ")
-        try:
-            return cls(datetime.fromisoformat(at).astimezone(UTC), int(photo_id))
-        except ValueError as error:
-            raise UsageError(f"{text!r} is no position in the changes of tags; None begins with all tags") from error
-
-    def __str__(self) -> str:
-        return f"{self.at} {self.photo_id}"
-
-
 def changed_tags(database: Database, since: str | None) -> Iterator[TagChanges]:
     """Yield the changes since a position, in pages; see `Store.changed_tags`."""
-    begin = None if since is None else _Position.parse(since)
+    begin = None if since is None else _parse(since)
     with database.read() as connection:
         newest = _newest(connection)
         if newest is None:
             return
-        if begin is not None and newest < begin.at:
+        if begin is not None and newest < begin[0]:
             begin = None  # an older copy of the database took its place
         elif begin is not None and connection.dialect.name != "sqlite":
-            begin = _Position(begin.at - _SERVER_OVERLAP, _LAST_ID)
-        ids = [] if begin is None else _changed_otherwise(connection, begin.at)
+            begin = begin[0] - _SERVER_OVERLAP, _LAST_ID
+        ids = [] if begin is None else _changed_otherwise(connection, begin[0])
         columns = tagged_columns(connection)
     # What changes from here on has a later moment. The last page waits, to say that all before has been dealt with.
     waiting = None
@@ -73,7 +57,15 @@ def changed_tags(database: Database, since: str | None) -> Iterator[TagChanges]:
             yield waiting
         waiting = page
     if waiting is not None:
-        yield TagChanges(waiting.photos, str(_Position(newest, _LAST_ID)))
+        yield TagChanges(waiting.photos, f"{newest} {_LAST_ID}")
+
+
+def _parse(text: str) -> _Position:
+    at, _, photo_id = text.rpartition(" ")
+    try:
+        return datetime.fromisoformat(at).astimezone(UTC), int(photo_id)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no position in the changes of tags; None begins with all tags") from error
 
 
 def _newest(connection: Connection) -> datetime | None:
@@ -115,7 +107,7 @@ def _tagged(
     statement = joined(select(photo_id, *columns)).where(at <= newest)
     first = None
     if begin is not None:
-        first = (at >= begin.at) & or_(at > begin.at, photo_id > begin.photo_id)
+        first = (at >= begin[0]) & or_(at > begin[0], photo_id > begin[1])
     pages = database.pages(
         statement, (at, photo_id), lambda _, rows: [(row.photo_id, tagged_photo(row)) for row in rows], first=first
     )

@@ -10,15 +10,15 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, select, update
 
-from phototag.errors import StoreError
+from phototag.errors import StoreError, UsageError
 from phototag.records import Failure, PhotoState, Rank, Source, Tag
 from phototag.store.database import Database
 from phototag.store.models import Models
-from phototag.store.photos import chunked, clean_text, path_key, path_values, stat_values
+from phototag.store.photos import chunked, clean_text, path_key, photo_values
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined, plain_rows
-from phototag.store.review_records import check_labels, rank_of
 from phototag.store.scores import StoredTag, replace_scores
 from phototag.store.tables import photos, tags
+from phototag.taxonomy import check_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Tags:
             set_tags(connection, {int(photo_id): human_tag(superclass, subclass, self._database.next_moment())})
 
     def of_contents(self, query: Query) -> Iterator[TaggedContent]:
-        """Return the wanted photos with a model's tag whose content is known, by id: what a sample can be drawn from.
+        """Return the wanted photos with a model's tag whose content is known, by id: what can be sampled.
 
         Sort key and limit are not heeded.
         """
@@ -159,19 +159,29 @@ def _of_models(connection: Connection, query: Query) -> Iterator[ColumnElement[b
 # ---- what a human says
 
 
+def check_labels(superclass: str | None, subclass: str | None) -> None:
+    """Refuse labels that a human cannot give.
+
+    Raises:
+        UsageError: a subclass without its superclass, or a name that cannot be one.
+    """
+    if subclass is not None and superclass is None:
+        raise UsageError(f"subclass {subclass!r} needs its superclass")
+    for name, what in ((superclass, "superclass"), (subclass, "subclass")):
+        if name is not None:
+            check_name(name, what)
+
+
+def rank_of(superclass: str | None, subclass: str | None) -> Rank:
+    """Return how deep such labels go."""
+    return Rank.NONE if superclass is None else Rank.SUPERCLASS if subclass is None else Rank.SUBCLASS
+
+
 def human_tag(superclass: str | None, subclass: str | None, now: datetime) -> dict[str, Any]:
-    """Return the tag that a human's word becomes: a level that is named has the score 1, one that is not 0."""
-    return {
-        "superclass": superclass,
-        "subclass": subclass,
-        "rank": rank_of(superclass, subclass).value,
-        "superclass_score": float(superclass is not None),
-        "subclass_score": float(subclass is not None),
-        "novelty": float(subclass is None),
-        "source": Source.HUMAN.value,
-        "model_id": None,
-        "tagged_at": now,
-    }
+    """Return the tag that a human's label becomes: a level that is named has the score 1, one that is not 0."""
+    named, unnamed = float(subclass is not None), float(subclass is None)
+    tag = Tag(superclass, subclass, rank_of(superclass, subclass), float(superclass is not None), named, unnamed)
+    return {**tag_columns(tag), "source": Source.HUMAN.value, "model_id": None, "tagged_at": now}
 
 
 def set_tags(connection: Connection, values: Mapping[int, Mapping[str, Any] | None]) -> None:
@@ -205,8 +215,7 @@ def _rows_of(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, Row[
 
 def _tagged_values(item: StoredTag) -> dict[str, Any]:
     return {
-        **path_values(item.photo),
-        **stat_values(item.photo),
+        **photo_values(item.photo),
         "content_hash": item.content_hash,
         "width": item.width,
         "height": item.height,
@@ -220,8 +229,7 @@ def _tagged_values(item: StoredTag) -> dict[str, Any]:
 def _failed_values(item: Failure, before: Row[Any] | None) -> dict[str, Any]:
     same = before if before is not None and not _content_changed(item, before) else None
     return {
-        **path_values(item.photo),
-        **stat_values(item.photo),
+        **photo_values(item.photo),
         "content_hash": item.content_hash or (same.content_hash if same is not None else None),
         "width": same.width if same is not None else None,
         "height": same.height if same is not None else None,
@@ -234,12 +242,12 @@ def _failed_values(item: Failure, before: Row[Any] | None) -> dict[str, Any]:
 
 
 def _is_fresh(item: StoredTag, before: Row[Any] | None) -> bool:
-    """Whether this content was not known under this name yet."""
+    """Return whether this content was not known under this name yet."""
     return before is None or before.content_hash is None or bytes(before.content_hash) != item.content_hash
 
 
 def _content_changed(item: Failure, before: Row[Any]) -> bool:
-    """Whether the file now holds something else. Without a hash of it only another size proves that."""
+    """Return whether the file now holds something else. Without a hash of it only another size proves that."""
     if item.content_hash is not None and before.content_hash is not None:
         return item.content_hash != bytes(before.content_hash)
     return item.photo.size_bytes != int(before.size_bytes)
@@ -275,7 +283,7 @@ def _human_tagged(connection: Connection, ids: Sequence[int]) -> set[int]:
 
 
 def _human_tags_of(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, dict[str, Any]]:
-    """What a human last said of these very contents under other names: a moved photo keeps a human's tag."""
+    """Return what a human last said of these very contents under other names: a moved photo keeps a human's tag."""
     columns = [column for column in tags.c if column.name != "photo_id"]
     found: dict[bytes, dict[str, Any]] = {}
     for chunk in chunked(list(dict.fromkeys(hashes))):
@@ -290,7 +298,8 @@ def _human_tags_of(connection: Connection, hashes: Sequence[bytes]) -> dict[byte
     return found
 
 
-def _tag_values(tag: Tag, model_id: int, now: datetime) -> dict[str, Any]:
+def tag_columns(tag: Tag) -> dict[str, Any]:
+    """Return the columns of a tag that samples have as well."""
     return {
         "superclass": tag.superclass,
         "subclass": tag.subclass,
@@ -298,7 +307,8 @@ def _tag_values(tag: Tag, model_id: int, now: datetime) -> dict[str, Any]:
         "superclass_score": float(tag.superclass_score),
         "subclass_score": float(tag.subclass_score),
         "novelty": float(tag.novelty),
-        "source": Source.MODEL.value,
-        "model_id": model_id,
-        "tagged_at": now,
     }
+
+
+def _tag_values(tag: Tag, model_id: int, now: datetime) -> dict[str, Any]:
+    return {**tag_columns(tag), "source": Source.MODEL.value, "model_id": model_id, "tagged_at": now}

@@ -1,4 +1,4 @@
-"""What becomes of tags when photos are decided anew: one name for each kind of change, and counts by superclass."""
+"""What becomes of tags when photos are decided again: one name for each kind of change, and counts by superclass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Labelled(Protocol):
 
 
 def kind_of(before: Labelled, after: Labelled) -> str:
-    """What becomes of a tag, in words: "subclass -> none", "other superclass", "other subclass" or `UNCHANGED`."""
+    """Return what becomes of a tag: "subclass -> none" and such, "other superclass", "other subclass", `UNCHANGED`."""
     if None not in (before.superclass, after.superclass) and before.superclass != after.superclass:
         return "other superclass"
     if before.rank is not after.rank:
@@ -55,7 +55,7 @@ class Flows(defaultdict[str | None, Flow]):
                 self[name].changed += 1
 
     def to_json(self) -> list[dict[str, Any]]:
-        """A row a superclass by name, none last."""
+        """Return a row for each superclass by name, none last."""
         return [
             {"superclass": name, "before": flow.before, "after": flow.after, "changed": flow.changed}
             for name, flow in sorted(self.items(), key=lambda item: (item[0] is None, item[0]))

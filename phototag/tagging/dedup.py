@@ -12,7 +12,7 @@ _BITS = 1 << 23
 _PROBES = 4
 
 
-class MaybeSeen:
+class BloomFilter:
     """A Bloom filter of content hashes, 1 MiB: "no" is certain, "maybe" is to be looked up.
 
     With a million contents one look-up in fifty is for nothing (Bloom, CACM 1970).
@@ -57,7 +57,7 @@ class Recent:
         self._contents: OrderedDict[bytes, Decided | None] = OrderedDict()
 
     def begin(self, content_hash: bytes) -> bool:
-        """Note that a content is met; whether it is new here, and so has to be scored."""
+        """Note that a content is met, and return whether it is new here, and so has to be scored."""
         new = content_hash not in self._contents
         if new:
             self._contents[content_hash] = None
@@ -73,5 +73,5 @@ class Recent:
             self._contents[content_hash] = decided
 
     def get(self, content_hash: bytes) -> Decided | None:
-        """What became of a content."""
+        """Return what became of a content."""
         return self._contents.get(content_hash)

@@ -16,7 +16,7 @@ from phototag.store import KnownPhoto, Store
 _NOTE = "mounts"
 
 
-class Vanished:
+class MissingPhotos:
     """Collects the photos of one pass that were not found, eight bytes each."""
 
     def __init__(self, roots: Sequence[Path], problems: ScanProblems, store: Store) -> None:
@@ -44,7 +44,7 @@ class Vanished:
             self._gone[root].append(known.id)
 
     def settle(self) -> tuple[list[int], list[Path], list[str]]:
-        """The ids to mark missing, the roots where nothing is to be marked, and a line on each thing held back."""
+        """Return the ids to mark missing, the roots where nothing is to be marked, and a line on all held back."""
         ids: list[int] = []
         suspended, lines = [], []
         for root, gone in self._gone.items():
@@ -60,7 +60,7 @@ class Vanished:
 
 
 def known_mount_points(store: Store) -> list[Path]:
-    """The mount points that earlier passes found below their roots."""
+    """Return the mount points that earlier passes found below their roots."""
     noted = store.notes.read(_NOTE)
     return [Path(path) for path in noted if isinstance(path, str)] if isinstance(noted, list) else []
 

@@ -43,7 +43,7 @@ class Batch:
         return [item for item in self.items if isinstance(item, Failure)]
 
     def without_gone(self) -> Batch:
-        """Without the photos that vanished before they were read: if they were known, the next scan misses them."""
+        """Leave out the photos that vanished before they were read: if they were known, the next scan misses them."""
         there = tuple(item for item in self.items if isinstance(item, StoredTag) or item.kind is not FailureKind.GONE)
         return Batch(there, self.inferred)
 
@@ -108,7 +108,7 @@ def process(
             yield from batches.add(waiting)
         yield from batches.rest()
     finally:
-        # After Ctrl-C nobody waits for a picture that takes minutes.
+        # After Ctrl-C there is no waiting for a picture that takes minutes.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -121,7 +121,7 @@ class _Batches:
         self._under_way: deque[tuple[list[_Outcome], list[Decoded], PendingScores | None]] = deque()
 
     def add(self, outcomes: list[_Outcome]) -> Iterator[Batch]:
-        """Begin with a batch; gives those that are through."""
+        """Begin a batch; yield those that are through."""
         fresh = []
         for outcome in outcomes:
             if isinstance(outcome, Decoded) and self._recent.begin(outcome.content_hash):

@@ -23,19 +23,19 @@ class Scope(Protocol):
     roots: Sequence[Path]
 
     def photos(self, problems: ScanProblems) -> Iterator[Photo]:
-        """The pictures that are there."""
+        """Yield the pictures that are there."""
         ...
 
     def known(self, store: Store) -> Iterator[KnownPhoto]:
-        """What the database knows of these places."""
+        """Yield what the database knows of these places."""
         ...
 
     def count(self) -> int:
-        """About how many pictures are there, for a progress bar."""
+        """Return about how many pictures are there, for a progress bar."""
         ...
 
     def is_large(self) -> bool:
-        """Whether there may be so many pictures that it pays to prepare for them."""
+        """Return whether there may be so many pictures that it pays to prepare for them."""
         ...
 
 
@@ -47,19 +47,19 @@ class Roots:
         self._exclude = exclude
 
     def photos(self, problems: ScanProblems) -> Iterator[Photo]:
-        """See `Scope`."""
+        """Return as `Scope` says."""
         return scan(self.roots, problems, exclude=self._exclude)
 
     def known(self, store: Store) -> Iterator[KnownPhoto]:
-        """See `Scope`."""
+        """Return as `Scope` says."""
         return _not_excluded(store.photos.under(self.roots), self.roots, self._exclude)
 
     def count(self) -> int:
-        """See `Scope`."""
+        """Return as `Scope` says."""
         return count(self.roots, exclude=self._exclude)
 
     def is_large(self) -> bool:
-        """See `Scope`."""
+        """Return as `Scope` says."""
         return True
 
 
@@ -91,7 +91,7 @@ class Places:
         )
 
     def photos(self, problems: ScanProblems) -> Iterator[Photo]:
-        """See `Scope`."""
+        """Return as `Scope` says."""
         folders = [folder for folder in self._folders if os.path.isdir(folder)]  # noqa: PTH112  # never raises
         # What was a folder may be a file by now. What is gone is looked at as well: why may be of interest.
         files = sorted({*self._files, *self._folders} - set(folders), key=os.fsencode)
@@ -100,17 +100,17 @@ class Places:
         )
 
     def known(self, store: Store) -> Iterator[KnownPhoto]:
-        """See `Scope`."""
+        """Return as `Scope` says."""
         below = store.photos.under(self._folders)
         merged = heapq.merge(store.photos.at(self._files), below, key=lambda row: row.path_bytes)
         return _not_excluded(merged, self.roots, self._exclude)
 
     def count(self) -> int:
-        """See `Scope`."""
+        """Return as `Scope` says."""
         return len(self._files) + count(self._folders, exclude=self._exclude)
 
     def is_large(self) -> bool:
-        """See `Scope`. Folders that were moved or made can hold anything; they are rare."""
+        """Return as `Scope` says. Folders that were moved or made can hold anything; they are rare."""
         return bool(self._folders) or len(self._files) > _MANY_FILES
 
     def _root(self, path: Path) -> Path | None:
@@ -133,7 +133,7 @@ class Places:
                 yield from scan_below(folder, root, problems, exclude=self._exclude)
 
     def _is_searched(self, path: Path, root: Path) -> bool:
-        """Whether a scan of the root would come to that path: nothing on the way is hidden, a link or excluded."""
+        """Return whether a scan of the root would find that path: nothing on the way is hidden, a link or excluded."""
         if any(part.startswith(".") for part in path.relative_to(root).parts) or self._exclude.covers(path, root):
             return False
         return not any(_is_link(folder) for folder in path.parents if folder != root and folder.is_relative_to(root))
@@ -152,7 +152,7 @@ def _folder_key(folder: Path) -> bytes:
 
 
 def _not_excluded(known: Iterator[KnownPhoto], roots: Sequence[Path], exclude: Exclusion) -> Iterator[KnownPhoto]:
-    """Without the photos that an exclusion covers: they were not looked for, so they are not missing."""
+    """Leave out the photos that an exclusion covers: they were not looked for, so they are not missing."""
     if not exclude:
         return known
     return (row for row in known if not any(exclude.covers(row.path, root) for root in roots))

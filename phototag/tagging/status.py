@@ -1,4 +1,4 @@
-"""What a watcher does at present, for `phototag status`: kept in a note beside the database, read by anybody."""
+"""What a watcher does at present, for `phototag status`: kept in a note beside the database."""
 
 from __future__ import annotations
 
@@ -86,23 +86,23 @@ class StatusBoard:
         }
 
     def look_again(self) -> None:
-        """To be called now and then, also while nothing happens."""
+        """Write now and then, also while nothing happens."""
         self._write(urgent=False, idle=self._waiting() == self._queue)
 
     def scanning(self, roots: Sequence[Path]) -> None:
-        """A scan starts."""
+        """Note that a scan starts."""
         self._values["doing"] = f"scanning {len(roots)} roots" if len(roots) > 1 else f"scanning {roots[0]}"
         self._write()
 
     def scanned(self, roots: Sequence[Path], report: TagReport, seconds: float) -> None:
-        """A scan is over."""
+        """Note that a scan is over."""
         for root in roots:
             self._scans[root] = {"last_scan_at": _now(), "last_scan_seconds": round(seconds, 1)}
             self._scans[root]["suspended"] = root in report.suspended
         self._write()
 
     def saved(self, batch: Batch) -> None:
-        """A batch was saved."""
+        """Note that a batch was saved."""
         for failure in batch.failures:
             path = os.fspath(failure.photo.path)
             self._failures.append({"path": path, "kind": failure.kind, "error": failure.reason, "at": _now()})
@@ -110,7 +110,7 @@ class StatusBoard:
         self._write(urgent=False)
 
     def passed(self, report: TagReport, totals: TagReport) -> None:
-        """A pass is over."""
+        """Note that a pass is over."""
         busy = report.seconds - report.load_seconds
         if report.inferred and busy > 0:
             self._values["photos_per_second"] = round(report.inferred / busy, 1)
@@ -121,17 +121,17 @@ class StatusBoard:
         self._write()
 
     def trouble(self, text: str) -> None:
-        """The database cannot be written at present."""
+        """Note that the database cannot be written at present."""
         self._values["doing"] = f"waiting: {text}"
         self._write()
 
     def notice(self, text: str) -> None:
-        """Something the user was told."""
+        """Note what the user was told."""
         self._notices.append({"text": text, "at": _now()})
         self._write()
 
     def stopped(self, totals: TagReport) -> None:
-        """The watcher ends."""
+        """Note that the watcher ends."""
         self._values |= {"stopped_at": _now(), "doing": "stopped", "totals": _totals(totals)}
         self._write()
 

@@ -17,8 +17,8 @@ from phototag.model import ModelHeader
 from phototag.records import Photo, PhotoState, Source, Tag
 from phototag.runtime import Runtime
 from phototag.store import ScoredContent, Store
-from phototag.tagging.dedup import MaybeSeen
-from phototag.tagging.missing import Vanished, note_mount_points
+from phototag.tagging.dedup import BloomFilter
+from phototag.tagging.missing import MissingPhotos, note_mount_points
 from phototag.tagging.pipeline import Batch, Lookup, process
 from phototag.tagging.plan import Need, Step, compare
 from phototag.tagging.scope import Scope
@@ -47,12 +47,12 @@ class Runner(Protocol):
         ...
 
     def prepare(self, photos: Iterator[Photo]) -> tuple[Runtime, Iterator[Photo]]:
-        """The network, loaded; photos looked at for that are among those given back."""
+        """Return the network, loaded, and all photos, also those that were looked at for that."""
         ...
 
 
 def never() -> bool:
-    """A pass that nobody stops."""
+    """Return False: a pass that is not stopped."""
     return False
 
 
@@ -98,7 +98,7 @@ class Pass:
         self._sinks: list[Sink] = [self._report.add, self._show, *sinks]
 
     def over(self, scope: Scope) -> TagReport:
-        """Do it. Ctrl-C ends the pass early; what was saved stays."""
+        """Run the pass. Ctrl-C ends the pass early; what was saved stays."""
         report, started = self._report, time.monotonic()
         with tqdm(
             desc=self._progress, unit="photo", disable=True if self._progress is None else None, leave=False
@@ -115,14 +115,14 @@ class Pass:
         return report
 
     def _run(self, scope: Scope) -> None:
-        vanished = Vanished(scope.roots, self._problems, self._store)
-        wanted = self._wanted(scope, vanished)
+        missing = MissingPhotos(scope.roots, self._problems, self._store)
+        wanted = self._wanted(scope, missing)
         first = next(wanted, None)
         if first is not None:
             self._process(chain([first], wanted), large=scope.is_large())
         if self._writes and not self._report.interrupted:
             self._note_back()
-            self._mark_missing(vanished)
+            self._mark_missing(missing)
             note_mount_points(self._store, scope.roots)
 
     def _process(self, photos: Iterator[Photo], *, large: bool) -> None:
@@ -152,7 +152,7 @@ class Pass:
             self._bar.update(len(batch.items))
 
     def _lookup(self, *, large: bool) -> Lookup | None:
-        """Finds what this model said of a content before.
+        """Return what finds what this model said of a content before.
 
         A look-up costs a millisecond, a tenth of the network's time. For many photos it pays to read all hashes once,
         and not to ask about contents that are not among them.
@@ -162,7 +162,7 @@ class Pass:
             return None
         if not large:
             return lambda content_hash: self._store.scores.of_content(model_id, content_hash)
-        seen = MaybeSeen()
+        seen = BloomFilter()
         for content_hash in self._store.scores.hashes(model_id):
             seen.add(content_hash)
 
@@ -176,8 +176,8 @@ class Pass:
 
     # -- what needs tagging
 
-    def _wanted(self, scope: Scope, vanished: Vanished) -> Iterator[Photo]:
-        """The photos that have to be read; the others are dealt with on the way."""
+    def _wanted(self, scope: Scope, missing: MissingPhotos) -> Iterator[Photo]:
+        """Yield the photos that have to be read; the others are dealt with on the way."""
         chunk: list[Step] = []
         steps = compare(
             scope.photos(self._problems), scope.known(self._store), model_id=self._model_id, force=self._force
@@ -187,7 +187,7 @@ class Pass:
                 self._report.interrupted = True
                 return
             if step.need is Need.MISSING and step.known is not None:
-                vanished.add(step.known)
+                missing.add(step.known)
             elif step.need is Need.NOTHING:
                 self._skip(step)
             elif step.need is Need.GIVEN_UP:
@@ -257,10 +257,10 @@ class Pass:
         if self._model_id is not None and changed:
             self._store.tags.save(model_id=self._model_id, decided=changed)
 
-    def _mark_missing(self, vanished: Vanished) -> None:
-        if not vanished:
+    def _mark_missing(self, missing: MissingPhotos) -> None:
+        if not missing:
             return
-        ids, self._report.suspended, lines = vanished.settle()
+        ids, self._report.suspended, lines = missing.settle()
         self._report.problems += lines
         self._store.photos.mark_missing(ids)
         self._report.missing = len(ids)

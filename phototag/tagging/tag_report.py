@@ -49,7 +49,7 @@ class TagReport:
         return not (self.failed or self.problems or self.interrupted)
 
     def counts(self) -> dict[str, int]:
-        """The numbers, for the record of the run."""
+        """Return the numbers, for the record of the run."""
         names = ("photos", "tagged", "inferred", "unchanged", "failed", "given_up", "missing")
         return {name: getattr(self, name) for name in names}
 

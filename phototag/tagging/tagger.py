@@ -127,12 +127,12 @@ class Tagger:
         return self._runtime
 
     def _refuse_if_changed(self) -> None:
-        """A watcher may load its model weeks after it started; what it stores names the model of then."""
+        """Raise once the model's file was replaced: a watcher may load it weeks after it started."""
         if self.model.path is not None and file_hash(self.model.path) != self.model.hash:
             raise ModelError(f"{self.model.path}: this model was replaced since it was opened; start again")
 
     def prepare(self, photos: Iterator[Photo]) -> tuple[Runtime, Iterator[Photo]]:
-        """The network, loaded, and all of `photos`; the first of them are decoded if a precision is to be measured."""
+        """Return the network, loaded, and all of `photos`; the first are decoded if a precision is to be measured."""
         if self._runtime is None and self._precision.needs_sample:
             self._refuse_if_changed()
             first = list(islice(photos, SAMPLE_PHOTOS))
@@ -142,7 +142,7 @@ class Tagger:
         return self.runtime, photos
 
     def _pixels(self, photos: Sequence[Photo]) -> Iterator[NDArray[np.uint8]]:
-        """The readable ones of some photos, decoded to [H, W, 3]."""
+        """Yield the readable ones of some photos, decoded to [H, W, 3]."""
 
         def read(photo: Photo) -> NDArray[np.uint8] | None:
             try:

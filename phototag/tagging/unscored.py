@@ -69,17 +69,15 @@ def _unscored(store: Store, model: Model, which: Scored, under: Path | None) -> 
     seen: set[bytes] = set()
     for page in store.photos.contents(under=under):
         there = [
-            content
-            for content in page
-            if content.state is PhotoState.OK and (which is Scored.ALL or content.content_hash in reviewed)
+            (content_hash, known)
+            for content_hash, known in page
+            if known.state is PhotoState.OK and (which is Scored.ALL or content_hash in reviewed)
         ]
-        hashes = [content.content_hash for content in there]
         if model_id is not None:
-            seen.update(store.scores.of_contents(model_id, hashes))
-        fresh = [content for content in there if content.content_hash not in seen]
-        for known in store.photos.at([content.path for content in fresh]):
-            if known.content_hash is not None and known.content_hash not in seen:
-                seen.add(known.content_hash)
+            seen.update(store.scores.of_contents(model_id, [content_hash for content_hash, _ in there]))
+        for content_hash, known in there:
+            if content_hash not in seen:
+                seen.add(content_hash)
                 yield known
 
 

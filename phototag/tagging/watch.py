@@ -25,10 +25,10 @@ from phototag.tagging.tagger import Tagger
 from phototag.tagging.writer import Sink
 
 _CHECK_SECONDS = 1.0
-# Folders that nobody reports on are looked through again after this long, or ten times as long as that took.
+# Folders without events are looked through again after this long, or ten times as long as that took.
 _POLL_SECONDS = 10.0
 _POLL_SHARE = 10.0
-# On a drive of another computer, with a clock of its own, a file counts as new for longer.
+# On a drive of another computer, whose clock may differ, a file counts as new for longer.
 _REMOTE_CLOCK_SECONDS = 60.0
 _TROUBLE_SECONDS = (10.0, 600.0)
 _LOCK_SECONDS = 0.25
@@ -102,7 +102,7 @@ class WatchService:
         self._sinks: list[Sink] = [self._note_failures, self._board.saved, *sinks]
 
     def is_stopping(self) -> bool:
-        """Whether `stop` was called."""
+        """Return whether `stop` was called."""
         return self._stopping
 
     def stop(self) -> None:
@@ -287,7 +287,7 @@ class WatchService:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """The right to write; whoever has it now, a review say, is waited for, except before the first scan."""
+        """Hold the right to write; once the first scan is over, another process that has it is waited for."""
         with ExitStack() as stack:
             while True:
                 try:
@@ -320,7 +320,7 @@ class WatchService:
             self._settling.retry(photo.path, time.monotonic() + first * _RETRY_FACTOR ** (known.attempts - 1))
 
     def _hold(self, photo: Photo) -> bool:
-        """Whether a photo that was found, not announced, may still be being written."""
+        """Return whether a photo that was found, not announced, may still be being written."""
         modes = self._watcher.modes()
         remote = any(modes[root] is Mode.POLLING for root in self._roots if photo.path.is_relative_to(root))
         window = max(self._settle_seconds, _REMOTE_CLOCK_SECONDS if remote else 0.0)

@@ -19,7 +19,7 @@ from phototag.imaging.preprocessing import Preprocessing
 from phototag.model.file import ModelHeader
 from phototag.model.registry import Model, open_model
 from phototag.records import Rank, Scores, Source, Tag
-from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, Store, StoredTag, Stratum
+from phototag.store import Design, NewSample, Query, Review, SampledPhoto, Store, StoredTag, Stratum
 from phototag.tagging.changes import UNCHANGED, kind_of
 from phototag.tagging.registration import register
 from phototag.tagging.tagger import Tagger
@@ -246,7 +246,7 @@ class TestVerdict:
         old, new = model("old", OLD), model("new", NEW)
         for one, label in ((old, HAWK), (new, ROOSTER)):
             save(store, one, {"a": label, "b": label})
-        item = DrawnPhoto(
+        item = SampledPhoto(
             photo_id=2,
             stratum="all",
             inclusion_probability=0.5,

@@ -419,12 +419,12 @@ class TestReport:
 
     def test_a_sample_that_another_program_saved(self, library: Library, report: Run) -> None:
         from phototag.audit.sampling import read_frame
-        from phototag.store import Design, DrawnPhoto, NewSample, Stratum
+        from phototag.store import Design, NewSample, SampledPhoto, Stratum
 
         with Store.open() as store, store.writing("test"):
             frame = read_frame(store).part(range(40))
             items = [
-                DrawnPhoto(
+                SampledPhoto(
                     photo_id=int(frame.ids[row]),
                     stratum="all",
                     inclusion_probability=0.05,

@@ -16,7 +16,7 @@ from phototag.catalog.folders import folder_key
 from phototag.catalog.views import PhotoDetail
 from phototag.decision import Evidence, best_subclasses, gather, join, pack
 from phototag.records import FailureKind, PhotoState, Rank, Scores, Source
-from phototag.store import Design, DrawnPhoto, NewSample, Review, Store, StoredTag, Stratum
+from phototag.store import Design, NewSample, Review, SampledPhoto, Store, StoredTag, Stratum
 from phototag.taxonomy import Taxonomy
 from tests.support.stored_photos import BEAGLE, ROOSTER, TAXONOMY, digest, failure, register, stored
 
@@ -152,7 +152,7 @@ def test_reviews_stand_there_newest_first_also_those_that_were_undone(store: Sto
 
 def test_samples_with_a_photo_are_named_with_its_place(store: Store) -> None:
     items = [
-        DrawnPhoto(
+        SampledPhoto(
             photo_id=number,
             stratum="all",
             inclusion_probability=0.5,

@@ -16,7 +16,7 @@ from phototag.dataset.labelled import load_data
 from phototag.export.labels import CHANGED, GONE, SAMPLED, STALE, UNLABELLED, collect
 from phototag.library.scanner import ScanProblems, scan
 from phototag.records import Rank, Source, Tag
-from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, ReviewFilter, Store, StoredTag, Stratum
+from phototag.store import Design, NewSample, Query, Review, ReviewFilter, SampledPhoto, Store, StoredTag, Stratum
 from tests.support.commands import RunCommand, RunProcess
 from tests.support.pictures import MakePicture
 from tests.support.stored_photos import register
@@ -59,7 +59,7 @@ def review(store: Store, path: Path, superclass: str | None, subclass: str | Non
 def draw(store: Store, path: Path) -> int:
     known = store.photos.find(path)
     assert known is not None and known.content_hash is not None
-    item = DrawnPhoto(
+    item = SampledPhoto(
         photo_id=known.id,
         stratum="all",
         inclusion_probability=0.2,

@@ -19,7 +19,7 @@ from phototag.records import Rank
 from phototag.review.names import Cancelled, Chosen, Key, Names, TypeAhead, narrow
 from phototag.review.review_session import ReviewSession, choose_sample
 from phototag.review.sample_reviews import PassedPhoto
-from phototag.store import Design, DrawnPhoto, NewSample, Review, Store, StoredTag, Stratum
+from phototag.store import Design, NewSample, Review, SampledPhoto, Store, StoredTag, Stratum
 from phototag.text import display_width
 from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture
@@ -248,7 +248,7 @@ def test_rank_none_is_right_or_gets_a_class_in_full(tmp_path: Path, make_picture
 def test_the_newest_sample_with_waiting_photos_is_taken(library: Library) -> None:
     with Store.open() as store, store.writing("test"):
         item = store.samples.items(library.sample_id)[0]
-        drawn = DrawnPhoto(
+        drawn = SampledPhoto(
             photo_id=item.photo_id,
             stratum="all",
             inclusion_probability=1.0,

@@ -443,7 +443,7 @@ from contextlib import nullcontext
 from phototag.store import Review, Store
 path, label, token, hold = sys.argv[1:]
 with Store.open(path) as store, store.writing("audit review") if hold else nullcontext():
-    ids = [content.photo_id for page in store.photos.contents() for content in page]
+    ids = [photo.id for page in store.photos.contents() for _, photo in page]
     print("ready", flush=True)
     sys.stdin.readline()
     for photo_id in ids:

@@ -10,7 +10,7 @@ import pytest
 
 from phototag.errors import StoreError, UsageError
 from phototag.records import PhotoState
-from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, Sample, Store, StoredTag, Stratum
+from phototag.store import Design, NewSample, Query, Review, Sample, SampledPhoto, Store, StoredTag, Stratum
 from phototag.store.connection import driver_connection
 from tests.support.stored_photos import BEAGLE, ROOSTER, STRANGE, digest, failure, register, stored
 
@@ -32,9 +32,9 @@ def library() -> list[StoredTag]:
     return [stored(f"/p/{name}.jpg", tag) for name, tag in TAGS.items()]
 
 
-def drawn(names: str, stratum: str = "all", probability: float | None = 0.6) -> list[DrawnPhoto]:
+def drawn(names: str, stratum: str = "all", probability: float | None = 0.6) -> list[SampledPhoto]:
     return [
-        DrawnPhoto(
+        SampledPhoto(
             photo_id=1 + list(TAGS).index(name),
             stratum=stratum,
             inclusion_probability=probability,
@@ -46,7 +46,7 @@ def drawn(names: str, stratum: str = "all", probability: float | None = 0.6) -> 
     ]
 
 
-def new(items: Sequence[DrawnPhoto], strata: Sequence[Stratum] | None = None, **more: Any) -> NewSample:
+def new(items: Sequence[SampledPhoto], strata: Sequence[Stratum] | None = None, **more: Any) -> NewSample:
     values: dict[str, Any] = {
         "name": "first",
         "design": Design.SIMPLE,
@@ -219,7 +219,7 @@ def test_name_is_taken_once_and_a_failed_sample_leaves_nothing(store: Store) -> 
     store.samples.save(new(drawn("ab")))
     with pytest.raises(UsageError, match="there is a sample 'first' already; choose another name"):
         store.samples.save(new(drawn("c")))
-    stranger = DrawnPhoto(
+    stranger = SampledPhoto(
         photo_id=77, stratum="all", inclusion_probability=0.5, content_hash=digest("x"), tag=ROOSTER, model_id=1
     )
     with pytest.raises(StoreError, match="refused a row"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from phototag.decision import Thresholds, decide, gather, pack
 from phototag.records import Photo, Scores
-from phototag.store import Design, DrawnPhoto, NewSample, Query, SampleItem, Store, StoredTag, Stratum
+from phototag.store import Design, NewSample, Query, SampledPhoto, SampleItem, Store, StoredTag, Stratum
 from tests.support.models import TINY_TAXONOMY
 from tests.support.pictures import MakePicture
 
@@ -78,7 +78,7 @@ def draw_all(store: Store, folder: Path, rows: Sequence[StoredTag], model_id: in
     """The id of a sample named "first" of all these photos, in that order."""
     ids = {known.path: known.id for known in store.photos.under([folder])}
     items = [
-        DrawnPhoto(
+        SampledPhoto(
             photo_id=ids[row.photo.path],
             stratum="all",
             inclusion_probability=1.0,

@@ -25,7 +25,7 @@ from phototag.runtime.runtime import Runtime, Target
 from phototag.runtime.threads import bounded_map
 from phototag.store import Query, ScoredContent, Store, StoredTag
 from phototag.tagging import pipeline
-from phototag.tagging.dedup import Decided, MaybeSeen, Recent
+from phototag.tagging.dedup import BloomFilter, Decided, Recent
 from phototag.tagging.pipeline import Batch, process
 from phototag.tagging.tagger import Tagger
 from phototag.tagging.writer import BatchWriter
@@ -513,9 +513,9 @@ def digest(number: int) -> bytes:
     return hashlib.sha256(str(number).encode()).digest()
 
 
-class TestMaybeSeen:
+class TestBloomFilter:
     def test_what_was_added_is_never_denied_and_hardly_anything_else_affirmed(self) -> None:
-        seen = MaybeSeen()
+        seen = BloomFilter()
         for number in range(50_000):
             seen.add(digest(number))
         assert all(digest(number) in seen for number in range(50_000))
@@ -524,14 +524,14 @@ class TestMaybeSeen:
 
     @given(st.lists(st.binary(min_size=32, max_size=32), max_size=30), st.binary(min_size=32, max_size=32))
     def test_any_content_is_found_again(self, contents: list[bytes], other: bytes) -> None:
-        seen = MaybeSeen()
+        seen = BloomFilter()
         assert other not in seen
         for content in contents:
             seen.add(content)
         assert all(content in seen for content in contents)
 
     def test_threads_lose_nothing(self) -> None:
-        seen = MaybeSeen()
+        seen = BloomFilter()
         # All in the same few bytes.
         contents = [bytes([n % 256, n % 3, 0, 0]) * 8 for n in range(2000)]
         with ThreadPoolExecutor(4) as pool:

@@ -17,7 +17,7 @@ from phototag.library.scanner import ScanProblems, count, has_pictures, resolve_
 from phototag.records import Photo, Rank, Tag
 from phototag.store import KnownPhoto, Store, StoredTag
 from phototag.tagging import missing as vanished
-from phototag.tagging.missing import Vanished, known_mount_points, note_mount_points
+from phototag.tagging.missing import MissingPhotos, known_mount_points, note_mount_points
 from phototag.tagging.scope import Places, Roots, Scope
 from phototag.taxonomy import Taxonomy
 
@@ -258,7 +258,7 @@ class TestDeepFolders:
     def test_their_photos_can_be_missed(self, root: Path, deep: Path, store: Store) -> None:
         touch(root / "b.jpg")
         remember(store, deep / "a.jpg")
-        missed = Vanished([root], ScanProblems(), store)
+        missed = MissingPhotos([root], ScanProblems(), store)
         (row,) = store.photos.under([root])
         missed.add(row)
         assert missed.settle() == ([row.id], [], [])
@@ -275,14 +275,14 @@ def test_scan_of_a_root_that_was_locked_away_meanwhile_finds_nothing(root: Path)
 
 
 class Settled(NamedTuple):
-    """What `Vanished.settle` gives, with names instead of ids."""
+    """What `MissingPhotos.settle` gives, with names instead of ids."""
 
     missing: list[str]
     suspended: list[Path]
     lines: list[str]
 
 
-class TestVanished:
+class TestMissingPhotos:
     @pytest.fixture
     def mounted(self, monkeypatch: pytest.MonkeyPatch) -> set[Path]:
         """The mount points that the operating system tells of; real mounts need root, and are in test_tag."""
@@ -302,7 +302,7 @@ class TestVanished:
 
     def settle(self, store: Store, roots: list[Path], *paths: Path, problems: ScanProblems | None = None) -> Settled:
         rows = self.rows(store, *paths)
-        missed = Vanished(roots, problems or ScanProblems(), store)
+        missed = MissingPhotos(roots, problems or ScanProblems(), store)
         assert not missed
         for row in rows.values():
             missed.add(row)

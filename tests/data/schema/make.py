@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 from phototag.records import Failure, FailureKind, Photo, Rank, Tag
-from phototag.store import HEAD, Design, DrawnPhoto, NewSample, Review, Store, StoredTag, Stratum
+from phototag.store import HEAD, Design, NewSample, Review, SampledPhoto, Store, StoredTag, Stratum
 from phototag.taxonomy import Taxonomy
 
 FOLDER = "/photos/2025"
@@ -45,7 +45,7 @@ def review(store: Store, tagged: list[StoredTag], model_id: int) -> None:
     """Draw two photos and review one of them, skip the other; review a third and undo that."""
     ids = [known.id for item in tagged if (known := store.photos.find(item.photo.path)) is not None]
     drawn = [
-        DrawnPhoto(
+        SampledPhoto(
             photo_id=ids[number],
             stratum="bird",
             inclusion_probability=1.0,
