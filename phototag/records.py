@@ -73,7 +73,11 @@ class Source(StrEnum):
 
 
 class NovelTier(StrEnum):
-    """At which level a photo is like nothing the model knows."""
+    """At which level a photo is like nothing that the model knows.
+
+    >>> phototag.Query(novel=phototag.NovelTier.SUBCLASS).novel.value
+    'subclass'
+    """
 
     ANY = "any"
     SUPERCLASS = "superclass"  # not even the superclass is known
