@@ -27,6 +27,7 @@ from phototag.text import percent, printable
 from phototag.web.assets import asset_url
 
 __all__ = [
+    "fill",
     "json",
     "on_error",
     "on_http_error",
@@ -64,8 +65,12 @@ def page(
     request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
 ) -> HTMLResponse:
     """The template filled in with the values, as a page of its own or, the same way, a part of one."""
-    text = _environment().get_template(template).render(request=request, **values)
-    return HTMLResponse(text.encode("utf-8", "replace"), status, headers)
+    return HTMLResponse(fill(template, request=request, **values), status, headers)
+
+
+def fill(template: str, **values: Any) -> bytes:
+    """Return a template filled in with values, which are escaped."""
+    return _environment().get_template(template).render(values).encode("utf-8", "replace")
 
 
 def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

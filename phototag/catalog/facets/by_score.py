@@ -12,6 +12,7 @@ import numpy as np
 from phototag.catalog.facets.facet import Chip, Choice, Facet, Field, Group, Values
 from phototag.catalog.snapshot import Bools, Snapshot
 from phototag.errors import UsageError
+from phototag.text import percent_range
 
 _BANDS = 10
 # As they are written in a query string: 0.3, not 0.30000000000000004.
@@ -69,7 +70,7 @@ class ByScore(Facet):
             choices.append(
                 Choice(
                     key=f"score-{low}",
-                    label=_span(low, high),
+                    label=percent_range(low, high, digits=None),
                     count=number,
                     to={} if alone else {"min_score": low, "max_score": high},
                     chosen=alone,
@@ -84,15 +85,11 @@ class ByScore(Facet):
 
     def chips(self, snapshot: Snapshot, values: Values) -> Iterable[Chip]:
         if not values.keys().isdisjoint(self.params):
-            yield Chip(self, self.title, _span(*_bounds(values)))
+            yield Chip(self, self.title, percent_range(*_bounds(values), digits=None))
 
 
 def _bounds(values: Values) -> tuple[float, float]:
     return values.get("min_score", 0.0), values.get("max_score", 1.0)
-
-
-def _span(low: float, high: float) -> str:
-    return f"{100 * low:g} to {100 * high:g} %"
 
 
 def _percent(score: float | None) -> str:
