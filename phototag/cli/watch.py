@@ -96,7 +96,7 @@ def watch(
             exclude=options.exclude,
             force=force,
             say=say,
-            on_batch=show if form in _STREAMED else None,
+            sinks=[show] if form in _STREAMED else (),
         )
         with stopped_by_signals(service.stop):
             report = service.run(once=once)

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phototag.audit.missing_scores import score_missing
 from phototag.audit.model_diff import ModelDiff, compare_models
 from phototag.choices import Scored
 from phototag.decision import Thresholds, gather, pack
@@ -24,6 +23,7 @@ from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, Store, 
 from phototag.tagging.changes import UNCHANGED, kind_of
 from phototag.tagging.registration import register
 from phototag.tagging.tagger import Tagger
+from phototag.tagging.unscored import score_missing
 from phototag.taxonomy import Taxonomy
 from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture
