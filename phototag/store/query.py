@@ -33,6 +33,11 @@ _COLUMN_OF: dict[SortKey, ColumnElement[Any]] = {
     SortKey.SUBCLASS_SCORE: tags.c.subclass_score,
     SortKey.NOVELTY: tags.c.novelty,
 }
+# Dictionaries find a member quicker than the enums themselves.
+_RANKS: dict[str | None, Rank | None] = {rank.value: rank for rank in Rank} | {None: None}
+_SOURCES: dict[str | None, Source | None] = {source.value: source for source in Source} | {None: None}
+_REASONS: dict[str | None, Reason | None] = {reason.value: reason for reason in Reason} | {None: None}
+_STATES = {state.value: state for state in PhotoState}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,16 +193,16 @@ def _from_row(row: Row[Any]) -> TaggedPhoto:
         path=Path(os.fsdecode(row.path_bytes)),
         superclass=row.superclass,
         subclass=row.subclass,
-        rank=None if row.rank is None else Rank(row.rank),
+        rank=_RANKS[row.rank],
         superclass_score=row.superclass_score,
         subclass_score=row.subclass_score,
         novelty=row.novelty,
-        source=None if row.source is None else Source(row.source),
+        source=_SOURCES[row.source],
         model=row.model,
         tagged_at=row.tagged_at,
-        state=PhotoState(row.state),
+        state=_STATES[row.state],
         error=row.error,
-        reason=None if row.reason is None else Reason(row.reason),
+        reason=_REASONS[row.reason],
     )
 
 
