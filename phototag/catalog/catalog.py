@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Self
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +14,7 @@ from phototag.catalog.facets.registry import FACETS
 from phototag.catalog.filters import GalleryFilter, all_of
 from phototag.catalog.follow import POLL_SECONDS, Following
 from phototag.catalog.items import item_at
-from phototag.catalog.similar import Embeddings, Points, embedding_of, read_embeddings, updated
+from phototag.catalog.similar import Embeddings, Points, embedding_of, read_embeddings
 from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
 from phototag.errors import UsageError
 from phototag.store import FileKey, Store
@@ -26,7 +24,7 @@ _LARGEST_PAGE = 1000
 _MODELS_KEPT = 2
 
 
-class Gallery:
+class Gallery(Following):
     """What a library's gallery shows. May be used from several threads; close it, or use it in a `with`.
 
     All photos are held in memory, about half a kilobyte each. What this process writes shows after `refresh`; what
@@ -39,59 +37,21 @@ class Gallery:
         Raises:
             StoreError: it cannot be read.
         """
-        self._store = store
-        self._following = Following(store, poll_seconds=poll_seconds)
+        super().__init__(store, poll_seconds=poll_seconds)
         # By the file as well: a database that takes its place has other models under the same numbers.
         self._embeddings: dict[tuple[FileKey | None, int, int], Embeddings] = {}
         self._taxonomies: dict[tuple[FileKey | None, int], Taxonomy] = {}
         self._reading_embeddings = threading.Lock()
 
-    def close(self) -> None:
-        """Stop following the database. Closing twice is no error."""
-        self._following.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @property
     def total(self) -> int:
         """All photos of the library."""
-        return len(self._following.snapshot)
+        return len(self.snapshot)
 
     @property
     def version(self) -> int:
         """A number that changes whenever anything in the gallery may have."""
-        return self._following.snapshot.number
-
-    def sign(self) -> object:
-        """A value that differs after every write to the database, by whomever; None where no cheap one tells of all.
-
-        Raises:
-            StoreError: the database cannot be read.
-        """
-        return self._following.sign()
-
-    def refresh(self, ids: Sequence[int]) -> None:
-        """Take over what was just written of these photos, before the call returns.
-
-        Raises:
-            StoreError: the database cannot be read.
-        """
-        self._following.refresh(ids)
-
-    @contextmanager
-    def writing(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Store]:
-        """As `Store.writing`, for callers that tell `refresh` of all they write: it spares reading the library anew.
-
-        Raises:
-            LockedError: another process has the right to write.
-            StoreError: the database cannot be written.
-        """
-        with self._following.writing(command, wait_seconds=wait_seconds) as store:
-            yield store
+        return self.snapshot.number
 
     def page(
         self,
@@ -114,7 +74,7 @@ class Gallery:
             raise UsageError("after and start: give one of them")
         if not 1 <= limit <= _LARGEST_PAGE:
             raise UsageError(f"limit: 1 to {_LARGEST_PAGE}, not {limit}")
-        snapshot = self._following.snapshot
+        snapshot = self.snapshot
         result = snapshot.result(wanted, sort, descending=descending)
         begin = max(start or 0, 0)
         if after is not None:
@@ -132,7 +92,7 @@ class Gallery:
 
     def facets(self, wanted: GalleryFilter) -> Facets:
         """Return the facets beside the wanted photos, each counted with all the filters but its own."""
-        snapshot = self._following.snapshot
+        snapshot = self.snapshot
         masks = wanted.masks(snapshot)
         every = all_of(snapshot, masks)
         return Facets(
@@ -153,7 +113,7 @@ class Gallery:
         photo_id: int,
     ) -> Around:
         """Where a photo stands among the wanted ones."""
-        snapshot = self._following.snapshot
+        snapshot = self.snapshot
         result = snapshot.result(wanted, sort, descending=descending)
         (photo,) = snapshot.columns.places([photo_id]).tolist()
         place = None if photo == ABSENT else snapshot.place_in(result, photo, sort, descending=descending)
@@ -167,7 +127,7 @@ class Gallery:
 
     def items(self, ids: Sequence[int]) -> tuple[GalleryItem, ...]:
         """What a page shows of these photos, in the order given; unknown ones are left out."""
-        columns = self._following.snapshot.columns
+        columns = self.snapshot.columns
         return tuple(item_at(columns, place) for place in columns.places(ids).tolist() if place != ABSENT)
 
     def photo(self, photo_id: int) -> PhotoDetail | None:
@@ -187,7 +147,7 @@ class Gallery:
         Raises:
             StoreError: the database cannot be read.
         """
-        snapshot = self._following.snapshot
+        snapshot = self.snapshot
         (place,) = snapshot.columns.places([photo_id]).tolist()
         found = None if place == ABSENT else self._point_of(photo_id, int(snapshot.columns.model[place]))
         if found is None:
@@ -214,12 +174,9 @@ class Gallery:
     def _embeddings_of(self, keeper: int, width: int) -> Embeddings:
         key, taxonomy = (self._store.location.file_key(), keeper, width), self._taxonomy(keeper)
         with self._reading_embeddings:
-            columns = self._following.snapshot.columns
+            columns = self.snapshot.columns
             before = self._embeddings.pop(key, None)
-            if before is None:
-                embeddings = read_embeddings(self._store, columns, keeper, taxonomy, width)
-            else:
-                embeddings = updated(before, self._store, columns, keeper, taxonomy)
+            embeddings = read_embeddings(self._store, columns, keeper, taxonomy, width, before)
             self._embeddings[key] = embeddings
             for oldest in list(self._embeddings)[:-_MODELS_KEPT]:
                 del self._embeddings[oldest]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from enum import StrEnum
 from itertools import chain
 from typing import Any
 
@@ -19,10 +20,6 @@ Label = tuple[str | None, str | None]
 
 RANKS, SOURCES, STATES, REASONS = tuple(Rank), tuple(Source), tuple(PhotoState), tuple(Reason)
 ABSENT = -1
-_RANK_CODE: Mapping[str | None, int] = {rank.value: code for code, rank in enumerate(RANKS)} | {None: ABSENT}
-_SOURCE_CODE: Mapping[str | None, int] = {source.value: code for code, source in enumerate(SOURCES)} | {None: ABSENT}
-_STATE_CODE: Mapping[str, int] = {state.value: code for code, state in enumerate(STATES)}
-_REASON_CODE: Mapping[str | None, int] = {reason.value: code for code, reason in enumerate(REASONS)} | {None: ABSENT}
 _NO_HASH = bytes(4)
 
 
@@ -102,31 +99,36 @@ def _convert(rows: Sequence[GalleryRow], codes: dict[Label, int]) -> tuple[list[
     columns = list(zip(*rows, strict=True)) if rows else [()] * 17
     (ids, paths, modified, hashes, width, height, state, superclass, subclass, rank) = columns[:10]
     superclass_score, subclass_score, novelty, source, model, tagged_at, reason = columns[10:]
-    ranks = [_RANK_CODE[value] for value in rank]
+    ranks = _codes(rank, RANKS)
     values: dict[str, NDArray[Any]] = {
         "id": np.array(ids, dtype=np.int64),
         "modified_ns": np.array(modified, dtype=np.int64),
         "version": _versions(hashes),
         "width": _numbers(width, np.int32),
         "height": _numbers(height, np.int32),
-        "state": np.array([_STATE_CODE[value] for value in state], dtype=np.int8),
+        "state": _codes(state, STATES),
         "label": np.array(
             [
                 ABSENT if code == ABSENT else codes.setdefault((first, second), len(codes))
-                for code, first, second in zip(ranks, superclass, subclass, strict=True)
+                for code, first, second in zip(ranks.tolist(), superclass, subclass, strict=True)
             ],
             dtype=np.int32,
         ),
-        "rank": np.array(ranks, dtype=np.int8),
+        "rank": ranks,
         "superclass_score": np.array(superclass_score, dtype=np.float64),
         "subclass_score": np.array(subclass_score, dtype=np.float64),
         "novelty": np.array(novelty, dtype=np.float64),
-        "source": np.array([_SOURCE_CODE[value] for value in source], dtype=np.int8),
+        "source": _codes(source, SOURCES),
         "model": _numbers(model, np.int64),
         "tagged_at": _moments(tagged_at),
-        "reason": np.array([_REASON_CODE[value] for value in reason], dtype=np.int8),
+        "reason": _codes(reason, REASONS),
     }
     return [bytes(path) for path in paths], values
+
+
+def _codes(values: Sequence[str | None], among: Sequence[StrEnum]) -> NDArray[np.int8]:
+    code_of = {member.value: code for code, member in enumerate(among)} | {None: ABSENT}
+    return np.array([code_of[value] for value in values], dtype=np.int8)
 
 
 def _numbers(values: Sequence[int | None], kind: type[np.signedinteger[Any]]) -> NDArray[Any]:

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Self
 
-from phototag.catalog.columns import ABSENT, Columns, read, replaced
+from phototag.catalog.columns import ABSENT, read, replaced
 from phototag.catalog.snapshot import Snapshot
 from phototag.errors import StoreError
 from phototag.store import GalleryRow, Store
@@ -54,12 +55,18 @@ class Following:
             self._thread.start()
 
     def close(self) -> None:
-        """End the thread. Closing twice is no error."""
+        """Stop following the database. Closing twice is no error."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSING_SECONDS)
         with self._mutex:
             self._sign.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def snapshot(self) -> Snapshot:
@@ -68,12 +75,16 @@ class Following:
         return self._snapshot
 
     def sign(self) -> object:
-        """A value that differs after every write to the database; None where no cheap one tells of all."""
+        """A value that differs after every write to the database, by whomever; None where no cheap one tells of all.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
         with self._mutex:
             return self._sign.read() if self._sign.tells_all else None
 
     def refresh(self, ids: Sequence[int]) -> None:
-        """Take over what was just written of these photos.
+        """Take over what was just written of these photos, before the call returns.
 
         Raises:
             StoreError: the database cannot be read.
@@ -83,8 +94,13 @@ class Following:
             self._snapshot = self._refresh(self._snapshot, ids)
 
     @contextmanager
-    def writing(self, command: str, *, wait_seconds: float) -> Iterator[Store]:
-        """As `Store.writing`; what is written in there is not looked for, as the caller tells `refresh` of it."""
+    def writing(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Store]:
+        """As `Store.writing`, for callers that tell `refresh` of all they write: it spares reading the library anew.
+
+        Raises:
+            LockedError: another process has the right to write.
+            StoreError: the database cannot be written.
+        """
         # Two at once would take each other's writes for a stranger's, and read the library anew: no harm, but work.
         alone = self._turn.acquire(timeout=wait_seconds)
         try:
@@ -114,9 +130,8 @@ class Following:
 
     def _load(self, before: Snapshot | None) -> Snapshot:
         columns = read(self._parts())
-        if before is not None and _same_photos(columns, before.columns):
-            return Snapshot(columns, before=before)
-        return Snapshot(columns)
+        same = before and columns.paths == before.columns.paths and (columns.id == before.columns.id).all()
+        return Snapshot(columns, before=before if same else None)
 
     def _parts(self) -> Iterator[Sequence[GalleryRow]]:
         for part in self._store.catalog.photos():
@@ -162,7 +177,3 @@ class Following:
             with self._mutex:
                 self._seen = _UNKNOWN
             raise
-
-
-def _same_photos(columns: Columns, others: Columns) -> bool:
-    return columns.paths == others.paths and bool((columns.id == others.id).all())

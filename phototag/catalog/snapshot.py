@@ -75,7 +75,7 @@ class Snapshot:
         for (sort, descending), order in before._orders.items():
             # As whole numbers, so that a score that is not there equals itself, and quickly.
             if np.array_equal(self._values(sort).view(np.int64), before._values(sort).view(np.int64)):
-                self._orders.get((sort, descending), partial(_same, order))
+                self._orders.get((sort, descending), partial(np.asarray, order))
         if np.array_equal(self.columns.modified_ns, before.columns.modified_ns):
             self._months = before._months
 
@@ -173,10 +173,6 @@ class Snapshot:
         if self._months is None:
             self._months = Months(self.columns.modified_ns)
         return self._months
-
-
-def _same(order: Places) -> Places:
-    return order
 
 
 def _missing(values: NDArray[Any]) -> Bools:

@@ -11,11 +11,10 @@ import hashlib
 import io
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,12 @@ from phototag._version import __version__
 from phototag.choices import DEFAULT_BATCH_SIZE, Precision, RuntimeName
 from phototag.decision import decide, gather
 from phototag.errors import RuntimeUnavailableError, UsageError
-from phototag.files import keep_newest
+from phototag.files import keep_newest, replacing
 from phototag.model import Model
 from phototag.records import Tag
-from phototag.runtime.engine import first_line
 from phototag.runtime.openvino_engine import OpenVinoEngine, cached, converted, import_openvino, read_cached
 from phototag.runtime.runtime import Runtime, Target, faster_precision, network_of
-from phototag.text import percent
+from phototag.text import first_line, percent
 
 log = logging.getLogger(__name__)
 
@@ -187,26 +185,17 @@ class PrecisionChooser:
     def _measured(self, precision: Precision) -> Agreement | None:
         try:
             value = json.loads(self._file(precision).read_text(encoding="utf-8"))
-            return Agreement(
-                precision=Precision(value["precision"]),
-                photos=int(value["photos"]),
-                same=float(value["same"]),
-                largest_move=float(value["largest_move"]),
-                speedup=float(value["speedup"]),
-            )
-        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+            return Agreement(**{**value, "precision": precision})
+        except (OSError, ValueError, TypeError):
             return None
 
     def _keep(self, agreement: Agreement) -> None:
         file = self._file(agreement.precision)
-        partial = file.with_name(f".{os.getpid()}-{file.name}")
-        try:
+        with suppress(OSError):  # measured again the next time
             file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(asdict(agreement)), encoding="utf-8")
-            partial.replace(file)
+            with replacing(file) as partial:
+                partial.write_text(json.dumps(asdict(agreement)), encoding="utf-8")
             keep_newest(file.parent, "*.json", count=_AGREEMENTS_KEPT)
-        except OSError:
-            pass  # measured again the next time
 
 
 def measure(plain: Runtime, faster: Runtime, pictures: Sequence[NDArray[np.uint8]]) -> Agreement:

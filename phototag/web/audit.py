@@ -20,7 +20,6 @@ from phototag.store import Sample, SampleItem
 from phototag.text import printable
 from phototag.web import respond
 from phototag.web.context import Context, context_of
-from phototag.web.report_cache import ReportCache
 
 HALF_WIDTH = 0.03
 _SHOWN = 500
@@ -65,7 +64,7 @@ def _made(context: Context, name: str | None, by: By) -> tuple[Page, Sample, int
 
 
 def _kept(context: Context, about: Hashable, make: Callable[[], Made]) -> Made:
-    return context.keep(ReportCache).get(context.store, context.gallery.sign(), about, make)
+    return context.reports.get(context.store, context.gallery.sign(), about, make)
 
 
 def _by(request: Request) -> By:

@@ -96,8 +96,8 @@ def query_of(params: dict[str, str]) -> str:
     return f"?{urlencode(params)}" if params else ""
 
 
-def _gallery(request: Request) -> Response:
-    """The page, with the block of photos that holds the place asked for."""
+def show(request: Request) -> Response:
+    """Return the page, with the block of photos that holds the place asked for."""
     context = context_of(request)
     view = View.of(request.query_params)
     start = _place(request.query_params) // BLOCK_PHOTOS * BLOCK_PHOTOS
@@ -184,6 +184,6 @@ def _place(params: QueryParams) -> int:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/", _gallery),
+    Route("/", show),
     Route("/photos/more", _more),
 ]

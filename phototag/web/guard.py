@@ -64,7 +64,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        guarded = _Answering(_with_headers(_logged(scope, send) if self._verbose else send))
+        guarded = _Answering(scope, send, verbose=self._verbose)
         request = Request(scope)
         try:
             answer = await self._refusal(request)
@@ -161,36 +161,21 @@ def _is_too_long(headers: Headers) -> bool:
 
 
 class _Answering:
-    """A `send` that knows whether an answer has begun."""
+    """A `send` that puts the guard's headers on an answer, logs it if wanted, and knows whether it has begun."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, scope: Scope, send: Send, *, verbose: bool) -> None:
+        self._scope, self._send, self._verbose = scope, send, verbose
+        self._start = time.perf_counter()
         self.has_begun = False
 
     async def __call__(self, message: Message) -> None:
         self.has_begun = True
-        await self._send(message)
-
-
-def _logged(scope: Scope, send: Send) -> Send:
-    start = time.perf_counter()
-
-    async def logged(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            path = printable(scope["path"])
-            log.info("%s %s %d %.0f ms", scope["method"], path, message["status"], 1000 * (time.perf_counter() - start))
-        await send(message)
-
-    return logged
-
-
-def _with_headers(send: Send) -> Send:
-    async def guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
-        await send(message)
-
-    return guarded
+            if self._verbose:
+                took_ms, path = 1000 * (time.perf_counter() - self._start), printable(self._scope["path"])
+                log.info("%s %s %d %.0f ms", self._scope["method"], path, message["status"], took_ms)
+        await self._send(message)

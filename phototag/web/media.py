@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,15 +27,7 @@ _WORDS = {
 _CHARACTERS_A_LINE = 30
 
 
-async def _thumbnail(request: Request) -> Response:
-    return await _answer(request, ThumbnailSize.THUMBNAIL)
-
-
-async def _picture(request: Request) -> Response:
-    return await _answer(request, ThumbnailSize.PICTURE)
-
-
-async def _answer(request: Request, size: ThumbnailSize) -> Response:
+async def _answer(request: Request, *, size: ThumbnailSize) -> Response:
     context = context_of(request)
     thumbnails = context.thumbnails
     run = asyncio.get_running_loop().run_in_executor
@@ -89,6 +82,6 @@ def _lines(text: str) -> list[str]:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/photos/{photo_id:id}/thumbnail", _thumbnail),
-    Route("/photos/{photo_id:id}/picture", _picture),
+    Route("/photos/{photo_id:id}/thumbnail", partial(_answer, size=ThumbnailSize.THUMBNAIL)),
+    Route("/photos/{photo_id:id}/picture", partial(_answer, size=ThumbnailSize.PICTURE)),
 ]

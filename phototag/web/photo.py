@@ -18,7 +18,7 @@ from phototag.store import SavedReview
 from phototag.web import respond
 from phototag.web.context import context_of
 from phototag.web.gallery import BLOCK_PHOTOS, View, query_of
-from phototag.web.photo_words import ORIGINS, VERDICTS, explain
+from phototag.web.photo_words import ORIGINS, VERDICTS, best_candidates, explain
 
 _SIMILAR = 12
 
@@ -97,8 +97,7 @@ def _can_be_undone(review: SavedReview) -> bool:
 def _candidates(photo: PhotoDetail) -> list[tuple[Candidate, int | None]]:
     """What the newest model thought of, each with its key; the tag itself has none, as where samples are reviewed."""
     listed: list[tuple[Candidate, int | None]] = []
-    best = next((each.candidates for each in photo.predictions if each.current and each.candidates), ())
-    for each in best:
+    for each in best_candidates(photo):
         if (each.superclass, each.subclass) == (photo.item.superclass, photo.item.subclass):
             listed.append((each, None))
         elif (key := sum(number is not None for _, number in listed) + 1) <= MOST:

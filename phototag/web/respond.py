@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -25,19 +25,6 @@ from phototag.errors import LockedError, PhotoTagError, UsageError
 from phototag.report import html_environment
 from phototag.text import percent, printable
 from phototag.web.assets import asset_url
-
-__all__ = [
-    "fill",
-    "json",
-    "on_error",
-    "on_http_error",
-    "on_unexpected",
-    "page",
-    "read_form",
-    "read_json",
-    "run_in_threadpool",
-    "wants_json",
-]
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +88,15 @@ async def read_json(request: Request, *, limit: int = BODY_BYTES) -> dict[str, A
     return value
 
 
+def takes_json(handler: Callable[[Request, dict[str, Any]], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that answers with what `handler` returns, in a thread, of the JSON object in the body."""
+
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(handler, request, await read_json(request))
+
+    return endpoint
+
+
 async def read_form(request: Request, *, limit: int = BODY_BYTES) -> dict[str, str]:
     """The fields of a form in the request's body; of a name given twice the last counts.
 
@@ -159,7 +155,7 @@ async def on_error(request: Request, error: Exception) -> Response:
     """The answer to a `PhotoTagError`: its text is fit to show."""
     status = 400 if isinstance(error, UsageError) else 503 if isinstance(error, LockedError) else 500
     if status == 500:
-        log.error("%s", _loggable(str(error)))
+        log.error("%s", str(error).encode("utf-8", "backslashreplace").decode())
     return error_answer(request, status, str(error) if isinstance(error, PhotoTagError) else "")
 
 
@@ -176,10 +172,6 @@ async def on_unexpected(request: Request, error: Exception) -> Response:
     return error_answer(request, 500, "this is a mistake in phototag; the terminal that it runs in says more")
 
 
-def _loggable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 # ---- templates
 
 
@@ -190,7 +182,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "printable": printable,
         "named": named,
-        "thousands": thousands,
+        "thousands": "{:,}".format,
         "percent": partial(percent, digits=0),
     }
     return environment
@@ -199,8 +191,3 @@ def _environment() -> Environment:
 def named(text: str) -> Markup:
     """A name that others gave, as of a file: inert, and kept apart from the direction of the text around it."""
     return Markup("<bdi>{}</bdi>").format(printable(text))
-
-
-def thousands(number: int) -> str:
-    """A count with its thousands apart."""
-    return f"{number:,}"

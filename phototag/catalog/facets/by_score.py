@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from phototag.catalog.facets.facet import Chip, Choice, Facet, Field, Group, Values
+from phototag.catalog.facets.facet import Choice, Facet, Field, Group, Values
 from phototag.catalog.snapshot import Bools, Snapshot
 from phototag.errors import UsageError
 from phototag.text import percent_range
@@ -39,7 +39,7 @@ class ByScore(Facet):
                     raise UsageError(f"score: {text[:40]!r} is not a percentage") from error
         return found
 
-    def convert(self, param: str, text: str) -> Any:
+    def convert(self, text: str) -> Any:
         value = float(text)
         if math.isnan(value):
             raise ValueError("not a number")
@@ -83,9 +83,8 @@ class ByScore(Facet):
         ]
         return Group(self, choices, fields, scale=("0 %", "50", "100 %"))
 
-    def chips(self, snapshot: Snapshot, values: Values) -> Iterable[Chip]:
-        if not values.keys().isdisjoint(self.params):
-            yield Chip(self, self.title, percent_range(*_bounds(values), digits=None))
+    def words(self, snapshot: Snapshot, values: Values) -> str:
+        return percent_range(*_bounds(values), digits=None)
 
 
 def _bounds(values: Values) -> tuple[float, float]:

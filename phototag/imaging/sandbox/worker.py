@@ -188,7 +188,3 @@ def _send(replies: BinaryIO, reply: Reply, content: bytes = b"") -> None:
     rest = memoryview(REPLY_HEAD.pack(reply.value, len(content)) + content)
     while rest:
         rest = rest[replies.write(rest) :]
-
-
-if __name__ == "__main__":
-    main()
