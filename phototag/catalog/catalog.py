@@ -67,7 +67,7 @@ class Gallery:
         return self._following.snapshot.number
 
     def sign(self) -> object:
-        """A value that differs after every write to the database, by whomever; None where no cheap one tells of all.
+        """Return a value that differs after every write to the database; None where no cheap one tells of all of them.
 
         Raises:
             StoreError: the database cannot be read.
@@ -84,7 +84,9 @@ class Gallery:
 
     @contextmanager
     def writing(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Store]:
-        """As `Store.writing`, for callers that tell `refresh` of all they write: it spares reading the library anew.
+        """Hold the right to write, as `Store.writing` does, for callers that tell `refresh` of all that they write.
+
+        It spares reading the whole library again.
 
         Raises:
             LockedError: another process has the right to write.
@@ -103,7 +105,7 @@ class Gallery:
         start: int | None = None,
         limit: int = 120,
     ) -> GalleryPage:
-        """Up to `limit` wanted photos: the first ones, those behind a page's cursor `after`, or those from a place on.
+        """Return up to `limit` wanted photos: the first, those after the cursor `after`, or those from a place on.
 
         Following the cursors shows no photo twice and leaves none out, whatever comes or goes meanwhile.
 
@@ -152,7 +154,7 @@ class Gallery:
         descending: bool = True,
         photo_id: int,
     ) -> Around:
-        """Where a photo stands among the wanted ones."""
+        """Return where a photo stands among the wanted ones."""
         snapshot = self._following.snapshot
         result = snapshot.result(wanted, sort, descending=descending)
         (photo,) = snapshot.columns.places([photo_id]).tolist()
@@ -166,12 +168,12 @@ class Gallery:
         return Around(previous=id_at(place - 1), next=id_at(place + 1), place=place, total=len(result))
 
     def items(self, ids: Sequence[int]) -> tuple[GalleryItem, ...]:
-        """What a page shows of these photos, in the order given; unknown ones are left out."""
+        """Return what a page shows of these photos, in the order given; unknown ones are left out."""
         columns = self._following.snapshot.columns
         return tuple(item_at(columns, place) for place in columns.places(ids).tolist() if place != ABSENT)
 
     def photo(self, photo_id: int) -> PhotoDetail | None:
-        """Everything known of a photo, as the database has it now; None if there is no such photo.
+        """Return everything known of a photo, as the database has it now; None if there is no such photo.
 
         Raises:
             StoreError: the database cannot be read.
@@ -179,7 +181,7 @@ class Gallery:
         return read_detail(self._store, photo_id)
 
     def similar(self, photo_id: int, *, limit: int = 12) -> tuple[SimilarPhoto, ...]:
-        """The photos whose embeddings by the same model are nearest, nearest first; none where there is no embedding.
+        """Return the photos whose embeddings by the same model are nearest, nearest first; none without an embedding.
 
         The model is that of the tag, or else the newest one that gave the photo an embedding. The first call for a
         model reads its embeddings, which then stay in memory, four bytes a number.
@@ -192,34 +194,34 @@ class Gallery:
         found = None if place == ABSENT else self._point_of(photo_id, int(snapshot.columns.model[place]))
         if found is None:
             return ()
-        keeper, point = found
-        embeddings = self._embeddings_of(keeper, len(point))
+        owner, point = found
+        embeddings = self._embeddings_of(owner, len(point))
         nearest = embeddings.nearest(point, snapshot.columns, but=photo_id, limit=limit)
         return tuple(
             SimilarPhoto(item=item_at(snapshot.columns, other), distance=distance) for other, distance in nearest
         )
 
     def _point_of(self, photo_id: int, model_id: int) -> tuple[int, Points] | None:
-        """An embedding of what a photo holds, and the model under which it is stored."""
+        """Return an embedding of what a photo holds, and the model that owns it."""
         known = self._store.photos.find(photo_id)
-        keeper = self._store.models.score_owners().get(model_id)
+        owner = self._store.models.score_owners().get(model_id)
         stored = self._store.scores.of_photo(photo_id)
-        for prediction in sorted(stored, key=lambda each: each.model_id != keeper):
+        for prediction in sorted(stored, key=lambda each: each.model_id != owner):
             if known is not None and prediction.content_hash == known.content_hash:
                 point = embedding_of(prediction.scores, self._taxonomy(prediction.model_id))
                 if point is not None:
                     return prediction.model_id, point
         return None
 
-    def _embeddings_of(self, keeper: int, width: int) -> Embeddings:
-        key, taxonomy = (self._store.location.file_key(), keeper, width), self._taxonomy(keeper)
+    def _embeddings_of(self, owner: int, width: int) -> Embeddings:
+        key, taxonomy = (self._store.location.file_key(), owner, width), self._taxonomy(owner)
         with self._reading_embeddings:
             columns = self._following.snapshot.columns
             before = self._embeddings.pop(key, None)
             if before is None:
-                embeddings = read_embeddings(self._store, columns, keeper, taxonomy, width)
+                embeddings = read_embeddings(self._store, columns, owner, taxonomy, width)
             else:
-                embeddings = updated(before, self._store, columns, keeper, taxonomy)
+                embeddings = updated(before, self._store, columns, owner, taxonomy)
             self._embeddings[key] = embeddings
             for oldest in list(self._embeddings)[:-_MODELS_KEPT]:
                 del self._embeddings[oldest]

@@ -47,7 +47,7 @@ class Context:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def keep(self, make: Callable[[], Kept]) -> Kept:
-        """What `make`, a class or a function of a module, returned when it was first asked for.
+        """Return what `make`, a class or a function of a module, returned when it was first asked for.
 
         For what one page keeps in memory between its requests. Thread-safe; `make` is called once.
         """
@@ -58,5 +58,5 @@ class Context:
 
 
 def context_of(request: Request) -> Context:
-    """The context of the server that got this request."""
+    """Return the context of the server that got this request."""
     return cast(Context, request.app.state.context)

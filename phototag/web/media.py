@@ -83,7 +83,7 @@ def _words(error: DecodeError) -> str:
 
 
 def _placeholder(text: str) -> Response:
-    """A picture that says why there is none."""
+    """Return a picture that says why there is none."""
     lines = Markup("").join(
         Markup('<tspan x="160" dy="{}">{}</tspan>').format(20 if place else 0, line)
         for place, line in enumerate(_lines(printable(text)))
