@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported: its threads otherwise spin while they wait, which on a busy machine costs minutes.
+# Before torch and numpy are imported: their threads otherwise spin while they wait, which on busy cores costs minutes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

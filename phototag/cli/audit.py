@@ -11,6 +11,7 @@ from phototag.choices import OutputFormat
 from phototag.cli.audit_report import report as report_command
 from phototag.cli.audit_review import review as review_command
 from phototag.cli.audit_sample import sample as sample_command
+from phototag.cli.messages import say
 from phototag.cli.options import db_option, format_option, gates_option
 
 if TYPE_CHECKING:
@@ -54,16 +55,16 @@ def truth(
         stored = import_truth(store, labels) if imports else None
     click.echo(result.json_text() if form is OutputFormat.JSON else metrics_text(result.metrics))
     by = ", ".join(f"{count:,} by {name}" for name, count in sorted(result.by.items()))
-    click.echo(f"\nTags compared: {by}", err=True)
+    say("", f"Tags compared: {by}")
     if result.untagged:
-        click.echo(f"{result.untagged} of {result.labelled} labelled photos have no tag: {result.example}", err=True)
+        say(f"{result.untagged} of {result.labelled} labelled photos have no tag: {result.example}")
     if result.unknown:
-        click.echo(f"Labels that no model here knows: {', '.join(result.unknown)}", err=True)
+        say(f"Labels that no model here knows: {', '.join(result.unknown)}")
     if stored is not None:
-        click.echo(_imported(stored), err=True)
+        say(_imported(stored))
     failed = failed_gates(result.metrics, wanted)
     for line in failed:
-        click.echo(f"Gate missed: {line}", err=True)
+        say(f"Gate missed: {line}")
     if failed:
         ctx.exit(1)
 

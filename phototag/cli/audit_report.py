@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from phototag.choices import By, OutputFormat
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option, format_option, gates_option
 
 HALF_WIDTH = 0.03
@@ -84,9 +85,9 @@ def report(
 
         write_page(build_audit_page(found), page)
         write_text(page.with_suffix(".json"), found.json_text())
-        click.echo(f"Report: {page.absolute()}, figures: {page.with_suffix('.json').absolute()}", err=True)
+        say(f"Report: {page.absolute()}, figures: {page.with_suffix('.json').absolute()}")
     missed = missed_gates(found, wanted)
     for line in missed:
-        click.echo(f"Gate missed: {line}", err=True)
+        say(f"Gate missed: {line}")
     if missed:
         ctx.exit(1)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.choices import Allocation, Focus, OutputFormat, StrataBy
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option, format_option
-from phototag.text import Column, numbers, percent, printable, table
+from phototag.text import Column, numbers, percent, table
 
 if TYPE_CHECKING:
     from phototag.store import Sample, Store
@@ -102,10 +103,8 @@ def sample(
             )
         click.echo(json.dumps(_described(made, store)) if form is OutputFormat.JSON else _table(made))
     if not made.for_estimation:
-        click.echo(
-            "Chosen, not sampled at random: reviews of these photos correct tags, but enter no estimate.", err=True
-        )
-    click.echo(f"Review it: phototag audit review {shlex.quote(made.name)}", err=True)
+        say("Chosen, not sampled at random: reviews of these photos correct tags, but enter no estimate.")
+    say(f"Review it: phototag audit review {shlex.quote(made.name)}")
 
 
 def _check(
@@ -148,7 +147,7 @@ def _list(store: Store, form: OutputFormat) -> None:
         click.echo(json.dumps([_summary(one) for one in samples]))
         return
     if not samples:
-        click.echo("No samples yet; take one: phototag audit sample", err=True)
+        say("No samples yet; take one: phototag audit sample")
         return
     columns = [Column("sample"), Column("sampled on"), Column("design")]
     columns += numbers("photos", "of", "reviewed", "skipped", "changed", width=0)
@@ -178,11 +177,9 @@ def _remove(store: Store, name: str, form: OutputFormat) -> None:
         click.echo(json.dumps({"name": found.name, "size": found.size, "reviews_kept": kept}))
         return
     stays = "no review was made for it" if not kept else "1 review stays" if kept == 1 else f"{kept:,} reviews stay"
-    click.echo(f"Removed {printable(found.name)}: {stays}{' as corrections' if kept else ''}.", err=True)
+    say(f"Removed {found.name}: {stays}{' as corrections' if kept else ''}.")
     if found.for_estimation:
-        click.echo(
-            "Its photos are no longer kept out of 'phototag export labels', but for those in other samples.", err=True
-        )
+        say("Its photos are no longer kept out of 'phototag export labels', but for those in other samples.")
 
 
 def _table(made: Sample) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, OutputFormat, Tune
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, device_option, format_option
 from phototag.training import TrainingConfig
 
@@ -144,7 +145,7 @@ def compare(
     try:
         comparison = run(data, wanted, output=output)
     except KeyboardInterrupt:
-        click.echo("\nInterrupted: finished trainings are kept; the same command goes on from there.", err=True)
+        say("", "Interrupted: finished trainings are kept; the same command goes on from there.")
         ctx.exit(_INTERRUPTED)
     described = comparison.to_json()
     if report is not None:
@@ -155,5 +156,5 @@ def compare(
         write_text(report.with_suffix(".json"), json.dumps(described, allow_nan=False, indent=1))
     click.echo(json.dumps(described, allow_nan=False) if form is OutputFormat.JSON else comparison.table())
     if report is not None:
-        click.echo(f"Report: {report.absolute()}, figures: {report.with_suffix('.json').absolute()}", err=True)
-    click.echo(f"Results of the trainings: {comparison.folder}", err=True)
+        say(f"Report: {report.absolute()}, figures: {report.with_suffix('.json').absolute()}")
+    say(f"Results of the trainings: {comparison.folder}")

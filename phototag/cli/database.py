@@ -12,6 +12,7 @@ from typing import TypeVar
 import click
 
 from phototag.choices import OutputFormat
+from phototag.cli.messages import say
 from phototag.cli.options import db_option, format_option
 from phototag.text import Column, table
 
@@ -71,10 +72,10 @@ def upgrade(db: str | None) -> None:
 
     report = run(db)
     if report.before == report.after:
-        click.echo(f"Schema {report.after}: up to date.", err=True)
+        say(f"Schema {report.after}: up to date.")
         return
     kept = f"; the old one is kept in {report.backup}" if report.backup is not None else ""
-    click.echo(f"Upgraded from schema {report.before} to {report.after}{kept}", err=True)
+    say(f"Upgraded from schema {report.before} to {report.after}{kept}")
 
 
 @db.command()
@@ -108,10 +109,9 @@ def check(ctx: click.Context, db: str | None, list_pending: bool) -> None:
         for path in find_pending(db):
             write_path(path)
     pending = f", {report.pending:,} photos wait for a tag" if report.pending else ""
-    click.echo(
+    say(
         f"{report.location}: {report.photos:,} photos, {report.tags:,} tags{pending}; "
-        + (f"{len(report.problems)} problems." if report.problems else "sound."),
-        err=True,
+        + (f"{len(report.problems)} problems." if report.problems else "sound.")
     )
     if report.problems:
         ctx.exit(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from phototag.choices import Device, OutputFormat, RuntimeName
+from phototag.cli.messages import say
 from phototag.cli.options import (
     batch_size_option,
     device_option,
@@ -64,4 +65,4 @@ def evaluate(
     else:
         click.echo(f"{metrics_text(found.metrics)}\n\n{coverage_table(found.validation)}")
     if report is not None:
-        click.echo(f"Report: {report.absolute()}, figures: {report.with_suffix('.json').absolute()}", err=True)
+        say(f"Report: {report.absolute()}, figures: {report.with_suffix('.json').absolute()}")

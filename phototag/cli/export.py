@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option
 from phototag.export import EXPORTS
 
@@ -45,7 +46,7 @@ def _command_of(made: Export) -> click.Command:
             atomic_write(output, target.getvalue())
         place = f" to {output}" if output is not None else ""
         for line in (f"{written.count:,} {made.things}{place}.", *written.notes):
-            click.echo(line, err=True)
+            say(line)
         if not written.count:
             click.get_current_context().exit(1)
 
@@ -63,10 +64,10 @@ def _command_of(made: Export) -> click.Command:
 def _option(option: ExportOption) -> click.Option:
     name = f"--{option.name}"
     if issubclass(option.type, StrEnum):
-        return click.Option([name], type=EnumChoice(option.type), multiple=True, help=option.help)
+        return click.Option([name, option.key], type=EnumChoice(option.type), multiple=True, help=option.help)
     if option.type is Path:
-        return click.Option([name], type=click.Path(path_type=Path), metavar="PATH", help=option.help)
-    return click.Option([name], is_flag=True, help=option.help)
+        return click.Option([name, option.key], type=click.Path(path_type=Path), metavar="PATH", help=option.help)
+    return click.Option([name, option.key], is_flag=True, help=option.help)
 
 
 export = group_of(EXPORTS)

@@ -161,8 +161,8 @@ for _command in (
 
 def main() -> None:
     """Run the `phototag` command."""
-    # torch's threads otherwise spin while they wait, and take the cores from whatever else the computer does: beside
-    # another busy program training took up to five times as long. Read when torch is first imported.
+    # torch's threads otherwise spin while they wait, and slow down everything: docs/experiments.md#threads-that-wait.
+    # Read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.choices import HIGHEST_TARGET, LEAST_TARGET, OutputFormat
+from phototag.cli.messages import say
 from phototag.cli.model_diff import diff
 from phototag.cli.options import format_option
 from phototag.text import Column, percent, table
@@ -67,7 +68,7 @@ def list_(form: OutputFormat) -> None:
             )
         click.echo("\n".join(table([Column(), Column(width=34), Column(width=18), Column()], cells)))
     for line in broken:
-        click.echo(f"Unreadable: {line}", err=True)
+        say(f"Unreadable: {line}")
 
 
 @model.command()
@@ -197,8 +198,8 @@ def tune(name: str, target_precision: float, data: Path | None, output: str | No
     for label, value in _precisions(header.record, header.metrics):
         if label.endswith("stored"):
             click.echo(f"{label}: {value}")
-    click.echo(f"Model {result.model.name}: {result.model.path}", err=True)
-    click.echo("Make it the active one: phototag model use " + shlex.quote(result.model.name), err=True)
+    say(f"Model {result.model.name}: {result.model.path}")
+    say("Make it the active one: phototag model use " + shlex.quote(result.model.name))
 
 
 @model.command()
@@ -209,7 +210,7 @@ def use(name: str) -> None:
 
     chosen = open_model(name)
     set_active(chosen)
-    click.echo(f"Active model: {chosen.name}", err=True)
+    say(f"Active model: {chosen.name}")
 
 
 @model.command()
@@ -224,7 +225,7 @@ def remove(name: str, yes: bool) -> None:
     path = model_path(name)
     if not yes and path.parent == models_folder() and path.exists():
         click.confirm(f"Delete {path}?", abort=True, err=True)
-    click.echo(f"Deleted {remove_model(name)}", err=True)
+    say(f"Deleted {remove_model(name)}")
 
 
 model.add_command(diff)

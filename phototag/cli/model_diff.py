@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.choices import OutputFormat, Scored
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option, format_option
 from phototag.text import Column, numbers, printable, table
 
@@ -73,7 +74,7 @@ def diff(
             for model in models:
                 done = score_missing(store, model, score, under=root)
                 if done.failed or done.changed:
-                    click.echo(f"{model.name}: {done.failed:,} unreadable, {done.changed:,} changed since.", err=True)
+                    say(f"{model.name}: {done.failed:,} unreadable, {done.changed:,} changed since.")
         found = compare_models(store, *models, under=root, sampled_only=sampled_only, most_changes=most)
     if form is OutputFormat.JSON:
         click.echo(json.dumps(as_json(found), indent=2))
@@ -206,26 +207,22 @@ def _summarise(found: ModelDiff) -> None:
     parts = [f"{found.decided:,} photos compared", f"{found.changed:,} would change"]
     if found.human:
         parts.append(f"{found.human:,} tagged by a human would stay")
-    click.echo(f"{', '.join(parts)}.", err=True)
+    say(f"{', '.join(parts)}.")
     names = {"first": found.first, "second": found.second, "both": f"{found.first} and of {found.second}"}
     for which, count in found.without.items():
-        click.echo(
-            f"No scores of {printable(names[which])}: {count:,} photos; --score all runs it on them, tags stay.",
-            err=True,
-        )
+        say(f"No scores of {names[which]}: {count:,} photos; --score all runs it on them, tags stay.")
     if not found.reviewed:
-        click.echo("No reviewed photos there, so nothing says which model is better.", err=True)
+        say("No reviewed photos there, so nothing says which model is better.")
         return
     unscored = found.reviewed - found.judged
     if unscored:
-        click.echo(f"{unscored:,} reviewed photos lack scores of a model; --score reviewed runs it on them.", err=True)
+        say(f"{unscored:,} reviewed photos lack scores of a model; --score reviewed runs it on them.")
     for level in found.outcomes:
-        click.echo(printable(found.verdict(level)), err=True)
-    click.echo("p: McNemar's exact test, corrected after Holm for the two levels.", err=True)
+        say(found.verdict(level))
+    say("p: McNemar's exact test, corrected after Holm for the two levels.")
     others = found.judged - found.sampled
     if others:
-        click.echo(
+        say(
             f"{others:,} of these photos were not sampled to estimate accuracy: they need not be like the others, and "
-            "a model that was trained on them (phototag export labels) looks better than it is; see --sampled-only.",
-            err=True,
+            "a model that was trained on them (phototag export labels) looks better than it is; see --sampled-only."
         )

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.choices import MIN_GROUP_SIZE, OutputFormat
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option, format_option, model_option
 from phototag.records import NovelTier
-from phototag.text import Column, numbers, printable, table
+from phototag.text import Column, numbers, table
 
 if TYPE_CHECKING:
     from phototag.discovery import Found, Group, Naming
@@ -187,41 +188,30 @@ def _summarise(found: Found, model: str, shown: int, folder: Path | None, *, min
     count = len(found.groups.groups)
     left = found.without_scores.total() + found.without_embedding
     if found.without_scores:
-        by = ", ".join(f"{printable(name)} {number:,}" for name, number in found.without_scores.most_common())
-        click.echo(
+        by = ", ".join(f"{name} {number:,}" for name, number in found.without_scores.most_common())
+        say(
             f"No scores of model {model}: {found.without_scores.total():,} photos, tagged by {by}; run: phototag tag, "
-            "or choose that model with --model",
-            err=True,
+            "or choose that model with --model"
         )
     if found.without_embedding:
-        click.echo(
-            f"No embeddings: {found.without_embedding:,} photos, scored by an older phototag; run: phototag tag "
-            "--force",
-            err=True,
+        say(
+            f"No embeddings: {found.without_embedding:,} photos, scored by an older phototag; run: phototag tag --force"
         )
     if not found.photos:
-        click.echo("No novel photos there.", err=True)
+        say("No novel photos there.")
     elif not count and found.photos > left:
-        click.echo(
-            f"{found.photos - left:,} novel photos, but no {min_size} of them are alike; try a smaller --min-size.",
-            err=True,
-        )
+        say(f"{found.photos - left:,} novel photos, but no {min_size} of them are alike; try a smaller --min-size.")
     if not count:
         return
     alone = found.photos - left - found.grouped
     more = f", and {found.taken:,} that were tagged with a known subclass" if found.taken else ""
     groups = f"{count:,} {'group' if count == 1 else 'groups'}"
-    click.echo(
-        f"{groups} with {found.grouped:,} novel photos{more}; {alone:,} novel ones are like no others, or not clearly.",
-        err=True,
-    )
+    say(f"{groups} with {found.grouped:,} novel photos{more}; {alone:,} novel ones are like no others, or not clearly.")
     if shown < count:
-        click.echo(f"The first {shown} of {count:,}; --limit shows more.", err=True)
+        say(f"The first {shown} of {count:,}; --limit shows more.")
     if folder is not None:
-        click.echo(f"Contact sheets: {printable(os.fspath(folder))}", err=True)
-    click.echo(
-        "Look at a group and name it: phototag novel name GROUP superclass/subclass [--except NUMBERS]", err=True
-    )
+        say(f"Contact sheets: {folder}")
+    say("Look at a group and name it: phototag novel name GROUP superclass/subclass [--except NUMBERS]")
 
 
 @novel.command()
@@ -313,9 +303,9 @@ def name(
         )
     taxonomy = groups.taxonomy
     if subclass in taxonomy.subclass_index:
-        click.echo(f"The model knows {label} already: these are more examples of it.", err=True)
+        say(f"The model knows {label} already: these are more examples of it.")
     elif superclass not in taxonomy.superclass_index:
-        click.echo(f"{superclass} is a new superclass.", err=True)
+        say(f"{superclass} is a new superclass.")
     _report(naming, label, file, groups.model, tagged=tag)
 
 
@@ -325,11 +315,10 @@ def _report(naming: Naming, label: str, file: Path, model: str, *, tagged: bool)
     parts = [f"{written.new:,} new"]
     parts += [f"{written.changed:,} had another label"] if written.changed else []
     parts += [f"{same:,} had it already"] if same else []
-    shown = printable(os.fspath(file))
-    click.echo(f"{len(naming.photos):,} photos are {label} in {shown} ({', '.join(parts)}).", err=True)
+    say(f"{len(naming.photos):,} photos are {label} in {file} ({', '.join(parts)}).")
     for reason, count in naming.left_out.most_common():
-        click.echo(f"Left out: {count:,} {reason}.", err=True)
+        say(f"Left out: {count:,} {reason}.")
     if tagged:
-        click.echo("They are tagged with it as well.", err=True)
+        say("They are tagged with it as well.")
     command = f"phototag train --extend {shlex.quote(model)} {shlex.quote(os.fspath(file))}"
-    click.echo(f"When all is named, teach it: {printable(command)}", err=True)
+    say(f"When all is named, teach it: {command}")

@@ -12,6 +12,7 @@ import click
 
 from phototag.choices import OutputFormat, SortKey
 from phototag.cli.formats import print_rows
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option
 from phototag.export import EXPORTS
 from phototag.records import NovelTier, PhotoState, Reason, Source
@@ -128,6 +129,6 @@ def query(
         else:
             shown = print_rows(store.query(wanted), form)
             if not shown:
-                click.echo("No such photos.", err=True)
+                say("No such photos.")
             elif shown == limit and (all_of_them := store.count(wanted)) > shown:
-                click.echo(f"The first {shown} of {all_of_them:,}; --limit shows more.", err=True)
+                say(f"The first {shown} of {all_of_them:,}; --limit shows more.")

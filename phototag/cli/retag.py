@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.choices import OutputFormat
+from phototag.cli.messages import say
 from phototag.cli.options import db_option, format_option, model_option
 from phototag.cli.tag import terminated_as_interrupted
 from phototag.text import Column, numbers, percent, printable, table
@@ -153,20 +154,17 @@ def _label(superclass: str | None, subclass: str | None) -> str:
 def _summarise(report: RetagReport, model: str, thresholds: Thresholds, *, dry_run: bool) -> None:
     """The summary on stderr: what was done, what was left alone and why."""
     if not report.decided and not report.without_scores:
-        click.echo("No photos that a model tagged there.", err=True)
+        say("No photos that a model tagged there.")
         return
     parts = [f"{report.decided:,} decided again", f"{report.changed:,} changed"]
     if report.human:
         parts.append(f"{report.human:,} tagged by a human left alone")
     limits = f"superclass {thresholds.superclass:.4g}, subclass {thresholds.subclass:.4g}"
-    click.echo(f"{', '.join(parts)}; model {model}, {limits}, {report.seconds:.1f} s.", err=True)
+    say(f"{', '.join(parts)}; model {model}, {limits}, {report.seconds:.1f} s.")
     if report.without_scores:
-        by = ", ".join(f"{printable(name)} {number:,}" for name, number in report.without_scores.most_common())
-        click.echo(
-            f"No scores of this model: {report.without_scores.total():,} photos, tagged by {by}; run: phototag tag",
-            err=True,
-        )
+        by = ", ".join(f"{name} {number:,}" for name, number in report.without_scores.most_common())
+        say(f"No scores of this model: {report.without_scores.total():,} photos, tagged by {by}; run: phototag tag")
     if report.interrupted:
-        click.echo("Interrupted; what was saved stays. Run it again to go on.", err=True)
+        say("Interrupted; what was saved stays. Run it again to go on.")
     elif dry_run:
-        click.echo("Dry run: nothing was stored.", err=True)
+        say("Dry run: nothing was stored.")

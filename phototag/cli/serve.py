@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phototag.cli.messages import say
 from phototag.cli.options import SharedOption, db_option, max_megapixels_option
 from phototag.errors import UsageError
-from phototag.text import printable
 
 if TYPE_CHECKING:
     from phototag.web import Password, Security
@@ -140,7 +140,7 @@ def _password(host: str, file: Path | None) -> Password | None:
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{file}: cannot be read as a password: {error}") from error
     if not _is_loopback(host):
-        click.echo(_WARNING, err=True)
+        say(_WARNING)
     if text is None and not _is_loopback(host):
         if not sys.stdin.isatty():
             raise UsageError(f"--host {host} needs a password: set PHOTOTAG_PASSWORD, or name a --password-file")
@@ -202,12 +202,10 @@ def _announcement(
     def announce() -> None:
         click.echo(f"{address}?token={security.token}")
         if port_wanted is None and port != DEFAULT_PORT:
-            click.echo(f"Port {DEFAULT_PORT} is taken, so this is port {port}.", err=True)
-        click.echo(
-            f"{printable(location)} is shown at that link until Ctrl-C. Who has the link can see and tag.", err=True
-        )
+            say(f"Port {DEFAULT_PORT} is taken, so this is port {port}.")
+        say(f"{location} is shown at that link until Ctrl-C. Who has the link can see and tag.")
         if others:
-            click.echo("From other computers: " + " or ".join(f"http://{each}:{port}/" for each in others), err=True)
+            say("From other computers: " + " or ".join(f"http://{each}:{port}/" for each in others))
         if _has_browser() if opens is None else opens:
             _open(f"{address}?token={security.ticket()}")
 
@@ -226,7 +224,7 @@ def _open(link: str) -> None:
 
     def show() -> None:
         if not webbrowser.open(link):
-            click.echo("No browser could be started; open the link above in one.", err=True)
+            say("No browser could be started; open the link above in one.")
 
     # A browser may take its time to start, or run in this thread until it is closed.
     threading.Thread(target=show, name="browser", daemon=True).start()

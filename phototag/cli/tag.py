@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ import click
 
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, TaggingOptions, tagging_options
 from phototag.records import PhotoState, Source, TaggedPhoto
-from phototag.text import printable
 
 if TYPE_CHECKING:
     from phototag.store import Store
@@ -162,13 +161,13 @@ def _named_by_humans(store: Store, roots: Sequence[Path], exclude: Sequence[str]
 def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) -> None:
     """The summary on stderr: what was done, what failed and why, what to do next; `kept` have a human's tag."""
     for failure in report.failures:
-        click.echo(f"  {printable(os.fspath(failure.photo.path))}: {failure.reason}", err=True)
+        say(f"  {failure.photo.path}: {failure.reason}")
     if report.failed > len(report.failures):
-        click.echo("  all of them: phototag query --state unreadable --format json", err=True)
+        say("  all of them: phototag query --state unreadable --format json")
     for problem in report.problems:
-        click.echo(f"  {printable(problem)}", err=True)
+        say(f"  {problem}")
     if not report.photos and not report.problems:
-        click.echo("No pictures found there.", err=True)
+        say("No pictures found there.")
         return
     parts = [f"{report.tagged:,} tagged", f"{report.unchanged:,} unchanged"]
     reused = report.tagged - report.inferred
@@ -184,8 +183,8 @@ def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) ->
         parts.append(f"{report.missing:,} missing")
     busy = report.seconds - report.load_seconds
     rate = f" ({report.load_seconds:.1f} s loading), {report.inferred / busy:.0f} photos/s" if report.inferred else ""
-    click.echo(f"{', '.join(parts)}; model {model}, {report.seconds:.1f} s{rate}.", err=True)
+    say(f"{', '.join(parts)}; model {model}, {report.seconds:.1f} s{rate}.")
     if report.interrupted:
-        click.echo("Interrupted; what was tagged is stored. Run it again to go on.", err=True)
+        say("Interrupted; what was tagged is stored. Run it again to go on.")
     elif dry_run:
-        click.echo("Dry run: nothing was stored.", err=True)
+        say("Dry run: nothing was stored.")

@@ -19,6 +19,7 @@ from phototag.choices import (
     Device,
     Tune,
 )
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, device_option
 from phototag.training import TrainingConfig
 
@@ -203,13 +204,13 @@ def _echo(result: TrainingResult) -> None:
     if scores is not None:
         click.echo(f"\n{coverage_table(scores)}")
     figures = f"{result.metrics.photos} validation pictures, by heads or weights that had not learned from them"
-    click.echo(f"\nThe figures are of {figures}.", err=True)
-    click.echo(calibration_line(result.model.header.record["calibration"]), err=True)
+    say("", f"The figures are of {figures}.")
+    say(calibration_line(result.model.header.record["calibration"]))
     if result.extension is not None:
         _echo_extension(result.extension)
     if result.model.header.record.get("refitted_on_all"):
-        click.echo("The model itself was then fitted again, on all pictures, and calibrated alike.", err=True)
-    click.echo(f"Model {result.model.name}: {result.model.path}, {result.seconds:.0f} s. It is active now.", err=True)
+        say("The model itself was then fitted again, on all pictures, and calibrated alike.")
+    say(f"Model {result.model.name}: {result.model.path}, {result.seconds:.0f} s. It is active now.")
 
 
 # What decides how a backbone is trained means nothing to a model whose backbone stays.
@@ -246,14 +247,11 @@ def _echo_extension(extension: Extension) -> None:
     added = (
         f"{len(extension.added)} subclasses added" if extension.added else "No subclass added, more examples learned"
     )
-    click.echo(f"{added}: {', '.join(extension.added)}" if extension.added else added, err=True)
+    say(f"{added}: {', '.join(extension.added)}" if extension.added else added)
     before, after, new = extension.before, extension.after, extension.new
-    click.echo(f"Old classes, {before.pictures} pictures: {_change(before, after)}.", err=True)
+    say(f"Old classes, {before.pictures} pictures: {_change(before, after)}.")
     if new.subclass is not None and new.superclass is not None:
-        click.echo(
-            f"Pictures of DATA, {new.pictures}: superclass {new.superclass:.1%}, subclass {new.subclass:.1%} right.",
-            err=True,
-        )
+        say(f"Pictures of DATA, {new.pictures}: superclass {new.superclass:.1%}, subclass {new.subclass:.1%} right.")
 
 
 def _change(before: Accuracies, after: Accuracies) -> str:

@@ -13,6 +13,7 @@ import click
 
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
+from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, TaggingOptions, db_option, format_option, tagging_options
 from phototag.cli.tag import batch_rows, open_store, stored_rows, summarise
 from phototag.text import printable
@@ -94,7 +95,7 @@ def watch(
             rescan_seconds=rescan_seconds,
             exclude=options.exclude,
             force=force,
-            say=lambda text: click.echo(printable(text), err=True),
+            say=say,
             on_batch=show if form in _STREAMED else None,
         )
         with stopped_by_signals(service.stop):
@@ -106,7 +107,7 @@ def watch(
             if not report.complete:
                 ctx.exit(2 if report.problems and not report.photos else 1)
         else:
-            click.echo("Stopped; everything done so far is stored.", err=True)
+            say("Stopped; everything done so far is stored.")
 
 
 @contextmanager

@@ -1,21 +1,13 @@
 """Let groups of novel photos grow by those that were tagged as known, and shed what does not belong. Pure: numpy only.
 
-A threshold on novelty rejects a part of the photos of unknown kinds only; the others are tagged with the known class
-that they resemble most. Once some photos of such a kind make a group, the others can be told by it: a photo is taken
+A threshold on novelty rejects only a part of the photos of unknown classes; the others are tagged with the known class
+that they resemble most. Once some photos of such a class make a group, the others can be found by it: a photo is taken
 into a group that explains it better than any known class does, by the predictive density of the group as a class whose
-mean is uncertain (Ioffe, "Probabilistic linear discriminant analysis", ECCV 2006). Then all are grouped again, as kinds
-that too few photos were left of now show, and so on. In the end photos leave that some other group, a known class or
-a separate class would explain about as well, so that only clear members are named.
+mean is uncertain (Ioffe, "Probabilistic linear discriminant analysis", ECCV 2006). Then all are grouped again, since
+classes that too few photos were left of now show, and so on. In the end photos leave that another group, a known class
+or a separate class would explain about as well, so that only clear members are named.
 
-Measured as in `phototag.discovery.cluster`, on three draws of 12 unknown kinds, one of 14 birds, and a library that a
-fine-tuned model tagged, with about 600 photos of unknown kinds and as many or more of known ones. `right` is the share
-of those taken in that are of their group's kind, and `members` how many photos are in groups mostly of one new kind.
-                                                   purity   found      members   taken in   right
-    rejected photos alone                            .90    57 of 62     1806          -       -
-    these, and shed                                  .94    57           1669          -       -
-    grown, and shed                                  .95    59           2199        543     .95
-    the same among 10,000 known photos more          .95    59           2095        427     .96
-Of known photos 3 in 1,000 were taken in, and among 10,000 more 1 in 10,000.
+What was measured: docs/experiments.md#groups-that-grow.
 """
 
 from __future__ import annotations
@@ -35,7 +27,7 @@ from phototag.discovery.cluster import Floats, Grouping, Integers, Variances, de
 # this the more known photos there are, the more would be taken in.
 _TRUST = 0.5
 _TAKEN_AT = 1.0
-# For each rejected member. A threshold rejects half of a new kind or more; a group that many more photos fit is rather
+# For each rejected member. A threshold rejects half of a new class or more; a group that many more photos fit is rather
 # of a known one.
 _MOST_TAKEN = 3
 # In nats.

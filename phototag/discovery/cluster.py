@@ -11,17 +11,7 @@ search of these neighbours.
 How far the members of a new class differ from each other, and the classes from each other, depends on how well the
 embedding carries over to them. So both are measured on the groups that come out first, and they are made again.
 
-Measured on frozen features of 75 kinds of birds, dogs and reptiles, some of them unknown to the embedding, and on what
-a novelty threshold leaves of their pictures (two in three) and of held-out known ones (one in twenty). Typical: purity
-of the more typical half of each group. Found: kinds that make up 85 % of some group or more.
-                                                         groups   purity   typical   found
-    12 kinds unknown, 128 axes (six draws)                 18       .94      .96      9.8
-    12 kinds unknown, 64 axes                              19       .93      .96     10.0
-    and the 25 of a superclass, 128 axes (three draws)     58       .80      .84     24 of 37
-Of the 12, 11.7 had as many pictures as a group needs. In groups of 8 or more, 128 axes: .95 and 9.3 found, .81 and 25
-with a superclass unknown; if nothing is measured on the groups .94 and 9.3, .72 and 18. The same with 62 axes and no
-superclass, four or five draws: .92 and 9.0 by modularity of the graph of shared neighbours (Louvain) at its best
-resolution, .87 and 8.5 by Ward's linkage told nearly the right number, and by HDBSCAN .64 and 5, with leaves .91 and 8.
+What was measured, also of other methods: docs/experiments.md#grouping.
 """
 
 from __future__ import annotations
@@ -38,11 +28,11 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
 
 _NEIGHBOURS = 15
-# Means of new classes lie less far from each other than those that the axes were chosen for: measured 0.3 to 0.7 times.
+# Means of new classes lie less far from each other than those that the axes were chosen for.
 _BETWEEN_SHARE = 0.5
-# Axes beyond the discriminant ones tell nothing of known classes, and something of new ones: measured 0.3 to 0.6.
+# Axes beyond the discriminant ones tell nothing of known classes, and something of new ones.
 _LEAST_BETWEEN = 0.15
-# Times that of the training. New classes had 1.6 to 3.2, known pictures that were not trained on 1.7 to 2.6.
+# Times the variance of the training's classes; for these three: docs/experiments.md#grouping.
 _FIRST_WITHIN = 3.0
 _MEASUREMENTS = 2
 # The outer members of a class are missing from the groups that its variance is measured on.
@@ -150,7 +140,7 @@ def neighbours(points: Floats, count: int) -> Integers:
 def _distinct(pairs: Integers, size: int) -> tuple[Integers, Integers]:
     """Return pairs of numbers below `size` as sorted edges, each once, none to itself, and where each stood first."""
     low, high = pairs.min(axis=1), pairs.max(axis=1)
-    # One number a pair: sorting these is ten times as fast as sorting rows.
+    # One number per pair: sorting these is faster than sorting rows.
     keys, first = np.unique(low * size + high, return_index=True)
     edges = np.stack([keys // size, keys % size], axis=1)
     proper = edges[:, 0] != edges[:, 1]

@@ -18,11 +18,11 @@ class ExportOption:
     """An option of an export on the command line.
 
     `type` is bool for a switch, Path for one path, which the writer gets as an absolute one, and an enum for any of its
-    values, which the writer gets as a tuple. `name` is written with hyphens, and is the key of the value with
-    underscores.
+    values, which the writer gets as a tuple. `name` is as it is typed, `key` the name that the writer has for it.
     """
 
     name: str
+    key: str
     type: type[bool] | type[Path] | type[StrEnum]
     help: str
 

@@ -129,7 +129,7 @@ def _write(store: Store, options: Mapping[str, Any], target: BinaryIO) -> Writte
     found = collect(
         store,
         under=options["under"],
-        origins=options["origin"] or None,
+        origins=options["origins"] or None,
         include_samples=options["include_samples"],
     )
     target.write(found.csv())
@@ -162,10 +162,11 @@ LABELS = Export(
     options=(
         ExportOption(
             "include-samples",
+            "include_samples",
             bool,
             "Also pictures that were sampled to estimate accuracy. They cannot evaluate a model that learns from them.",
         ),
-        ExportOption("under", Path, "Photos at or below this path."),
-        ExportOption("origin", ReviewOrigin, "Only labels that came this way. Repeatable."),
+        ExportOption("under", "under", Path, "Photos at or below this path."),
+        ExportOption("origin", "origins", ReviewOrigin, "Only labels that came this way. Repeatable."),
     ),
 )

@@ -31,7 +31,10 @@ NAMES = Export(
     things="names",
     suffix=".txt",
     help="Write the names of all photos.",
-    options=(ExportOption("upper-case", bool, "In capitals."), ExportOption("under", Path, "Photos there.")),
+    options=(
+        ExportOption("upper-case", "upper_case", bool, "In capitals."),
+        ExportOption("under", "under", Path, "Photos there."),
+    ),
 )
 
 
