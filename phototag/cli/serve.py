@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _WARNING = (
-    "From other computers this page asks for a password: whoever reaches this port could otherwise see all photos "
-    "and change their tags. The connection is not encrypted: in a network that you do not trust keep to --host "
+    "From other computers this page asks for a password: anyone who reaches this port could otherwise see all "
+    "photos and change their tags. The connection is not encrypted: in a network that you do not trust keep to --host "
     "127.0.0.1 and come through a tunnel, as with ssh -L."
 )
 
@@ -97,8 +97,8 @@ def serve(
 ) -> None:
     """Show the library in a browser: look through it, review tags, and see how right they are.
 
-    Prints the link to open on the first line of stdout; it lets in whoever has it. Only this computer can reach the
-    page, unless --host says otherwise. Ctrl-C ends it; nothing that was saved is lost.
+    Prints the link to open on the first line of stdout; it lets in anyone who has it. Only this computer can reach
+    the page, unless --host says otherwise. Ctrl-C ends it; nothing that was saved is lost.
     """
     from phototag.catalog import Gallery
     from phototag.imaging import Thumbnailer, Thumbnails

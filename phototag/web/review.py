@@ -84,37 +84,37 @@ def _review(request: Request) -> Response:
     return respond.page(request, "review_sample.html", section="review", sample=sample, library=_library(samples))
 
 
-async def _draw_by_form(request: Request) -> Response:
+async def _sample_by_form(request: Request) -> Response:
     form = await respond.read_form(request)
 
-    def draw() -> Response:
+    def take() -> Response:
         size = form.get("size", "")
         try:
             if not size.isascii() or not size.isdigit() or len(size) > 18:
                 raise UsageError("how many photos is a number")
-            made = _draw(context_of(request), int(size), form.get("by") or None)
+            made = _take_sample(context_of(request), int(size), form.get("by") or None)
         except PhotoTagError as error:
             given = {key: form.get(key, "") for key in ("size", "by")}
             return _samples_page(request, status=400, problem=str(error), given=given)
         return RedirectResponse(f"/review/{made.id}", 303)
 
-    return await respond.run_in_threadpool(draw)
+    return await respond.run_in_threadpool(take)
 
 
 # ---- samples
 
 
-async def _draw_by_script(request: Request) -> Response:
+async def _sample_by_script(request: Request) -> Response:
     body = await respond.read_json(request)
 
-    def draw() -> Response:
-        made = _draw(context_of(request), number(body, "size"), name(body, "by"))
+    def take() -> Response:
+        made = _take_sample(context_of(request), number(body, "size"), name(body, "by"))
         return respond.json({"sample_id": made.id, "name": made.name, "size": made.size}, status=201)
 
-    return await respond.run_in_threadpool(draw)
+    return await respond.run_in_threadpool(take)
 
 
-def _draw(context: Context, size: int, by: str | None) -> Sample:
+def _take_sample(context: Context, size: int, by: str | None) -> Sample:
     if size < 1:
         raise UsageError("a sample has at least one photo")
     if by is not None and by not in list(StrataBy):
@@ -346,9 +346,9 @@ def _take_back(request: Request, body: dict[str, Any]) -> Response:
 
 ROUTES: list[BaseRoute] = [
     Route("/review", _samples, methods=["GET"]),
-    Route("/review", _draw_by_form, methods=["POST"]),
+    Route("/review", _sample_by_form, methods=["POST"]),
     Route("/review/{sample_id:id}", _review, methods=["GET"]),
-    Route("/api/samples", _draw_by_script, methods=["POST"]),
+    Route("/api/samples", _sample_by_script, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/remove", _remove, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/next", _next, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/progress", _show_progress, methods=["GET"]),
