@@ -176,7 +176,7 @@ class Gallery(Following):
         with self._reading_embeddings:
             columns = self.snapshot.columns
             before = self._embeddings.pop(key, None)
-            embeddings = read_embeddings(self._store, columns, keeper, taxonomy, width, before)
+            embeddings = read_embeddings(self._store, columns, owner, taxonomy, width, before)
             self._embeddings[key] = embeddings
             for oldest in list(self._embeddings)[:-_MODELS_KEPT]:
                 del self._embeddings[oldest]

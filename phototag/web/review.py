@@ -90,15 +90,15 @@ async def _sample_by_form(request: Request) -> Response:
             return _samples_page(request, status=400, problem=str(error), given=given)
         return RedirectResponse(f"/review/{made.id}", 303)
 
-    return await run_in_threadpool(draw)
+    return await run_in_threadpool(take)
 
 
 # ---- samples
 
 
 @respond.takes_json
-def _draw_by_script(request: Request, body: dict[str, Any]) -> Response:
-    made = _draw(context_of(request), number(body, "size"), name(body, "by"))
+def _sample_by_script(request: Request, body: dict[str, Any]) -> Response:
+    made = _take_sample(context_of(request), number(body, "size"), name(body, "by"))
     return respond.json({"sample_id": made.id, "name": made.name, "size": made.size}, status=201)
 
 
