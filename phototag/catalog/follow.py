@@ -75,7 +75,7 @@ class Following:
         return self._snapshot
 
     def sign(self) -> object:
-        """A value that differs after every write to the database, by whomever; None where no cheap one tells of all.
+        """Return a value that differs after every write to the database; None where no cheap one tells of all.
 
         Raises:
             StoreError: the database cannot be read.
@@ -95,13 +95,13 @@ class Following:
 
     @contextmanager
     def writing(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Store]:
-        """As `Store.writing`, for callers that tell `refresh` of all they write: it spares reading the library anew.
+        """Hold the right to write, for callers that tell `refresh` of all they write: the library is not read again.
 
         Raises:
             LockedError: another process has the right to write.
             StoreError: the database cannot be written.
         """
-        # Two at once would take each other's writes for a stranger's, and read the library anew: no harm, but work.
+        # Two at once would take each other's writes for those of others, and read the library again: no harm, but work.
         alone = self._turn.acquire(timeout=wait_seconds)
         try:
             with self._store.writing(command, wait_seconds=wait_seconds):

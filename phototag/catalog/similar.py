@@ -63,17 +63,17 @@ class Embeddings:
 
 
 def read_embeddings(
-    store: Store, columns: Columns, keeper: int, taxonomy: Taxonomy, width: int, before: Embeddings | None
+    store: Store, columns: Columns, owner: int, taxonomy: Taxonomy, width: int, before: Embeddings | None
 ) -> Embeddings:
     """Return all embeddings of that width stored under a model; of those `before` only what changed since is read."""
     if before is not None and columns is before.seen:
         return before
     ids = None if before is None else _changed(before.seen, columns)
     if before is None or ids is None or len(ids) > _MANY_CHANGED:
-        return Embeddings(columns, *_gather(store.catalog.scores(keeper), taxonomy, width))
+        return Embeddings(columns, *_gather(store.catalog.scores(owner), taxonomy, width))
     if not len(ids):
         return replace(before, seen=columns)
-    fresh_ids, versions, points = _gather(store.catalog.scores(keeper, ids.tolist()), taxonomy, width)
+    fresh_ids, versions, points = _gather(store.catalog.scores(owner, ids.tolist()), taxonomy, width)
     kept = ~np.isin(before.id, ids)
     return Embeddings(
         columns,
