@@ -68,7 +68,7 @@ class Whole:
 
         with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "benchmark.db") as store:
             started = time.perf_counter()
-            report = self._tagger.tag([self._folder], store, on_batch=keep)
+            report = self._tagger.tag([self._folder], store, sinks=[keep])
             seconds = time.perf_counter() - started
         if not report.complete:
             raise RuntimeError(f"{self._folder}: {report.failed} pictures failed: {report.failures}")

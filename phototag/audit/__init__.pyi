@@ -8,7 +8,6 @@ from .confusion import Confused as Confused
 from .confusion import Confusion as Confusion
 from .confusion import photos_of_cell as photos_of_cell
 from .estimation import Estimate as Estimate
-from .missing_scores import score_missing as score_missing
 from .model_diff import ModelDiff as ModelDiff
 from .model_diff import compare_models as compare_models
 from .model_diff import label_of as label_of

@@ -63,7 +63,7 @@ class Gallery(Following):
         start: int | None = None,
         limit: int = 120,
     ) -> GalleryPage:
-        """Up to `limit` wanted photos: the first ones, those behind a page's cursor `after`, or those from a place on.
+        """Return up to `limit` wanted photos: the first, those after the cursor `after`, or those from a place on.
 
         Following the cursors shows no photo twice and leaves none out, whatever comes or goes meanwhile.
 
@@ -131,7 +131,7 @@ class Gallery(Following):
         return tuple(item_at(columns, place) for place in columns.places(ids).tolist() if place != ABSENT)
 
     def photo(self, photo_id: int) -> PhotoDetail | None:
-        """Everything known of a photo, as the database has it now; None if there is no such photo.
+        """Return everything known of a photo, as the database has it now; None if there is no such photo.
 
         Raises:
             StoreError: the database cannot be read.
@@ -139,7 +139,7 @@ class Gallery(Following):
         return read_detail(self._store, photo_id)
 
     def similar(self, photo_id: int, *, limit: int = 12) -> tuple[SimilarPhoto, ...]:
-        """The photos whose embeddings by the same model are nearest, nearest first; none where there is no embedding.
+        """Return the photos whose embeddings by the same model are nearest, nearest first; none without an embedding.
 
         The model is that of the tag, or else the newest one that gave the photo an embedding. The first call for a
         model reads its embeddings, which then stay in memory, four bytes a number.
@@ -152,31 +152,31 @@ class Gallery(Following):
         found = None if place == ABSENT else self._point_of(photo_id, int(snapshot.columns.model[place]))
         if found is None:
             return ()
-        keeper, point = found
-        embeddings = self._embeddings_of(keeper, len(point))
+        owner, point = found
+        embeddings = self._embeddings_of(owner, len(point))
         nearest = embeddings.nearest(point, snapshot.columns, but=photo_id, limit=limit)
         return tuple(
             SimilarPhoto(item=item_at(snapshot.columns, other), distance=distance) for other, distance in nearest
         )
 
     def _point_of(self, photo_id: int, model_id: int) -> tuple[int, Points] | None:
-        """An embedding of what a photo holds, and the model under which it is stored."""
+        """Return an embedding of what a photo holds, and the model that owns it."""
         known = self._store.photos.find(photo_id)
-        keeper = self._store.models.score_owners().get(model_id)
+        owner = self._store.models.score_owners().get(model_id)
         stored = self._store.scores.of_photo(photo_id)
-        for prediction in sorted(stored, key=lambda each: each.model_id != keeper):
+        for prediction in sorted(stored, key=lambda each: each.model_id != owner):
             if known is not None and prediction.content_hash == known.content_hash:
                 point = embedding_of(prediction.scores, self._taxonomy(prediction.model_id))
                 if point is not None:
                     return prediction.model_id, point
         return None
 
-    def _embeddings_of(self, keeper: int, width: int) -> Embeddings:
-        key, taxonomy = (self._store.location.file_key(), keeper, width), self._taxonomy(keeper)
+    def _embeddings_of(self, owner: int, width: int) -> Embeddings:
+        key, taxonomy = (self._store.location.file_key(), owner, width), self._taxonomy(owner)
         with self._reading_embeddings:
             columns = self.snapshot.columns
             before = self._embeddings.pop(key, None)
-            embeddings = read_embeddings(self._store, columns, keeper, taxonomy, width, before)
+            embeddings = read_embeddings(self._store, columns, owner, taxonomy, width, before)
             self._embeddings[key] = embeddings
             for oldest in list(self._embeddings)[:-_MODELS_KEPT]:
                 del self._embeddings[oldest]

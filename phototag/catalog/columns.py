@@ -27,7 +27,7 @@ _NO_HASH = bytes(4)
 class Columns:
     """N photos. `paths` are path bytes and `labels` what `label` points into; all others are [N].
 
-    `version` holds the first 32 bits of the content's hash; numbers that are not there are -1, scores NaN and moments
+    `version` holds the first 32 bits of the content's hash; missing numbers are -1, scores NaN and times
     NaT. `rank`, `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
     """
 
@@ -53,11 +53,11 @@ class Columns:
         return len(self.id)
 
     def places(self, ids: Sequence[int]) -> NDArray[np.int64]:
-        """Where photos stand, -1 for unknown ones."""
+        """Return the positions of photos, -1 for unknown ones."""
         return self.places_of(np.array([number if 0 <= number < 2**63 else ABSENT for number in ids], dtype=np.int64))
 
     def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the photos `ids` [M] stand, [M], -1 for unknown ones."""
+        """Return the positions [M] of the photos `ids` [M], -1 for unknown ones."""
         if not len(self):
             return np.full(len(ids), ABSENT, dtype=np.int64)
         found = np.minimum(np.searchsorted(self.id, ids), len(self) - 1)
@@ -73,7 +73,7 @@ _ARRAYS = tuple(field.name for field in fields(Columns) if field.name not in {"p
 
 
 def read(parts: Iterable[Sequence[GalleryRow]], labels: Sequence[Label] = ()) -> Columns:
-    """The columns of rows in the order of ids; codes of `labels` stay as they are, new ones come behind.
+    """Return the columns of rows in the order of ids; codes of `labels` stay as they are, new ones are appended.
 
     Raises:
         StoreError: a row holds what phototag never writes.
@@ -142,13 +142,13 @@ def _versions(hashes: Sequence[bytes | None]) -> NDArray[np.int64]:
 
 
 def _moments(values: Sequence[str | datetime | None]) -> NDArray[np.datetime64]:
-    # SQLite has texts in UTC; another database has aware moments, of which numpy wants to know no time zone.
+    # SQLite has texts in UTC; other databases have aware datetimes, and numpy takes none with a time zone.
     plain = [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in values]
     return np.array(plain, dtype="datetime64[us]")
 
 
 def replaced(columns: Columns, fresh: Columns) -> Columns | None:
-    """The columns with these photos anew; None where one of them is new or has another path.
+    """Return the columns with these photos read again; None where one of them is new or has another path.
 
     The fresh ones were read with the labels of the others.
     """

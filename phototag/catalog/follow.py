@@ -15,8 +15,8 @@ from phototag.errors import StoreError
 from phototag.store import GalleryRow, Store
 
 POLL_SECONDS = 2.0
-# Reading a large library anew takes seconds: while another process writes without end, that is no more than this share
-# of the time, and once in a while where nobody looks.
+# Reading a large library again takes seconds: while another process writes without end, that is no more than this
+# share of the time, and less often where no page is open.
 _REST_PER_WORK = 5.0
 _IDLE_SECONDS = 60.0
 _CLOSING_SECONDS = 1.0
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Following:
-    """The newest snapshot of a library, kept so by a thread of its own until it is closed."""
+    """The newest snapshot of a library, kept up to date by a thread until it is closed."""
 
     def __init__(self, store: Store, *, poll_seconds: float = POLL_SECONDS) -> None:
         """Read the library.
@@ -142,7 +142,7 @@ class Following:
     # ---- following
 
     def _follow(self) -> None:
-        ended, rest_seconds, trouble = time.monotonic(), 0.0, ""
+        ended, rest_seconds, problem = time.monotonic(), 0.0, ""
         while not self._closing.wait(self._poll_seconds):
             started = time.monotonic()
             idle = started - self._used_at > _IDLE_SECONDS
@@ -150,12 +150,12 @@ class Following:
                 continue
             try:
                 self._catch_up()
-                trouble = ""
+                problem = ""
             except StoreError as error:
                 # What is in memory still serves, and the database may come back.
-                if not self._closing.is_set() and str(error) != trouble:
-                    trouble = str(error)
-                    _log.warning("cannot read the library anew: %s", error)
+                if not self._closing.is_set() and str(error) != problem:
+                    problem = str(error)
+                    _log.warning("cannot read the library again: %s", error)
             ended = time.monotonic()
             rest_seconds = _REST_PER_WORK * (ended - started)
 

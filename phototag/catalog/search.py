@@ -36,7 +36,7 @@ class PathText:
         self._often = np.bincount(some, minlength=256)
 
     def holds(self, word: str) -> Bools:
-        """Which paths hold a word, [N]."""
+        """Return which paths hold a word, [N]."""
         found = np.zeros(len(self._ends), dtype=np.bool_)
         wanted = fold(clean_text(word)).encode()
         if not wanted:

@@ -18,7 +18,7 @@ from phototag.taxonomy import Taxonomy
 
 Points = NDArray[np.float32]
 
-# From so many changed photos on, reading all embeddings anew is quicker than looking for each.
+# With more changed photos than this, reading all embeddings again is quicker than looking up each.
 _MANY_CHANGED = 5_000
 # So many more photos are looked at closely than are wanted.
 _SPARE = 16
@@ -94,7 +94,7 @@ def _changed(before: Columns, now: Columns) -> NDArray[np.int64]:
 
 
 def embedding_of(scores: bytes, taxonomy: Taxonomy) -> Points | None:
-    """The embedding [E] among packed scores, None where the model has none or they are damaged."""
+    """Return the embedding [E] among packed scores, None where the model has none or they are damaged."""
     try:
         point: Points = unpack([scores], taxonomy).embedding[0].astype(np.float32)
     except StoreError:
@@ -123,7 +123,7 @@ def _gather(
 
 
 def _alike(part: Sequence[ScoredContentRow]) -> Iterable[list[ScoredContentRow]]:
-    """The contents by the length of their scores: only those of one length are unpacked together."""
+    """Group the contents by the length of their scores: only those of one length are unpacked together."""
     by_length: dict[int, list[ScoredContentRow]] = {}
     for row in part:
         by_length.setdefault(len(row[2]), []).append(row)

@@ -69,7 +69,7 @@ def diff(
     most = limit if limit is not None or form is OutputFormat.JSON else _TABLE_LIMIT
     with Store.open(db, create=False) as store:
         if score is not Scored.NONE:
-            from phototag.audit import score_missing
+            from phototag.tagging import score_missing
 
             for model in models:
                 done = score_missing(store, model, score, under=root)

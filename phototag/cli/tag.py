@@ -64,7 +64,7 @@ def tag(
                 force=force,
                 dry_run=dry_run,
                 exclude=options.exclude,
-                on_batch=keep if dry_run else None,
+                sinks=[keep] if dry_run else (),
             )
             if dry_run:
                 print_rows(rows, form or OutputFormat.TABLE)

@@ -41,3 +41,4 @@ from .scores import ScoredTag as ScoredTag
 from .scores import StoredPrediction as StoredPrediction
 from .scores import StoredTag as StoredTag
 from .store import Store as Store
+from .tag_changes import TagChanges as TagChanges

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table, insert
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table, func, insert, select, tuple_
 from sqlalchemy.exc import OperationalError
 
 from phototag.errors import LockedError, StoreError
@@ -30,11 +30,14 @@ from phototag.store.location import Location
 from phototag.store.lock import holding
 from phototag.store.schema import create as create_tables
 from phototag.store.schema import migrate, missing, require_current, revision
+from phototag.store.tables import reviews, runs, tags
 
 T = TypeVar("T")
 
 PAGE_ROWS = 4096
 _WAIT_SECONDS = 0.05
+_TICK = timedelta(microseconds=1)
+_CLOCK_AHEAD = timedelta(days=1)
 
 
 class Database:
@@ -50,6 +53,7 @@ class Database:
         self._writer: Connection | None = None
         self._pid = os.getpid()
         self._closed = False
+        self._last_moment = datetime.min.replace(tzinfo=UTC)
 
     @classmethod
     def open(cls, location: Location, *, create: bool) -> Self:
@@ -140,8 +144,24 @@ class Database:
                 require_current(have, self.location)
                 if self.location.path is not None:
                     use_wal(driver_connection(connection))
+                columns = (tags.c.tagged_at, reviews.c.undone_at, runs.c.started_at, runs.c.finished_at)
+                moments = [connection.execute(select(func.max(column))).scalar() for column in columns]
+                self._last_moment = max([self._last_moment, *filter(None, moments)])
+                connection.rollback()
                 self._writer = connection.execution_options(**{WRITES: True})
             self._held = stack.pop_all()
+
+    def next_moment(self) -> datetime:
+        """Return this moment for what is written now, or a later one: one transaction's comes after another's.
+
+        So it stays when the clock is set back, unless it was ahead by more than a day. After a restart the moments of
+        tags, undone reviews and runs are heeded, not those of photos, for which all of them would have to be read.
+        """
+        now = utc_now()
+        if timedelta() <= self._last_moment - now < _CLOCK_AHEAD:
+            now = self._last_moment + _TICK
+        self._last_moment = now
+        return now
 
     # ---- transactions
 
@@ -197,7 +217,7 @@ class Database:
     def pages(
         self,
         statement: Select[Any],
-        key: ColumnElement[Any],
+        key: Sequence[ColumnElement[Any]],
         records: Callable[[Connection, Sequence[Row[Any]]], list[T]],
         *,
         first: ColumnElement[bool] | None = None,
@@ -211,13 +231,14 @@ class Database:
         while True:
             page_of = statement if begin is None else statement.where(begin)
             with self.read() as connection:
-                rows = connection.execute(page_of.order_by(key).limit(PAGE_ROWS)).all()
+                rows = connection.execute(page_of.order_by(*key).limit(PAGE_ROWS)).all()
                 page = records(connection, rows)
             if page:
                 yield page
             if len(rows) < PAGE_ROWS:
                 return
-            begin = key > rows[-1]._mapping[key]
+            after = [rows[-1]._mapping[column] for column in key]
+            begin = key[0] > after[0] if len(key) == 1 else tuple_(*key) > after
 
 
 def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
@@ -229,7 +250,7 @@ def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) 
 
 
 def utc_now() -> datetime:
-    """Return this moment."""
+    """Return this moment, as the computer's clock has it."""
     return datetime.now(UTC)
 
 

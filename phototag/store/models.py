@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from phototag.store.connection import untrusted_rows
-from phototag.store.database import Database, insert_row, utc_now
+from phototag.store.database import Database, insert_row
 from phototag.store.location import FileKey
 from phototag.store.photos import clean_text
 from phototag.store.reasons import LeastScores, note_least_scores
@@ -91,7 +91,7 @@ class Models:
             known = connection.execute(select(models.c.id, models.c.metrics).where(models.c.hash == hash)).one_or_none()
             noted = {**(metrics if known is None else dict(known.metrics)), **identity}
             if least_scores is not None:
-                noted = note_least_scores(noted, least_scores, utc_now())
+                noted = note_least_scores(noted, least_scores, self._database.next_moment())
             if known is not None:
                 changed = {"name": clean_text(name), "metrics": noted}
                 connection.execute(update(models).where(models.c.id == known.id).values(changed))
@@ -102,7 +102,7 @@ class Models:
                 "backbone": backbone,
                 "taxonomy": taxonomy.to_json(),
                 "metrics": noted,
-                "created_at": utc_now(),
+                "created_at": self._database.next_moment(),
             }
             return insert_row(connection, models, values)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, Select, or_, select, update
 
 from phototag.errors import StoreError
 from phototag.records import FailureKind, Photo, PhotoState, Source
-from phototag.store.database import Database, utc_now
+from phototag.store.database import Database
 from phototag.store.tables import photos, tags
 
 T = TypeVar("T")
@@ -174,7 +173,7 @@ class Photos:
         key = photos.c.path_bytes
         for start, end in merged_ranges(roots):
             pages = self._database.pages(
-                _known().where(key < end), key, lambda _, rows: [_from_row(row) for row in rows], first=key >= start
+                _known().where(key < end), (key,), lambda _, rows: [_from_row(row) for row in rows], first=key >= start
             )
             yield from chain.from_iterable(pages)
 
@@ -185,7 +184,7 @@ class Photos:
             .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
             .where(photos.c.content_hash.is_not(None), *is_under(under))
         )
-        return self._database.pages(statement, photos.c.id, lambda _, rows: [_content(row) for row in rows])
+        return self._database.pages(statement, (photos.c.id,), lambda _, rows: [_content(row) for row in rows])
 
     def paths_of(self, content_hash: bytes) -> list[Path]:
         """Return where a content lies now as far as is known: paths of photos that are not missing, in order."""
@@ -197,8 +196,8 @@ class Photos:
         with self._database.read() as connection:
             return [Path(os.fsdecode(path)) for path in connection.execute(statement).scalars()]
 
-    def mark_seen(self, ids: Sequence[int], at: datetime | None = None) -> None:
-        """Note that these files are there, now or at `at`; one that was missing is again what it was before."""
+    def mark_seen(self, ids: Sequence[int]) -> None:
+        """Note that these files are there; one that was missing is again what it was before."""
         back = (
             (photos.c.error_kind.is_(None), PhotoState.OK),
             (photos.c.error_kind.is_not(None), PhotoState.UNREADABLE),
@@ -206,7 +205,7 @@ class Photos:
         with self._database.write() as connection:
             for chunk in chunked(ids):
                 wanted = update(photos).where(photos.c.id.in_(chunk))
-                connection.execute(wanted.values(last_seen_at=at or utc_now()))
+                connection.execute(wanted.values(last_seen_at=self._database.next_moment()))
                 for condition, state in back:
                     missing = photos.c.state == PhotoState.MISSING.value
                     connection.execute(wanted.where(missing, condition).values(state=state.value))

@@ -104,7 +104,7 @@ def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     """The wanted photos, fetched a few at a time."""
     statement = _select(connection, query).execution_options(yield_per=ROWS_AT_ONCE)
     for row in connection.execute(statement):
-        yield _from_row(row)
+        yield tagged_photo(row)
 
 
 def count(connection: Connection, query: Query) -> int:
@@ -116,22 +116,7 @@ def count(connection: Connection, query: Query) -> int:
 def _select(connection: Connection, query: Query) -> Select[Any]:
     column = _COLUMN_OF[query.sort]
     order = (column.desc() if query.descending else column.asc()).nulls_last()
-    columns = select(
-        photos.c.path_bytes,
-        photos.c.state,
-        photos.c.error,
-        tags.c.superclass,
-        tags.c.subclass,
-        tags.c.rank,
-        tags.c.superclass_score,
-        tags.c.subclass_score,
-        tags.c.novelty,
-        tags.c.source,
-        tags.c.tagged_at,
-        models.c.name.label("model"),
-        reason_column(connection).label("reason"),
-    )
-    statement = joined(columns).where(*conditions(connection, query))
+    statement = joined(select(*tagged_columns(connection))).where(*conditions(connection, query))
     if query.sort is SortKey.PATH:
         # The path is never null, and saying nothing of nulls lets SQLite walk along the index.
         statement = statement.order_by(column.desc() if query.descending else column.asc())
@@ -188,7 +173,27 @@ def _model_is(wanted: str) -> ColumnElement[bool]:
     return or_(same_name, func.substr(models.c.hash, 1, len(wanted)) == wanted.lower())
 
 
-def _from_row(row: Row[Any]) -> TaggedPhoto:
+def tagged_columns(connection: Connection) -> tuple[ColumnElement[Any], ...]:
+    """Return the columns that `tagged_photo` needs."""
+    return (
+        photos.c.path_bytes,
+        photos.c.state,
+        photos.c.error,
+        tags.c.superclass,
+        tags.c.subclass,
+        tags.c.rank,
+        tags.c.superclass_score,
+        tags.c.subclass_score,
+        tags.c.novelty,
+        tags.c.source,
+        tags.c.tagged_at,
+        models.c.name.label("model"),
+        reason_column(connection).label("reason"),
+    )
+
+
+def tagged_photo(row: Row[Any]) -> TaggedPhoto:
+    """Return a photo from its `tagged_columns`."""
     return TaggedPhoto(
         path=Path(os.fsdecode(row.path_bytes)),
         superclass=row.superclass,

@@ -17,7 +17,7 @@ from phototag.choices import ReviewOrigin
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Source
 from phototag.store.connection import untrusted_rows
-from phototag.store.database import Database, utc_now
+from phototag.store.database import Database
 from phototag.store.photos import chunked, is_under
 from phototag.store.review_records import Review, ReviewFilter, SavedReview, ShownTag, Verdict, rank_of, verdict_of
 from phototag.store.tables import photos, reviews, sample_items, tags
@@ -54,7 +54,7 @@ class Reviews:
             UsageError: as for one, or a photo comes twice; nothing is saved then.
         """
         with self._database.write(durable=True) as connection, untrusted_rows(self._database.location):
-            now = utc_now()
+            now = self._database.next_moment()
             known = _known_tokens(connection, given)
             fresh = [review for review in given if review.token is None or review.token not in known]
             if len({review.photo_id for review in fresh}) < len(fresh):
@@ -84,7 +84,9 @@ class Reviews:
         """
         with self._database.write(durable=True) as connection, untrusted_rows(self._database.location):
             row = _undoable(connection, review_id)
-            connection.execute(update(reviews).where(reviews.c.id == review_id).values(undone_at=utc_now()))
+            connection.execute(
+                update(reviews).where(reviews.c.id == review_id).values(undone_at=self._database.next_moment())
+            )
             previous = _tag_from_json(row.previous_tag)
             by_model = previous is not None and previous["source"] == Source.MODEL.value
             set_tags(
@@ -115,7 +117,7 @@ class Reviews:
         if wanted.origins is not None:
             conditions.append(reviews.c.origin.in_([origin.value for origin in wanted.origins]))
         statement = _select().where(*conditions)
-        pages = self._database.pages(statement, reviews.c.id, lambda _, rows: [_from_row(row) for row in rows])
+        pages = self._database.pages(statement, (reviews.c.id,), lambda _, rows: [_from_row(row) for row in rows])
         return chain.from_iterable(pages)
 
     def given_labels(self, origins: Sequence[ReviewOrigin]) -> set[tuple[str, str | None]]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from phototag._version import __version__
-from phototag.store.database import Database, insert_row, utc_now
+from phototag.store.database import Database, insert_row
 from phototag.store.photos import clean_text
 from phototag.store.tables import runs
 
@@ -36,7 +36,7 @@ class Runs:
         """Note that a run starts; returns its id for `finish`."""
         values = {
             "kind": kind,
-            "started_at": utc_now(),
+            "started_at": self._database.next_moment(),
             "model_id": model_id,
             "device": device,
             "runtime": runtime,
@@ -48,7 +48,7 @@ class Runs:
     def finish(self, run_id: int, counts: Mapping[str, int], error: str | None = None) -> None:
         """Note that a run is over, what it counted, and what stopped it early."""
         values = {
-            "finished_at": utc_now(),
+            "finished_at": self._database.next_moment(),
             "counts": dict(counts),
             "error": None if error is None else clean_text(error),
         }

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delet
 
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Tag
-from phototag.store.database import Database, insert_row, utc_now
+from phototag.store.database import Database, insert_row
 from phototag.store.query import plain_rows
 from phototag.store.review_records import SavedReview
 from phototag.store.reviews import find_reviews
@@ -46,7 +46,7 @@ class Samples:
         """
         values = {
             "name": sample.name,
-            "created_at": utc_now(),
+            "created_at": self._database.next_moment(),
             "design": sample.design.value,
             "strata_by": sample.strata_by,
             "size": len(sample.items),
@@ -116,7 +116,7 @@ class Samples:
             UsageError: the sample has no photo at that position.
         """
         at = _of(sample_items, sample_id) & (sample_items.c.position == position)
-        values = {"skipped_at": utc_now() if skipped else None}
+        values = {"skipped_at": self._database.next_moment() if skipped else None}
         with self._database.write(durable=True) as connection:
             if connection.execute(update(sample_items).where(at).values(values)).rowcount == 0:
                 raise UsageError(f"sample {sample_id}: has no photo at position {position}")

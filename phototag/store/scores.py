@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, delete, insert, select
 
 from phototag.records import Photo, PhotoState, Rank, Source, Tag
-from phototag.store.database import Database, utc_now
+from phototag.store.database import Database
 from phototag.store.models import Models, score_owners
 from phototag.store.photos import HasPath, chunked, is_under, path_key
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions
@@ -192,7 +192,7 @@ class Scores:
             elsewhere = scores_of(connection, owner, wanted) if owner is not None and wanted else {}
             return [_scored_tag(row, elsewhere) for row in rows]
 
-        yield from self._database.pages(statement, tags.c.photo_id, records)
+        yield from self._database.pages(statement, (tags.c.photo_id,), records)
 
     def save(self, *, model_id: int, scored: Sequence[StoredTag]) -> int:
         """Save what a model says of photos without giving them tags; how many of them still have that content."""
@@ -208,7 +208,7 @@ class Scores:
                     item = by_path[bytes(row.path_bytes)]
                     if row.content_hash is not None and bytes(row.content_hash) == item.content_hash:
                         known[int(row.id)] = item
-            replace_scores(connection, owner, known, utc_now())
+            replace_scores(connection, owner, known, self._database.next_moment())
         return len(known)
 
 

@@ -21,6 +21,7 @@ from phototag.store.reviews import Reviews
 from phototag.store.runs import Runs
 from phototag.store.samples import Samples
 from phototag.store.scores import Scores
+from phototag.store.tag_changes import TagChanges, changed_tags
 from phototag.store.tags import Tags
 
 
@@ -120,3 +121,21 @@ class Store:
         """
         with self._database.read() as connection:
             return queries.count(connection, query)
+
+    def changed_tags(self, since: str | None = None) -> Iterator[TagChanges]:
+        """Yield what became of tags since a position: pages of photos with their tags of now, and where to go on.
+
+        Begin with None, which gives all tags, and keep the position of a page once its photos are dealt with; it is a
+        text, and holds for this database. What models tag, retagging, reviews, undone reviews and tags that copies take
+        over or photos lose are changes alike, by whichever process. A change is never left out, and a photo may come
+        again, also with the tag it had; one that lost its tag comes without. Only the newest tag of a photo comes.
+        Nothing is yielded while nothing changed.
+
+        A position is worth nothing once the database is replaced by an older copy; that is noticed, and all tags come,
+        unless the copy has newer changes by then. On a server, changes of the last minute come again each time.
+
+        Raises:
+            UsageError: `since` is no position.
+            StoreError: the database cannot be read, or holds rows that phototag did not write.
+        """
+        return changed_tags(self._database, since)

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert
 
 from phototag.errors import StoreError
 from phototag.records import Failure, PhotoState, Rank, Source, Tag
-from phototag.store.database import Database, utc_now
+from phototag.store.database import Database
 from phototag.store.models import Models
 from phototag.store.photos import chunked, clean_text, path_key, path_values, stat_values
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined, plain_rows
@@ -66,7 +66,7 @@ class Tags:
         failed = {path_key(item.photo.path): item for item in failures}
         failed = {path: item for path, item in failed.items() if path not in done}
         with self._database.write() as connection:
-            owner, now = self._models.score_owner(connection, model_id), utc_now()
+            owner, now = self._models.score_owner(connection, model_id), self._database.next_moment()
             before = _rows_of(connection, [*done, *failed])
             values = {path: _tagged_values(item) for path, item in done.items()}
             values |= {path: _failed_values(item, before.get(path)) for path, item in failed.items()}
@@ -96,7 +96,7 @@ class Tags:
         """
         tag_of = dict(decided)
         with self._database.write() as connection:
-            now = utc_now()
+            now = self._database.next_moment()
             _drop_model_tags(connection, list(tag_of))
             human = _human_tagged(connection, list(tag_of))
             rows = [
@@ -123,7 +123,7 @@ class Tags:
             if photo_id is None:
                 shown = clean_text(str(path))
                 raise StoreError(f"{shown}: not in the database {self._database.location}; run: phototag tag {shown}")
-            set_tags(connection, {int(photo_id): human_tag(superclass, subclass, utc_now())})
+            set_tags(connection, {int(photo_id): human_tag(superclass, subclass, self._database.next_moment())})
 
     def of_contents(self, query: Query) -> Iterator[TaggedContent]:
         """Return the wanted photos with a model's tag whose content is known, by id: what a sample can be drawn from.

@@ -2,12 +2,11 @@ from .changes import UNCHANGED as UNCHANGED
 from .changes import Flows as Flows
 from .changes import kind_of as kind_of
 from .pipeline import Batch as Batch
-from .pipeline import process as process
-from .registration import register as register
 from .retagging import Example as Example
 from .retagging import RetagReport as RetagReport
 from .retagging import retag as retag
 from .status import watcher_status as watcher_status
+from .tag_report import TagReport as TagReport
 from .tagger import Tagger as Tagger
-from .tagger import TagReport as TagReport
+from .unscored import score_missing as score_missing
 from .watch import WatchService as WatchService

@@ -1,10 +1,11 @@
-"""How a model becomes known to a database."""
+"""How a model, and a run of it, become known to a database."""
 
 from __future__ import annotations
 
 from phototag.decision import Thresholds
 from phototag.model import Model
 from phototag.records import LEVELS
+from phototag.runtime import Target
 from phototag.store import Store
 
 
@@ -24,3 +25,8 @@ def register(store: Store, model: Model, thresholds: Thresholds | None = None) -
         weights_hash=model.weights_hash,
         least_scores={level: getattr(used, level) for level in LEVELS},
     )
+
+
+def begin_run(store: Store, kind: str, model_id: int, target: Target) -> int:
+    """Note that a run of a model starts; returns the id of its record."""
+    return store.runs.begin(kind, model_id=model_id, device=str(target.device), runtime=str(target.runtime))

@@ -101,7 +101,7 @@ class StatusBoard:
             self._scans[root]["suspended"] = root in report.suspended
         self._write()
 
-    def batch(self, batch: Batch) -> None:
+    def saved(self, batch: Batch) -> None:
         """A batch was saved."""
         for failure in batch.failures:
             path = os.fspath(failure.photo.path)

@@ -23,7 +23,7 @@ from phototag.tagging.pipeline import Batch, Lookup, process
 from phototag.tagging.plan import Need, Step, compare
 from phototag.tagging.scope import Scope
 from phototag.tagging.tag_report import TagReport
-from phototag.tagging.writer import Saver
+from phototag.tagging.writer import BatchWriter, Sink, pass_on
 
 _CHUNK = 500
 
@@ -69,7 +69,7 @@ class Pass:
         progress: What a progress bar calls the pass; None shows none.
         stop: Asked before every photo; once it says yes, what is under way is finished and saved.
         hold: Whether a photo that would be read is better left for later, as it may still be being written.
-        on_batch: Called with every batch after it was saved.
+        sinks: What follows saved batches, after the report and the progress bar; in a dry run all batches.
     """
 
     def __init__(
@@ -84,17 +84,18 @@ class Pass:
         progress: str | None = None,
         stop: Callable[[], bool] = never,
         hold: Callable[[Photo], bool] | None = None,
-        on_batch: Callable[[Batch], None] | None = None,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         self._runner, self._store, self._model_id = runner, store, model_id
         self._scored_by = model_id if scored_by is None else scored_by
-        self._force, self._writes, self._on_batch = force, writes, on_batch
+        self._force, self._writes = force, writes
         self._stop, self._hold = stop, hold
         self._progress = progress
         self._report = TagReport()
         self._problems = ScanProblems()
         self._back: list[int] = []
         self._bar: tqdm[Any] | None = None
+        self._sinks: list[Sink] = [self._report.add, self._show, *sinks]
 
     def over(self, scope: Scope) -> TagReport:
         """Do it. Ctrl-C ends the pass early; what was saved stays."""
@@ -135,29 +136,20 @@ class Pass:
                 self._save_all(batches)
             else:
                 for batch in batches:
-                    self._count(batch.without_gone())
+                    pass_on(batch.without_gone(), self._sinks)
 
     def _save_all(self, batches: Iterator[Batch]) -> None:
-        saver = Saver(self._save)
-        try:
+        with BatchWriter(self._save, self._sinks) as writer:
             for batch in batches:
-                for saved in saver.put(batch.without_gone()):
-                    self._count(saved)
-        finally:
-            # Also after Ctrl-C or a full disk: what was handed over is saved, or was not.
-            for saved in saver.close():
-                self._count(saved)
+                writer.put(batch.without_gone())
 
     def _save(self, batch: Batch) -> None:
         if self._model_id is not None:
             self._store.tags.save_batch(model_id=self._model_id, tagged=batch.tagged, failures=batch.failures)
 
-    def _count(self, batch: Batch) -> None:
-        self._report.add(batch)
+    def _show(self, batch: Batch) -> None:
         if self._bar is not None:
             self._bar.update(len(batch.items))
-        if self._on_batch is not None:
-            self._on_batch(batch)
 
     def _lookup(self, *, large: bool) -> Lookup | None:
         """Finds what this model said of a content before.

@@ -28,13 +28,12 @@ from phototag.runtime import (
     decode_threads,
 )
 from phototag.store import Store, StoredTag
-from phototag.tagging.pipeline import Batch, process
-from phototag.tagging.registration import register
+from phototag.tagging.pipeline import process
+from phototag.tagging.registration import begin_run, register
 from phototag.tagging.scope import Roots
 from phototag.tagging.sync import Pass, never
 from phototag.tagging.tag_report import TagReport
-
-__all__ = ["TagReport", "Tagger"]
+from phototag.tagging.writer import Sink
 
 
 class Tagger:
@@ -178,7 +177,7 @@ class Tagger:
         dry_run: bool = False,
         exclude: Sequence[str] = (),
         stop: Callable[[], bool] = never,
-        on_batch: Callable[[Batch], None] | None = None,
+        sinks: Sequence[Sink] = (),
     ) -> TagReport:
         """Tag every picture at or under `paths` and save the tags, one transaction a batch.
 
@@ -193,7 +192,7 @@ class Tagger:
             dry_run: Write nothing.
             exclude: Patterns of files and folders to leave out; see `Exclusion`.
             stop: Asked before every photo; once it says yes, what is under way is finished and saved.
-            on_batch: Called with every batch after it was saved.
+            sinks: What follows saved batches: each is called with every batch after it was saved.
 
         Raises:
             UsageError: a path does not exist, or is no picture.
@@ -212,24 +211,15 @@ class Tagger:
                 writes=not dry_run,
                 progress="tagging",
                 stop=stop,
-                on_batch=on_batch,
+                sinks=sinks,
             ).over(scope)
 
         if dry_run:
             same_file = store.models.find(hash=self.model.hash)
             return whole(same_file, store.models.find(hash=self.model.hash, weights_hash=self.model.weights_hash))
         with store.tagging("phototag tag"), store.writing("phototag tag"):
-            model_id = self.register(store)
-            run_id = self.begin_run(store, "tag", model_id)
+            model_id = register(store, self.model)
+            run_id = begin_run(store, "tag", model_id, self.target)
             report = whole(model_id)
             store.runs.finish(run_id, report.counts(), "interrupted" if report.interrupted else None)
             return report
-
-    def register(self, store: Store) -> int:
-        """The model's id in a database that is open for writing."""
-        return register(store, self.model)
-
-    def begin_run(self, store: Store, kind: str, model_id: int) -> int:
-        """Note in the database that a run starts; the id of its record."""
-        target = self.target
-        return store.runs.begin(kind, model_id=model_id, device=str(target.device), runtime=str(target.runtime))

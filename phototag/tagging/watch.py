@@ -16,11 +16,13 @@ from phototag.records import Failure, FailureKind, Photo
 from phototag.store import Store
 from phototag.tagging.pipeline import Batch
 from phototag.tagging.plan import MAX_ATTEMPTS
+from phototag.tagging.registration import begin_run, register
 from phototag.tagging.scope import Places, Roots, Scope
 from phototag.tagging.status import StatusBoard
 from phototag.tagging.sync import Pass
 from phototag.tagging.tag_report import TagReport
 from phototag.tagging.tagger import Tagger
+from phototag.tagging.writer import Sink
 
 _CHECK_SECONDS = 1.0
 # Folders that nobody reports on are looked through again after this long, or ten times as long as that took.
@@ -54,7 +56,7 @@ class WatchService:
         exclude: Patterns to leave out; see `Exclusion`.
         force: Run the network on every photo in the first scan.
         say: Takes each line for the user.
-        on_batch: Called with every batch after it was saved.
+        sinks: What follows saved batches, after the watcher itself.
     """
 
     def __init__(
@@ -69,12 +71,12 @@ class WatchService:
         exclude: Sequence[str] = (),
         force: bool = False,
         say: Callable[[str], None] = print,
-        on_batch: Callable[[Batch], None] | None = None,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         self._tagger, self._store, self._roots = tagger, store, list(roots)
         self._settle_seconds, self._rescan_seconds = settle_seconds, rescan_seconds
         self._exclude = Exclusion(exclude)
-        self._force, self._say_line, self._on_batch = force, say, on_batch
+        self._force, self._say_line = force, say
         self._watcher = Watcher(self._roots, poll=poll, is_excluded=self._is_excluded)
         self._settling = Settling(settle_seconds)
         self._stopping = False
@@ -97,6 +99,7 @@ class WatchService:
             modes=self._watcher.modes,
             waiting=lambda: len(self._settling) + len(self._folders),
         )
+        self._sinks: list[Sink] = [self._note_failures, self._board.saved, *sinks]
 
     def is_stopping(self) -> bool:
         """Whether `stop` was called."""
@@ -117,8 +120,8 @@ class WatchService:
         self._once, started = once, time.monotonic()
         with self._store.tagging("phototag watch"), self._watcher:
             with self._writing():
-                self._model_id = self._tagger.register(self._store)
-                run_id = self._tagger.begin_run(self._store, "watch", self._model_id)
+                self._model_id = register(self._store, self._tagger.model)
+                run_id = begin_run(self._store, "watch", self._model_id, self._tagger.target)
             if not once:
                 names = ", ".join(str(root) for root in self._roots)
                 self._say_line(f"Watching {names} with model {self._tagger.model.name}. Ctrl-C stops.")
@@ -272,7 +275,7 @@ class WatchService:
                 progress="tagging" if isinstance(scope, Roots) else None,
                 stop=self.is_stopping,
                 hold=hold,
-                on_batch=self._take_batch,
+                sinks=self._sinks,
             ).over(scope)
         self.totals.add_pass(report)
         self.totals.failed -= report.given_up  # or every scan would count them again
@@ -300,7 +303,7 @@ class WatchService:
                     time.sleep(_LOCK_SECONDS)
             yield
 
-    def _take_batch(self, batch: Batch) -> None:
+    def _note_failures(self, batch: Batch) -> None:
         for failure in batch.failures:
             if failure.kind in _RETRIED:
                 self._retry(failure.photo)
@@ -308,9 +311,6 @@ class WatchService:
             for item in batch.tagged:
                 self._failing.pop(item.photo.path, None)
             self._failing.update((failure.photo.path, failure) for failure in batch.failures)
-        self._board.batch(batch)
-        if self._on_batch is not None:
-            self._on_batch(batch)
 
     def _retry(self, photo: Photo) -> None:
         """Look again later: it may have been half written."""

@@ -25,7 +25,7 @@ class _GuardedApp(Starlette):
 
 
 def create_app(context: Context, *, verbose: bool = False) -> Starlette:
-    """The application that shows the library of that context; `verbose` logs each request."""
+    """Return the application that shows the library of that context; `verbose` logs each request."""
     parts = (gallery, photo, review, audit, media, login, assets)
     app = _GuardedApp(
         routes=[route for part in parts for route in part.ROUTES],
@@ -42,7 +42,7 @@ def create_app(context: Context, *, verbose: bool = False) -> Starlette:
 
 
 def warm_up(app: Starlette) -> None:
-    """Show the gallery, and a search in it, to nobody.
+    """Make the gallery's page once, and search in it, for no reader.
 
     What is imported, compiled and sorted for the first page would otherwise keep its reader waiting.
     """

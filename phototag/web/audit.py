@@ -34,7 +34,7 @@ def _audit(request: Request) -> Response:
         sample for sample in _kept(context, "samples", context.store.samples.find_all)[::-1] if sample.for_estimation
     ]
     if name is not None and name not in [sample.name for sample in samples]:
-        raise HTTPException(404, "there is no such sample drawn by chance")
+        raise HTTPException(404, "there is no such random sample")
     if not any(sample.reviewed for sample in samples if name in (None, sample.name)):
         return respond.page(request, "audit_empty.html", section="audit", samples=samples)
     page, newest, more = _kept(context, (name, by), lambda: _made(context, name, by))
@@ -53,7 +53,7 @@ def _audit(request: Request) -> Response:
 
 
 def _made(context: Context, name: str | None, by: By) -> tuple[Page, Sample, int]:
-    """The page of a report, the newest sample that it is made from, and how many more photos its plan wants drawn."""
+    """Return the page of a report, the newest sample that it is made from, and how many more photos its plan wants."""
     report = make_report(context.store, sample=name, by=by, half_width=HALF_WIDTH)
 
     def cell(level: str, truth: str, tag: str) -> str:
@@ -75,7 +75,7 @@ def _by(request: Request) -> By:
 
 
 def _cell(request: Request) -> Response:
-    """The reviewed photos of one truth and one tag."""
+    """Show the reviewed photos of one truth and one tag."""
     context, query = context_of(request), request.query_params
     level, truth, tag = query.get("level", ""), query.get("truth", ""), query.get("tag", "")
     if level not in LEVELS:

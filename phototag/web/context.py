@@ -46,5 +46,5 @@ class Context:
 
 
 def context_of(request: Request) -> Context:
-    """The context of the server that got this request."""
+    """Return the context of the server that got this request."""
     return cast(Context, request.app.state.context)

@@ -23,7 +23,7 @@ _SIMILAR = 12
 
 
 def _photo(request: Request) -> Response:
-    """The page of a photo, with the photos beside it in the result that the address describes."""
+    """Show the page of a photo, with the photos beside it in the result that the address describes."""
     photo = _detail(request)
     view = View.of(request.query_params)
     around = context_of(request).gallery.around(
@@ -56,14 +56,14 @@ def _photo(request: Request) -> Response:
 
 
 def _similar(request: Request) -> Response:
-    """The photos that look most like one; the photo page takes its list from here."""
+    """Show the photos that look most like one; the photo page takes its list from here."""
     photo = _detail(request)
     similar = context_of(request).gallery.similar(photo.item.id, limit=_SIMILAR)
     return respond.page(request, "photo_similar.html", item=photo.item, similar=similar)
 
 
 def _detail(request: Request) -> PhotoDetail:
-    """The photo of the address.
+    """Return the photo of the address.
 
     Raises:
         HTTPException: 404, there is no such photo.
@@ -75,7 +75,7 @@ def _detail(request: Request) -> PhotoDetail:
 
 
 def _back(view: View, around: Around) -> str:
-    """The gallery at this photo."""
+    """Return the address of the gallery at this photo."""
     if around.place is None:
         return f"/{view.query}"
     start = around.place // BLOCK_PHOTOS * BLOCK_PHOTOS
@@ -84,13 +84,13 @@ def _back(view: View, around: Around) -> str:
 
 
 def _picture_of(request: Request, photo_id: int | None) -> str | None:
-    """The address of a photo's picture."""
+    """Return the address of a photo's picture."""
     items = () if photo_id is None else context_of(request).gallery.items([photo_id])
     return next((f"/photos/{item.id}/picture?v={item.version}" for item in items if item.version), None)
 
 
 def _candidates(photo: PhotoDetail) -> list[tuple[Candidate, int | None]]:
-    """What the newest model thought of, each with its key; the tag itself has none, as where samples are reviewed."""
+    """Return what the newest model considered, each with its key; the tag itself has none, as in reviews."""
     listed: list[tuple[Candidate, int | None]] = []
     for each in best_candidates(photo):
         if (each.superclass, each.subclass) == (photo.item.superclass, photo.item.subclass):
@@ -101,7 +101,7 @@ def _candidates(photo: PhotoDetail) -> list[tuple[Candidate, int | None]]:
 
 
 def _copyable(path_bytes: bytes) -> str | None:
-    """The path as text that names the file when pasted; None where no text does."""
+    """Return the path as text that names the file when pasted; None where no text does."""
     try:
         return os.fsencode(os.fsdecode(path_bytes)).decode("utf-8")
     except UnicodeDecodeError:

@@ -39,7 +39,7 @@ class Explained:
 
 
 def explain(photo: PhotoDetail, unfit: str | None = None) -> Explained:
-    """What is said of the photo, by whom, and how sure that is; `unfit` is why its file cannot be judged now."""
+    """Say what the tag is, who gave it, and how sure that is; `unfit` is why its file cannot be reviewed now."""
     lead, more = _tag(photo)
     return Explained(lead, more, _trouble(photo, unfit))
 

@@ -36,7 +36,7 @@ _TITLES = {
     403: "Refused",
     404: "Not here",
     405: "Not this way",
-    409: "Somebody was faster",
+    409: "Someone was faster",
     413: "Too much",
     421: "Wrong address",
     429: "Too many tries",
@@ -52,12 +52,16 @@ def page(
     request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
 ) -> HTMLResponse:
     """The template filled in with the values, as a page of its own or, the same way, a part of one."""
-    text = _environment().get_template(template).render(request=request, **values)
-    return HTMLResponse(text.encode("utf-8", "replace"), status, headers)
+    return HTMLResponse(fill(template, request=request, **values), status, headers)
+
+
+def fill(template: str, **values: Any) -> bytes:
+    """Return a template filled in with values, which are escaped."""
+    return _environment().get_template(template).render(values).encode("utf-8", "replace")
 
 
 def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The value as JSON. Pure ASCII, so that text with undecodable bytes in it passes.
+    """Answer with the value as JSON. Pure ASCII, so that text with undecodable bytes in it passes.
 
     Raises:
         ValueError: there is a number in it that JSON does not have.
@@ -67,7 +71,7 @@ def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = N
 
 
 async def read_json(request: Request, *, limit: int = BODY_BYTES) -> dict[str, Any]:
-    """The JSON object in the request's body, of at most `limit` bytes.
+    """Read the JSON object in the request's body, of at most `limit` bytes.
 
     Raises:
         HTTPException: 400 for what is none, 408 if it does not come, 413 if it is longer, 415 for another type.
@@ -94,7 +98,7 @@ def takes_json(handler: Callable[[Request, dict[str, Any]], Response]) -> Callab
 
 
 async def read_form(request: Request, *, limit: int = BODY_BYTES) -> dict[str, str]:
-    """The fields of a form in the request's body; of a name given twice the last counts.
+    """Read the fields of a form in the request's body; of a name given twice the last counts.
 
     Raises:
         HTTPException: as for `read_json`.
@@ -133,12 +137,12 @@ async def _read_body(request: Request, limit: int) -> bytes:
 
 
 def wants_json(request: Request) -> bool:
-    """Whether a script asks, and not a reader."""
+    """Return whether a script asks, and not a reader."""
     return str(request.scope["path"]).startswith("/api/") or "application/json" in request.headers.get("accept", "")
 
 
 def error_answer(request: Request, status: int, text: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    """What went wrong, in words, as JSON or as a page."""
+    """Say what went wrong, as JSON or as a page."""
     if wants_json(request):
         return json({"error": printable(text)}, status=status, headers=headers)
     title = _TITLES.get(status, "Something went wrong")
@@ -148,7 +152,7 @@ def error_answer(request: Request, status: int, text: str, *, headers: Mapping[s
 
 
 async def on_error(request: Request, error: Exception) -> Response:
-    """The answer to a `PhotoTagError`: its text is fit to show."""
+    """Answer a `PhotoTagError`: its text is fit to show."""
     status = 400 if isinstance(error, UsageError) else 503 if isinstance(error, LockedError) else 500
     if status == 500:
         log.error("%s", str(error).encode("utf-8", "backslashreplace").decode())
@@ -156,7 +160,7 @@ async def on_error(request: Request, error: Exception) -> Response:
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """The answer to an `HTTPException`."""
+    """Answer an `HTTPException`."""
     if not isinstance(error, HTTPException):
         raise error
     text = _OWN_WORDS.get(error.detail, error.detail)
@@ -164,7 +168,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
-    """The answer to a mistake in phototag. The server logs it with its trace, which is not for the browser."""
+    """Answer a mistake in phototag. The server logs it with its trace, which is not for the browser."""
     return error_answer(request, 500, "this is a mistake in phototag; the terminal that it runs in says more")
 
 
@@ -185,5 +189,5 @@ def _environment() -> Environment:
 
 
 def named(text: str) -> Markup:
-    """A name that others gave, as of a file: inert, and kept apart from the direction of the text around it."""
+    """Return a name that others gave, as of a file: inert, and isolated from the direction of the text around it."""
     return Markup("<bdi>{}</bdi>").format(printable(text))

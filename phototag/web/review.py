@@ -65,7 +65,7 @@ def _samples_page(
 
 
 def _usual_size(context: Context) -> int:
-    """How many photos a form draws unless told otherwise: no more than there are."""
+    """Return how many photos a form samples unless told otherwise: no more than there are."""
     there = context.gallery.page(GalleryFilter(source=Source.MODEL, state=PhotoState.OK), limit=1).total
     return min(SIZE, there) or SIZE
 
@@ -76,44 +76,44 @@ def _review(request: Request) -> Response:
     return respond.page(request, "review_sample.html", section="review", sample=sample, library=_library(samples))
 
 
-async def _draw_by_form(request: Request) -> Response:
+async def _sample_by_form(request: Request) -> Response:
     form = await respond.read_form(request)
 
-    def draw() -> Response:
+    def take() -> Response:
         size = form.get("size", "")
         try:
             if not size.isascii() or not size.isdigit() or len(size) > 18:
                 raise UsageError("how many photos is a number")
-            made = _draw(context_of(request), int(size), form.get("by") or None)
+            made = _take_sample(context_of(request), int(size), form.get("by") or None)
         except PhotoTagError as error:
             given = {key: form.get(key, "") for key in ("size", "by")}
             return _samples_page(request, status=400, problem=str(error), given=given)
         return RedirectResponse(f"/review/{made.id}", 303)
 
-    return await run_in_threadpool(draw)
+    return await run_in_threadpool(take)
 
 
 # ---- samples
 
 
 @respond.takes_json
-def _draw_by_script(request: Request, body: dict[str, Any]) -> Response:
-    made = _draw(context_of(request), number(body, "size"), name(body, "by"))
+def _sample_by_script(request: Request, body: dict[str, Any]) -> Response:
+    made = _take_sample(context_of(request), number(body, "size"), name(body, "by"))
     return respond.json({"sample_id": made.id, "name": made.name, "size": made.size}, status=201)
 
 
-def _draw(context: Context, size: int, by: str | None) -> Sample:
+def _take_sample(context: Context, size: int, by: str | None) -> Sample:
     if size < 1:
         raise UsageError("a sample has at least one photo")
     if by is not None and by not in list(StrataBy):
-        raise UsageError(f"photos cannot be drawn by {printable(by[:20])!r}")
+        raise UsageError(f"photos cannot be sampled by {printable(by[:20])!r}")
     # Samples are no part of the gallery, so there is nothing to tell it.
     with context.gallery.writing(reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS):
         return create_sample(context.store, size=size, by=None if by is None else StrataBy(by), exact=True)
 
 
 def _remove(request: Request) -> Response:
-    """Remove a sample that was drawn by mistake; one with reviews is not for a single click."""
+    """Remove a sample that was made by mistake; one with reviews is not for a single click."""
     context, samples = context_of(request), context_of(request).store.samples.find_all()
     sample = _sample(request, samples)
     command, wait = reviewing.COMMAND, reviewing.WAIT_SECONDS
@@ -128,7 +128,7 @@ def _remove(request: Request) -> Response:
 
 
 def _library(samples: Sequence[Sample]) -> str:
-    """What tells answers that wait in a browser for this library from those for another, served at the same address."""
+    """Return what tells answers that wait in a browser for this library from those for another at the same address."""
     if not samples:
         return ""
     first = samples[0]
@@ -185,7 +185,7 @@ def _next(request: Request, body: dict[str, Any]) -> Response:
             ahead = {item.position: item for item in reviews.items([*taken, *free[: want + len(away)]][:_READ_AHEAD])}
         item = ahead[taken[0]]
         if not item.pending:
-            # Judged since the others were looked through: taken as known, that would be replaced unasked.
+            # Reviewed since the others were read: taken as known, that would be replaced without asking.
             continue
         reason = reviews.why_not(item)
         if reason is not None:
@@ -278,11 +278,11 @@ def _answer(request: Request, body: dict[str, Any]) -> Response:
 def _conflict(other: Meanwhile) -> Response:
     said = {"superclass": other.review.superclass, "subclass": other.review.subclass}
     theirs = {**said, "review_id": other.review.id, "agrees": other.agrees}
-    return respond.json({"error": "somebody else reviewed this photo meanwhile", "theirs": theirs}, status=409)
+    return respond.json({"error": "someone else reviewed this photo meanwhile", "theirs": theirs}, status=409)
 
 
 def _last(request: Request) -> Response:
-    """What was done last before this page was opened, by whomever: what a page takes back after its own answers."""
+    """Return what was done last, by anyone, before this page was opened: it is undone after the page's own answers."""
     reviews, _ = _reviews(request)
     try:
         before = datetime.fromisoformat(request.query_params.get("before", ""))
@@ -322,9 +322,9 @@ def _undo_answer(request: Request, body: dict[str, Any]) -> Response:
 
 ROUTES: list[BaseRoute] = [
     Route("/review", _samples, methods=["GET"]),
-    Route("/review", _draw_by_form, methods=["POST"]),
+    Route("/review", _sample_by_form, methods=["POST"]),
     Route("/review/{sample_id:id}", _review, methods=["GET"]),
-    Route("/api/samples", _draw_by_script, methods=["POST"]),
+    Route("/api/samples", _sample_by_script, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/remove", _remove, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/next", _next, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/progress", _show_progress, methods=["GET"]),

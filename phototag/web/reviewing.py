@@ -66,7 +66,7 @@ def _undo_review(request: Request) -> Response:
 
 
 def as_json(review: SavedReview) -> dict[str, Any]:
-    """A review that was stored, as it is acknowledged."""
+    """Return a stored review as it is acknowledged."""
     return {
         "review_id": review.id,
         "photo_id": review.photo_id,

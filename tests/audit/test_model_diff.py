@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phototag.audit.missing_scores import score_missing
 from phototag.audit.model_diff import ModelDiff, compare_models
 from phototag.choices import Scored
 from phototag.decision import Thresholds, gather, pack
@@ -24,6 +23,7 @@ from phototag.store import Design, DrawnPhoto, NewSample, Query, Review, Store, 
 from phototag.tagging.changes import UNCHANGED, kind_of
 from phototag.tagging.registration import register
 from phototag.tagging.tagger import Tagger
+from phototag.tagging.unscored import score_missing
 from phototag.taxonomy import Taxonomy
 from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture
@@ -334,7 +334,7 @@ class TestCommand:
         table = run_phototag("model", "diff", quick_model, other_model, "--limit", "1")
         assert table.exit_code == 0
         assert "reviewed photos" in table.stdout and "both right" in table.stdout
-        assert "3 of these photos were not drawn" in table.stderr
+        assert "3 of these photos were not sampled" in table.stderr
         with Store.open() as store:
             assert list(store.query(Query())) == before
             with store.writing("audit"):

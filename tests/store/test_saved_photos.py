@@ -215,6 +215,6 @@ def test_missing_photo_keeps_its_tag_and_comes_back(store: Store) -> None:
     known = list(store.photos.under([Path("/p")]))
     store.photos.mark_missing([item.id for item in known])
     assert paths(store, Query(state=PhotoState.MISSING, subclass="rooster")) == ["/p/a.jpg"]
-    store.photos.mark_seen([item.id for item in known], datetime.now(UTC))
+    store.photos.mark_seen([item.id for item in known])
     states = [item.state for item in store.photos.under([Path("/p")])]
     assert states == [PhotoState.OK, PhotoState.UNREADABLE]

@@ -82,7 +82,7 @@ class Watched:
                     store,
                     resolve_roots(self.roots),
                     say=self.said.append,
-                    on_batch=self.batches.append,
+                    sinks=[self.batches.append],
                     **self._options,
                 )
                 self._ready.set()

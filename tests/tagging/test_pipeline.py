@@ -28,7 +28,7 @@ from phototag.tagging import pipeline
 from phototag.tagging.dedup import Decided, MaybeSeen, Recent
 from phototag.tagging.pipeline import Batch, process
 from phototag.tagging.tagger import Tagger
-from phototag.tagging.writer import Saver
+from phototag.tagging.writer import BatchWriter
 from tests.support.pictures import MakePicture
 
 TAG = Tag("bird", "hawk", Rank.SUBCLASS, 0.9, 0.8, 0.1)
@@ -308,13 +308,29 @@ def batch(number: int) -> Batch:
     return Batch((StoredTag(photo, bytes(32), 1, 1, b"", TAG),), number)
 
 
-class TestSaver:
+class TestBatchWriter:
     def test_batches_are_saved_in_order_and_come_back_once(self) -> None:
         saved: list[int] = []
-        saver = Saver(lambda each: saved.append(each.inferred))
-        back = [each.inferred for number in range(50) for each in saver.put(batch(number))]
-        back += [each.inferred for each in saver.close()]
+        back: list[int] = []
+        writer = BatchWriter(lambda each: saved.append(each.inferred), [lambda each: back.append(each.inferred)])
+        for number in range(50):
+            writer.put(batch(number))
+        writer.close()
         assert saved == back == list(range(50))
+
+    def test_what_a_sink_raises_ends_the_run_and_the_batches_after_it_are_passed_on_at_the_end(self) -> None:
+        passed: list[int] = []
+
+        def sink(each: Batch) -> None:
+            passed.append(each.inferred)
+            if each.inferred == 1:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), BatchWriter(lambda _: None, [sink]) as writer:
+            for number in range(5):
+                writer.put(batch(number))
+        assert passed[:2] == [0, 1]
+        assert passed == list(range(len(passed)))
 
     def test_the_error_of_a_save_comes_out_and_nothing_is_saved_after_it(self) -> None:
         saved: list[int] = []
@@ -324,15 +340,15 @@ class TestSaver:
                 raise StoreError("disk is full")
             saved.append(each.inferred)
 
-        saver = Saver(save)
+        writer = BatchWriter(save)
         errors = 0
         for number in range(20):
             try:
-                saver.put(batch(number))
+                writer.put(batch(number))
             except StoreError as error:
                 assert str(error) == "disk is full"
                 errors += 1
-        assert [each.inferred for each in saver.close()][-1:] in ([], [2])
+        writer.close()
         assert errors == 1
         assert saved == [0, 1, 2]
 
@@ -340,30 +356,31 @@ class TestSaver:
         def save(_: Batch) -> None:
             raise StoreError("disk is full")
 
-        saver = Saver(save)
-        saver.put(batch(0))
+        writer = BatchWriter(save)
+        writer.put(batch(0))
         with pytest.raises(StoreError, match="disk is full"):
-            saver.close()
-        assert saver.close() == []
+            writer.close()
+        writer.close()
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
     def test_an_error_of_any_kind_comes_out(self, error: type[BaseException]) -> None:
         def save(_: Batch) -> None:
             raise error
 
-        saver = Saver(save)
+        writer = BatchWriter(save)
         with pytest.raises(error):
             for number in range(10):
-                saver.put(batch(number))
-            saver.close()
-        saver.close()
+                writer.put(batch(number))
+            writer.close()
+        writer.close()
 
     def test_closing_again_and_again_does_not_hang(self) -> None:
-        saver = Saver(lambda _: None)
-        saver.put(batch(0))
-        assert len(saver.close()) == 1
+        passed: list[Batch] = []
+        writer = BatchWriter(lambda _: None, [passed.append])
+        writer.put(batch(0))
         for _ in range(6):
-            assert saver.close() == []
+            writer.close()
+        assert len(passed) == 1
 
     def test_few_batches_wait_while_saving_is_slow(self) -> None:
         go_on, begun = threading.Event(), []
@@ -372,11 +389,11 @@ class TestSaver:
             begun.append(each.inferred)
             go_on.wait(30)
 
-        saver, handed_over = Saver(save), []
+        writer, handed_over = BatchWriter(save), []
 
         def hand_over() -> None:
             for number in range(10):
-                saver.put(batch(number))
+                writer.put(batch(number))
                 handed_over.append(number)
 
         producer = threading.Thread(target=hand_over, daemon=True)
@@ -388,7 +405,7 @@ class TestSaver:
         assert (begun, handed_over) == ([0], [0, 1, 2]), "one is being saved and two wait"
         go_on.set()
         producer.join(30)
-        saver.close()
+        writer.close()
         assert begun == list(range(10))
 
     def test_what_was_handed_over_is_saved_although_the_run_was_cut(self) -> None:
@@ -398,15 +415,15 @@ class TestSaver:
             time.sleep(0.01)
             saved.append(each.inferred)
 
-        saver = Saver(save)
+        writer = BatchWriter(save)
 
         def run() -> None:
             try:
                 for number in range(5):
-                    saver.put(batch(number))
+                    writer.put(batch(number))
                 raise KeyboardInterrupt
             finally:
-                saver.close()
+                writer.close()
 
         with pytest.raises(KeyboardInterrupt):
             run()
@@ -437,7 +454,7 @@ class TestRunsThatEndEarly:
 
         (library / "gone.jpg").touch()
         with Tagger(quick_model, batch_size=2, workers=1) as tagger:
-            report = tagger.tag([library], store, on_batch=stop_soon)
+            report = tagger.tag([library], store, sinks=[stop_soon])
             assert report.interrupted and not report.complete
             stored = {photo.path.name for photo in store.query(Query())}
             assert set(told) <= stored

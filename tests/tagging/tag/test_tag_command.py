@@ -31,7 +31,7 @@ class TestDryRun:
         (library / "0" / "0.jpg").unlink()
         before = db.read_bytes()
         batches: list[pipeline.Batch] = []
-        report = tag(library, dry_run=True, on_batch=batches.append)
+        report = tag(library, dry_run=True, sinks=[batches.append])
         assert (report.tagged, report.unchanged) == (1, 7)
         assert [item.photo.path.name for batch in batches for item in batch.tagged] == ["new.jpg"]
         assert db.read_bytes() == before
@@ -450,7 +450,7 @@ class TestReport:
             assert told <= set(photos_by_name(db))
 
         with Store.open(db) as store, Tagger(quick_model, batch_size=3) as tagger:
-            tagger.tag([library], store, on_batch=look)
+            tagger.tag([library], store, sinks=[look])
         assert len(told) == 8
 
     def test_ranks_and_labels_fit(self, tag: RunTag, library: Path, db: Path, make_picture: MakePicture) -> None:

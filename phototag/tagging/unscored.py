@@ -13,7 +13,9 @@ from phototag.choices import Scored
 from phototag.model import Model
 from phototag.records import Photo, PhotoState
 from phototag.store import KnownPhoto, ReviewFilter, Store
-from phototag.tagging import Batch, Tagger, process, register
+from phototag.tagging.pipeline import Batch, process
+from phototag.tagging.registration import register
+from phototag.tagging.tagger import Tagger
 
 _COMMAND = "phototag model diff"
 _WAIT_SECONDS = 60.0
