@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,10 @@ class PrecisionChooser:
         if wanted is Precision.INT8 and target.runtime is not RuntimeName.OPENVINO:
             raise UsageError("int8 is for the runtime openvino; use --runtime openvino, or another precision")
         self._model, self._target, self._wanted = model, target, wanted
-        self._batch_size, self._threads, self._compiled = batch_size, threads, compiled
+        self._batch_size, self._threads = batch_size, threads
+        self._runtime = partial(
+            Runtime, model, target=target, batch_size=batch_size, threads=threads, compiled=compiled
+        )
 
     @property
     def needs_sample(self) -> bool:
@@ -117,29 +121,20 @@ class PrecisionChooser:
         if self._wanted is Precision.INT8:
             return self._open_int8(sample)
         if self._wanted is not Precision.AUTO:
-            return self._runtime(self._wanted)
+            return self._runtime(precision=self._wanted)
         candidate = faster_precision(self._target)
         if candidate is None:
-            return self._runtime(Precision.F32)
+            return self._runtime(precision=Precision.F32)
         agreement = self._measured(candidate)
         if agreement is None and len(sample) >= LEAST_PHOTOS:
-            plain, faster = self._runtime(Precision.F32), self._runtime(candidate)
+            plain, faster = self._runtime(precision=Precision.F32), self._runtime(precision=candidate)
             agreement = measure(plain, faster, sample)
             self._keep(agreement)
             verdict = "used from now on" if agreement.holds else "not good enough, so f32 stays"
             log.info("%s: %s.", agreement, verdict)
             return faster if agreement.holds else plain
-        return self._runtime(candidate if agreement is not None and agreement.holds else Precision.F32)
-
-    def _runtime(self, precision: Precision) -> Runtime:
-        return Runtime(
-            self._model,
-            target=self._target,
-            batch_size=self._batch_size,
-            precision=precision,
-            threads=self._threads,
-            compiled=self._compiled,
-        )
+        holds = agreement is not None and agreement.holds
+        return self._runtime(precision=candidate if holds else Precision.F32)
 
     # -- int8
 
@@ -169,7 +164,7 @@ class PrecisionChooser:
         runtime = Runtime(self._model, target=self._target, engine=engine)
         agreement = self._measured(Precision.INT8)
         if fresh or (agreement is None and len(sample) >= LEAST_PHOTOS):
-            agreement = measure(self._runtime(Precision.F32), runtime, sample)
+            agreement = measure(self._runtime(precision=Precision.F32), runtime, sample)
             self._keep(agreement)
         log.info("%s.", agreement or "int8: its agreement with f32 is no longer known")
         return runtime

@@ -111,7 +111,7 @@ class TorchEngine:
             part = pictures[first : first + self.batch_size]  # which may become smaller yet
             parts.append(self.start(part).result())
             first += len(part)
-        return Done(_joined(parts))
+        return Done(tuple(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def _start(self, pictures: Pictures) -> Pending:
         import torch
@@ -222,10 +222,6 @@ class _OnDevice:
 
 def _rows(outputs: Sequence[torch.Tensor], count: int) -> Outputs:
     return tuple(output[:count].cpu().numpy() for output in outputs)
-
-
-def _joined(parts: Sequence[Outputs]) -> Outputs:
-    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
 def _amp_dtype(device: Device, precision: Precision) -> torch.dtype | None:

@@ -81,7 +81,10 @@ def _cell(request: Request) -> Response:
     if level not in LEVELS:
         raise UsageError(f"a level is one of {', '.join(LEVELS)}")
     name = query.get("sample") or None
-    samples = _used(context, name)
+    try:
+        samples, _ = usable_samples(context.store, name)
+    except UsageError as error:
+        raise HTTPException(404, str(error)) from error
     items = photos_of_cell(context.store, samples, level=level, truth=truth, tag=tag)
     return respond.page(
         request,
@@ -95,14 +98,6 @@ def _cell(request: Request) -> Response:
         photos=[_shown(item) for item in items[:_SHOWN]],
         back="/audit" if name is None else f"/audit?{urlencode({'sample': name})}",
     )
-
-
-def _used(context: Context, name: str | None) -> list[Sample]:
-    try:
-        samples, _ = usable_samples(context.store, name)
-    except UsageError as error:
-        raise HTTPException(404, str(error)) from error
-    return samples
 
 
 def _shown(item: SampleItem) -> dict[str, object]:

@@ -14,7 +14,6 @@ from phototag.catalog import Around, PhotoDetail
 from phototag.decision import MOST, Candidate
 from phototag.records import Source
 from phototag.review import why_not
-from phototag.store import SavedReview
 from phototag.web import respond
 from phototag.web.context import context_of
 from phototag.web.gallery import BLOCK_PHOTOS, View, query_of
@@ -46,7 +45,7 @@ def _photo(request: Request) -> Response:
         unfit=trouble is not None,
         candidates=_candidates(photo),
         reviews=photo.reviews,
-        undoable=next((review for review in photo.reviews if _can_be_undone(review)), None),
+        undoable=next((each for each in photo.reviews if each.current and each.undone_at is None), None),
         verdicts=VERDICTS,
         origins=ORIGINS,
         modified=datetime.fromtimestamp(known.modified_ns // 1_000_000_000, UTC).astimezone(),
@@ -88,10 +87,6 @@ def _picture_of(request: Request, photo_id: int | None) -> str | None:
     """Return the address of a photo's picture."""
     items = () if photo_id is None else context_of(request).gallery.items([photo_id])
     return next((f"/photos/{item.id}/picture?v={item.version}" for item in items if item.version), None)
-
-
-def _can_be_undone(review: SavedReview) -> bool:
-    return review.current and review.undone_at is None
 
 
 def _candidates(photo: PhotoDetail) -> list[tuple[Candidate, int | None]]:
