@@ -164,7 +164,7 @@ def measure(store: Store) -> Timings:
         _measure_pages(gallery, timings)
         _measure_photos(gallery, timings)
         with timed(timings, "read the library anew"):
-            gallery._following._load(gallery._following.snapshot)
+            gallery._load(gallery.snapshot)
     return timings
 
 

@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from phototag.errors import PhotoTagError, UsageError
 
 
+@contextmanager
+def replacing(file: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Give the path of a partial file beside `file`, which takes its place atomically once it is written.
+
+    With `durable` it also outlasts a power cut from then on.
+
+    Raises:
+        OSError: the folder is not there, or cannot be written to.
+    """
+    partial = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}.partial")
+    try:
+        yield partial
+        if durable:
+            with partial.open("rb+") as written:
+                os.fsync(written.fileno())
+        partial.replace(file)
+    finally:
+        with suppress(OSError):  # renamed, or never made
+            partial.unlink()
+
+
 def atomic_write(
-    file: Path, content: bytes, *, error: type[PhotoTagError] = UsageError, way_out: str = "name another file"
+    file: Path, content: bytes, *, error: type[PhotoTagError] = UsageError, way_out: str = "; name another file"
 ) -> None:
     """Write a file atomically and durably, and make the folders that lead to it.
 
     Raises:
-        PhotoTagError: it cannot be written; of the type `error`, with the `way_out` in its text.
+        PhotoTagError: it cannot be written; of the type `error`, with the `way_out` at the end of its text.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as target:
-            target.write(content)
-            target.flush()
-            os.fsync(target.fileno())
-        partial.replace(file)
+        with replacing(file, durable=True) as partial:
+            partial.write_bytes(content)
     except OSError as problem:
-        raise error(f"{file}: cannot be written: {problem.strerror or problem}; {way_out}") from problem
-    finally:
-        with suppress(OSError):  # renamed, or never made
-            partial.unlink()
+        raise error(f"{file}: cannot be written: {problem.strerror or problem}{way_out}") from problem
 
 
 def keep_newest(folder: Path, pattern: str, *, count: int) -> None:

@@ -24,12 +24,8 @@ def _folder(kind: str) -> Path:
         return Path(home).expanduser().absolute() / kind
     import platformdirs  # here, since a set PHOTOTAG_HOME needs none of it
 
-    folders = {
-        "data": platformdirs.user_data_path,
-        "cache": platformdirs.user_cache_path,
-        "config": platformdirs.user_config_path,
-    }
-    return folders[kind]("phototag", appauthor=False)
+    folder: Path = getattr(platformdirs, f"user_{kind}_path")("phototag", appauthor=False)
+    return folder
 
 
 def data_folder() -> Path:

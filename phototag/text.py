@@ -12,6 +12,11 @@ def printable(text: str) -> str:
     return "".join("?" if unicodedata.category(mark)[0] == "C" else mark for mark in text)
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says, in one line; its class if it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def display_width(text: str) -> int:
     """Return the columns that a terminal needs for the text."""
     return sum(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Self
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +14,7 @@ from phototag.catalog.facets.registry import FACETS
 from phototag.catalog.filters import GalleryFilter, all_of
 from phototag.catalog.follow import POLL_SECONDS, Following
 from phototag.catalog.items import item_at
-from phototag.catalog.similar import Embeddings, Points, embedding_of, read_embeddings, updated
+from phototag.catalog.similar import Embeddings, Points, embedding_of, read_embeddings
 from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
 from phototag.errors import UsageError
 from phototag.store import FileKey, Store
@@ -26,7 +24,7 @@ _LARGEST_PAGE = 1000
 _MODELS_KEPT = 2
 
 
-class Gallery:
+class Gallery(Following):
     """What a library's gallery shows. May be used from several threads; close it, or use it in a `with`.
 
     All photos are held in memory, about half a kilobyte each. What this process writes shows after `refresh`; what
@@ -39,59 +37,21 @@ class Gallery:
         Raises:
             StoreError: it cannot be read.
         """
-        self._store = store
-        self._following = Following(store, poll_seconds=poll_seconds)
+        super().__init__(store, poll_seconds=poll_seconds)
         # By the file as well: a database that takes its place has other models under the same numbers.
         self._embeddings: dict[tuple[FileKey | None, int, int], Embeddings] = {}
         self._taxonomies: dict[tuple[FileKey | None, int], Taxonomy] = {}
         self._reading_embeddings = threading.Lock()
 
-    def close(self) -> None:
-        """Stop following the database. Closing twice is no error."""
-        self._following.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @property
     def total(self) -> int:
         """All photos of the library."""
-        return len(self._following.snapshot)
+        return len(self.snapshot)
 
     @property
     def version(self) -> int:
         """A number that changes whenever anything in the gallery may have."""
-        return self._following.snapshot.number
-
-    def sign(self) -> object:
-        """A value that differs after every write to the database, by whomever; None where no cheap one tells of all.
-
-        Raises:
-            StoreError: the database cannot be read.
-        """
-        return self._following.sign()
-
-    def refresh(self, ids: Sequence[int]) -> None:
-        """Take over what was just written of these photos, before the call returns.
-
-        Raises:
-            StoreError: the database cannot be read.
-        """
-        self._following.refresh(ids)
-
-    @contextmanager
-    def writing(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Store]:
-        """As `Store.writing`, for callers that tell `refresh` of all they write: it spares reading the library anew.
-
-        Raises:
-            LockedError: another process has the right to write.
-            StoreError: the database cannot be written.
-        """
-        with self._following.writing(command, wait_seconds=wait_seconds) as store:
-            yield store
+        return self.snapshot.number
 
     def page(
         self,
@@ -103,7 +63,7 @@ class Gallery:
         start: int | None = None,
         limit: int = 120,
     ) -> GalleryPage:
-        """Up to `limit` wanted photos: the first ones, those behind a page's cursor `after`, or those from a place on.
+        """Return up to `limit` wanted photos: the first, those after the cursor `after`, or those from a place on.
 
         Following the cursors shows no photo twice and leaves none out, whatever comes or goes meanwhile.
 
@@ -114,7 +74,7 @@ class Gallery:
             raise UsageError("after and start: give one of them")
         if not 1 <= limit <= _LARGEST_PAGE:
             raise UsageError(f"limit: 1 to {_LARGEST_PAGE}, not {limit}")
-        snapshot = self._following.snapshot
+        snapshot = self.snapshot
         result = snapshot.result(wanted, sort, descending=descending)
         begin = max(start or 0, 0)
         if after is not None:
@@ -132,7 +92,7 @@ class Gallery:
 
     def facets(self, wanted: GalleryFilter) -> Facets:
         """Return the facets beside the wanted photos, each counted with all the filters but its own."""
-        snapshot = self._following.snapshot
+        snapshot = self.snapshot
         masks = wanted.masks(snapshot)
         every = all_of(snapshot, masks)
         return Facets(
@@ -153,7 +113,7 @@ class Gallery:
         photo_id: int,
     ) -> Around:
         """Where a photo stands among the wanted ones."""
-        snapshot = self._following.snapshot
+        snapshot = self.snapshot
         result = snapshot.result(wanted, sort, descending=descending)
         (photo,) = snapshot.columns.places([photo_id]).tolist()
         place = None if photo == ABSENT else snapshot.place_in(result, photo, sort, descending=descending)
@@ -167,11 +127,11 @@ class Gallery:
 
     def items(self, ids: Sequence[int]) -> tuple[GalleryItem, ...]:
         """What a page shows of these photos, in the order given; unknown ones are left out."""
-        columns = self._following.snapshot.columns
+        columns = self.snapshot.columns
         return tuple(item_at(columns, place) for place in columns.places(ids).tolist() if place != ABSENT)
 
     def photo(self, photo_id: int) -> PhotoDetail | None:
-        """Everything known of a photo, as the database has it now; None if there is no such photo.
+        """Return everything known of a photo, as the database has it now; None if there is no such photo.
 
         Raises:
             StoreError: the database cannot be read.
@@ -179,7 +139,7 @@ class Gallery:
         return read_detail(self._store, photo_id)
 
     def similar(self, photo_id: int, *, limit: int = 12) -> tuple[SimilarPhoto, ...]:
-        """The photos whose embeddings by the same model are nearest, nearest first; none where there is no embedding.
+        """Return the photos whose embeddings by the same model are nearest, nearest first; none without an embedding.
 
         The model is that of the tag, or else the newest one that gave the photo an embedding. The first call for a
         model reads its embeddings, which then stay in memory, four bytes a number.
@@ -187,39 +147,36 @@ class Gallery:
         Raises:
             StoreError: the database cannot be read.
         """
-        snapshot = self._following.snapshot
+        snapshot = self.snapshot
         (place,) = snapshot.columns.places([photo_id]).tolist()
         found = None if place == ABSENT else self._point_of(photo_id, int(snapshot.columns.model[place]))
         if found is None:
             return ()
-        keeper, point = found
-        embeddings = self._embeddings_of(keeper, len(point))
+        owner, point = found
+        embeddings = self._embeddings_of(owner, len(point))
         nearest = embeddings.nearest(point, snapshot.columns, but=photo_id, limit=limit)
         return tuple(
             SimilarPhoto(item=item_at(snapshot.columns, other), distance=distance) for other, distance in nearest
         )
 
     def _point_of(self, photo_id: int, model_id: int) -> tuple[int, Points] | None:
-        """An embedding of what a photo holds, and the model under which it is stored."""
+        """Return an embedding of what a photo holds, and the model that owns it."""
         known = self._store.photos.find(photo_id)
-        keeper = self._store.models.score_owners().get(model_id)
+        owner = self._store.models.score_owners().get(model_id)
         stored = self._store.scores.of_photo(photo_id)
-        for prediction in sorted(stored, key=lambda each: each.model_id != keeper):
+        for prediction in sorted(stored, key=lambda each: each.model_id != owner):
             if known is not None and prediction.content_hash == known.content_hash:
                 point = embedding_of(prediction.scores, self._taxonomy(prediction.model_id))
                 if point is not None:
                     return prediction.model_id, point
         return None
 
-    def _embeddings_of(self, keeper: int, width: int) -> Embeddings:
-        key, taxonomy = (self._store.location.file_key(), keeper, width), self._taxonomy(keeper)
+    def _embeddings_of(self, owner: int, width: int) -> Embeddings:
+        key, taxonomy = (self._store.location.file_key(), owner, width), self._taxonomy(owner)
         with self._reading_embeddings:
-            columns = self._following.snapshot.columns
+            columns = self.snapshot.columns
             before = self._embeddings.pop(key, None)
-            if before is None:
-                embeddings = read_embeddings(self._store, columns, keeper, taxonomy, width)
-            else:
-                embeddings = updated(before, self._store, columns, keeper, taxonomy)
+            embeddings = read_embeddings(self._store, columns, owner, taxonomy, width, before)
             self._embeddings[key] = embeddings
             for oldest in list(self._embeddings)[:-_MODELS_KEPT]:
                 del self._embeddings[oldest]

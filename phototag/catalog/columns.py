@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from enum import StrEnum
 from itertools import chain
 from typing import Any
 
@@ -19,10 +20,6 @@ Label = tuple[str | None, str | None]
 
 RANKS, SOURCES, STATES, REASONS = tuple(Rank), tuple(Source), tuple(PhotoState), tuple(Reason)
 ABSENT = -1
-_RANK_CODE: Mapping[str | None, int] = {rank.value: code for code, rank in enumerate(RANKS)} | {None: ABSENT}
-_SOURCE_CODE: Mapping[str | None, int] = {source.value: code for code, source in enumerate(SOURCES)} | {None: ABSENT}
-_STATE_CODE: Mapping[str, int] = {state.value: code for code, state in enumerate(STATES)}
-_REASON_CODE: Mapping[str | None, int] = {reason.value: code for code, reason in enumerate(REASONS)} | {None: ABSENT}
 _NO_HASH = bytes(4)
 
 
@@ -30,7 +27,7 @@ _NO_HASH = bytes(4)
 class Columns:
     """N photos. `paths` are path bytes and `labels` what `label` points into; all others are [N].
 
-    `version` holds the first 32 bits of the content's hash; numbers that are not there are -1, scores NaN and moments
+    `version` holds the first 32 bits of the content's hash; missing numbers are -1, scores NaN and times
     NaT. `rank`, `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
     """
 
@@ -56,11 +53,11 @@ class Columns:
         return len(self.id)
 
     def places(self, ids: Sequence[int]) -> NDArray[np.int64]:
-        """Where photos stand, -1 for unknown ones."""
+        """Return the positions of photos, -1 for unknown ones."""
         return self.places_of(np.array([number if 0 <= number < 2**63 else ABSENT for number in ids], dtype=np.int64))
 
     def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the photos `ids` [M] stand, [M], -1 for unknown ones."""
+        """Return the positions [M] of the photos `ids` [M], -1 for unknown ones."""
         if not len(self):
             return np.full(len(ids), ABSENT, dtype=np.int64)
         found = np.minimum(np.searchsorted(self.id, ids), len(self) - 1)
@@ -76,7 +73,7 @@ _ARRAYS = tuple(field.name for field in fields(Columns) if field.name not in {"p
 
 
 def read(parts: Iterable[Sequence[GalleryRow]], labels: Sequence[Label] = ()) -> Columns:
-    """The columns of rows in the order of ids; codes of `labels` stay as they are, new ones come behind.
+    """Return the columns of rows in the order of ids; codes of `labels` stay as they are, new ones are appended.
 
     Raises:
         StoreError: a row holds what phototag never writes.
@@ -102,31 +99,36 @@ def _convert(rows: Sequence[GalleryRow], codes: dict[Label, int]) -> tuple[list[
     columns = list(zip(*rows, strict=True)) if rows else [()] * 17
     (ids, paths, modified, hashes, width, height, state, superclass, subclass, rank) = columns[:10]
     superclass_score, subclass_score, novelty, source, model, tagged_at, reason = columns[10:]
-    ranks = [_RANK_CODE[value] for value in rank]
+    ranks = _codes(rank, RANKS)
     values: dict[str, NDArray[Any]] = {
         "id": np.array(ids, dtype=np.int64),
         "modified_ns": np.array(modified, dtype=np.int64),
         "version": _versions(hashes),
         "width": _numbers(width, np.int32),
         "height": _numbers(height, np.int32),
-        "state": np.array([_STATE_CODE[value] for value in state], dtype=np.int8),
+        "state": _codes(state, STATES),
         "label": np.array(
             [
                 ABSENT if code == ABSENT else codes.setdefault((first, second), len(codes))
-                for code, first, second in zip(ranks, superclass, subclass, strict=True)
+                for code, first, second in zip(ranks.tolist(), superclass, subclass, strict=True)
             ],
             dtype=np.int32,
         ),
-        "rank": np.array(ranks, dtype=np.int8),
+        "rank": ranks,
         "superclass_score": np.array(superclass_score, dtype=np.float64),
         "subclass_score": np.array(subclass_score, dtype=np.float64),
         "novelty": np.array(novelty, dtype=np.float64),
-        "source": np.array([_SOURCE_CODE[value] for value in source], dtype=np.int8),
+        "source": _codes(source, SOURCES),
         "model": _numbers(model, np.int64),
         "tagged_at": _moments(tagged_at),
-        "reason": np.array([_REASON_CODE[value] for value in reason], dtype=np.int8),
+        "reason": _codes(reason, REASONS),
     }
     return [bytes(path) for path in paths], values
+
+
+def _codes(values: Sequence[str | None], among: Sequence[StrEnum]) -> NDArray[np.int8]:
+    code_of = {member.value: code for code, member in enumerate(among)} | {None: ABSENT}
+    return np.array([code_of[value] for value in values], dtype=np.int8)
 
 
 def _numbers(values: Sequence[int | None], kind: type[np.signedinteger[Any]]) -> NDArray[Any]:
@@ -140,13 +142,13 @@ def _versions(hashes: Sequence[bytes | None]) -> NDArray[np.int64]:
 
 
 def _moments(values: Sequence[str | datetime | None]) -> NDArray[np.datetime64]:
-    # SQLite has texts in UTC; another database has aware moments, of which numpy wants to know no time zone.
+    # SQLite has texts in UTC; other databases have aware datetimes, and numpy takes none with a time zone.
     plain = [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in values]
     return np.array(plain, dtype="datetime64[us]")
 
 
 def replaced(columns: Columns, fresh: Columns) -> Columns | None:
-    """The columns with these photos anew; None where one of them is new or has another path.
+    """Return the columns with these photos read again; None where one of them is new or has another path.
 
     The fresh ones were read with the labels of the others.
     """

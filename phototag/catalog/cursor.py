@@ -32,7 +32,7 @@ class Key:
     photo_id: int
 
     def is_behind(self, other: Key, *, descending: bool) -> bool:
-        """Whether a photo of this key comes behind one of the other key. Photos without a value always come last."""
+        """Return whether a photo with this key comes after one with the other; those without a value come last."""
         if self.missing != other.missing:
             return self.missing
         mine, theirs = (self.value, self.photo_id), (other.value, other.photo_id)
@@ -40,7 +40,7 @@ class Key:
 
 
 def write_cursor(key: Key, sort: GallerySort, *, descending: bool) -> str:
-    """The cursor behind a photo, fit for a query string."""
+    """Return the cursor that continues after a photo, fit for a query string."""
     # Any bytes are Latin-1, and JSON wants text.
     value = key.value.decode("latin-1") if isinstance(key.value, bytes) else key.value
     text = json.dumps([sort.value, descending, key.missing, value, key.photo_id], ensure_ascii=False)
@@ -48,7 +48,7 @@ def write_cursor(key: Key, sort: GallerySort, *, descending: bool) -> str:
 
 
 def read_cursor(text: str, sort: GallerySort, *, descending: bool) -> Key:
-    """The inverse of `write_cursor`.
+    """Read what `write_cursor` wrote.
 
     Raises:
         UsageError: it is no cursor, or one of another order.

@@ -1,4 +1,4 @@
-"""Everything that is known of one photo, read when it is asked for."""
+"""Read everything that is known of one photo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phototag.store import ModelInfo, ReviewFilter, Store, StoredPrediction
 
 
 def read_detail(store: Store, photo_id: int) -> PhotoDetail | None:
-    """Everything known of a photo, None if there is no such photo.
+    """Return everything known of a photo, None if there is no such photo.
 
     Raises:
         StoreError: the database cannot be read.
@@ -28,8 +28,8 @@ def read_detail(store: Store, photo_id: int) -> PhotoDetail | None:
         return None
     models = {model.id: model for model in store.models.find_all()}
     sharing: dict[int, list[str]] = {}
-    for model_id, keeper in store.models.score_owners().items():
-        sharing.setdefault(keeper, []).append(models[model_id].name)
+    for model_id, owner in store.models.score_owners().items():
+        sharing.setdefault(owner, []).append(models[model_id].name)
     every = ReviewFilter(photo_id=photo_id, current=False, valid=False)
     superclass_score, subclass_score = float(columns.superclass_score[0]), float(columns.subclass_score[0])
     tagged = not math.isnan(superclass_score)

@@ -17,17 +17,17 @@ _KEY_BYTES = 8
 
 
 def folder_of(path: bytes) -> bytes:
-    """The folder that a path lies in, b"" at the very top."""
+    """Return the folder that a path lies in, b"" at the very top."""
     return path.rpartition(_SEPARATOR)[0]
 
 
 def folder_key(folder: bytes) -> str:
-    """What a folder is called in addresses: a hash, since its name may be anything."""
+    """Return what a folder is called in addresses: a hash, since its name may be anything."""
     return hashlib.blake2b(folder, digest_size=_KEY_BYTES).hexdigest()
 
 
 def shown(path: bytes) -> str:
-    """A path or a part of one, printable."""
+    """Return a path or a part of one, printable."""
     return printable(clean_text(os.fsdecode(path)))
 
 
@@ -46,7 +46,7 @@ class FolderTree:
 
     @classmethod
     def of(cls, folders: Iterable[bytes]) -> FolderTree:
-        """The tree of these folders, which hold photos, and of those above them."""
+        """Return the tree of these folders, which hold photos, and of those above them."""
         holding = set(folders)
         known = {b""}
         for folder in holding:
@@ -74,7 +74,7 @@ class FolderTree:
         return {folder_key(path): index for index, path in enumerate(self.paths)}
 
     def find(self, key: str) -> int | None:
-        """The folder of that key, None if there is none."""
+        """Return the folder with that key, None if there is none."""
         return self._by_key.get(key)
 
     @cached_property
@@ -83,7 +83,7 @@ class FolderTree:
         return self._end_of_passage(0)
 
     def choices(self, index: int) -> list[tuple[int, str]]:
-        """The folders to choose from inside a folder, each with its name, by name."""
+        """Return the folders to choose from inside a folder, each with its name, by name."""
         found = []
         child = index + 1
         while child < self.ends[index]:
@@ -93,7 +93,7 @@ class FolderTree:
         return found
 
     def way_to(self, index: int) -> list[tuple[int, str]]:
-        """The choices that lead from the top down to a folder, itself the last."""
+        """Return the choices that lead from the top down to a folder, itself the last."""
         above: list[int] = []
         step = index
         while step > self.top:
@@ -106,7 +106,7 @@ class FolderTree:
         return [(inner, self.name(inner, above=outer)) for outer, inner in pairwise(steps)]
 
     def name(self, index: int, *, above: int) -> str:
-        """What a folder is called within another one, printable."""
+        """Return what a folder is called within another one, printable."""
         outer, path = self.paths[above], self.paths[index]
         inner = path[len(outer) :].removeprefix(_SEPARATOR) if above else path
         return shown(inner or _SEPARATOR)

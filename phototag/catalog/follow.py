@@ -7,15 +7,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Self
 
-from phototag.catalog.columns import ABSENT, Columns, read, replaced
+from phototag.catalog.columns import ABSENT, read, replaced
 from phototag.catalog.snapshot import Snapshot
 from phototag.errors import StoreError
 from phototag.store import GalleryRow, Store
 
 POLL_SECONDS = 2.0
-# Reading a large library anew takes seconds: while another process writes without end, that is no more than this share
-# of the time, and once in a while where nobody looks.
+# Reading a large library again takes seconds: while another process writes without end, that is no more than this
+# share of the time, and less often where no page is open.
 _REST_PER_WORK = 5.0
 _IDLE_SECONDS = 60.0
 _CLOSING_SECONDS = 1.0
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Following:
-    """The newest snapshot of a library, kept so by a thread of its own until it is closed."""
+    """The newest snapshot of a library, kept up to date by a thread until it is closed."""
 
     def __init__(self, store: Store, *, poll_seconds: float = POLL_SECONDS) -> None:
         """Read the library.
@@ -54,12 +55,18 @@ class Following:
             self._thread.start()
 
     def close(self) -> None:
-        """End the thread. Closing twice is no error."""
+        """Stop following the database. Closing twice is no error."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSING_SECONDS)
         with self._mutex:
             self._sign.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def snapshot(self) -> Snapshot:
@@ -68,12 +75,16 @@ class Following:
         return self._snapshot
 
     def sign(self) -> object:
-        """A value that differs after every write to the database; None where no cheap one tells of all."""
+        """Return a value that differs after every write to the database; None where no cheap one tells of all.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
         with self._mutex:
             return self._sign.read() if self._sign.tells_all else None
 
     def refresh(self, ids: Sequence[int]) -> None:
-        """Take over what was just written of these photos.
+        """Take over what was just written of these photos, before the call returns.
 
         Raises:
             StoreError: the database cannot be read.
@@ -83,9 +94,14 @@ class Following:
             self._snapshot = self._refresh(self._snapshot, ids)
 
     @contextmanager
-    def writing(self, command: str, *, wait_seconds: float) -> Iterator[Store]:
-        """As `Store.writing`; what is written in there is not looked for, as the caller tells `refresh` of it."""
-        # Two at once would take each other's writes for a stranger's, and read the library anew: no harm, but work.
+    def writing(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Store]:
+        """Hold the right to write, for callers that tell `refresh` of all they write: the library is not read again.
+
+        Raises:
+            LockedError: another process has the right to write.
+            StoreError: the database cannot be written.
+        """
+        # Two at once would take each other's writes for those of others, and read the library again: no harm, but work.
         alone = self._turn.acquire(timeout=wait_seconds)
         try:
             with self._store.writing(command, wait_seconds=wait_seconds):
@@ -114,9 +130,8 @@ class Following:
 
     def _load(self, before: Snapshot | None) -> Snapshot:
         columns = read(self._parts())
-        if before is not None and _same_photos(columns, before.columns):
-            return Snapshot(columns, before=before)
-        return Snapshot(columns)
+        same = before and columns.paths == before.columns.paths and (columns.id == before.columns.id).all()
+        return Snapshot(columns, before=before if same else None)
 
     def _parts(self) -> Iterator[Sequence[GalleryRow]]:
         for part in self._store.catalog.photos():
@@ -127,7 +142,7 @@ class Following:
     # ---- following
 
     def _follow(self) -> None:
-        ended, rest_seconds, trouble = time.monotonic(), 0.0, ""
+        ended, rest_seconds, problem = time.monotonic(), 0.0, ""
         while not self._closing.wait(self._poll_seconds):
             started = time.monotonic()
             idle = started - self._used_at > _IDLE_SECONDS
@@ -135,12 +150,12 @@ class Following:
                 continue
             try:
                 self._catch_up()
-                trouble = ""
+                problem = ""
             except StoreError as error:
                 # What is in memory still serves, and the database may come back.
-                if not self._closing.is_set() and str(error) != trouble:
-                    trouble = str(error)
-                    _log.warning("cannot read the library anew: %s", error)
+                if not self._closing.is_set() and str(error) != problem:
+                    problem = str(error)
+                    _log.warning("cannot read the library again: %s", error)
             ended = time.monotonic()
             rest_seconds = _REST_PER_WORK * (ended - started)
 
@@ -162,7 +177,3 @@ class Following:
             with self._mutex:
                 self._seen = _UNKNOWN
             raise
-
-
-def _same_photos(columns: Columns, others: Columns) -> bool:
-    return columns.paths == others.paths and bool((columns.id == others.id).all())

@@ -15,7 +15,7 @@ _HUMAN = SOURCES.index(Source.HUMAN)
 
 
 def item_at(columns: Columns, place: int) -> GalleryItem:
-    """The photo at a place of the columns."""
+    """Return the photo at a position of the columns."""
     superclass, subclass = columns.label_of(place)
     rank, source, reason = (int(codes[place]) for codes in (columns.rank, columns.source, columns.reason))
     version = int(columns.version[place])

@@ -27,7 +27,7 @@ class PathText:
     """All paths as one folded text. A word is looked for where its rarest byte stands: that takes milliseconds."""
 
     def __init__(self, paths: Sequence[bytes]) -> None:
-        folded = [path.lower() if path.isascii() else _folded(path) for path in paths]
+        folded = [path.lower() if path.isascii() else fold(clean_text(os.fsdecode(path))).encode() for path in paths]
         self._bytes = np.frombuffer(b"\0".join([*folded, b""]), dtype=np.uint8)
         lengths = np.fromiter(map(len, folded), dtype=np.int64, count=len(folded))
         self._ends = np.cumsum(lengths + 1)
@@ -36,7 +36,7 @@ class PathText:
         self._often = np.bincount(some, minlength=256)
 
     def holds(self, word: str) -> Bools:
-        """Which paths hold a word, [N]."""
+        """Return which paths hold a word, [N]."""
         found = np.zeros(len(self._ends), dtype=np.bool_)
         wanted = fold(clean_text(word)).encode()
         if not wanted:
@@ -50,7 +50,3 @@ class PathText:
             starts = starts[self._bytes[starts + place] == values[place]]
         found[np.searchsorted(self._ends, starts, side="right")] = True
         return found
-
-
-def _folded(path: bytes) -> bytes:
-    return fold(clean_text(os.fsdecode(path))).encode()

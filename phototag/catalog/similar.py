@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from phototag.taxonomy import Taxonomy
 
 Points = NDArray[np.float32]
 
-# From so many changed photos on, reading all embeddings anew is quicker than looking for each.
+# With more changed photos than this, reading all embeddings again is quicker than looking up each.
 _MANY_CHANGED = 5_000
 # So many more photos are looked at closely than are wanted.
 _SPARE = 16
@@ -62,28 +62,24 @@ class Embeddings:
         return found
 
 
-def read_embeddings(store: Store, columns: Columns, keeper: int, taxonomy: Taxonomy, width: int) -> Embeddings:
-    """All embeddings of that width that are stored under a model."""
-    return Embeddings(columns, *_gather(store.catalog.scores(keeper), taxonomy, width))
-
-
-def updated(embeddings: Embeddings, store: Store, columns: Columns, keeper: int, taxonomy: Taxonomy) -> Embeddings:
-    """The embeddings with those of photos that are new or were tagged anew since."""
-    if columns is embeddings.seen:
-        return embeddings
-    ids = _changed(embeddings.seen, columns)
-    width = embeddings.points.shape[1]
-    if len(ids) > _MANY_CHANGED:
-        return read_embeddings(store, columns, keeper, taxonomy, width)
+def read_embeddings(
+    store: Store, columns: Columns, owner: int, taxonomy: Taxonomy, width: int, before: Embeddings | None
+) -> Embeddings:
+    """Return all embeddings of that width stored under a model; of those `before` only what changed since is read."""
+    if before is not None and columns is before.seen:
+        return before
+    ids = None if before is None else _changed(before.seen, columns)
+    if before is None or ids is None or len(ids) > _MANY_CHANGED:
+        return Embeddings(columns, *_gather(store.catalog.scores(owner), taxonomy, width))
     if not len(ids):
-        return Embeddings(columns, embeddings.id, embeddings.version, embeddings.points)
-    fresh = _gather(store.catalog.scores(keeper, ids.tolist()), taxonomy, width)
-    kept = ~np.isin(embeddings.id, ids)
+        return replace(before, seen=columns)
+    fresh_ids, versions, points = _gather(store.catalog.scores(owner, ids.tolist()), taxonomy, width)
+    kept = ~np.isin(before.id, ids)
     return Embeddings(
         columns,
-        np.concatenate([embeddings.id[kept], fresh[0]]),
-        np.concatenate([embeddings.version[kept], fresh[1]]),
-        np.concatenate([embeddings.points[kept], fresh[2]]),
+        np.concatenate([before.id[kept], fresh_ids]),
+        np.concatenate([before.version[kept], versions]),
+        np.concatenate([before.points[kept], points]),
     )
 
 
@@ -98,7 +94,7 @@ def _changed(before: Columns, now: Columns) -> NDArray[np.int64]:
 
 
 def embedding_of(scores: bytes, taxonomy: Taxonomy) -> Points | None:
-    """The embedding [E] among packed scores, None where the model has none or they are damaged."""
+    """Return the embedding [E] among packed scores, None where the model has none or they are damaged."""
     try:
         point: Points = unpack([scores], taxonomy).embedding[0].astype(np.float32)
     except StoreError:
@@ -127,7 +123,7 @@ def _gather(
 
 
 def _alike(part: Sequence[ScoredContentRow]) -> Iterable[list[ScoredContentRow]]:
-    """The contents by the length of their scores: only those of one length are unpacked together."""
+    """Group the contents by the length of their scores: only those of one length are unpacked together."""
     by_length: dict[int, list[ScoredContentRow]] = {}
     for row in part:
         by_length.setdefault(len(row[2]), []).append(row)

@@ -50,7 +50,7 @@ class Selection(Hashable, Protocol):
 
 
 class Snapshot:
-    """The photos of a library at one moment. Photos are named by their places in the columns, which are those by id."""
+    """The photos of a library at one moment, named by their positions in the columns, which are in the order of ids."""
 
     def __init__(self, columns: Columns, *, before: Snapshot | None = None) -> None:
         """`before` has the same photos under the same paths: what is known of these is taken over."""
@@ -75,7 +75,7 @@ class Snapshot:
         for (sort, descending), order in before._orders.items():
             # As whole numbers, so that a score that is not there equals itself, and quickly.
             if np.array_equal(self._values(sort).view(np.int64), before._values(sort).view(np.int64)):
-                self._orders.get((sort, descending), partial(_same, order))
+                self._orders.get((sort, descending), partial(np.asarray, order))
         if np.array_equal(self.columns.modified_ns, before.columns.modified_ns):
             self._months = before._months
 
@@ -102,7 +102,7 @@ class Snapshot:
     # ---- in which order
 
     def result(self, wanted: Selection, sort: GallerySort, *, descending: bool) -> Places:
-        """Return the places of the selected photos in that order."""
+        """Return the positions of the selected photos in that order."""
 
         def find() -> Places:
             order = self.order(sort, descending=descending)
@@ -111,7 +111,7 @@ class Snapshot:
         return self._results.get((wanted, sort, descending), find)
 
     def order(self, sort: GallerySort, *, descending: bool) -> Places:
-        """The places of all photos in that order: equal ones by id, those without the value last."""
+        """Return the positions of all photos in that order: equal ones by id, those without the value last."""
 
         def find() -> Places:
             values = self._values(sort)
@@ -124,7 +124,7 @@ class Snapshot:
         return self._orders.get((sort, descending), find)
 
     def key(self, sort: GallerySort, place: int) -> Key:
-        """What a photo is sorted by."""
+        """Return what a photo is sorted by."""
         photo_id = int(self.columns.id[place])
         if sort is GallerySort.PATH:
             return Key(False, self.columns.paths[place], photo_id)
@@ -135,7 +135,7 @@ class Snapshot:
         return Key(missing, 0 if missing else value.item(), photo_id)
 
     def place_behind(self, result: Places, key: Key, sort: GallerySort, *, descending: bool) -> int:
-        """Where in a result of that order the photos behind a key begin; the key's own photo need not be there."""
+        """Return where in a result the photos after a key begin; the photo with that key need not be in it."""
         return bisect_left(
             range(len(result)),
             True,
@@ -143,12 +143,12 @@ class Snapshot:
         )
 
     def place_in(self, result: Places, photo: int, sort: GallerySort, *, descending: bool) -> int | None:
-        """Where in a result of that order a photo stands, None if it is not in there."""
+        """Return where in a result of that order a photo stands, None if it is not in it."""
         behind = self.place_behind(result, self.key(sort, photo), sort, descending=descending)
         return behind - 1 if behind and result[behind - 1] == photo else None
 
     def prepare(self, before: Snapshot) -> None:
-        """Find the orders that were asked for before, so that nobody has to wait for them."""
+        """Find the orders that were asked for before, so that no reader has to wait for them."""
         for (sort, descending), _ in before._orders.items():
             self.order(sort, descending=descending)
 
@@ -175,12 +175,8 @@ class Snapshot:
         return self._months
 
 
-def _same(order: Places) -> Places:
-    return order
-
-
 def _missing(values: NDArray[Any]) -> Bools:
-    # Moments that are not there count as numbers that are none.
+    # A time that is missing counts as NaN.
     found: Bools = np.isnan(values) if values.dtype.kind in "fM" else np.zeros(len(values), dtype=np.bool_)
     return found
 
@@ -201,7 +197,7 @@ class Kept(Generic[_Name, _Value]):
         self._mutex = threading.Lock()
 
     def get(self, key: _Name, make: Callable[[], _Value]) -> _Value:
-        """The value of that key, made if it is not there."""
+        """Return the value of that key, made if it is not there."""
         with self._mutex:
             if key in self._values:
                 self._values.move_to_end(key)
@@ -214,6 +210,6 @@ class Kept(Generic[_Name, _Value]):
         return value
 
     def items(self) -> list[tuple[_Name, _Value]]:
-        """The keys and values that are kept."""
+        """Return the keys and values that are kept."""
         with self._mutex:
             return list(self._values.items())

@@ -54,9 +54,9 @@ def report(
     gates: tuple[str, ...],
     db: str | None,
 ) -> None:
-    """Say how right all tags are, from the photos of samples that were reviewed.
+    """Say how accurate all tags are, from the photos of samples that were reviewed.
 
-    Only samples sampled at random count, and only photos whose file has not changed since. Each share comes with the
+    Only random samples count, and only photos whose file has not changed since. Each share comes with the
     interval that holds the true one 95 times in 100. --fail-under looks at the lower end of the interval: a gate is met
     when the reviews show it, not by luck.
     """

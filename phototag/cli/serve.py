@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _WARNING = (
-    "From other computers this page asks for a password: whoever reaches this port could otherwise see all photos "
-    "and change their tags. The connection is not encrypted: in a network that you do not trust keep to --host "
+    "From other computers this page asks for a password: anyone who reaches this port could otherwise see all "
+    "photos and change their tags. The connection is not encrypted: in a network that you do not trust keep to --host "
     "127.0.0.1 and come through a tunnel, as with ssh -L."
 )
 
@@ -97,8 +97,8 @@ def serve(
 ) -> None:
     """Show the library in a browser: look through it, review tags, and see how right they are.
 
-    Prints the link to open on the first line of stdout; it lets in whoever has it. Only this computer can reach the
-    page, unless --host says otherwise. Ctrl-C ends it; nothing that was saved is lost.
+    Prints the link to open on the first line of stdout; it lets in anyone who has it. Only this computer can reach
+    the page, unless --host says otherwise. Ctrl-C ends it; nothing that was saved is lost.
     """
     from phototag.catalog import Gallery
     from phototag.imaging import Thumbnailer, Thumbnails
@@ -110,7 +110,7 @@ def serve(
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(db, create=False))
         listener = stack.enter_context(bind(host, port))
-        # Nobody should have to type one before hearing that the rest cannot be.
+        # No one should have to type a password before hearing that the rest cannot work.
         password = _password(host, password_file)
         address, actual_port = listener.getsockname()[:2]
         names = _names(host, address)
@@ -130,7 +130,7 @@ def serve(
 
 
 def _password(host: str, file: Path | None) -> Password | None:
-    """The password that was given, or is needed; None for a page that only this computer can reach."""
+    """Return the password that was given, or is needed; None for a page that only this computer can reach."""
     from phototag.web import Password
 
     text = os.environ.get("PHOTOTAG_PASSWORD") or None
@@ -149,7 +149,7 @@ def _password(host: str, file: Path | None) -> Password | None:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether only this computer can reach what listens there."""
+    """Return whether only this computer can reach what listens there."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -157,7 +157,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _names(host: str, address: str) -> list[str]:
-    """The names that requests may use for a server at `host`, which is `address`; the first one is for links."""
+    """Return the names that requests may use for a server at `host`, which is `address`; the first one is for links."""
     if ipaddress.ip_address(address.partition("%")[0]).is_unspecified:
         return ["localhost", socket.gethostname(), f"{socket.gethostname()}.local"]
     # What begins with a digit or holds a colon is a number, and may have been written in many ways.
@@ -165,7 +165,7 @@ def _names(host: str, address: str) -> list[str]:
 
 
 def _interface(address: str) -> list[str]:
-    """The address under which the network knows this computer, if `address` means all of its addresses."""
+    """Return the address under which the network knows this computer, if `address` means all of its addresses."""
     here = ipaddress.ip_address(address.partition("%")[0])
     if not here.is_unspecified:
         return []
@@ -194,7 +194,7 @@ def _announcement(
     opens: bool | None,
     port_wanted: int | None,
 ) -> Callable[[], None]:
-    """What is to be said, and done, once the server answers; `others` are its names for other computers."""
+    """Return what to say, and do, once the server answers; `others` are its names for other computers."""
     from phototag.web import DEFAULT_PORT
 
     address = f"http://{name}:{port}/"

@@ -21,6 +21,7 @@ from phototag.choices import (
 )
 from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, device_option
+from phototag.text import percent
 from phototag.training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -251,12 +252,15 @@ def _echo_extension(extension: Extension) -> None:
     before, after, new = extension.before, extension.after, extension.new
     say(f"Old classes, {before.pictures} pictures: {_change(before, after)}.")
     if new.subclass is not None and new.superclass is not None:
-        say(f"Pictures of DATA, {new.pictures}: superclass {new.superclass:.1%}, subclass {new.subclass:.1%} right.")
+        say(
+            f"Pictures of DATA, {new.pictures}: superclass {percent(new.superclass)}, "
+            f"subclass {percent(new.subclass)} right."
+        )
 
 
 def _change(before: Accuracies, after: Accuracies) -> str:
     parts = [
-        f"{level} {old:.1%} right before, {now:.1%} after"
+        f"{level} {percent(old)} right before, {percent(now)} after"
         for level, old, now in (
             ("superclass", before.superclass, after.superclass),
             ("subclass", before.subclass, after.subclass),

@@ -16,7 +16,7 @@ from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, TaggingOptions, db_option, format_option, tagging_options
 from phototag.cli.tag import batch_rows, open_store, stored_rows, summarise
-from phototag.text import printable
+from phototag.text import Column, table
 
 if TYPE_CHECKING:
     from phototag.tagging import Batch
@@ -149,38 +149,38 @@ def status(db: str | None, form: OutputFormat) -> None:
 
 def _described(found: dict[str, Any]) -> str:
     note = found["watcher"]
-    if note is None:
-        lines = ["No watcher has run on this database; start one with: phototag watch FOLDER"]
-    else:
+    lines: list[tuple[str, str]] = []
+    if note is not None:
         try:
             lines = _watcher_lines(note, running=found["running"])
         except (KeyError, TypeError, ValueError, AttributeError):
             # A file that any program, or another version, may have written.
-            lines = ["watcher    left a note that this phototag does not understand"]
+            lines = [("watcher", "left a note that this phototag does not understand")]
     if found["holder"] is not None and not found["running"]:
-        lines.append(f"writing    phototag {found['holder']['command']} (process {found['holder']['pid']})")
+        lines.append(("writing", f"phototag {found['holder']['command']} (process {found['holder']['pid']})"))
     photos = ", ".join(f"{number:,} {state}" for state, number in found["photos"].items())
-    lines.append(f"database   {found['database']}: {photos or 'no photos'}")
-    return "\n".join(printable(line) for line in lines)
+    lines.append(("database", f"{found['database']}: {photos or 'no photos'}"))
+    told = [] if note is not None else ["No watcher has run on this database; start one with: phototag watch FOLDER"]
+    return "\n".join([*told, *table([Column(width=9), Column()], lines)])
 
 
-def _watcher_lines(note: dict[str, Any], *, running: bool) -> list[str]:
+def _watcher_lines(note: dict[str, Any], *, running: bool) -> list[tuple[str, str]]:
     state = note["doing"] if running else f"not running, {_ended(note)}"
-    lines = [f"watcher    {state} (process {note['pid']} on {note['host']}, model {note['model']})"]
-    lines += [_root_line(root) for root in note["roots"]]
-    lines.append(f"queue      {note['queue']:,} waiting")
+    lines = [("watcher", f"{state} (process {note['pid']} on {note['host']}, model {note['model']})")]
+    lines += [("root", _root(root)) for root in note["roots"]]
+    lines.append(("queue", f"{note['queue']:,} waiting"))
     totals = ", ".join(f"{number:,} {name}" for name, number in note["totals"].items())
     rate = f"; last {note['photos_per_second']:g} photos/s" if note["photos_per_second"] else ""
-    lines.append(f"done       {totals or 'nothing yet'}{rate}")
-    lines += [f"failed     {failure['path']}: {failure['error']}" for failure in note["failures"][-5:]]
-    lines += [f"said       {notice['text']}" for notice in note["notices"][-5:]]
+    lines.append(("done", f"{totals or 'nothing yet'}{rate}"))
+    lines += [("failed", f"{failure['path']}: {failure['error']}") for failure in note["failures"][-5:]]
+    lines += [("said", str(notice["text"])) for notice in note["notices"][-5:]]
     return lines
 
 
-def _root_line(root: dict[str, Any]) -> str:
+def _root(root: dict[str, Any]) -> str:
     scan = f", scanned {root['last_scan_at']} in {root['last_scan_seconds']:g} s" if "last_scan_at" in root else ""
     suspended = ", suspended: no photos there" if root.get("suspended") else ""
-    return f"root       {root['path']} ({root['mode']}{scan}{suspended})"
+    return f"{root['path']} ({root['mode']}{scan}{suspended})"
 
 
 def _ended(note: dict[str, Any]) -> str:

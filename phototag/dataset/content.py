@@ -19,6 +19,7 @@ from phototag.dataset.labelled import LabelledPicture
 from phototag.errors import DataError, DecodeError
 from phototag.imaging import Preprocessing, decode_bytes, read_bytes
 from phototag.runtime import bounded_map, decode_threads
+from phototag.text import percent
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def check_unreadable(unreadable: Sequence[str], total: int) -> None:
     if len(unreadable) > MAX_UNREADABLE_SHARE * total:
         listed = "\n  ".join(unreadable[:5])
         raise DataError(
-            f"{len(unreadable)} of {total} pictures cannot be read, more than {MAX_UNREADABLE_SHARE:.0%}; "
+            f"{len(unreadable)} of {total} pictures cannot be read, more than {percent(MAX_UNREADABLE_SHARE, 0)}; "
             f"mend or remove them:\n  {listed}"
         )
 

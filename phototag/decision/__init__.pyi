@@ -5,10 +5,10 @@ from .evidence import pooled_logits as pooled_logits
 from .evidence import unpack as unpack
 from .novelty import NOVELTY as NOVELTY
 from .novelty import SIGNALS as SIGNALS
-from .novelty import Foreign as Foreign
 from .novelty import NoveltyModel as NoveltyModel
+from .novelty import PretrainingClasses as PretrainingClasses
 from .novelty import Space as Space
-from .novelty import Standard as Standard
+from .novelty import Standardizer as Standardizer
 from .novelty import Tier as Tier
 from .rule import MOST as MOST
 from .rule import Candidate as Candidate

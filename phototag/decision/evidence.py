@@ -45,7 +45,7 @@ class Evidence:
 
 
 def pooled_logits(subclass: Floats, taxonomy: Taxonomy) -> Floats:
-    """Log-sum-exp of the subclass logits [B, C] under each superclass: [B, S].
+    """Return the log-sum-exp of the subclass logits [B, C] under each superclass: [B, S].
 
     For a network with no superclass head these are its superclass logits: their softmax is the sum of the subclasses'
     probabilities.
@@ -74,9 +74,10 @@ def gather(scores: Scores, taxonomy: Taxonomy, novelty: NoveltyModel | None = No
     for position, children in enumerate(taxonomy.children):
         best[:, position] = np.asarray(children)[scores.subclass[:, children].argmax(axis=1)]
     if novelty is None or scores.embedding is None:
-        strange, embedding = np.full((photos, len(Tier)), np.nan, dtype=np.float32), np.zeros((photos, 0), np.float16)
+        probabilities = np.full((photos, len(Tier)), np.nan, dtype=np.float32)
+        embedding = np.zeros((photos, 0), np.float16)
     else:
-        strange = novelty.probabilities(scores)
+        probabilities = novelty.probabilities(scores)
         embedding = scores.embedding.clip(-_HALF_MOST, _HALF_MOST).astype(np.float16)
     keep = min(_TOP, len(taxonomy.subclasses))
     top = np.argsort(-scores.subclass, axis=1, kind="stable")[:, :keep].astype(np.uint16)
@@ -87,13 +88,13 @@ def gather(scores: Scores, taxonomy: Taxonomy, novelty: NoveltyModel | None = No
         best_logit=np.take_along_axis(scores.subclass, best.astype(np.intp), axis=1).astype(np.float32),
         top=top,
         top_logit=np.take_along_axis(scores.subclass, top.astype(np.intp), axis=1).astype(np.float32),
-        novelty=strange,
+        novelty=probabilities,
         embedding=embedding,
     )
 
 
 def pack(evidence: Evidence) -> list[bytes]:
-    """One compact blob a photo, from which `unpack` restores the evidence exactly."""
+    """Pack the evidence into one compact blob a photo, from which `unpack` restores it exactly."""
     photos, superclasses = evidence.superclass.shape
     keep, width = evidence.top.shape[1], evidence.embedding.shape[1]
     if width:
@@ -101,14 +102,14 @@ def pack(evidence: Evidence) -> list[bytes]:
     else:
         header = _PLAIN_HEADER.pack(_PLAIN_VERSION, superclasses, keep)
     parts = [
-        np.ascontiguousarray(getattr(evidence, name), dtype=kind)
-        for name, kind, _ in _layout(superclasses, keep, width)
+        np.ascontiguousarray(getattr(evidence, name), dtype=dtype)
+        for name, dtype, _ in _layout(superclasses, keep, width)
     ]
     return [header + b"".join(part[row].tobytes() for part in parts) for row in range(photos)]
 
 
 def _layout(superclasses: int, keep: int, width: int) -> list[tuple[str, str, int]]:
-    """What a blob holds behind its header: fields of `Evidence`, their type and their number."""
+    """Return what a blob holds behind its header: fields of `Evidence`, their type and their number."""
     fields = [
         ("superclass", "<f4", superclasses),
         ("pooled", "<f4", superclasses),
@@ -121,7 +122,7 @@ def _layout(superclasses: int, keep: int, width: int) -> list[tuple[str, str, in
 
 
 def unpack(blobs: Sequence[bytes], taxonomy: Taxonomy) -> Evidence:
-    """The evidence of the blobs that `pack` made of scores by one model, in order.
+    """Return the evidence of the blobs that `pack` made of scores by one model, in order.
 
     Raises:
         StoreError: a blob is damaged or belongs to another taxonomy.

@@ -1,15 +1,15 @@
-"""How much a photo is like nothing that a model was taught, from what one forward pass gives. Pure: numpy only.
+"""How far a photo is out of distribution, from what one forward pass gives. Pure: numpy only.
 
 Novelty has two tiers: a photo may be of an unknown superclass, or of a known superclass and an unknown subclass. Each
-has a probability of its own, by logistic regression on a few signals:
+has its own probability, by logistic regression on a few signals:
 
 - the free energy of each head, -log sum exp(logits) (Liu et al., "Energy-based out-of-distribution detection", NeurIPS
   2020, equation 4), which is low for photos that some class claims;
 - the relative Mahalanobis distance of the embedding: to the nearest class, less that to all classes as one (Ren et al.,
   "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021, equation 3);
 - how much nearer the nearest class is than the second one, and how far from everything the photo lies;
-- how much nearer the nearest class is than the nearest foreign one: where a class that the backbone was pretrained with
-  would lie, and that is none of the known ones (`phototag.model.pretrained` tells how that is found).
+- how much nearer the nearest class is than the nearest pretraining class: one that the backbone was pretrained with
+  and that is none of the known ones (`phototag.model.pretrained` tells how these are found).
 
 The embedding is a linear map of the features in which the classes of the training have unit variance about their means
 (linear discriminant analysis), so Mahalanobis distances are Euclidean ones there.
@@ -31,12 +31,12 @@ from phototag.records import Scores
 Floats = NDArray[np.float64]
 
 SIGNALS = ("energy", "superclass_energy", "relative", "margin", "background", "foreign")
-# Files written before there were foreign classes know the others.
+# Files written before there were pretraining classes know the others.
 _FEWEST_SIGNALS = 5
 NOVELTY = "novelty."
 _LARGEST_WEIGHT = 1e6
 _MEANS, _SPREAD = f"{NOVELTY}means", f"{NOVELTY}spread"
-_FOREIGN, _SETBACKS = f"{NOVELTY}foreign", f"{NOVELTY}setbacks"
+_PRETRAINING, _PENALTIES = f"{NOVELTY}foreign", f"{NOVELTY}setbacks"
 
 
 class Tier(IntEnum):
@@ -47,14 +47,14 @@ class Tier(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
-    """Where foreign classes would lie among the embeddings: `means` [K, E].
+class PretrainingClasses:
+    """Where pretraining classes lie among the embeddings: `means` [K, E].
 
-    `setbacks` [K] are added to the squared distances: the more, the more a known class is like that one.
+    `penalties` [K] are added to the squared distances: the more, the more a known class is like that one.
     """
 
     means: NDArray[np.float32]
-    setbacks: NDArray[np.float32]
+    penalties: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +62,20 @@ class Space:
     """Where the known classes lie among the embeddings.
 
     `means` [C, E] are those of the subclasses, about the mean of all pictures; `spread` [E] is the variance of all
-    pictures along each axis, that within the classes being 1. `foreign` is None where nothing is known of foreign ones.
+    pictures along each axis, that within the classes being 1. `pretraining` is None where no pretraining classes
+    are known.
     """
 
     means: NDArray[np.float32]
     spread: NDArray[np.float32]
-    foreign: Foreign | None = None
+    pretraining: PretrainingClasses | None = None
 
     def squared_distances(self, embedding: NDArray[np.floating[Any]]) -> Floats:
-        """Of embeddings [B, E] to the mean of every class: [B, C]."""
+        """Return the squared distances [B, C] of embeddings [B, E] to the mean of every class."""
         return _squared_distances(embedding, self.means)
 
     def signals(self, scores: Scores) -> Floats:
-        """The signals [B, F] of scores with an embedding, higher where a photo is stranger; see `SIGNALS`.
+        """Return the signals [B, F] of scores with an embedding, higher where a photo is more novel; see `SIGNALS`.
 
         Raises:
             ModelError: the scores have no embedding, or one of another width or with values that are not finite.
@@ -94,16 +95,16 @@ class Space:
                 nearest[:, 0] - background,
                 nearest[:, 0] - nearest[:, 1],
                 np.sqrt(background),
-                self._nearer_foreign(embedding, nearest[:, 0]),
+                self._nearer_pretraining(embedding, nearest[:, 0]),
             ],
             axis=1,
         )
 
-    def _nearer_foreign(self, embedding: NDArray[np.float32], nearest: Floats) -> Floats:
-        """How much nearer [B] a foreign class lies than the nearest known one; 0 where nothing is known of them."""
-        if self.foreign is None:
+    def _nearer_pretraining(self, embedding: NDArray[np.float32], nearest: Floats) -> Floats:
+        """Return how much nearer [B] a pretraining class lies than the nearest known one; 0 where none is known."""
+        if self.pretraining is None:
             return np.zeros(len(embedding))
-        distances = _squared_distances(embedding, self.foreign.means) + self.foreign.setbacks
+        distances = _squared_distances(embedding, self.pretraining.means) + self.pretraining.penalties
         result: Floats = nearest - distances.min(axis=1)
         return result
 
@@ -123,19 +124,19 @@ def _energy(logits: NDArray[np.float32]) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Standard:
-    """What signals are measured in: the means [F] and deviations [F] of those of known photos."""
+class Standardizer:
+    """Standardizes signals by the means [F] and standard deviations [F] of those of known photos."""
 
     mean: Floats
     deviation: Floats
 
     @classmethod
     def of(cls, signals: Floats) -> Self:
-        """That of the signals [N, F] of known photos."""
+        """Return that of the signals [N, F] of known photos."""
         return cls(signals.mean(0), np.maximum(signals.std(0), 1e-6))
 
     def __call__(self, signals: Floats) -> Floats:
-        """The signals [B, F] in deviations from the mean, held within bounds so that nothing absurd gets far."""
+        """Return the signals [B, F] in standard deviations from the mean, clipped to what can be."""
         result: Floats = np.clip((signals - self.mean) / self.deviation, -20.0, 20.0)
         return result
 
@@ -145,12 +146,12 @@ class NoveltyModel:
     """The probabilities of both tiers, given signals: sigmoid of `weights` [2, F] @ signals + `biases` [2]."""
 
     space: Space
-    standard: Standard
+    standard: Standardizer
     weights: Floats
     biases: Floats
 
     def probabilities(self, scores: Scores) -> NDArray[np.float32]:
-        """That the superclass, and that the subclass, of each photo is unknown: [B, 2]; see `Tier`.
+        """Return the probabilities that the superclass, and the subclass, of each photo is unknown: [B, 2]; see `Tier`.
 
         The second one is at least the first one: a photo of an unknown superclass is of an unknown subclass.
         """
@@ -162,7 +163,7 @@ class NoveltyModel:
         return result
 
     def to_json(self) -> dict[str, Any]:
-        """All but the space, as plain values for JSON."""
+        """Return all but the space, as plain values for JSON."""
         return {
             "signals": list(SIGNALS),
             "mean": self.standard.mean.tolist(),
@@ -172,14 +173,16 @@ class NoveltyModel:
         }
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
-        """The space, as tensors of a model file."""
-        foreign = self.space.foreign
+        """Return the space, as tensors of a model file."""
+        pretraining = self.space.pretraining
         known = {_MEANS: self.space.means, _SPREAD: self.space.spread}
-        return known if foreign is None else {**known, _FOREIGN: foreign.means, _SETBACKS: foreign.setbacks}
+        if pretraining is None:
+            return known
+        return {**known, _PRETRAINING: pretraining.means, _PENALTIES: pretraining.penalties}
 
     @classmethod
     def from_json(cls, value: Any, tensors: Mapping[str, NDArray[np.float32]]) -> Self:
-        """The inverse of `to_json` and `tensors`; both may come from a stranger.
+        """Return the inverse of `to_json` and `tensors`; both may be untrusted.
 
         Raises:
             ModelError: they are not such a model, or of another phototag.
@@ -191,7 +194,7 @@ class NoveltyModel:
             mean, deviation, weights, biases = (
                 np.asarray(value[name], dtype=np.float64) for name in ("mean", "deviation", "weights", "biases")
             )
-            space = Space(tensors[_MEANS], tensors[_SPREAD], _foreign(tensors))
+            space = Space(tensors[_MEANS], tensors[_SPREAD], _pretraining(tensors))
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ModelError(f"the model's novelty scores are damaged: {error}") from error
         count = len(signals)
@@ -207,21 +210,24 @@ class NoveltyModel:
         ):
             raise ModelError("the model's novelty scores are damaged: shapes or values that cannot be")
         more = (0, len(SIGNALS) - count)
-        standard = Standard(np.pad(mean, more), np.pad(deviation, more, constant_values=1.0))
+        standard = Standardizer(np.pad(mean, more), np.pad(deviation, more, constant_values=1.0))
         return cls(space, standard, np.pad(weights, ((0, 0), more)), biases)
 
 
-def _foreign(tensors: Mapping[str, NDArray[np.float32]]) -> Foreign | None:
-    return Foreign(tensors[_FOREIGN], tensors[_SETBACKS]) if _FOREIGN in tensors or _SETBACKS in tensors else None
+def _pretraining(tensors: Mapping[str, NDArray[np.float32]]) -> PretrainingClasses | None:
+    if _PRETRAINING in tensors or _PENALTIES in tensors:
+        return PretrainingClasses(tensors[_PRETRAINING], tensors[_PENALTIES])
+    return None
 
 
 def _is_sound(space: Space) -> bool:
-    """Whether the shapes fit each other and all values are possible."""
-    arrays, foreign = [space.means, space.spread], space.foreign
+    """Return whether the shapes fit each other and all values are possible."""
+    arrays, pretraining = [space.means, space.spread], space.pretraining
     fits = space.means.ndim == 2 and len(space.means) > 0 and space.means.shape[1:] == space.spread.shape
-    if foreign is not None:
-        arrays += [foreign.means, foreign.setbacks]
-        fits &= len(foreign.means) > 0 and foreign.means.shape == (*foreign.setbacks.shape, *space.spread.shape)
+    if pretraining is not None:
+        means, penalties = pretraining.means, pretraining.penalties
+        arrays += [means, penalties]
+        fits &= len(means) > 0 and means.shape == (*penalties.shape, *space.spread.shape)
     return (
         fits
         and all(np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all() for array in arrays)

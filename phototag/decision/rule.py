@@ -11,7 +11,7 @@ section 2.2):
 So p is one distribution over consistent pairs, p(s) is the sum of its p(s, c), and where the heads agree p equals
 them. The superclass is decided first, the subclass among its children: backing off never changes the superclass.
 
-Where the model has novelty scores (`phototag.decision.novelty`), a photo that is too strange backs off as well: to the
+Where the model has novelty scores (`phototag.decision.novelty`), a photo that is too novel backs off as well: to the
 superclass when only the subclass looks unknown, to none when the superclass does.
 """
 
@@ -54,12 +54,12 @@ class Thresholds:
                 raise ModelError(f"thresholds must lie between 0 and 1: {self}")
 
     def to_json(self) -> dict[str, float]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Any) -> Thresholds:
-        """The inverse of `to_json`; ModelError if the value is not a pair of thresholds."""
+        """Return the inverse of `to_json`; ModelError if the value is not a pair of thresholds."""
         try:
             return cls(
                 superclass=float(value["superclass"]),
@@ -93,7 +93,7 @@ def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def join(evidence: Evidence) -> Joint:
-    """The joint distribution of the two heads; the module's docstring says which."""
+    """Return the joint distribution of the two heads; the module's docstring says which."""
     by_head = _log_softmax(evidence.superclass.astype(np.float64))
     by_children = _log_softmax(evidence.pooled.astype(np.float64))
     superclass = np.exp(_log_softmax((by_head + by_children) / 2))
@@ -152,7 +152,7 @@ def reason_of(scores: tuple[float, float], novelty: tuple[float, float], thresho
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A subclass that a model thought of, and its joint probability, as in `Tag.subclass_score`."""
+    """A subclass that a model considered, and its joint probability, as in `Tag.subclass_score`."""
 
     superclass: str
     subclass: str
@@ -160,7 +160,7 @@ class Candidate:
 
 
 def best_subclasses(evidence: Evidence, taxonomy: Taxonomy, *, most: int = MOST) -> tuple[Candidate, ...]:
-    """The subclasses of the highest joint probability of one photo, best first; `phototag.decision.rule` says of which.
+    """Return the subclasses of the highest joint probability of one photo, best first.
 
     Stored are the best subclasses of all and the best one under each superclass: the rest cannot be told.
     """

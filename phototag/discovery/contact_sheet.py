@@ -68,7 +68,7 @@ def write_sheet(path: Path, pictures: Sequence[tuple[int, Path]], *, marked: Col
         return []
     data = io.BytesIO()
     _grid(shown, marked).save(data, "JPEG", quality=_QUALITY)
-    way_out = "name another folder with --sheets, or leave contact sheets out with --no-sheets"
+    way_out = "; name another folder with --sheets, or leave contact sheets out with --no-sheets"
     atomic_write(path, data.getvalue(), way_out=way_out)
     return [number for number, _ in shown]
 

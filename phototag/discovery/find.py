@@ -89,7 +89,8 @@ def find_groups(
     names = {known.id: known.name for known in store.models.find_all()}
     without = Counter({names.get(number, "?"): count for number, count in left.items()})
     groups = _described([*novel, *grown.taken], grown.grouping, space, taxonomy)
-    kept = Groups(_reference(model), model.hash, taxonomy, tuple(groups))
+    reference = model.name if model.path is None else str(model.path)  # as the command line calls it
+    kept = Groups(reference, model.hash, taxonomy, tuple(groups))
     return Found(kept, len(photos) + left.total() + bare, without, bare)
 
 
@@ -159,11 +160,6 @@ def _embedded(page: Sequence[ScoredTag], taxonomy: Taxonomy, axes: int) -> Itera
             )
         if embeddings.shape[1]:
             yield some, embeddings
-
-
-def _reference(model: Model) -> str:
-    """Return what the command line calls the model."""
-    return model.name if model.path is None else str(model.path)
 
 
 def _described(photos: Sequence[ScoredTag], grouping: Grouping, space: Space, taxonomy: Taxonomy) -> list[Group]:

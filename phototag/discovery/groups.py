@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,17 +121,8 @@ def _to_json(groups: Groups) -> dict[str, Any]:
         "model_hash": groups.model_hash,
         "taxonomy": groups.taxonomy.to_json(),
         "groups": [
-            {
-                "id": group.id,
-                "superclass": group.superclass,
-                "closest": group.closest,
-                "spread": group.spread,
-                "named": group.named,
-                "tagged": group.tagged,
-                "members": [
-                    [os.fspath(each.path), each.content_hash, each.distance, each.tagged_as] for each in group.members
-                ],
-            }
+            {field.name: getattr(group, field.name) for field in fields(Group)}
+            | {"members": [[os.fspath(each.path), *astuple(each)[1:]] for each in group.members]}
             for group in groups.groups
         ],
     }
@@ -143,18 +134,7 @@ def _from_json(value: Any) -> Groups:
         model_hash=str(value["model_hash"]),
         taxonomy=Taxonomy.from_json(value["taxonomy"]),
         groups=tuple(
-            Group(
-                id=int(group["id"]),
-                members=tuple(
-                    Member(Path(path), str(digest), float(far), tagged_as)
-                    for path, digest, far, tagged_as in group["members"]
-                ),
-                superclass=group["superclass"],
-                closest=group["closest"],
-                spread=float(group["spread"]),
-                named=group["named"],
-                tagged=bool(group["tagged"]),
-            )
+            Group(**{**group, "members": tuple(Member(Path(path), *rest) for path, *rest in group["members"])})
             for group in value["groups"]
         ),
     )

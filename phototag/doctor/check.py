@@ -50,11 +50,6 @@ class Check:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def first_line(text: str) -> str:
-    """Return the first line of a text that may have many, or none."""
-    return text.strip().splitlines()[0] if text.strip() else ""
-
-
 def gib(size_bytes: int) -> str:
     """Return a size in words."""
     return f"{size_bytes / 2**30:.1f} GiB"

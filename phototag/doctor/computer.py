@@ -41,11 +41,11 @@ def check_inotify() -> Check:
     from phototag.library import inotify_limits
 
     limits = inotify_limits()
-    if limits is None:
+    if not limits:
         return Check("inotify", State.OK, "not on this system; phototag watch has other ways")
-    text = f"{limits.max_user_watches:,} folders can be watched"
-    values = {"max_user_watches": limits.max_user_watches, "max_user_instances": limits.max_user_instances}
-    if limits.max_user_watches < _FEW_WATCHES:
+    values = {name: limits[name] for name in ("max_user_watches", "max_user_instances")}
+    text = f"{values['max_user_watches']:,} folders can be watched"
+    if values["max_user_watches"] < _FEW_WATCHES:
         remedy = (
             "echo fs.inotify.max_user_watches=524288 | sudo tee /etc/sysctl.d/60-phototag.conf && sudo sysctl --system"
         )

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from phototag.doctor import computer, installation, model_checks, storage
-from phototag.doctor.check import BROKEN, Check, State, first_line
+from phototag.doctor.check import BROKEN, Check, State
+from phototag.text import first_line
 
 _Look = Callable[[], Check | list[Check]]
 
@@ -60,7 +61,7 @@ def _networks(*, torch_works: bool) -> Iterator[Check]:
         for precision_name, measure in model_checks.network_measurements():
             yield from _looked(precision_name, measure)
     except BROKEN as error:
-        yield _without_home(Check(name, State.FAILED, first_line(str(error)), "see the lines above"))
+        yield _without_home(Check(name, State.FAILED, first_line(error), "see the lines above"))
 
 
 def _looked(name: str, look: _Look) -> list[Check]:
@@ -68,7 +69,7 @@ def _looked(name: str, look: _Look) -> list[Check]:
         found = look()
     except BROKEN as error:
         remedy = "what the line says; if that is no help, report it with the output of: phototag doctor --json"
-        found = Check(name, State.FAILED, first_line(str(error)) or type(error).__name__, remedy)
+        found = Check(name, State.FAILED, first_line(error), remedy)
     return [_without_home(check) for check in ([found] if isinstance(found, Check) else found)]
 
 

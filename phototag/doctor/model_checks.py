@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phototag.doctor.check import BROKEN, Check, State, first_line
+from phototag.doctor.check import BROKEN, Check, State
 from phototag.errors import PhotoTagError
+from phototag.text import first_line
 
 if TYPE_CHECKING:
     from phototag.choices import Precision
@@ -30,7 +31,7 @@ def check_model() -> Check:
         if model.path is not None:
             model.tensors()  # reads all of the file
     except BROKEN as error:
-        return Check("model", State.FAILED, first_line(str(error)), remedy)
+        return Check("model", State.FAILED, first_line(error), remedy)
     taxonomy = model.header.taxonomy
     values = {
         "name": model.name,

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phototag import settings
-from phototag.doctor.check import BROKEN, Check, State, first_line, gib, state_of
+from phototag.doctor.check import BROKEN, Check, State, gib, state_of
 from phototag.errors import PhotoTagError
+from phototag.text import first_line
 
 if TYPE_CHECKING:
     from phototag.store import Location
@@ -49,7 +50,7 @@ def _opened_database(place: Location, shown: str) -> Check:
             require_current(have, place)
     except BROKEN as error:
         # Without what a URL says of users and hosts; and phototag's errors end with the way out.
-        text, _, remedy = first_line(str(error)).replace(place.shown, shown).rpartition("; ")
+        text, _, remedy = first_line(error).replace(place.shown, shown).rpartition("; ")
         return Check("database", State.FAILED, text or remedy, remedy if text else "see: phototag db check", values)
     text = f"{shown}: schema {have}, sound"
     holder = _holder(place)

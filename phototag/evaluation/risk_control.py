@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.evaluation.score_table import SCORE_UNIT, Counts, ScoreTable, ValidationScores
+from phototag.text import percent
 
 DELTA = 0.1
 """How often, over the choice of the validation pictures, a certificate may fail."""
@@ -100,8 +101,8 @@ def _why_none(level: str, table: ScoreTable, target: float, delta: float) -> str
         kept, right = table.kept()
         best = max((part / whole for whole, part in zip(kept, right, strict=True) if whole >= need), default=0.0)
         reason = (
-            f"among the best-scored {need} or more of {table.total} validation pictures at most {best:.1%} are right; "
-            "more of them, a lower target or a better model may help"
+            f"among the best-scored {need} or more of {table.total} validation pictures at most {percent(best)} are "
+            "right; more of them, a lower target or a better model may help"
         )
     return f"no {level} can be certified to have a precision of {target:.4g}, and none will be stored: {reason}"
 

@@ -7,10 +7,8 @@ DCT scaling), only the central crop is resized, and rotation is applied to the s
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,9 @@ from phototag.imaging.formats import MAX_MEGAPIXELS
 from phototag.imaging.jpeg import MEANS, reduced
 from phototag.imaging.openers import open_image
 from phototag.imaging.preprocessing import Preprocessing
-from phototag.records import Decoded, FailureKind, Photo
+from phototag.records import FailureKind
+
+Decode = Callable[[bytes, Path], tuple[NDArray[np.uint8], int, int]]
 
 MAX_FILE_BYTES = 1 << 30
 _RESAMPLING = {
@@ -37,33 +37,6 @@ _DRAFT_MARGIN = 2.0
 _REDUCED_MARGIN = {4: 2.0, 8: 1.4}
 # In smaller files there is little to win, and numba need not be loaded: docs/experiments.md#small-jpegs
 _WORTH_BYTES = 512 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """Decoded pixels, uint8 [H, W, 3], with the SHA-256 of the file and the upright size of the whole picture."""
-
-    pixels: NDArray[np.uint8]
-    content_hash: bytes
-    width: int
-    height: int
-
-
-def decode_photo(photo: Photo, preprocessing: Preprocessing, *, max_megapixels: int = MAX_MEGAPIXELS) -> Decoded:
-    """Decode a scanned photo; see `decode_file`."""
-    picture = decode_file(photo.path, preprocessing, max_megapixels=max_megapixels)
-    return Decoded(photo, picture.content_hash, picture.width, picture.height, picture.pixels)
-
-
-def decode_file(path: Path, preprocessing: Preprocessing, *, max_megapixels: int = MAX_MEGAPIXELS) -> Picture:
-    """Read, hash and decode one picture file into pixels [size, size, 3].
-
-    Raises:
-        DecodeError: the file is gone, unreadable, not a picture, cut short, broken, or has more than `max_megapixels`.
-    """
-    data = read_bytes(path)
-    pixels, width, height = decode_bytes(data, preprocessing, path, max_megapixels=max_megapixels)
-    return Picture(pixels, hashlib.sha256(data).digest(), width, height)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -209,6 +182,3 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     marker[_ORIENTATION_TAG] = orientation
     image.info["exif"] = marker.tobytes()
     return ImageOps.exif_transpose(image)
-
-
-Decode = Callable[[bytes, Path], tuple[NDArray[np.uint8], int, int]]

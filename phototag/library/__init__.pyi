@@ -10,5 +10,5 @@ from .scanner import resolve_roots as resolve_roots
 from .scanner import scan as scan
 from .scanner import scan_below as scan_below
 from .settle import Settling as Settling
-from .watcher import Mode as Mode
+from .watched_root import Mode as Mode
 from .watcher import Watcher as Watcher

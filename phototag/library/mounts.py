@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,15 +26,6 @@ _REMOTE = frozenset(
 _LOCAL_FUSE = frozenset(
     {"fuseblk", "fuse.ntfs-3g", "fuse.ntfs", "fuse.exfat", "fuse.exfat-fuse", "fuse.mergerfs", "fuse.bindfs"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class InotifyLimits:
-    """How much of inotify a user may have: folders watched, inotify instances, and events waiting in each instance."""
-
-    max_user_watches: int
-    max_user_instances: int
-    max_queued_events: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +79,31 @@ def mount_points(roots: Sequence[Path]) -> set[Path]:
     return points
 
 
-def inotify_limits() -> InotifyLimits | None:
-    """Return the limits of inotify for this user; None where there is no inotify."""
+def inotify_limits() -> dict[str, int]:
+    """Return how much of inotify this user may have, by the names of the settings; nothing where there is no inotify.
+
+    These are folders watched, inotify instances, and events waiting in each instance.
+    """
     try:
-        values = [
-            int((_LIMITS / name).read_text())
-            for name in ("max_user_watches", "max_user_instances", "max_queued_events")
-        ]
+        names = ("max_user_watches", "max_user_instances", "max_queued_events")
+        return {name: int((_LIMITS / name).read_text()) for name in names}
     except (OSError, ValueError):
-        return None
-    return InotifyLimits(*values)
+        return {}
 
 
 @lru_cache(maxsize=1)  # asked every second, and hardly ever another
 def parse_mounts(table: bytes) -> tuple[Mount, ...]:
     """Return the lines of a table like /proc/self/mountinfo (proc(5)). Lines of another form are left out."""
-    return tuple(_parsed(table.splitlines()))
+    mounts = []
+    for line in table.splitlines():
+        front, separator, back = line.partition(b" - ")
+        fields = front.split(b" ")
+        if not separator or len(fields) < 6 or not (fields[0].isdigit() and fields[1].isdigit()):
+            continue
+        point = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), fields[4])
+        kind = os.fsdecode(back.split(b" ")[0])
+        mounts.append(Mount(int(fields[0]), int(fields[1]), Path(os.fsdecode(point)), kind))
+    return tuple(mounts)
 
 
 def covering(mounts: Sequence[Mount], path: Path) -> Mount | None:
@@ -134,14 +134,3 @@ def _mounts() -> tuple[Mount, ...]:
         return parse_mounts(_MOUNT_TABLE.read_bytes())
     except OSError:
         return ()
-
-
-def _parsed(lines: Iterable[bytes]) -> Iterator[Mount]:
-    for line in lines:
-        front, separator, back = line.partition(b" - ")
-        fields = front.split(b" ")
-        if not separator or len(fields) < 6 or not (fields[0].isdigit() and fields[1].isdigit()):
-            continue
-        point = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), fields[4])
-        kind = os.fsdecode(back.split(b" ")[0])
-        yield Mount(int(fields[0]), int(fields[1]), Path(os.fsdecode(point)), kind)

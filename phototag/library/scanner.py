@@ -35,16 +35,10 @@ def resolve_roots(paths: Sequence[str | Path]) -> list[Path]:
     Raises:
         UsageError: a path does not exist, cannot be looked at, or is a file that is no picture by its name.
     """
-    roots = []
-    for path in dict.fromkeys(Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100  # keeps symlinks
-        _check_root(path)
-        roots.append(path)
-    roots.sort(key=_sort_key)
-    outer: list[Path] = []
-    for root in sorted(roots, key=lambda path: len(path.parts)):
-        if not any(root.is_relative_to(other) for other in outer):
-            outer.append(root)
-    return sorted(outer, key=_sort_key)
+    roots = dict.fromkeys(Path(os.path.abspath(path)) for path in paths)  # noqa: PTH100  # keeps symlinks
+    for root in roots:
+        _check_root(root)
+    return sorted((root for root in roots if roots.keys().isdisjoint(root.parents)), key=_sort_key)
 
 
 def _check_root(path: Path) -> None:

@@ -64,7 +64,7 @@ class WatchedRoot:
         self.mode = Mode.AWAY
         self.overflowed = False
         self._files = tuple(files)
-        self._inbox = inbox
+        self._inbox, self._tell = inbox, inbox.tell
         self._poll = poll
         self._observer: FolderObserver | None = None
         self._seen: _Seen | None = None
@@ -79,10 +79,10 @@ class WatchedRoot:
     def open(self) -> None:
         """Start watching, as well as can be done."""
         seen = self._look()
-        if seen is None:
+        if seen is not None:
+            self._begin(seen)
+        else:
             self._tell(f"{self.name}: the folder is not there; it will be watched when it is")
-            return
-        self._begin(seen)
 
     def close(self) -> None:
         """Stop watching; no thread is left."""
@@ -199,8 +199,7 @@ class WatchedRoot:
         if not observer.is_alive():
             self._renew(now, f"{self.name}: watching broke off; it was begun again, and the folder is looked through")
         elif self.overflowed:
-            limits = inotify_limits()
-            have = limits.max_queued_events if limits is not None else 0
+            have = inotify_limits().get("max_queued_events", 0)
             self._renew(
                 now,
                 f"{self.name}: more happened at once than could be noted, so the folder is looked through again. "
@@ -257,11 +256,10 @@ class WatchedRoot:
 
     def _refusal(self, folder: Path, error: OSError) -> str:
         instead = "the folder is looked through from time to time instead"
-        limits = inotify_limits()
+        have = inotify_limits().get("max_user_instances")
         if error.errno == errno.ENOSPC:
             return self._watch_limit(folder)
-        if error.errno == errno.EMFILE and limits is not None and not are_files_exhausted():
-            have = limits.max_user_instances
+        if error.errno == errno.EMFILE and have is not None and not are_files_exhausted():
             return (
                 f"{self.name}: cannot be watched, as this user's {have} inotify instances are in use; {instead}. "
                 + _raise_limit("max_user_instances", have, 4 * have)
@@ -273,16 +271,12 @@ class WatchedRoot:
     def _watch_limit(self, folder: Path) -> str:
         folders = 1 if self._files else count_folders(folder)
         watches = self._observer.count_watches() if self._observer is not None else 0
-        limits = inotify_limits()
-        have = limits.max_user_watches if limits is not None else 0
+        have = inotify_limits().get("max_user_watches", 0)
         return (
             f"{self.name}: only {watches or 0} of {folders} folders can be watched, as this user may watch {have} in "
             "all; the folder is looked through from time to time instead. "
             + _raise_limit("max_user_watches", have, 2 * (have + folders))
         )
-
-    def _tell(self, notice: str) -> None:
-        self._inbox.tell(notice)
 
     def _tell_once(self, key: str, notice: str) -> None:
         if key not in self._told:

@@ -6,14 +6,11 @@ import contextlib
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from phototag.imaging import is_picture
 from phototag.library.events import Hints, Inbox
 from phototag.library.observer import overflows_reported
 from phototag.library.watched_root import Mode, WatchedRoot
-
-__all__ = ["Hints", "Mode", "Watcher"]
 
 
 def _nothing(path: Path) -> bool:
@@ -64,9 +61,7 @@ class Watcher:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def take(self, timeout_seconds: float) -> Hints:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from phototag.errors import ModelError, RuntimeUnavailableError, UsageError
 from phototag.imaging import INTERPOLATIONS, Preprocessing
+from phototag.text import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -101,9 +102,9 @@ def check_size(backbone: torch.nn.Module, size: int) -> None:
         with torch.inference_mode():
             backbone.eval()(torch.zeros(1, 3, size, size))
     except (AssertionError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"this backbone does not take pictures of {size} pixels ({reason}); leave --img-size out, or choose another"
+            f"this backbone does not take pictures of {size} pixels ({first_line(error)}); leave --img-size out, or "
+            "choose another"
         ) from error
 
 
@@ -203,12 +204,11 @@ def _download(full_name: str) -> dict[str, torch.Tensor]:
     try:
         network = timm.create_model(full_name, pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"no pretrained weights for {full_name}. Tried: the installed packages (they hold only "
-            f"{DEFAULT_BACKBONE}); timm's hub ({reason}). Ways out: connect to the network and try again; give a file "
-            "with --weights FILE; use --backbone efficientnet_lite0, whose weights are installed; or start from random "
-            "weights with --no-pretrained"
+            f"{DEFAULT_BACKBONE}); timm's hub ({first_line(error)}). Ways out: connect to the network and try "
+            "again; give a file with --weights FILE; use --backbone efficientnet_lite0, whose weights are installed; "
+            "or start from random weights with --no-pretrained"
         ) from error
     finally:
         hub_logger.setLevel(level)

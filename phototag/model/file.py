@@ -11,13 +11,13 @@ import json
 import os
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phototag.decision import Thresholds
 from phototag.errors import ModelError, TaxonomyError
+from phototag.files import replacing
 from phototag.imaging import Preprocessing
 from phototag.taxonomy import Taxonomy
 
@@ -135,25 +135,31 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], header: Mappi
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(dict(tensors), partial, metadata={_HEADER_KEY: json.dumps(header, allow_nan=False)})
-        partial.chmod(0o644)  # the library makes it readable for its owner only
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with replacing(path, durable=True) as partial:
+            save_file(dict(tensors), partial, metadata={_HEADER_KEY: json.dumps(header, allow_nan=False)})
+            partial.chmod(0o644)  # the library makes it readable for its owner only
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
     except SafetensorError as error:  # its writer wraps the system's error, as of a full disk
         raise ModelError(f"{path}: cannot be written: {error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def read_json_header(path: Path) -> Any:
     """Return the JSON header that `write_tensors` wrote, without reading the tensors.
+
+    Raises:
+        ModelError: the file is missing, unreadable, cut short or no such file.
+    """
+    try:
+        return json.loads(_read_table(path)[0]["__metadata__"][_HEADER_KEY])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: a safetensors file, but not a phototag model") from error
+
+
+def _read_table(path: Path) -> tuple[Any, int]:
+    """Return the table of a safetensors file, and where the tensors begin that it describes.
 
     Raises:
         ModelError: the file is missing, unreadable, cut short or no such file.
@@ -164,8 +170,8 @@ def read_json_header(path: Path) -> Any:
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER_BYTES + 1
             if length > _MAX_HEADER_BYTES:
                 raise ModelError(f"{path}: not a phototag model")
-            described = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in described.items() if name != "__metadata__"]
+            table = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in table.items() if name != "__metadata__"]
             have, need = os.fstat(file.fileno()).st_size, 8 + length + max(ends, default=0)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model file") from None
@@ -177,10 +183,7 @@ def read_json_header(path: Path) -> Any:
         raise ModelError(f"{path}: not a phototag model, or cut short") from error
     if have != need:
         raise ModelError(f"{path}: the file is cut short: {have:,} of {need:,} bytes; copy or train it again")
-    try:
-        return json.loads(described["__metadata__"][_HEADER_KEY])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: a safetensors file, but not a phototag model") from error
+    return table, 8 + length
 
 
 def read_tensors(path: Path, *, under: str | None = None) -> dict[str, NDArray[np.float32]]:
@@ -235,17 +238,15 @@ def weights_hash(path: Path, header: ModelHeader) -> str:
     if header.embedding or header.stages:
         parts |= {key: described[key] for key in ("stages", "embedding", "novelty")}
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
-    read_json_header(path)  # proves that the lengths below are sound
+    table, begin = _read_table(path)
     try:
         with path.open("rb") as file:
-            length = struct.unpack("<Q", file.read(8))[0]
-            table = json.loads(file.read(length))
             for name in sorted(table.keys() - {"__metadata__"}):
                 if name.startswith(EXAMPLES):
                     continue
                 start, end = table[name]["data_offsets"]
                 digest.update(json.dumps([name, table[name]["dtype"], table[name]["shape"]]).encode())
-                file.seek(8 + length + start)
+                file.seek(begin + start)
                 digest.update(file.read(end - start))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -26,14 +26,11 @@ class LinearHead:
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """Embeddings are features @ weight.T + bias, with weight [E, D] and bias [E]; `space` tells where classes lie."""
+class Embedding(LinearHead):
+    """Embeddings are the logits of a head with weight [E, D] and bias [E]; `space` tells where classes lie in them."""
 
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
     space: Space
 
-    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, features: Floats) -> Floats:
         """Return embeddings [N, E] of features [N, D]."""
-        result: NDArray[np.float32] = features @ self.weight.T + self.bias
-        return result
+        return self.logits(features)

@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 
 from phototag.errors import ModelError
 from phototag.model.file import EXAMPLES
+from phototag.model.linear import Floats
 
 if TYPE_CHECKING:
     import torch
-
-Floats = NDArray[np.float32]
 
 _WEIGHT, _BIAS = f"{EXAMPLES}classifier.weight", f"{EXAMPLES}classifier.bias"
 # With few classes the classifier tells of little that the training does not show; with many, scoring a photo would take

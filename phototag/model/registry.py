@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from phototag import settings
 from phototag.decision import NOVELTY, NoveltyModel
 from phototag.errors import ModelError, UsageError
+from phototag.files import atomic_write
 from phototag.model import builtin
 from phototag.model.file import SUFFIX, ModelHeader, file_hash, read_header, read_tensors, weights_hash
 
@@ -140,14 +141,7 @@ def set_active(model: Model) -> None:
         ModelError: the choice cannot be written down.
     """
     text = model.name if model.path is None or _is_named(model) else str(model.path)
-    file = _active_file()
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be written: {error.strerror or error}") from error
+    atomic_write(_active_file(), f"{text}\n".encode(), error=ModelError, way_out="")
 
 
 def remove_model(name: str) -> Path:

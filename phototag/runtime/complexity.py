@@ -27,20 +27,10 @@ _MEMORY_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Complexity:
-    """Of a network: its `parameters`, and the multiply-adds of its convolutions and linear layers for one picture.
-
-    One multiply-add is two floating-point operations.
-    """
-
-    parameters: int
-    multiply_adds: int
-
-
-@dataclass(frozen=True, slots=True)
 class Cost:
     """What tagging with a model takes on this machine.
 
+    `multiply_adds` are those of its convolutions and linear layers for one picture, two floating-point operations each.
     `pictures_per_second` is the median of all rounds, and `rounds` are these: the network alone, in full batches.
     `memory_bytes` is the most that a process with nothing but this model held, on CUDA the most on the device; None
     where it cannot be known.
@@ -60,8 +50,8 @@ class Cost:
         return asdict(self)
 
 
-def complexity(network: torch.nn.Module, size: int) -> Complexity:
-    """Count what one picture of `size` pixels takes, in one pass of zeros through the network.
+def multiply_adds(network: torch.nn.Module, size: int) -> int:
+    """Count those that one picture of `size` pixels takes, in one pass of zeros through the network.
 
     Multiplications of one activation with another, as in attention, are not layers and are not counted.
     """
@@ -91,7 +81,7 @@ def complexity(network: torch.nn.Module, size: int) -> Complexity:
         network.train(learning)
         for hook in hooks:
             hook.remove()
-    return Complexity(sum(parameter.numel() for parameter in network.parameters()), counted)
+    return counted
 
 
 def costs(models: Sequence[Model], *, target: Target, seconds: float = _ROUND_SECONDS) -> list[Cost]:
@@ -107,12 +97,12 @@ def costs(models: Sequence[Model], *, target: Target, seconds: float = _ROUND_SE
     rounds = [[network_speed(runtime, seconds=seconds) for runtime in runtimes] for _ in range(_ROUNDS)]
     found = []
     for place, (model, runtime) in enumerate(zip(models, runtimes, strict=True)):
-        counted = complexity(network_of(model)(), model.header.preprocessing.size)
+        network = network_of(model)()
         speeds = tuple(round(each[place], 2) for each in rounds)
         found.append(
             Cost(
-                parameters=counted.parameters,
-                multiply_adds=counted.multiply_adds,
+                parameters=sum(parameter.numel() for parameter in network.parameters()),
+                multiply_adds=multiply_adds(network, model.header.preprocessing.size),
                 pictures_per_second=median(speeds),
                 rounds=speeds,
                 memory_bytes=memory[place],

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phototag.choices import Device
 from phototag.errors import PhotoTagError, RuntimeUnavailableError, UsageError
+from phototag.text import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ class World:
 
     # -- coming together and parting
 
-    def start(self) -> World:
+    def __enter__(self) -> World:
         """Connect the processes and give this one its GPU or its share of the cores.
 
         Raises:
@@ -97,7 +97,7 @@ class World:
         _started = self
         return self
 
-    def close(self, *, failed: bool = False) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Part from the other processes. After a failure here there is little waiting for them."""
         global _started
         self._depth -= 1
@@ -107,7 +107,7 @@ class World:
 
         try:
             # A process that goes while others still speak makes gloo abort them.
-            if failed:
+            if kind is not None:
                 self._gather_at_exit()
             else:
                 self.barrier()
@@ -123,14 +123,6 @@ class World:
             while here < self.size and time.monotonic() < deadline:
                 time.sleep(0.05)
                 here = self._connected().add(_FAILED, 0)
-
-    def __enter__(self) -> World:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close(failed=kind is not None)
 
     def check_device(self, device: Device) -> None:
         """Raise UsageError unless every process of this machine can have such a device to itself."""
@@ -289,10 +281,9 @@ class World:
 
     def lost(self, doing: str, error: BaseException) -> RuntimeUnavailableError:
         """Return the error to raise where a message to the other processes failed."""
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         return RuntimeUnavailableError(
-            f"process {self.rank} of {self.size} lost the others while {doing} ({reason}); one of them has stopped or "
-            "hangs: see what it wrote, then start again with --resume"
+            f"process {self.rank} of {self.size} lost the others while {doing} ({first_line(error)}); one of them has "
+            "stopped or hangs: see what it wrote, then start again with --resume"
         )
 
 

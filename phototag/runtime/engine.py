@@ -44,8 +44,3 @@ class Done:
     def result(self) -> Outputs:
         """See `Pending`."""
         return self._outputs
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, in one line; its class if it says nothing."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -69,11 +69,8 @@ class GpuJpegDecoder:
     def _orientation(self, data: bytes) -> int | None:
         """Return the EXIF orientation, 1 to 8, of a JPEG that the device may try; None for all else."""
         # A decoder on a GPU fills what is missing with grey and says nothing.
-        if (
-            not data.startswith(b"\xff\xd8")
-            or not data.endswith(_END)
-            or self._preprocessing.interpolation not in _MODES
-        ):
+        complete = data.startswith(_START) and data.endswith(_END)
+        if not complete or self._preprocessing.interpolation not in _MODES:
             return None
         try:
             with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:

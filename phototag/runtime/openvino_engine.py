@@ -20,8 +20,9 @@ from phototag.choices import Precision
 from phototag.errors import RuntimeUnavailableError
 from phototag.files import keep_newest
 from phototag.imaging import Preprocessing
-from phototag.runtime.engine import Outputs, Pictures, first_line
+from phototag.runtime.engine import Outputs, Pictures
 from phototag.runtime.threads import available_cores
+from phototag.text import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -178,14 +179,12 @@ def cached(key: str, make: Callable[[], Any]) -> Any:
     openvino, path = import_openvino(), cache_path(key)
     network = make()
     partial = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with suppress(OSError, RuntimeError):  # a cache that cannot be written costs seconds next time, nothing else
         path.parent.mkdir(parents=True, exist_ok=True)
         openvino.save_model(network, partial, compress_to_fp16=False)
         partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
         partial.replace(path)
         keep_newest(path.parent, "*.xml", count=_CONVERTED_KEPT)
-    except (OSError, RuntimeError):
-        pass  # a cache that cannot be written costs seconds next time, nothing else
     return network
 
 

@@ -11,12 +11,12 @@ import hashlib
 import io
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,12 @@ from phototag._version import __version__
 from phototag.choices import DEFAULT_BATCH_SIZE, Precision, RuntimeName
 from phototag.decision import decide, gather
 from phototag.errors import RuntimeUnavailableError, UsageError
-from phototag.files import keep_newest
+from phototag.files import keep_newest, replacing
 from phototag.model import Model
 from phototag.records import Tag
-from phototag.runtime.engine import first_line
 from phototag.runtime.openvino_engine import OpenVinoEngine, cached, converted, import_openvino, read_cached
 from phototag.runtime.runtime import Runtime, Target, faster_precision, network_of
-from phototag.text import percent
+from phototag.text import first_line, percent
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +96,10 @@ class PrecisionChooser:
         if wanted is Precision.INT8 and target.runtime is not RuntimeName.OPENVINO:
             raise UsageError("int8 is for the runtime openvino; use --runtime openvino, or another precision")
         self._model, self._target, self._wanted = model, target, wanted
-        self._batch_size, self._threads, self._compiled = batch_size, threads, compiled
+        self._batch_size, self._threads = batch_size, threads
+        self._runtime = partial(
+            Runtime, model, target=target, batch_size=batch_size, threads=threads, compiled=compiled
+        )
 
     @property
     def needs_sample(self) -> bool:
@@ -119,29 +121,20 @@ class PrecisionChooser:
         if self._wanted is Precision.INT8:
             return self._open_int8(sample)
         if self._wanted is not Precision.AUTO:
-            return self._runtime(self._wanted)
+            return self._runtime(precision=self._wanted)
         candidate = faster_precision(self._target)
         if candidate is None:
-            return self._runtime(Precision.F32)
+            return self._runtime(precision=Precision.F32)
         agreement = self._measured(candidate)
         if agreement is None and len(sample) >= LEAST_PHOTOS:
-            plain, faster = self._runtime(Precision.F32), self._runtime(candidate)
+            plain, faster = self._runtime(precision=Precision.F32), self._runtime(precision=candidate)
             agreement = measure(plain, faster, sample)
             self._keep(agreement)
             verdict = "used from now on" if agreement.holds else "not good enough, so f32 stays"
             log.info("%s: %s.", agreement, verdict)
             return faster if agreement.holds else plain
-        return self._runtime(candidate if agreement is not None and agreement.holds else Precision.F32)
-
-    def _runtime(self, precision: Precision) -> Runtime:
-        return Runtime(
-            self._model,
-            target=self._target,
-            batch_size=self._batch_size,
-            precision=precision,
-            threads=self._threads,
-            compiled=self._compiled,
-        )
+        holds = agreement is not None and agreement.holds
+        return self._runtime(precision=candidate if holds else Precision.F32)
 
     # -- int8
 
@@ -171,7 +164,7 @@ class PrecisionChooser:
         runtime = Runtime(self._model, target=self._target, engine=engine)
         agreement = self._measured(Precision.INT8)
         if fresh or (agreement is None and len(sample) >= LEAST_PHOTOS):
-            agreement = measure(self._runtime(Precision.F32), runtime, sample)
+            agreement = measure(self._runtime(precision=Precision.F32), runtime, sample)
             self._keep(agreement)
         log.info("%s.", agreement or "int8: its agreement with f32 is no longer known")
         return runtime
@@ -187,26 +180,17 @@ class PrecisionChooser:
     def _measured(self, precision: Precision) -> Agreement | None:
         try:
             value = json.loads(self._file(precision).read_text(encoding="utf-8"))
-            return Agreement(
-                precision=Precision(value["precision"]),
-                photos=int(value["photos"]),
-                same=float(value["same"]),
-                largest_move=float(value["largest_move"]),
-                speedup=float(value["speedup"]),
-            )
-        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+            return Agreement(**{**value, "precision": precision})
+        except (OSError, ValueError, TypeError):
             return None
 
     def _keep(self, agreement: Agreement) -> None:
         file = self._file(agreement.precision)
-        partial = file.with_name(f".{os.getpid()}-{file.name}")
-        try:
+        with suppress(OSError):  # measured again the next time
             file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(asdict(agreement)), encoding="utf-8")
-            partial.replace(file)
+            with replacing(file) as partial:
+                partial.write_text(json.dumps(asdict(agreement)), encoding="utf-8")
             keep_newest(file.parent, "*.json", count=_AGREEMENTS_KEPT)
-        except OSError:
-            pass  # measured again the next time
 
 
 def measure(plain: Runtime, faster: Runtime, pictures: Sequence[NDArray[np.uint8]]) -> Agreement:

@@ -23,7 +23,7 @@ from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.imaging import Preprocessing
 from phototag.model import Model
 from phototag.records import Scores
-from phototag.runtime.engine import Engine, Outputs, Pending, Pictures
+from phototag.runtime.engine import Engine, Pending, Pictures
 from phototag.runtime.openvino_engine import OpenVinoEngine, converted, cpu_precisions, has_openvino
 
 if TYPE_CHECKING:
@@ -182,9 +182,7 @@ class PendingScores:
 
     def result(self) -> Scores:
         """Wait for the scores."""
-        return self._scores(self._pending.result())
-
-    def _scores(self, outputs: Outputs) -> Scores:
+        outputs = self._pending.result()
         if len(outputs) > 1:
             return Scores(outputs[0], outputs[1], embedding=outputs[2] if len(outputs) > 2 else None)
         subclass = outputs[0]

@@ -12,7 +12,8 @@ import numpy as np
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, Precision
 from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.imaging import Preprocessing
-from phototag.runtime.engine import Done, Outputs, Pending, Pictures, first_line
+from phototag.runtime.engine import Done, Outputs, Pending, Pictures
+from phototag.text import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -87,9 +88,8 @@ class TorchEngine:
         try:
             self.start(np.zeros((1, self._size, self._size, 3), dtype=np.uint8)).result()
         except RuntimeError as error:
-            reason = first_line(error)
             raise RuntimeUnavailableError(
-                f"torch.compile does not work here ({reason}); leave --compile away"
+                f"torch.compile does not work here ({first_line(error)}); leave --compile away"
             ) from error
 
     def start(self, pictures: Pictures) -> Pending:
@@ -111,7 +111,7 @@ class TorchEngine:
             part = pictures[first : first + self.batch_size]  # which may become smaller yet
             parts.append(self.start(part).result())
             first += len(part)
-        return Done(_joined(parts))
+        return Done(tuple(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def _start(self, pictures: Pictures) -> Pending:
         import torch
@@ -222,10 +222,6 @@ class _OnDevice:
 
 def _rows(outputs: Sequence[torch.Tensor], count: int) -> Outputs:
     return tuple(output[:count].cpu().numpy() for output in outputs)
-
-
-def _joined(parts: Sequence[Outputs]) -> Outputs:
-    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
 def _amp_dtype(device: Device, precision: Precision) -> torch.dtype | None:

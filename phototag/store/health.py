@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, false, func, or_, select
+from sqlalchemy import Connection, FromClause, Select, and_, false, func, or_, select
 from sqlalchemy.exc import DatabaseError
 
 from phototag.errors import StoreError, TaxonomyError
@@ -54,11 +54,6 @@ class CheckReport:
     tags: int
     pending: int
 
-    @property
-    def sound(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
 
 def database_info(location: str | Path | None = None) -> DatabaseInfo:
     """Describe a database.
@@ -78,7 +73,7 @@ def database_info(location: str | Path | None = None) -> DatabaseInfo:
             photos={PhotoState(key): number for key, number in _counts(connection, photos.c.state)},
             tags_by_rank={Rank(key): number for key, number in _counts(connection, tags.c.rank)},
             tags_by_source={Source(key): number for key, number in _counts(connection, tags.c.source)},
-            predictions=_count(connection, select(func.count()).select_from(predictions)),
+            predictions=_count(connection, predictions),
             models=known_models(connection),
             last_run=last_run(connection),
         )
@@ -93,7 +88,7 @@ def check_database(location: str | Path | None = None) -> CheckReport:
     place = parse_location(location)
     with opened_database(place) as (engine, have), translated_errors(place):
         problems: list[str] = []
-        numbers = (0, 0, 0)
+        numbers = [0, 0, 0]
         try:
             with engine.connect() as connection:
                 if connection.dialect.name == "sqlite":
@@ -101,7 +96,7 @@ def check_database(location: str | Path | None = None) -> CheckReport:
                 if have != HEAD:
                     problems.append(f"schema {have}, this phototag needs {HEAD}; run: phototag db upgrade")
                 else:
-                    numbers = _numbers(connection)
+                    numbers = [_count(connection, rows) for rows in (photos, tags, _pending(connection).subquery())]
                     problems += _contradictions(connection)
                     for _ in queries.find(connection, queries.Query()):
                         pass  # reading every row proves that every value is one that phototag writes
@@ -150,8 +145,8 @@ def backup_database(location: str | Path | None = None, target: Path | None = No
     return write_backup(place, target.expanduser().absolute(), overwrite=overwrite)
 
 
-def _count(connection: Connection, statement: Any) -> int:
-    return int(connection.execute(statement).scalar_one())
+def _count(connection: Connection, rows: FromClause) -> int:
+    return int(connection.execute(select(func.count()).select_from(rows)).scalar_one())
 
 
 def _counts(connection: Connection, column: Any) -> Iterator[tuple[str, int]]:
@@ -165,14 +160,6 @@ def _structure(connection: Connection) -> Iterator[str]:
             yield f"damaged: {line}; go back to a backup"
     for row in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(_MOST_PROBLEMS):
         yield f"row {row[1]} of {row[0]} points to a row of {row[2]} that is not there"
-
-
-def _numbers(connection: Connection) -> tuple[int, int, int]:
-    return (
-        _count(connection, select(func.count()).select_from(photos)),
-        _count(connection, select(func.count()).select_from(tags)),
-        _count(connection, select(func.count()).select_from(_pending(connection).subquery())),
-    )
 
 
 def _pending(connection: Connection) -> Select[Any]:

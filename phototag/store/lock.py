@@ -11,13 +11,14 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from phototag.errors import LockedError, StoreError
+from phototag.files import replacing
 from phototag.store.location import Location
 
 # The holder writes who it is just after it got the lock: wait that long for the note before doing without it.
@@ -58,12 +59,31 @@ def holding(location: Location, command: str, role: Role = Role.WRITE) -> Iterat
                 f"{path.parent}: cannot be made: {error.strerror}; name a database elsewhere with --db, "
                 "or another home with PHOTOTAG_HOME"
             ) from error
-    lock = DatabaseLock(path, location.shown)
-    lock.acquire(command)
+    # Here, and not at the top: reading needs no lock, and this import would cost every query its time.
+    from filelock import FileLock, Timeout
+
+    # Not thread-local: a command may open the store in one thread and write from another.
+    lock, note = FileLock(path, thread_local=False), _note_file(path)
     try:
+        # Not quite at once: another process may only be asking who has it.
+        lock.acquire(timeout=_PROBE_WAIT_SECONDS, poll_interval=0.02)
+    except Timeout as error:
+        raise LockedError(_refusal(location, note)) from error
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(
+            f"{location.shown}: cannot be written to, since {path} cannot be locked: "
+            f"{reason}; check the permissions of the folder, or name another database with --db"
+        ) from error
+    try:
+        _leave_note(note, command)
         yield
     finally:
-        lock.release()
+        try:
+            with suppress(OSError):  # a stale note does no harm
+                note.unlink()
+        finally:
+            lock.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,110 +101,63 @@ def holder_of(location: Location, role: Role) -> Holder | None:
     path = lock_file(location, role)
     if path is None or not path.exists():
         return None
-    lock = DatabaseLock(path, location.shown)
-    return lock.holder() if lock.is_taken() else None
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _read_note(_note_file(path))
+    except (OSError, NotImplementedError):
+        return None
+    lock.release()
+    return None
 
 
-class DatabaseLock:
-    """An operating-system lock on `path`, with a note beside it of who holds it.
+def _note_file(path: Path) -> Path:
+    """Return the note of who holds a lock. The lock decides: after a kill -9 the note is stale and the lock is free."""
+    return path.with_name(f"{path.name}.json")
 
-    The lock decides, the note only informs: after a kill -9 the note is stale and the lock is free.
-    """
 
-    def __init__(self, path: Path, shown: str) -> None:
-        # Here, and not at the top: reading needs no lock, and this import would cost every query its time.
-        from filelock import FileLock
+def _leave_note(file: Path, command: str) -> None:
+    note = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "command": command.removeprefix("phototag "),
+        "since": datetime.now(UTC).isoformat(),
+    }
+    # On a full disk the lock still counts; the other process only hears less.
+    with suppress(OSError), replacing(file) as partial:
+        partial.write_text(json.dumps(note), encoding="utf-8")
 
-        self._note = path.with_name(f"{path.name}.json")
-        self._shown = shown
-        # Not thread-local: a command may open the store in one thread and write from another.
-        self._lock = FileLock(path, thread_local=False)
 
-    def acquire(self, command: str) -> None:
-        """Take the lock now, or raise.
-
-        Raises:
-            LockedError: another process (or another Store) has it.
-            StoreError: the lock's file cannot be made here.
-        """
-        from filelock import Timeout
-
-        try:
-            # Not quite at once: another process may only be asking who has it.
-            self._lock.acquire(timeout=_PROBE_WAIT_SECONDS, poll_interval=0.02)
-        except Timeout as error:
-            raise LockedError(self._refusal()) from error
-        except (OSError, NotImplementedError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise StoreError(
-                f"{self._shown}: cannot be written to, since {self._lock.lock_file} cannot be locked: "
-                f"{reason}; check the permissions of the folder, or name another database with --db"
-            ) from error
-        self._leave_note(command)
-
-    def is_taken(self) -> bool:
-        """Return whether another process has the lock at this moment."""
-        from filelock import Timeout
-
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        except (OSError, NotImplementedError):
-            return False
-        self._lock.release()
-        return False
-
-    def release(self) -> None:
-        """Give the lock back."""
-        try:
-            self._note.unlink(missing_ok=True)
-        except OSError:
-            pass  # a stale note does no harm
-        finally:
-            self._lock.release()
-
-    def holder(self) -> Holder | None:
-        """Return what the note says; None when there is none that can be understood."""
-        try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
-            return Holder(
-                pid=int(note["pid"]),
-                host=_plain(note["host"]),
-                command=_plain(note["command"]),
-                since=datetime.fromisoformat(note["since"]).astimezone(),
-            )
-        except (OSError, ValueError, TypeError, KeyError, OverflowError):
-            return None
-
-    def _leave_note(self, command: str) -> None:
-        note = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "command": command.removeprefix("phototag "),
-            "since": datetime.now(UTC).isoformat(),
-        }
-        half = self._note.with_name(f"{self._note.name}.{os.getpid()}")
-        try:
-            half.write_text(json.dumps(note), encoding="utf-8")
-            half.replace(self._note)
-        except OSError:
-            # On a full disk the lock still counts; the other process only hears less.
-            return
-
-    def _refusal(self) -> str:
-        give_up = time.monotonic() + _NOTE_WAIT_SECONDS
-        while (holder := self.holder()) is None and time.monotonic() < give_up:
-            time.sleep(0.02)
-        if holder is None:
-            return f"{self._shown}: another process is writing to this database; wait for it to finish"
-        same_day = holder.since.date() == datetime.now().astimezone().date()
-        since = holder.since.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
-        return (
-            f"{self._shown}: 'phototag {holder.command}' "
-            f"(process {holder.pid} on {holder.host}, since {since}) is writing to this database; "
-            "wait for it to finish, or stop it"
+def _read_note(file: Path) -> Holder | None:
+    """Return what a note says; None when there is none that can be understood."""
+    try:
+        note = json.loads(file.read_text(encoding="utf-8"))
+        return Holder(
+            pid=int(note["pid"]),
+            host=_plain(note["host"]),
+            command=_plain(note["command"]),
+            since=datetime.fromisoformat(note["since"]).astimezone(),
         )
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+        return None
+
+
+def _refusal(location: Location, note: Path) -> str:
+    give_up = time.monotonic() + _NOTE_WAIT_SECONDS
+    while (holder := _read_note(note)) is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+    if holder is None:
+        return f"{location.shown}: another process is writing to this database; wait for it to finish"
+    same_day = holder.since.date() == datetime.now().astimezone().date()
+    since = holder.since.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
+    return (
+        f"{location.shown}: 'phototag {holder.command}' "
+        f"(process {holder.pid} on {holder.host}, since {since}) is writing to this database; "
+        "wait for it to finish, or stop it"
+    )
 
 
 def _plain(value: object) -> str:

@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from phototag.files import replacing
 from phototag.store.location import Location
 
 
@@ -30,12 +31,6 @@ class Notes:
         path = self._location.note_path(name)
         if path is None:
             return
-        # The writer holds a lock, so one name will do, and a kill in between leaves one file at most.
-        partial = path.with_name(f"{path.name}.partial")
-        try:
+        with suppress(OSError), replacing(path) as partial:
             # Paths may hold lone surrogates, which ASCII escapes keep.
             partial.write_text(json.dumps(value), encoding="ascii")
-            partial.replace(path)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()

@@ -102,7 +102,8 @@ def create(location: Location) -> None:
         LockedError: another process has held the lock for a minute without making the tables.
         StoreError: the database cannot be made there.
     """
-    _prepare_folder(location)
+    if _has_no_place(location):
+        raise StoreError(unopenable(location))
     give_up = time.monotonic() + _CREATION_WAIT_SECONDS
     while True:
         try:
@@ -199,9 +200,8 @@ def known_revisions(scripts: Path | None = None) -> tuple[str, ...]:
 
 
 def missing(location: Location) -> StoreError:
-    """Return the error for a database that is not there yet."""
-    path = location.path
-    if path is not None and (path.is_dir() or not path.parent.is_dir()) and not location.is_default:
+    """The error for a database that is not there yet."""
+    if _has_no_place(location):
         return StoreError(unopenable(location))
     return MissingDatabaseError(f"no database yet at {location.shown}; run: phototag tag FOLDER")
 
@@ -211,12 +211,10 @@ def _current(engine: Engine, location: Location) -> str | None:
         return revision(connection, location)
 
 
-def _prepare_folder(location: Location) -> None:
+def _has_no_place(location: Location) -> bool:
     path = location.path
-    if path is None or location.is_default:
-        return  # the lock makes the default folder
-    if path.is_dir() or not path.parent.is_dir():
-        raise StoreError(unopenable(location))
+    # The lock makes the default folder.
+    return path is not None and not location.is_default and (path.is_dir() or not path.parent.is_dir())
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def extend(parent: Model, data: Path, config: DataConfig, target: Target) -> Ext
         classes=len(header.taxonomy.subclasses),
         width=sum(blocks),
     )
-    if known_novelty.space.foreign is not None and old_examples.pretraining is None:
+    if known_novelty.space.pretraining is not None and old_examples.pretraining is None:
         raise ModelError(f"{parent.name}: the classifier of the pretraining is missing; train it again with all data")
     check_unchecked(labelled)
     training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)

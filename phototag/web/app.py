@@ -6,8 +6,10 @@ import asyncio
 from contextlib import suppress
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Scope
+from starlette.requests import Request
+from starlette.types import ASGIApp
 
 from phototag.errors import PhotoTagError
 from phototag.web import assets, audit, gallery, login, media, photo, respond, review
@@ -23,7 +25,7 @@ class _GuardedApp(Starlette):
 
 
 def create_app(context: Context, *, verbose: bool = False) -> Starlette:
-    """The application that shows the library of that context; `verbose` logs each request."""
+    """Return the application that shows the library of that context; `verbose` logs each request."""
     parts = (gallery, photo, review, audit, media, login, assets)
     app = _GuardedApp(
         routes=[route for part in parts for route in part.ROUTES],
@@ -40,38 +42,13 @@ def create_app(context: Context, *, verbose: bool = False) -> Starlette:
 
 
 def warm_up(app: Starlette) -> None:
-    """Show the gallery, and a search in it, to nobody.
+    """Make the gallery's page once, and search in it, for no reader.
 
     What is imported, compiled and sorted for the first page would otherwise keep its reader waiting.
     """
 
-    async def visit() -> None:
-        for query in (b"", b"text=photo"):
-            # A library that cannot be read is said to whoever asks for it.
-            with suppress(PhotoTagError):
-                await app.router(_scope(app, query), _nothing, _ignore)
-
-    asyncio.run(visit())
-
-
-def _scope(app: Starlette, query: bytes) -> Scope:
-    return {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/",
-        "raw_path": b"/",
-        "root_path": "",
-        "query_string": query,
-        "headers": [],
-        "app": app,
-    }
-
-
-async def _nothing() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
-
-
-async def _ignore(message: Message) -> None:
-    """Send it nowhere."""
+    for query in (b"", b"text=photo"):
+        request = Request({"type": "http", "path": "/", "query_string": query, "headers": [], "app": app})
+        # A library that cannot be read is said to whoever asks for it.
+        with suppress(PhotoTagError):
+            asyncio.run(run_in_threadpool(gallery.show, request))

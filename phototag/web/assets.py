@@ -36,7 +36,7 @@ class Asset:
 
 @cache
 def assets() -> dict[str, Asset]:
-    """All static files by name."""
+    """Return all static files by name."""
     folder = resources.files("phototag.web") / "static"
     places = {entry.name: entry for entry in folder.iterdir() if entry.is_file()}
     for name, (package, *path) in _BORROWED.items():
@@ -51,7 +51,7 @@ def assets() -> dict[str, Asset]:
 
 
 def asset_url(name: str) -> str:
-    """The path of a static file, with its version.
+    """Return the path of a static file, with its version.
 
     Raises:
         LookupError: there is no such file.

@@ -20,7 +20,6 @@ from phototag.store import Sample, SampleItem
 from phototag.text import printable
 from phototag.web import respond
 from phototag.web.context import Context, context_of
-from phototag.web.report_cache import ReportCache
 
 HALF_WIDTH = 0.03
 _SHOWN = 500
@@ -35,7 +34,7 @@ def _audit(request: Request) -> Response:
         sample for sample in _kept(context, "samples", context.store.samples.find_all)[::-1] if sample.for_estimation
     ]
     if name is not None and name not in [sample.name for sample in samples]:
-        raise HTTPException(404, "there is no such sample drawn by chance")
+        raise HTTPException(404, "there is no such random sample")
     if not any(sample.reviewed for sample in samples if name in (None, sample.name)):
         return respond.page(request, "audit_empty.html", section="audit", samples=samples)
     page, newest, more = _kept(context, (name, by), lambda: _made(context, name, by))
@@ -54,7 +53,7 @@ def _audit(request: Request) -> Response:
 
 
 def _made(context: Context, name: str | None, by: By) -> tuple[Page, Sample, int]:
-    """The page of a report, the newest sample that it is made from, and how many more photos its plan wants drawn."""
+    """Return the page of a report, the newest sample that it is made from, and how many more photos its plan wants."""
     report = make_report(context.store, sample=name, by=by, half_width=HALF_WIDTH)
 
     def cell(level: str, truth: str, tag: str) -> str:
@@ -65,7 +64,7 @@ def _made(context: Context, name: str | None, by: By) -> tuple[Page, Sample, int
 
 
 def _kept(context: Context, about: Hashable, make: Callable[[], Made]) -> Made:
-    return context.keep(ReportCache).get(context.store, context.gallery.sign(), about, make)
+    return context.reports.get(context.store, context.gallery.sign(), about, make)
 
 
 def _by(request: Request) -> By:
@@ -76,13 +75,16 @@ def _by(request: Request) -> By:
 
 
 def _cell(request: Request) -> Response:
-    """The reviewed photos of one truth and one tag."""
+    """Show the reviewed photos of one truth and one tag."""
     context, query = context_of(request), request.query_params
     level, truth, tag = query.get("level", ""), query.get("truth", ""), query.get("tag", "")
     if level not in LEVELS:
         raise UsageError(f"a level is one of {', '.join(LEVELS)}")
     name = query.get("sample") or None
-    samples = _used(context, name)
+    try:
+        samples, _ = usable_samples(context.store, name)
+    except UsageError as error:
+        raise HTTPException(404, str(error)) from error
     items = photos_of_cell(context.store, samples, level=level, truth=truth, tag=tag)
     return respond.page(
         request,
@@ -96,14 +98,6 @@ def _cell(request: Request) -> Response:
         photos=[_shown(item) for item in items[:_SHOWN]],
         back="/audit" if name is None else f"/audit?{urlencode({'sample': name})}",
     )
-
-
-def _used(context: Context, name: str | None) -> list[Sample]:
-    try:
-        samples, _ = usable_samples(context.store, name)
-    except UsageError as error:
-        raise HTTPException(404, str(error)) from error
-    return samples
 
 
 def _shown(item: SampleItem) -> dict[str, object]:

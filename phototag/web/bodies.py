@@ -13,7 +13,7 @@ _SHORTEST_VERSION = 8
 
 
 def number(body: dict[str, Any], key: str) -> int:
-    """A whole number that is not negative."""
+    """Return a whole number that is not negative."""
     value = body.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST:
         raise UsageError(f"{key}: a whole number is wanted")
@@ -21,7 +21,7 @@ def number(body: dict[str, Any], key: str) -> int:
 
 
 def numbers(body: dict[str, Any], key: str) -> list[int]:
-    """A list of whole numbers; none where there is no such key."""
+    """Return a list of whole numbers; none where there is no such key."""
     value = body.get(key, [])
     if not isinstance(value, list) or len(value) > _MOST:
         raise UsageError(f"{key}: a list of whole numbers is wanted")
@@ -29,7 +29,7 @@ def numbers(body: dict[str, Any], key: str) -> list[int]:
 
 
 def text(body: dict[str, Any], key: str) -> str:
-    """A text that is not too long."""
+    """Return a text that is not too long."""
     value = body.get(key)
     if not isinstance(value, str) or len(value) > _LONGEST:
         raise UsageError(f"{key}: a text of at most {_LONGEST} characters is wanted")
@@ -37,12 +37,12 @@ def text(body: dict[str, Any], key: str) -> str:
 
 
 def name(body: dict[str, Any], key: str) -> str | None:
-    """A text, None for null."""
+    """Return a text, None for null."""
     return None if body.get(key) is None else text(body, key)
 
 
 def identity(body: dict[str, Any], key: str) -> str:
-    """What a page calls itself or an answer: letters, digits and hyphens."""
+    """Return what a page calls itself or an answer: letters, digits and hyphens."""
     value = text(body, key)
     if not 8 <= len(value) <= 80 or not value.isascii() or not value.replace("-", "").isalnum():
         raise UsageError(f"{key}: 8 to 80 letters, digits and hyphens are wanted")
@@ -50,7 +50,7 @@ def identity(body: dict[str, Any], key: str) -> str:
 
 
 def version(body: dict[str, Any]) -> str:
-    """How the hash of the content begins that a page showed."""
+    """Return how the hash of the content begins that a page showed."""
     value = text(body, "version")
     if len(value) < _SHORTEST_VERSION or not set(value) <= set("0123456789abcdef"):
         raise UsageError(f"version: {_SHORTEST_VERSION} digits of the content's hash are wanted")
@@ -58,7 +58,7 @@ def version(body: dict[str, Any]) -> str:
 
 
 def flag(body: dict[str, Any], key: str) -> bool:
-    """Whether something is wanted; not where there is no such key."""
+    """Return whether something is wanted; not where there is no such key."""
     value = body.get(key, False)
     if not isinstance(value, bool):
         raise UsageError(f"{key}: true or false is wanted")

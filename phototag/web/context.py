@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
-from starlette.convertors import Convertor, register_url_convertor
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
+
+from phototag.review import Leases, SampleReviews
+from phototag.web.report_cache import ReportCache
 
 if TYPE_CHECKING:
     from phototag.catalog import Gallery
     from phototag.imaging import Thumbnails
-    from phototag.store import Store
+    from phototag.store import FileKey, Store
     from phototag.web.security import Security
 
-Kept = TypeVar("Kept")
 
-
-class _IdConvertor(Convertor[int]):
+class _IdConvertor(IntegerConvertor):
     """An id as a database can hold it: `int` takes any number, and fails on one of thousands of digits."""
 
     regex = "[0-9]{1,18}"
-
-    def convert(self, value: str) -> int:
-        return int(value)
-
-    def to_string(self, value: int) -> str:
-        return str(value)
 
 
 # Here, since every module with routes imports this one.
@@ -37,26 +30,21 @@ register_url_convertor("id", _IdConvertor())
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The library that a server shows, and what it keeps while it runs."""
+    """The library that a server shows, and what it keeps while it runs.
+
+    Of `samples` it keeps no answers, only how to read them.
+    """
 
     store: Store
     gallery: Gallery
     thumbnails: Thumbnails
     security: Security
-    _shelf: dict[Any, Any] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def keep(self, make: Callable[[], Kept]) -> Kept:
-        """What `make`, a class or a function of a module, returned when it was first asked for.
-
-        For what one page keeps in memory between its requests. Thread-safe; `make` is called once.
-        """
-        with self._lock:
-            if make not in self._shelf:
-                self._shelf[make] = make()
-            return cast(Kept, self._shelf[make])
+    reports: ReportCache = field(default_factory=ReportCache)
+    leases: Leases = field(default_factory=Leases)
+    # By the file as well: a database that takes its place has other samples under the same numbers.
+    samples: dict[tuple[FileKey | None, int], SampleReviews] = field(default_factory=dict)
 
 
 def context_of(request: Request) -> Context:
-    """The context of the server that got this request."""
+    """Return the context of the server that got this request."""
     return cast(Context, request.app.state.context)

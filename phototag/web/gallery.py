@@ -30,8 +30,8 @@ ORDERS = {
     "-path": "By folder and name, last first",
     "-score": "Most certain first",
     "score": "Least certain first",
-    "-novelty": "Strangest first",
-    "novelty": "Most familiar first",
+    "-novelty": "Most novel first",
+    "novelty": "Least novel first",
     "-tagged": "Tagged last",
     "tagged": "Tagged first",
 }
@@ -47,7 +47,7 @@ class View:
 
     @classmethod
     def of(cls, params: QueryParams) -> Self:
-        """What a query string asks for.
+        """Return what a query string asks for.
 
         Raises:
             UsageError: it makes no sense.
@@ -92,12 +92,12 @@ class View:
 
 
 def query_of(params: dict[str, str]) -> str:
-    """A query string with its question mark, empty for no parameters."""
+    """Return a query string with its question mark, empty for no parameters."""
     return f"?{urlencode(params)}" if params else ""
 
 
-def _gallery(request: Request) -> Response:
-    """The page, with the block of photos that holds the place asked for."""
+def show(request: Request) -> Response:
+    """Return the page, with the block of photos that holds the place asked for."""
     context = context_of(request)
     view = View.of(request.query_params)
     start = _place(request.query_params) // BLOCK_PHOTOS * BLOCK_PHOTOS
@@ -141,7 +141,7 @@ def _fold(choices: Sequence[Choice]) -> tuple[Sequence[Choice], Sequence[Choice]
 
 
 def _before(view: View, result: GalleryPage) -> str | None:
-    """The address of the block before this one, for browsers without scripts."""
+    """Return the address of the block before this one, for browsers without scripts."""
     if not result.start:
         return None
     before = max(0, result.start - BLOCK_PHOTOS)
@@ -149,13 +149,13 @@ def _before(view: View, result: GalleryPage) -> str | None:
 
 
 def _behind(view: View, result: GalleryPage) -> str | None:
-    """The address of the block behind this one."""
+    """Return the address of the block after this one."""
     behind = result.start + len(result.items)
     return f"/{query_of(view.params | {'start': str(behind)})}" if behind < result.total else None
 
 
 def _more(request: Request) -> Response:
-    """A block of photos: from a place on, or behind a cursor."""
+    """Show a block of photos: from a place on, or after a cursor."""
     params = request.query_params
     view = View.of(params)
     after = params.get("after") or None
@@ -171,7 +171,7 @@ def _more(request: Request) -> Response:
 
 
 def _place(params: QueryParams) -> int:
-    """The place asked for, from 0.
+    """Return the place asked for, from 0.
 
     Raises:
         UsageError: it is not a number.
@@ -184,6 +184,6 @@ def _place(params: QueryParams) -> int:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/", _gallery),
+    Route("/", show),
     Route("/photos/more", _more),
 ]

@@ -3,7 +3,7 @@
 The server answers on this computer only, unless told otherwise; but every page that a browser shows, from anywhere, can
 send it requests, and every user of the computer can connect to it. So each request is checked, in this order:
 
-1. its Host is a name of this server: a foreign name that somebody made point here (DNS rebinding) is refused;
+1. its Host is a name of this server: another name that was made to point here (DNS rebinding) is refused;
 2. it comes from a page of this server: others may link to its pages, not embed its pictures, and not change anything;
 3. it has a session, which only the launch token that the terminal shows, or the password, begins.
 
@@ -64,7 +64,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        guarded = _Answering(_with_headers(_logged(scope, send) if self._verbose else send))
+        guarded = _Answering(scope, send, verbose=self._verbose)
         request = Request(scope)
         try:
             answer = await self._refusal(request)
@@ -77,7 +77,7 @@ class Guard:
             raise
 
     async def _refusal(self, request: Request) -> Response | None:
-        """The answer to a request that does not get through to the application."""
+        """Return the answer to a request that does not get through to the application."""
         hosts = request.headers.getlist("host")
         server = request.scope.get("server")
         if len(hosts) != 1 or not self._security.knows_host(hosts[0], server[0] if server else None):
@@ -99,7 +99,7 @@ class Guard:
         return self._unknown(request)
 
     async def _entered(self, request: Request) -> Response:
-        """The answer to a token: a session, and the same address without it."""
+        """Return the answer to a token: a session, and the same address without it."""
         if not self._security.accepts(request.query_params["token"]):
             await anyio.sleep(self._security.delay_seconds)
             text = "this link is not, or no longer, right; copy the one that phototag shows in its terminal"
@@ -124,22 +124,22 @@ class Guard:
 
 
 def login_values(security: Security, target: str, problem: str = "") -> dict[str, Any]:
-    """What the page to sign in needs to know."""
+    """Return what the page to sign in needs to know."""
     return {"with_password": security.password is not None, "target": local_path(target), "problem": problem}
 
 
 def local_path(path: str) -> str:
-    """The path as one of this server, whatever it looks like: two slashes would begin the name of another."""
+    """Return the path as one of this server, whatever it looks like: two slashes would begin the name of another."""
     return quote("/" + path.lstrip("/\\"), safe="/~!*()'@:,;=+$")
 
 
 def _is_page(path: str) -> bool:
-    """Whether something at the path is for looking at by itself; all else is only for pages to use."""
+    """Return whether something at the path is for looking at by itself; all else is only for pages to use."""
     return not path.startswith(("/api/", "/static/")) and _PICTURE.fullmatch(path) is None
 
 
 def _comes_from_here(request: Request, host: str) -> bool:
-    """Whether no foreign page is behind a request, or it is one that foreign pages may make."""
+    """Return whether no page of another site is behind a request, or it is one that such pages may make."""
     site = request.headers.get("sec-fetch-site")
     if request.method not in ("GET", "HEAD"):
         if site is not None:
@@ -161,36 +161,21 @@ def _is_too_long(headers: Headers) -> bool:
 
 
 class _Answering:
-    """A `send` that knows whether an answer has begun."""
+    """A `send` that puts the guard's headers on an answer, logs it if wanted, and knows whether it has begun."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, scope: Scope, send: Send, *, verbose: bool) -> None:
+        self._scope, self._send, self._verbose = scope, send, verbose
+        self._start = time.perf_counter()
         self.has_begun = False
 
     async def __call__(self, message: Message) -> None:
         self.has_begun = True
-        await self._send(message)
-
-
-def _logged(scope: Scope, send: Send) -> Send:
-    start = time.perf_counter()
-
-    async def logged(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            path = printable(scope["path"])
-            log.info("%s %s %d %.0f ms", scope["method"], path, message["status"], 1000 * (time.perf_counter() - start))
-        await send(message)
-
-    return logged
-
-
-def _with_headers(send: Send) -> Send:
-    async def guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
-        await send(message)
-
-    return guarded
+            if self._verbose:
+                took_ms, path = 1000 * (time.perf_counter() - self._start), printable(self._scope["path"])
+                log.info("%s %s %d %.0f ms", self._scope["method"], path, message["status"], took_ms)
+        await self._send(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -34,7 +35,7 @@ async def _login(request: Request) -> Response:
         headers = {"Retry-After": str(math.ceil(wait))}
         values = login_values(security, target, problem)
         return respond.page(request, "login.html", status=429, headers=headers, **values)
-    if not await respond.run_in_threadpool(security.password.matches, form.get("password", "")):
+    if not await run_in_threadpool(security.password.matches, form.get("password", "")):
         values = login_values(security, target, "That is not the password.")
         return respond.page(request, "login.html", status=403, **values)
     security.password_tries.succeeded(client)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
-from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +14,7 @@ from phototag.errors import DecodeError
 from phototag.imaging import ThumbnailSize
 from phototag.records import FailureKind
 from phototag.text import printable
+from phototag.web import respond
 from phototag.web.context import context_of
 
 _KEPT = "private, max-age=31536000, immutable"
@@ -24,27 +25,9 @@ _WORDS = {
     FailureKind.BUSY: "Too busy to show it",
 }
 _CHARACTERS_A_LINE = 30
-# Colours between those of light and dark pages: a picture does not know which it is on.
-_PLACEHOLDER = Markup(
-    '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="240" viewBox="0 0 320 240" role="img">'
-    "<title>{text}</title>"
-    '<rect width="320" height="240" fill="#5b6570"/>'
-    '<g fill="none" stroke="#ffffff" stroke-width="4" stroke-linejoin="round">'
-    '<rect x="128" y="70" width="64" height="50" rx="6"/><path d="M120 126 200 64"/></g>'
-    '<text x="160" y="160" fill="#ffffff" font-family="sans-serif" font-size="16" text-anchor="middle">{lines}</text>'
-    "</svg>"
-)
 
 
-async def _thumbnail(request: Request) -> Response:
-    return await _answer(request, ThumbnailSize.THUMBNAIL)
-
-
-async def _picture(request: Request) -> Response:
-    return await _answer(request, ThumbnailSize.PICTURE)
-
-
-async def _answer(request: Request, size: ThumbnailSize) -> Response:
+async def _answer(request: Request, *, size: ThumbnailSize) -> Response:
     context = context_of(request)
     thumbnails = context.thumbnails
     run = asyncio.get_running_loop().run_in_executor
@@ -83,12 +66,9 @@ def _words(error: DecodeError) -> str:
 
 
 def _placeholder(text: str) -> Response:
-    """A picture that says why there is none."""
-    lines = Markup("").join(
-        Markup('<tspan x="160" dy="{}">{}</tspan>').format(20 if place else 0, line)
-        for place, line in enumerate(_lines(printable(text)))
-    )
-    content = _PLACEHOLDER.format(text=printable(text), lines=lines).encode("utf-8", "replace")
+    """Return a picture that says why there is none."""
+    shown = printable(text)
+    content = respond.fill("placeholder.svg", text=shown, lines=_lines(shown))
     return Response(content, 404, media_type="image/svg+xml")
 
 
@@ -102,6 +82,6 @@ def _lines(text: str) -> list[str]:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/photos/{photo_id:id}/thumbnail", _thumbnail),
-    Route("/photos/{photo_id:id}/picture", _picture),
+    Route("/photos/{photo_id:id}/thumbnail", partial(_answer, size=ThumbnailSize.THUMBNAIL)),
+    Route("/photos/{photo_id:id}/picture", partial(_answer, size=ThumbnailSize.PICTURE)),
 ]

@@ -1,4 +1,4 @@
-"""A password, and slowing down whoever guesses it."""
+"""A password, and slowing down those who guess it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Password:
         self._turn = threading.Lock()
 
     def matches(self, text: str) -> bool:
-        """Whether it is the password. Takes about as long whatever the text."""
+        """Return whether it is the password. Takes about as long whatever the text."""
         cut = text.encode("utf-8", "surrogatepass")[:_LONGEST_BYTES].decode("utf-8", "ignore")
         with self._turn:
             return hmac.compare_digest(self._slow_hash(cut), self._hash) and cut == text
@@ -107,7 +107,7 @@ def _wait_seconds(tries: _Tries, now: float, free: int, longest: float) -> float
 
 
 def _network(address: str) -> str:
-    """The client behind an address: of IPv6 anybody has 2**64 of them."""
+    """Return the client behind an address: with IPv6 everyone has 2**64 of them."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -14,17 +14,16 @@ from phototag.catalog import Around, PhotoDetail
 from phototag.decision import MOST, Candidate
 from phototag.records import Source
 from phototag.review import why_not
-from phototag.store import SavedReview
 from phototag.web import respond
 from phototag.web.context import context_of
 from phototag.web.gallery import BLOCK_PHOTOS, View, query_of
-from phototag.web.photo_words import ORIGINS, VERDICTS, explain
+from phototag.web.photo_words import ORIGINS, VERDICTS, best_candidates, explain
 
 _SIMILAR = 12
 
 
 def _photo(request: Request) -> Response:
-    """The page of a photo, with the photos beside it in the result that the address describes."""
+    """Show the page of a photo, with the photos beside it in the result that the address describes."""
     photo = _detail(request)
     view = View.of(request.query_params)
     around = context_of(request).gallery.around(
@@ -46,7 +45,7 @@ def _photo(request: Request) -> Response:
         unfit=trouble is not None,
         candidates=_candidates(photo),
         reviews=photo.reviews,
-        undoable=next((review for review in photo.reviews if _can_be_undone(review)), None),
+        undoable=next((each for each in photo.reviews if each.current and each.undone_at is None), None),
         verdicts=VERDICTS,
         origins=ORIGINS,
         modified=datetime.fromtimestamp(known.modified_ns // 1_000_000_000, UTC).astimezone(),
@@ -57,14 +56,14 @@ def _photo(request: Request) -> Response:
 
 
 def _similar(request: Request) -> Response:
-    """The photos that look most like one; the photo page takes its list from here."""
+    """Show the photos that look most like one; the photo page takes its list from here."""
     photo = _detail(request)
     similar = context_of(request).gallery.similar(photo.item.id, limit=_SIMILAR)
     return respond.page(request, "photo_similar.html", item=photo.item, similar=similar)
 
 
 def _detail(request: Request) -> PhotoDetail:
-    """The photo of the address.
+    """Return the photo of the address.
 
     Raises:
         HTTPException: 404, there is no such photo.
@@ -76,7 +75,7 @@ def _detail(request: Request) -> PhotoDetail:
 
 
 def _back(view: View, around: Around) -> str:
-    """The gallery at this photo."""
+    """Return the address of the gallery at this photo."""
     if around.place is None:
         return f"/{view.query}"
     start = around.place // BLOCK_PHOTOS * BLOCK_PHOTOS
@@ -85,20 +84,15 @@ def _back(view: View, around: Around) -> str:
 
 
 def _picture_of(request: Request, photo_id: int | None) -> str | None:
-    """The address of a photo's picture."""
+    """Return the address of a photo's picture."""
     items = () if photo_id is None else context_of(request).gallery.items([photo_id])
     return next((f"/photos/{item.id}/picture?v={item.version}" for item in items if item.version), None)
 
 
-def _can_be_undone(review: SavedReview) -> bool:
-    return review.current and review.undone_at is None
-
-
 def _candidates(photo: PhotoDetail) -> list[tuple[Candidate, int | None]]:
-    """What the newest model thought of, each with its key; the tag itself has none, as where samples are reviewed."""
+    """Return what the newest model considered, each with its key; the tag itself has none, as in reviews."""
     listed: list[tuple[Candidate, int | None]] = []
-    best = next((each.candidates for each in photo.predictions if each.current and each.candidates), ())
-    for each in best:
+    for each in best_candidates(photo):
         if (each.superclass, each.subclass) == (photo.item.superclass, photo.item.subclass):
             listed.append((each, None))
         elif (key := sum(number is not None for _, number in listed) + 1) <= MOST:
@@ -107,7 +101,7 @@ def _candidates(photo: PhotoDetail) -> list[tuple[Candidate, int | None]]:
 
 
 def _copyable(path_bytes: bytes) -> str | None:
-    """The path as text that names the file when pasted; None where no text does."""
+    """Return the path as text that names the file when pasted; None where no text does."""
     try:
         return os.fsencode(os.fsdecode(path_bytes)).decode("utf-8")
     except UnicodeDecodeError:

@@ -39,7 +39,7 @@ class Explained:
 
 
 def explain(photo: PhotoDetail, unfit: str | None = None) -> Explained:
-    """What is said of the photo, by whom, and how sure that is; `unfit` is why its file cannot be judged now."""
+    """Say what the tag is, who gave it, and how sure that is; `unfit` is why its file cannot be reviewed now."""
     lead, more = _tag(photo)
     return Explained(lead, more, _trouble(photo, unfit))
 
@@ -64,7 +64,7 @@ def _why(photo: PhotoDetail) -> str:
     if item.rank is Rank.SUBCLASS:
         return f"The model gives this subclass {subclass}, and the superclass {superclass}."
     known = item.superclass
-    guesses = [each for each in _candidates(photo) if known in (None, each.superclass)][:_GUESSES]
+    guesses = [each for each in best_candidates(photo) if known in (None, each.superclass)][:_GUESSES]
     # Where the superclass is said already, the subclass will do.
     names = [each.subclass if known else f"{each.superclass} / {each.subclass}" for each in guesses]
     shares = ", ".join(f"{name} {_share(each.score)}" for name, each in zip(names, guesses, strict=True))
@@ -86,7 +86,7 @@ def _why(photo: PhotoDetail) -> str:
     return f"The model gives this superclass {superclass}, but no subclass enough to name it.{best}"
 
 
-def _candidates(photo: PhotoDetail) -> Sequence[Candidate]:
+def best_candidates(photo: PhotoDetail) -> Sequence[Candidate]:
     """Return the best subclasses by the newest scores of what the file holds now, best first."""
     return next((each.candidates for each in photo.predictions if each.current and each.candidates), ())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -26,18 +26,6 @@ from phototag.report import html_environment
 from phototag.text import percent, printable
 from phototag.web.assets import asset_url
 
-__all__ = [
-    "json",
-    "on_error",
-    "on_http_error",
-    "on_unexpected",
-    "page",
-    "read_form",
-    "read_json",
-    "run_in_threadpool",
-    "wants_json",
-]
-
 log = logging.getLogger(__name__)
 
 BODY_BYTES = 64_000
@@ -48,7 +36,7 @@ _TITLES = {
     403: "Refused",
     404: "Not here",
     405: "Not this way",
-    409: "Somebody was faster",
+    409: "Someone was faster",
     413: "Too much",
     421: "Wrong address",
     429: "Too many tries",
@@ -64,12 +52,16 @@ def page(
     request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
 ) -> HTMLResponse:
     """The template filled in with the values, as a page of its own or, the same way, a part of one."""
-    text = _environment().get_template(template).render(request=request, **values)
-    return HTMLResponse(text.encode("utf-8", "replace"), status, headers)
+    return HTMLResponse(fill(template, request=request, **values), status, headers)
+
+
+def fill(template: str, **values: Any) -> bytes:
+    """Return a template filled in with values, which are escaped."""
+    return _environment().get_template(template).render(values).encode("utf-8", "replace")
 
 
 def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The value as JSON. Pure ASCII, so that text with undecodable bytes in it passes.
+    """Answer with the value as JSON. Pure ASCII, so that text with undecodable bytes in it passes.
 
     Raises:
         ValueError: there is a number in it that JSON does not have.
@@ -79,7 +71,7 @@ def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = N
 
 
 async def read_json(request: Request, *, limit: int = BODY_BYTES) -> dict[str, Any]:
-    """The JSON object in the request's body, of at most `limit` bytes.
+    """Read the JSON object in the request's body, of at most `limit` bytes.
 
     Raises:
         HTTPException: 400 for what is none, 408 if it does not come, 413 if it is longer, 415 for another type.
@@ -96,8 +88,17 @@ async def read_json(request: Request, *, limit: int = BODY_BYTES) -> dict[str, A
     return value
 
 
+def takes_json(handler: Callable[[Request, dict[str, Any]], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that answers with what `handler` returns, in a thread, of the JSON object in the body."""
+
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(handler, request, await read_json(request))
+
+    return endpoint
+
+
 async def read_form(request: Request, *, limit: int = BODY_BYTES) -> dict[str, str]:
-    """The fields of a form in the request's body; of a name given twice the last counts.
+    """Read the fields of a form in the request's body; of a name given twice the last counts.
 
     Raises:
         HTTPException: as for `read_json`.
@@ -136,12 +137,12 @@ async def _read_body(request: Request, limit: int) -> bytes:
 
 
 def wants_json(request: Request) -> bool:
-    """Whether a script asks, and not a reader."""
+    """Return whether a script asks, and not a reader."""
     return str(request.scope["path"]).startswith("/api/") or "application/json" in request.headers.get("accept", "")
 
 
 def error_answer(request: Request, status: int, text: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    """What went wrong, in words, as JSON or as a page."""
+    """Say what went wrong, as JSON or as a page."""
     if wants_json(request):
         return json({"error": printable(text)}, status=status, headers=headers)
     title = _TITLES.get(status, "Something went wrong")
@@ -151,15 +152,15 @@ def error_answer(request: Request, status: int, text: str, *, headers: Mapping[s
 
 
 async def on_error(request: Request, error: Exception) -> Response:
-    """The answer to a `PhotoTagError`: its text is fit to show."""
+    """Answer a `PhotoTagError`: its text is fit to show."""
     status = 400 if isinstance(error, UsageError) else 503 if isinstance(error, LockedError) else 500
     if status == 500:
-        log.error("%s", _loggable(str(error)))
+        log.error("%s", str(error).encode("utf-8", "backslashreplace").decode())
     return error_answer(request, status, str(error) if isinstance(error, PhotoTagError) else "")
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """The answer to an `HTTPException`."""
+    """Answer an `HTTPException`."""
     if not isinstance(error, HTTPException):
         raise error
     text = _OWN_WORDS.get(error.detail, error.detail)
@@ -167,12 +168,8 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
-    """The answer to a mistake in phototag. The server logs it with its trace, which is not for the browser."""
+    """Answer a mistake in phototag. The server logs it with its trace, which is not for the browser."""
     return error_answer(request, 500, "this is a mistake in phototag; the terminal that it runs in says more")
-
-
-def _loggable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 # ---- templates
@@ -185,17 +182,12 @@ def _environment() -> Environment:
     environment.filters |= {
         "printable": printable,
         "named": named,
-        "thousands": thousands,
+        "thousands": "{:,}".format,
         "percent": partial(percent, digits=0),
     }
     return environment
 
 
 def named(text: str) -> Markup:
-    """A name that others gave, as of a file: inert, and kept apart from the direction of the text around it."""
+    """Return a name that others gave, as of a file: inert, and isolated from the direction of the text around it."""
     return Markup("<bdi>{}</bdi>").format(printable(text))
-
-
-def thousands(number: int) -> str:
-    """A count with its thousands apart."""
-    return f"{number:,}"

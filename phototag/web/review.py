@@ -14,6 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -25,7 +26,7 @@ from phototag.choices import StrataBy
 from phototag.errors import PhotoTagError, UsageError
 from phototag.records import PhotoState, Source
 from phototag.review import Leases, Meanwhile, SampleReviews, ShownPhoto, Step, find_by_token, remove_unreviewed
-from phototag.store import FileKey, Sample, SampleItem, SampleProgress
+from phototag.store import Sample, SampleItem, SampleProgress
 from phototag.text import printable
 from phototag.web import respond, reviewing
 from phototag.web.bodies import flag, identity, name, number, numbers, version
@@ -35,15 +36,6 @@ SIZE = 200
 
 _AT_ONCE = 20
 _READ_AHEAD = 500
-
-
-class _Reviewed:
-    """What is kept of each sample between requests: no answers, only how to read them."""
-
-    def __init__(self) -> None:
-        self.leases = Leases()
-        # By the file as well: a database that takes its place has other samples under the same numbers.
-        self.by_sample: dict[tuple[FileKey | None, int], SampleReviews] = {}
 
 
 # ---- pages
@@ -73,7 +65,7 @@ def _samples_page(
 
 
 def _usual_size(context: Context) -> int:
-    """How many photos a form draws unless told otherwise: no more than there are."""
+    """Return how many photos a form samples unless told otherwise: no more than there are."""
     there = context.gallery.page(GalleryFilter(source=Source.MODEL, state=PhotoState.OK), limit=1).total
     return min(SIZE, there) or SIZE
 
@@ -84,48 +76,44 @@ def _review(request: Request) -> Response:
     return respond.page(request, "review_sample.html", section="review", sample=sample, library=_library(samples))
 
 
-async def _draw_by_form(request: Request) -> Response:
+async def _sample_by_form(request: Request) -> Response:
     form = await respond.read_form(request)
 
-    def draw() -> Response:
+    def take() -> Response:
         size = form.get("size", "")
         try:
             if not size.isascii() or not size.isdigit() or len(size) > 18:
                 raise UsageError("how many photos is a number")
-            made = _draw(context_of(request), int(size), form.get("by") or None)
+            made = _take_sample(context_of(request), int(size), form.get("by") or None)
         except PhotoTagError as error:
             given = {key: form.get(key, "") for key in ("size", "by")}
             return _samples_page(request, status=400, problem=str(error), given=given)
         return RedirectResponse(f"/review/{made.id}", 303)
 
-    return await respond.run_in_threadpool(draw)
+    return await run_in_threadpool(take)
 
 
 # ---- samples
 
 
-async def _draw_by_script(request: Request) -> Response:
-    body = await respond.read_json(request)
-
-    def draw() -> Response:
-        made = _draw(context_of(request), number(body, "size"), name(body, "by"))
-        return respond.json({"sample_id": made.id, "name": made.name, "size": made.size}, status=201)
-
-    return await respond.run_in_threadpool(draw)
+@respond.takes_json
+def _sample_by_script(request: Request, body: dict[str, Any]) -> Response:
+    made = _take_sample(context_of(request), number(body, "size"), name(body, "by"))
+    return respond.json({"sample_id": made.id, "name": made.name, "size": made.size}, status=201)
 
 
-def _draw(context: Context, size: int, by: str | None) -> Sample:
+def _take_sample(context: Context, size: int, by: str | None) -> Sample:
     if size < 1:
         raise UsageError("a sample has at least one photo")
     if by is not None and by not in list(StrataBy):
-        raise UsageError(f"photos cannot be drawn by {printable(by[:20])!r}")
+        raise UsageError(f"photos cannot be sampled by {printable(by[:20])!r}")
     # Samples are no part of the gallery, so there is nothing to tell it.
     with context.gallery.writing(reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS):
         return create_sample(context.store, size=size, by=None if by is None else StrataBy(by), exact=True)
 
 
 def _remove(request: Request) -> Response:
-    """Remove a sample that was drawn by mistake; one with reviews is not for a single click."""
+    """Remove a sample that was made by mistake; one with reviews is not for a single click."""
     context, samples = context_of(request), context_of(request).store.samples.find_all()
     sample = _sample(request, samples)
     command, wait = reviewing.COMMAND, reviewing.WAIT_SECONDS
@@ -135,12 +123,12 @@ def _remove(request: Request) -> Response:
         name = shlex.quote(sample.name)
         raise HTTPException(409, f"it has reviews; in a terminal: phototag audit sample {name} --remove")
     # A new sample may get its number.
-    context.keep(_Reviewed).by_sample.pop((context.store.location.file_key(), sample.id), None)
+    context.samples.pop((context.store.location.file_key(), sample.id), None)
     return respond.json({"removed": sample.id, "name": sample.name})
 
 
 def _library(samples: Sequence[Sample]) -> str:
-    """What tells answers that wait in a browser for this library from those for another, served at the same address."""
+    """Return what tells answers that wait in a browser for this library from those for another at the same address."""
     if not samples:
         return ""
     first = samples[0]
@@ -161,21 +149,17 @@ def _sample_id(request: Request) -> int:
 
 def _reviews(request: Request) -> tuple[SampleReviews, Leases]:
     context = context_of(request)
-    kept, key = context.keep(_Reviewed), (context.store.location.file_key(), _sample_id(request))
-    found = kept.by_sample.get(key)
+    key = context.store.location.file_key(), _sample_id(request)
+    found = context.samples.get(key)
     if found is None:
         sample = _sample(request, context.store.samples.find_all())
         found = SampleReviews(context.store, sample.id, command=reviewing.COMMAND, wait_seconds=reviewing.WAIT_SECONDS)
-        kept.by_sample[key] = found
-    return found, kept.leases
+        context.samples[key] = found
+    return found, context.leases
 
 
-async def _next(request: Request) -> Response:
-    body = await respond.read_json(request)
-    return await respond.run_in_threadpool(_next_photos, request, body)
-
-
-def _next_photos(request: Request, body: dict[str, Any]) -> Response:
+@respond.takes_json
+def _next(request: Request, body: dict[str, Any]) -> Response:
     """Photos that wait, for one tab; those it `have`s stay its own, those it `passed` by are left out."""
     reviews, leases = _reviews(request)
     tab, have, passed = identity(body, "tab"), set(numbers(body, "have")), set(numbers(body, "passed"))
@@ -201,7 +185,7 @@ def _next_photos(request: Request, body: dict[str, Any]) -> Response:
             ahead = {item.position: item for item in reviews.items([*taken, *free[: want + len(away)]][:_READ_AHEAD])}
         item = ahead[taken[0]]
         if not item.pending:
-            # Judged since the others were looked through: taken as known, that would be replaced unasked.
+            # Reviewed since the others were read: taken as known, that would be replaced without asking.
             continue
         reason = reviews.why_not(item)
         if reason is not None:
@@ -254,10 +238,10 @@ def _show_progress(request: Request) -> Response:
     return respond.json({"progress": _progress(reviews.standing()[1])})
 
 
-async def _hold(request: Request) -> Response:
+@respond.takes_json
+def _hold(request: Request, body: dict[str, Any]) -> Response:
     """Note which photos are open in a tab, and no others; a page says so now and then, and when it is left."""
-    body = await respond.read_json(request)
-    leases, sample_id, tab = context_of(request).keep(_Reviewed).leases, _sample_id(request), identity(body, "tab")
+    leases, sample_id, tab = context_of(request).leases, _sample_id(request), identity(body, "tab")
     leases.release(sample_id, tab)
     have = numbers(body, "have")
     leases.take(sample_id, tab, have, want=len(have))
@@ -267,12 +251,8 @@ async def _hold(request: Request) -> Response:
 # ---- answers of a sample
 
 
-async def _answer(request: Request) -> Response:
-    body = await respond.read_json(request)
-    return await respond.run_in_threadpool(_take_answer, request, body)
-
-
-def _take_answer(request: Request, body: dict[str, Any]) -> Response:
+@respond.takes_json
+def _answer(request: Request, body: dict[str, Any]) -> Response:
     context, (reviews, _) = context_of(request), _reviews(request)
     item = reviews.item(number(body, "position"))
     if item.photo_id != number(body, "photo_id") or not item.content_hash.hex().startswith(version(body)):
@@ -298,11 +278,11 @@ def _take_answer(request: Request, body: dict[str, Any]) -> Response:
 def _conflict(other: Meanwhile) -> Response:
     said = {"superclass": other.review.superclass, "subclass": other.review.subclass}
     theirs = {**said, "review_id": other.review.id, "agrees": other.agrees}
-    return respond.json({"error": "somebody else reviewed this photo meanwhile", "theirs": theirs}, status=409)
+    return respond.json({"error": "someone else reviewed this photo meanwhile", "theirs": theirs}, status=409)
 
 
 def _last(request: Request) -> Response:
-    """What was done last before this page was opened, by whomever: what a page takes back after its own answers."""
+    """Return what was done last, by anyone, before this page was opened: it is undone after the page's own answers."""
     reviews, _ = _reviews(request)
     try:
         before = datetime.fromisoformat(request.query_params.get("before", ""))
@@ -316,12 +296,8 @@ def _last(request: Request) -> Response:
     return respond.json({"step": step})
 
 
-async def _undo_answer(request: Request) -> Response:
-    body = await respond.read_json(request)
-    return await respond.run_in_threadpool(_take_back, request, body)
-
-
-def _take_back(request: Request, body: dict[str, Any]) -> Response:
+@respond.takes_json
+def _undo_answer(request: Request, body: dict[str, Any]) -> Response:
     """Take back the review of a token or an id, else the skip at a position; the photo as it is shown again."""
     reviews, leases = _reviews(request)
     context, tab = context_of(request), identity(body, "tab")
@@ -346,9 +322,9 @@ def _take_back(request: Request, body: dict[str, Any]) -> Response:
 
 ROUTES: list[BaseRoute] = [
     Route("/review", _samples, methods=["GET"]),
-    Route("/review", _draw_by_form, methods=["POST"]),
+    Route("/review", _sample_by_form, methods=["POST"]),
     Route("/review/{sample_id:id}", _review, methods=["GET"]),
-    Route("/api/samples", _draw_by_script, methods=["POST"]),
+    Route("/api/samples", _sample_by_script, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/remove", _remove, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/next", _next, methods=["POST"]),
     Route("/api/samples/{sample_id:id}/progress", _show_progress, methods=["GET"]),

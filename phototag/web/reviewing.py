@@ -25,12 +25,8 @@ _NAMES = 50
 Answer = TypeVar("Answer")
 
 
-async def _review_photo(request: Request) -> Response:
-    body = await respond.read_json(request)
-    return await respond.run_in_threadpool(_take_review, request, body)
-
-
-def _take_review(request: Request, body: dict[str, Any]) -> Response:
+@respond.takes_json
+def _review_photo(request: Request, body: dict[str, Any]) -> Response:
     context, photo_id = context_of(request), int(request.path_params["photo_id"])
     if context.store.photos.find(photo_id) is None:
         raise HTTPException(404, "there is no such photo")
@@ -70,7 +66,7 @@ def _undo_review(request: Request) -> Response:
 
 
 def as_json(review: SavedReview) -> dict[str, Any]:
-    """A review that was stored, as it is acknowledged."""
+    """Return a stored review as it is acknowledged."""
     return {
         "review_id": review.id,
         "photo_id": review.photo_id,

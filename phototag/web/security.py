@@ -52,7 +52,7 @@ class Security:
     # ---- tokens and sessions
 
     def ticket(self) -> str:
-        """A token that works once, and soon: other users can see it, in the arguments of the browser it opens."""
+        """Return a token that works once, and soon: other users see it among the arguments of the browser it opens."""
         ticket = secrets.token_urlsafe(32)
         with self._lock:
             self._tickets[_digest(ticket)] = self._clock() + _TICKET_SECONDS
@@ -61,7 +61,7 @@ class Security:
         return ticket
 
     def accepts(self, token: str) -> bool:
-        """Whether that is the launch token, or a ticket, which it then no longer is."""
+        """Return whether that is the launch token, or a ticket, which is then used up."""
         if hmac.compare_digest(_digest(token), _digest(self.token)):
             return True
         with self._lock:
@@ -72,7 +72,7 @@ class Security:
         return accepted
 
     def begin_session(self) -> str:
-        """The secret of a new session."""
+        """Return the secret of a new session."""
         secret = secrets.token_urlsafe(32)
         with self._lock:
             self._sessions[_digest(secret)] = None
@@ -81,7 +81,7 @@ class Security:
         return secret
 
     def has_session(self, request: Request) -> bool:
-        """Whether the request belongs to a session."""
+        """Return whether the request belongs to a session."""
         secret = request.cookies.get(self.cookie_name, "")
         with self._lock:
             return _digest(secret) in self._sessions
@@ -103,9 +103,9 @@ class Security:
     # ---- hosts
 
     def knows_host(self, value: str, local_address: str | None) -> bool:
-        """Whether a Host header names this server.
+        """Return whether a Host header names this server.
 
-        `local_address` is the address that the connection came to. Nobody else can make a browser believe that this
+        `local_address` is the address that the connection came to. No other site can make a browser believe that this
         address is their own name, so it needs no permission.
         """
         match = _HOST.fullmatch(value.lower())

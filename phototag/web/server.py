@@ -32,7 +32,7 @@ _STOP_SECONDS = 0.8
 
 
 def bind(host: str, port: int | None) -> socket.socket:
-    """A listening socket at that address; without a port at the usual one or, if it is taken, one of the next.
+    """Return a listening socket at that address; without a port at the usual one or, if it is taken, one of the next.
 
     Raises:
         UsageError: there is no such address here, or the port is taken or not allowed.
@@ -132,7 +132,7 @@ def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], None],
     """Serve the application until SIGINT or SIGTERM, which end it within a second.
 
     To be called in the main thread. `ready` is called once the server answers, `closing` when it no longer does;
-    requests that are under way get a moment to finish before that.
+    requests that are under way get a little time to finish before that.
     """
     config = uvicorn.Config(
         app,

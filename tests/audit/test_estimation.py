@@ -83,7 +83,7 @@ def audits(
     strata = strata_of(photos, by)
     population = np.bincount(strata).astype(np.int64)
     errors = np.bincount(strata, weights=1 - photos.scores) / population
-    numbers = sampling.allocate(sampling.wishes(population, errors, allocation), population, size)
+    numbers = sampling.allocate(sampling.allocation_weights(population, errors, allocation), population, size)
     members = np.ones(PHOTOS) if of_class is None else (photos.classes == of_class).astype(np.float64)
     keys = random.random((times, PHOTOS), dtype=np.float32)
     drawn = []

@@ -334,7 +334,7 @@ class TestCommand:
         table = run_phototag("model", "diff", quick_model, other_model, "--limit", "1")
         assert table.exit_code == 0
         assert "reviewed photos" in table.stdout and "both right" in table.stdout
-        assert "3 of these photos were not drawn" in table.stderr
+        assert "3 of these photos were not sampled" in table.stderr
         with Store.open() as store:
             assert list(store.query(Query())) == before
             with store.writing("audit"):

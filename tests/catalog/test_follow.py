@@ -49,7 +49,7 @@ def test_refresh_shows_what_was_written(store: Store) -> None:
         assert gallery.facets(wanted) == same.facets(wanted)
         same.close()
         version = gallery.version
-        gallery._following._catch_up()
+        gallery._catch_up()
         assert gallery.version == version, "what was written inside is known, and not read again"
 
 
@@ -78,7 +78,7 @@ def test_writes_of_others_are_seen_though_own_ones_come_between(store: Store) ->
             writer.tags.set_human(known.path, superclass="dog")
             gallery.refresh([5])
         total = gallery.total
-        gallery._following._catch_up()
+        gallery._catch_up()
         assert gallery.total == total + 5
 
 
@@ -88,7 +88,7 @@ def test_own_write_during_a_reload_is_not_lost(store: Store, monkeypatch: pytest
         assert known is not None
         with Store.open(store.location.path) as other, other.writing("watch"):
             other.tags.save_batch(model_id=1, tagged=library(5, seed=9, first=9000))
-        load = gallery._following._load
+        load = gallery._load
 
         def slow_load(before: Any) -> Any:
             loaded = load(before)
@@ -97,9 +97,9 @@ def test_own_write_during_a_reload_is_not_lost(store: Store, monkeypatch: pytest
                 gallery.refresh([5])
             return loaded
 
-        monkeypatch.setattr(gallery._following, "_load", slow_load)
+        monkeypatch.setattr(gallery, "_load", slow_load)
         total = gallery.total
-        gallery._following._catch_up()
+        gallery._catch_up()
         assert gallery.total == total + 5
         assert gallery.items([5])[0].subclass == "cod"
 
@@ -132,7 +132,7 @@ def test_database_that_takes_the_place_of_another_is_noticed(store: Store, tmp_p
             store.location.path.with_name(store.location.path.name + end).unlink(missing_ok=True)
         (tmp_path / "other.db").replace(store.location.path)
         signs.append(gallery.sign())
-        gallery._following._catch_up()
+        gallery._catch_up()
         assert before != gallery.total == 9
         with gallery.writing("serve") as writer:
             writer.photos.mark_missing([3])
@@ -153,12 +153,12 @@ def test_gallery_serves_what_it_has_when_the_database_cannot_be_read(
             connection.execute("UPDATE photos SET state = 'nonsense' WHERE id = 5")
             connection.commit()
         with pytest.raises(StoreError, match="phototag db check"):
-            gallery._following._catch_up()
+            gallery._catch_up()
         assert all_ids(gallery) == before
         with closing(sqlite3.connect(store.location.path or "")) as connection:
             connection.execute("UPDATE photos SET state = 'missing' WHERE id = 5")
             connection.commit()
-        gallery._following._catch_up()
+        gallery._catch_up()
         assert gallery.items([5])[0].state is PhotoState.MISSING
 
 
@@ -196,7 +196,7 @@ def test_closing_ends_the_thread_and_leaves_the_store_open(store: Store) -> None
     gallery = Gallery(store, poll_seconds=0.01)
     gallery.close()
     gallery.close()
-    assert not gallery._following._thread.is_alive()
+    assert not gallery._thread.is_alive()
     assert store.photos.find(1) is not None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -23,9 +22,6 @@ from tests.support.web import application, logged_in
 class ByParity(CodedFacet):
     """Photos by whether their contents' hashes are odd: nothing that the gallery knows of."""
 
-    name, title, params = "parity", "Parity of the hash", ("parity",)
-    labels: ClassVar = {"even": "Even hashes", "odd": "Odd hashes"}
-
     def codes(self, snapshot: Snapshot) -> NDArray[np.int8]:
         version = snapshot.columns.version
         return np.where(version < 0, -1, version % 2).astype(np.int8)
@@ -33,7 +29,8 @@ class ByParity(CodedFacet):
 
 @pytest.fixture(autouse=True)
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FACETS, "parity", ByParity())
+    labels = {"even": "Even hashes", "odd": "Odd hashes"}
+    monkeypatch.setitem(FACETS, "parity", ByParity("parity", "Parity of the hash", labels))
 
 
 def test_added_facet_counts_what_it_selects(gallery: Gallery) -> None:

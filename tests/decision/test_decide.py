@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from phototag.decision import Evidence, Thresholds, decide, gather, join, pack, pooled_logits, unpack
-from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard
+from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standardizer
 from phototag.errors import ModelError, StoreError
 from phototag.records import Rank, Reason, Scores, Tag
 from phototag.taxonomy import Taxonomy
@@ -257,7 +257,7 @@ class TestNovelty:
         taxonomy = flat_taxonomy([2, 1])
         model = NoveltyModel(
             Space(np.zeros((3, 2), np.float32), np.ones(2, np.float32)),
-            Standard(np.zeros(len(SIGNALS)), np.ones(len(SIGNALS))),
+            Standardizer(np.zeros(len(SIGNALS)), np.ones(len(SIGNALS))),
             np.ones((2, len(SIGNALS))),
             np.zeros(2),
         )

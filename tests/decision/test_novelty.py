@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from phototag.decision.novelty import SIGNALS, Foreign, NoveltyModel, Standard, Tier
+from phototag.decision.novelty import SIGNALS, NoveltyModel, PretrainingClasses, Standardizer, Tier
 from phototag.errors import ModelError
 from phototag.records import Scores
 from tests.support.novelty_space import AXES, CLASSES, FOREIGN, WIDTH, space_of
@@ -26,7 +26,7 @@ biases = arrays.arrays(np.float64, (2,), elements=st.floats(-50, 50))
 
 def model_of(rule: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None, *, classes: int = CLASSES) -> Any:
     matrix, bias = rule or (np.ones((2, len(SIGNALS))), np.zeros(2))
-    standard = Standard(np.linspace(-1, 1, len(SIGNALS)), np.linspace(0.5, 2, len(SIGNALS)))
+    standard = Standardizer(np.linspace(-1, 1, len(SIGNALS)), np.linspace(0.5, 2, len(SIGNALS)))
     return NoveltyModel(space_of(classes=classes), standard, matrix, bias)
 
 
@@ -78,8 +78,10 @@ def test_signals_are_what_their_names_say() -> None:
     np.testing.assert_allclose(found["relative"], distances[:, 0] - background, rtol=1e-5)
     np.testing.assert_allclose(found["margin"], distances[:, 0] - distances[:, 1], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found["background"], np.sqrt(background), rtol=1e-5)
-    assert space.foreign is not None
-    away = ((embedding[:, None].astype(np.float64) - space.foreign.means[None]) ** 2).sum(2) + space.foreign.setbacks
+    assert space.pretraining is not None
+    away = ((embedding[:, None].astype(np.float64) - space.pretraining.means[None]) ** 2).sum(
+        2
+    ) + space.pretraining.penalties
     np.testing.assert_allclose(found["foreign"], distances[:, 0] - away.min(axis=1), rtol=1e-5)
 
 
@@ -92,21 +94,21 @@ def test_photo_far_from_every_class_is_stranger_than_the_classes_themselves() ->
     assert found[len(model.space.means) :].min() > found[: len(model.space.means), Tier.SUPERCLASS].max()
 
 
-def test_photo_at_a_foreign_class_is_strange_unless_a_known_one_is_like_it() -> None:
+def test_photo_at_a_pretraining_class_is_novel_unless_a_known_one_is_like_it() -> None:
     space = space_of()
-    assert space.foreign is not None
+    assert space.pretraining is not None
     nothing = np.zeros((FOREIGN, 1), np.float32)
     position = SIGNALS.index("foreign")
-    scores = Scores(nothing, nothing, space.foreign.means)
+    scores = Scores(nothing, nothing, space.pretraining.means)
     near = space.signals(scores)[:, position]
     assert (near[:3] > 0).all()
-    away = replace(space, foreign=Foreign(space.foreign.means, np.full(FOREIGN, 1e6, np.float32)))
+    away = replace(space, pretraining=PretrainingClasses(space.pretraining.means, np.full(FOREIGN, 1e6, np.float32)))
     assert (away.signals(scores)[:, position] < 0).all()
 
 
-def test_signal_is_0_where_nothing_is_known_of_foreign_classes() -> None:
+def test_signal_is_0_where_nothing_is_known_of_pretraining_classes() -> None:
     scores = Scores(*(np.ones((2, width), np.float32) for width in (WIDTH, CLASSES, AXES)))
-    assert not replace(space_of(), foreign=None).signals(scores)[:, SIGNALS.index("foreign")].any()
+    assert not replace(space_of(), pretraining=None).signals(scores)[:, SIGNALS.index("foreign")].any()
 
 
 def test_one_class_has_no_second_nearest() -> None:
@@ -203,14 +205,14 @@ def test_missing_tensors_are_refused() -> None:
         NoveltyModel.from_json(model_of().to_json(), {})
 
 
-def test_foreign_classes_without_setbacks_are_refused() -> None:
+def test_pretraining_classes_without_penalties_are_refused() -> None:
     model = model_of()
     tensors = {name: value for name, value in model.tensors().items() if name != "novelty.setbacks"}
     with pytest.raises(ModelError, match="damaged"):
         NoveltyModel.from_json(model.to_json(), tensors)
 
 
-def test_files_from_before_there_were_foreign_classes_give_the_probabilities_they_gave() -> None:
+def test_files_from_before_there_were_pretraining_classes_give_the_probabilities_they_gave() -> None:
     model = model_of()
     value = model.to_json()
     count = SIGNALS.index("foreign")

@@ -18,7 +18,7 @@ from PIL import Image
 from phototag.choices import ReviewOrigin
 from phototag.dataset.labelled import load_data
 from phototag.decision import gather, pack
-from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard, Tier
+from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standardizer, Tier
 from phototag.discovery.contact_sheet import chosen_numbers, write_sheet
 from phototag.discovery.labels_file import Written, add_labels
 from phototag.discovery.name import parse_label, parse_numbers
@@ -46,7 +46,7 @@ def novelty_model() -> NoveltyModel:
             random.normal(0, 5, (len(TINY_TAXONOMY.subclasses), AXES)).astype(np.float32),
             np.full(AXES, 30, dtype=np.float32),
         ),
-        Standard(np.zeros(count), np.ones(count)),
+        Standardizer(np.zeros(count), np.ones(count)),
         np.zeros((len(Tier), count)),
         np.zeros(len(Tier)),
     )

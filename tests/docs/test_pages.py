@@ -96,7 +96,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_modules_and_files_that_are_named_exist(page: Path) -> None:
     for code in code_in_text(page):
         if re.fullmatch(r"(phototag|tests|docs|benchmarks|contrib|migrations)/[\w./-]*", code):
-            assert (ROOT / code).exists(), code
+            assert (ROOT / code).exists() or code.startswith("docs/_build/"), code
         elif re.fullmatch(r"phototag(\.[a-z_]+)+", code) and not code.endswith(".db"):
             assert importlib.util.find_spec(code) is not None, code
 

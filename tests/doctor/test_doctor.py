@@ -21,7 +21,6 @@ from phototag.cli.doctor import doctor as command
 from phototag.doctor import computer, examination, installation, model_checks
 from phototag.doctor.check import Check, State
 from phototag.doctor.examination import examine
-from phototag.library.mounts import InotifyLimits
 from phototag.model.registry import open_model, set_active
 from phototag.runtime.benchmark import made_up_photo
 from phototag.store import Store
@@ -267,14 +266,14 @@ class TestDatabase:
 @pytest.mark.usefixtures("light")
 class TestComputer:
     def test_few_watches_are_a_warning_with_the_way_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(library, "inotify_limits", lambda: InotifyLimits(8192, 128, 16384))
+        monkeypatch.setattr(library, "inotify_limits", lambda: {"max_user_watches": 8192, "max_user_instances": 128})
         check = found("inotify")
         assert check.state is State.WARNING
         assert check.remedy is not None
         assert "fs.inotify.max_user_watches" in check.remedy
 
     def test_no_inotify_is_no_fault(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(library, "inotify_limits", lambda: None)
+        monkeypatch.setattr(library, "inotify_limits", dict)
         assert found("inotify").state is State.OK
 
     @pytest.mark.parametrize(

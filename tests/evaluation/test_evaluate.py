@@ -17,7 +17,7 @@ from phototag.errors import DataError, ModelError
 from phototag.evaluation.evaluation import evaluate, examine, measure_tags
 from phototag.evaluation.metrics import Metrics
 from phototag.evaluation.validation import Validation, label_indexes
-from phototag.imaging.decode import decode_file
+from phototag.imaging.decode import decode_bytes, read_bytes
 from phototag.model.registry import open_model
 from phototag.records import Scores
 from phototag.report.evaluation_page import build_evaluation_page
@@ -116,7 +116,8 @@ def folder(tmp_path: Path) -> Path:
 def test_evaluation_equals_the_decisions_counted_by_hand(folder: Path, tiny_model: Path) -> None:
     model = open_model(tiny_model)
     paths = sorted(folder.rglob("*.png"))
-    pixels = np.stack([decode_file(path, model.header.preprocessing).pixels for path in paths]).transpose(0, 3, 1, 2)
+    decoded = (decode_bytes(read_bytes(path), model.header.preprocessing, path)[0] for path in paths)
+    pixels = np.stack([*decoded]).transpose(0, 3, 1, 2)
     run = Runtime(model, target=Target(Device.CPU, RuntimeName.TORCH), batch_size=64)
     joint = join(gather(run(pixels), model.header.taxonomy))
     taxonomy = model.header.taxonomy

@@ -94,8 +94,8 @@ def test_this_machine_has_a_mount_table(tmp_path: Path) -> None:
 @on_linux
 def test_limits_of_inotify_are_positive() -> None:
     limits = inotify_limits()
-    assert limits is not None
-    assert min(limits.max_user_watches, limits.max_user_instances, limits.max_queued_events) > 0
+    assert limits.keys() == {"max_user_watches", "max_user_instances", "max_queued_events"}
+    assert min(limits.values()) > 0
 
 
 @pytest.fixture

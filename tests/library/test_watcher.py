@@ -16,8 +16,8 @@ import pytest
 
 from phototag.library.events import Hints, Inbox
 from phototag.library.observer import is_watch_limit_reached
-from phototag.library.watched_root import RENEW_SECONDS, RETRY_SECONDS
-from phototag.library.watcher import Mode, Watcher
+from phototag.library.watched_root import RENEW_SECONDS, RETRY_SECONDS, Mode
+from phototag.library.watcher import Watcher
 from tests.support.inotify import inotify_limit
 
 # Far more than anything here takes, for machines that are busy.

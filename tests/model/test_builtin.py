@@ -10,7 +10,7 @@ import pytest
 
 from phototag.decision import decide, gather, join
 from phototag.errors import ModelError
-from phototag.imaging.decode import decode_file
+from phototag.imaging.decode import decode_bytes, read_bytes
 from phototag.model import builtin
 from phototag.model.backbones import packaged_lite0_file
 from phototag.model.builtin import builtin_hash, builtin_header, builtin_tensors, imagenet_taxonomy
@@ -109,7 +109,7 @@ def test_ordinary_photographs_get_the_right_superclass(shared: Path) -> None:
     found = []
     for start in range(0, len(rows), run.batch_size):
         pixels = [
-            decode_file(folder / row["filepath"], header.preprocessing).pixels
+            decode_bytes(read_bytes(folder / row["filepath"]), header.preprocessing, folder)[0]
             for row in rows[start : start + run.batch_size]
         ]
         scores = run(np.stack(pixels).transpose(0, 3, 1, 2))

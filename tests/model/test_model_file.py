@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from phototag.decision import Thresholds
-from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard
+from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standardizer
 from phototag.errors import ModelError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.model.file import FORMAT_VERSION, ModelHeader, file_hash, read_header, read_tensors, write_tensors
@@ -496,7 +496,7 @@ def test_novelty_scores_of_other_classes_or_another_embedding_are_refused(
     def model_of(classes: int, width: int) -> NoveltyModel:
         space = Space(np.zeros((classes, width), np.float32), np.ones(width, np.float32))
         count = len(SIGNALS)
-        return NoveltyModel(space, Standard(np.zeros(count), np.ones(count)), np.ones((2, count)), np.zeros(2))
+        return NoveltyModel(space, Standardizer(np.zeros(count), np.ones(count)), np.ones((2, count)), np.zeros(2))
 
     path = tmp_path / "m.safetensors"
     for found in (model_of(3, 4), model_of(*shape)):

@@ -113,7 +113,7 @@ class TestAgreement:
 
     def test_it_is_told_in_words(self) -> None:
         words = str(Agreement(Precision.BF16, 256, 0.998, 0.0123, 2.04))
-        assert words.startswith("bf16 on 256 of your photos: 99.8% with the same best labels as f32")
+        assert words.startswith("bf16 on 256 of your photos: 99.8 % with the same best labels as f32")
         assert "0.012" in words and "2.0 times" in words
 
 
@@ -153,7 +153,7 @@ class TestAuto:
             verdict(False)
             chooser(model).open(sample(70))
         assert "so f32 stays" in caplog.text
-        assert "90.0%" in caplog.text
+        assert "90.0 %" in caplog.text
 
     @pytest.mark.parametrize(
         "content",

@@ -21,14 +21,15 @@ from phototag.choices import Device, RuntimeName
 from phototag.decision import gather, join
 from phototag.decision.rule import Joint
 from phototag.errors import RuntimeUnavailableError, UsageError
-from phototag.imaging.decode import decode_file
+from phototag.imaging.decode import decode_bytes, read_bytes
 from phototag.model.registry import Model, open_model
 from phototag.records import Scores
 from phototag.runtime import openvino_engine as openvino_module
-from phototag.runtime.engine import Outputs, first_line
+from phototag.runtime.engine import Outputs
 from phototag.runtime.openvino_engine import OpenVinoEngine, import_openvino
 from phototag.runtime.runtime import Runtime, Target, choose_target, create_engine, network_of
 from phototag.runtime.threads import available_cores, decode_threads
+from phototag.text import first_line
 from tests.support.project import ROOT
 
 TORCH = Target(Device.CPU, RuntimeName.TORCH)
@@ -57,7 +58,8 @@ def test_runtimes_agree_on_real_pictures() -> None:
     paths = [path for path in paths if "truncated" not in path.name]
     assert len(paths) >= 40
     model = open_model("builtin")
-    pixels = np.stack([decode_file(path, model.header.preprocessing).pixels for path in paths]).transpose(0, 3, 1, 2)
+    decoded = (decode_bytes(read_bytes(path), model.header.preprocessing, path)[0] for path in paths)
+    pixels = np.stack([*decoded]).transpose(0, 3, 1, 2)
     found = []
     for target in (TORCH, OPENVINO):
         run = Runtime(model, target=target)

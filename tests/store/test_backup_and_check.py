@@ -23,7 +23,7 @@ def test_backup_of_a_database_in_use_is_whole(database: Path, tmp_path: Path) ->
     assert made.name.endswith("Z.bak.db")
     with Store.open(made) as copy:
         assert copy.count(Query()) == 4
-    assert check_database(made).sound
+    assert not check_database(made).problems
     assert not list(tmp_path.glob("*.part*"))
 
 
@@ -46,7 +46,7 @@ def test_backup_replaces_nothing_unasked(database: Path, tmp_path: Path) -> None
 
 def test_check_names_what_is_wrong(database: Path) -> None:
     report = check_database(database)
-    assert (report.sound, report.photos, report.tags, report.pending) == (True, 3, 2, 0)
+    assert (report.problems, report.photos, report.tags, report.pending) == ((), 3, 2, 0)
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("UPDATE tags SET superclass = 'dog' WHERE subclass = 'rooster'")
         connection.execute("DELETE FROM tags WHERE subclass = 'beagle'")

@@ -13,7 +13,7 @@ from scipy.stats import binom, binomtest  # type: ignore[import-untyped]
 
 from phototag.dataset.labelled import LabelledPicture
 from phototag.decision import Thresholds, decide, gather
-from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standard
+from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standardizer
 from phototag.evaluation.risk_control import (
     DELTA,
     binomial_tail,
@@ -156,7 +156,7 @@ def test_promise_counts_pictures_of_no_known_class_as_wrong() -> None:
 # Its weights are of scores made up here: the embedding is the strangeness itself, as the background of one axis.
 STRANGENESS = NoveltyModel(
     Space(np.zeros((12, 1), np.float32), np.ones(1, np.float32)),
-    Standard(np.zeros(len(SIGNALS)), np.ones(len(SIGNALS))),
+    Standardizer(np.zeros(len(SIGNALS)), np.ones(len(SIGNALS))),
     np.array([1.0, 2.0])[:, None] * (np.array(SIGNALS) == "background"),
     np.array([-5.0, -3.0]),
 )

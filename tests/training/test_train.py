@@ -16,6 +16,7 @@ from phototag.choices import Balance, Tune
 from phototag.errors import UsageError
 from phototag.model import backbones
 from phototag.model.file import EXAMPLES, read_header, read_tensors
+from phototag.training import session
 from phototag.training.config import TrainingConfig
 from phototag.training.finetune.trainer import Trainer
 from phototag.training.training import train
@@ -64,7 +65,7 @@ def test_weights_are_read_once_and_their_classifier_is_kept(
         reads.append(name)
         return load_weights(name, file)
 
-    monkeypatch.setattr(backbones, "load_weights", counted)
+    monkeypatch.setattr(session, "load_weights", counted)
     result = train(data, config=tiny_config(weights=weights))
     assert len(reads) == 1
     assert result.model.path is not None

@@ -258,7 +258,7 @@ class TestPage:
         with application(tmp_path / "empty.db") as app:
             page = logged_in(app).get("/audit")
         assert page.status_code == 200
-        assert "Draw a sample" in page.text
+        assert "Sample photos" in page.text
 
     def test_hostile_class_names_are_inert(self, client: TestClient, library: Sampled) -> None:
         review(library, {17: ("<img src=x onerror=alert(1)>", '"><script>'), 18: ("a&amp;b'\"", None)})

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterable
 from datetime import date, timedelta
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from phototag.catalog.facets.facet import Chip, Choice, Facet, Field, Group, Values
+from phototag.catalog.facets.facet import Choice, Facet, Field, Group, Values
 from phototag.catalog.months import FIRST_NS, LAST_NS, end_of, next_month, start_of
 from phototag.catalog.snapshot import Bools, Snapshot
 from phototag.errors import UsageError
@@ -21,7 +20,7 @@ class ByDate(Facet):
 
     name, title, params = "date", "Date", ("since", "until")
 
-    def convert(self, param: str, text: str) -> Any:
+    def convert(self, text: str) -> Any:
         return date.fromisoformat(text)
 
     def check(self, values: Values) -> None:
@@ -70,10 +69,8 @@ class ByDate(Facet):
         ]
         return Group(self, choices, fields)
 
-    def chips(self, snapshot: Snapshot, values: Values) -> Iterable[Chip]:
-        since, until = _days(values)
-        if since is not None or until is not None:
-            yield Chip(self, self.title, _span(since, until))
+    def words(self, snapshot: Snapshot, values: Values) -> str:
+        return _span(*_days(values))
 
 
 def _days(values: Values) -> tuple[date | None, date | None]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 import numpy as np
 
-from phototag.catalog.facets.facet import Chip, Choice, Facet, Group, Values
+from phototag.catalog.facets.facet import Choice, Facet, Group, Values
 from phototag.catalog.folders import folder_key
 from phototag.catalog.snapshot import Bools, Snapshot
 from phototag.errors import UsageError
@@ -62,11 +61,10 @@ class ByFolder(Facet):
             )
         return Group(self, choices)
 
-    def chips(self, snapshot: Snapshot, values: Values) -> Iterable[Chip]:
-        if "folder" in values:
-            tree = snapshot.by_path.tree
-            index = tree.find(values["folder"])
-            yield Chip(self, self.title, "unknown" if index is None else tree.way_to(index)[-1][1])
+    def words(self, snapshot: Snapshot, values: Values) -> str:
+        tree = snapshot.by_path.tree
+        index = tree.find(values["folder"])
+        return "unknown" if index is None else tree.way_to(index)[-1][1]
 
 
 FACET = ByFolder()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from phototag.catalog.facets.facet import Chip, Choice, Facet, Field, Group, Values
+from phototag.catalog.facets.facet import Choice, Facet, Field, Group, Values
 from phototag.catalog.snapshot import Bools, Snapshot
 from phototag.errors import UsageError
+from phototag.text import percent_range
 
 _BANDS = 10
 # As they are written in a query string: 0.3, not 0.30000000000000004.
@@ -38,7 +39,7 @@ class ByScore(Facet):
                     raise UsageError(f"score: {text[:40]!r} is not a percentage") from error
         return found
 
-    def convert(self, param: str, text: str) -> Any:
+    def convert(self, text: str) -> Any:
         value = float(text)
         if math.isnan(value):
             raise ValueError("not a number")
@@ -69,7 +70,7 @@ class ByScore(Facet):
             choices.append(
                 Choice(
                     key=f"score-{low}",
-                    label=_span(low, high),
+                    label=percent_range(low, high, digits=None),
                     count=number,
                     to={} if alone else {"min_score": low, "max_score": high},
                     chosen=alone,
@@ -82,17 +83,12 @@ class ByScore(Facet):
         ]
         return Group(self, choices, fields, scale=("0 %", "50", "100 %"))
 
-    def chips(self, snapshot: Snapshot, values: Values) -> Iterable[Chip]:
-        if not values.keys().isdisjoint(self.params):
-            yield Chip(self, self.title, _span(*_bounds(values)))
+    def words(self, snapshot: Snapshot, values: Values) -> str:
+        return percent_range(*_bounds(values), digits=None)
 
 
 def _bounds(values: Values) -> tuple[float, float]:
     return values.get("min_score", 0.0), values.get("max_score", 1.0)
-
-
-def _span(low: float, high: float) -> str:
-    return f"{100 * low:g} to {100 * high:g} %"
 
 
 def _percent(score: float | None) -> str:

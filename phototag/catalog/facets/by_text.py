@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
-from phototag.catalog.facets.facet import Chip, Facet, Group, Values
+from phototag.catalog.facets.facet import Facet, Group, Values
 from phototag.catalog.snapshot import Bools, Snapshot
 
 _WORD = re.compile(r'"([^"]*)"?|([^\s"]+)')
@@ -27,10 +26,6 @@ class ByText(Facet):
 
     def group(self, snapshot: Snapshot, values: Values, found: Bools) -> Group:
         return Group(self)  # the page has a field for it
-
-    def chips(self, snapshot: Snapshot, values: Values) -> Iterable[Chip]:
-        if "text" in values:
-            yield Chip(self, self.title, values["text"])
 
 
 FACET = ByText()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,15 @@ _LONGEST_TEXT = 1000
 
 
 class Facet(ABC):
-    """One way to narrow the gallery. A subclass says all of it: addresses, photos, counts and words.
+    """One way to narrow the gallery: its addresses, photos, counts and words.
 
     `name` names the facet in the page and `title` heads it. `params` are its parameters in addresses and in
     `GalleryFilter`; no two facets share one.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    params: ClassVar[tuple[str, ...]]
+    name: str
+    title: str
+    params: tuple[str, ...]
 
     def read(self, given: Mapping[str, str]) -> dict[str, Any]:
         """Return the facet's values among the parameters of an address.
@@ -36,21 +36,17 @@ class Facet(ABC):
         Raises:
             UsageError: a text cannot be a value.
         """
-        return {name: self.parse(name, text) for name in self.params if (text := given.get(name, "")).strip()}
+        found = {}
+        for name in self.params:
+            if (text := given.get(name, "")).strip():
+                try:
+                    found[name] = self.convert(text)
+                except ValueError as error:
+                    raise UsageError(f"{name}: {text[:40]!r} cannot be one") from error
+        return found
 
-    def parse(self, param: str, text: str) -> Any:
-        """Return the value that a text in an address stands for.
-
-        Raises:
-            UsageError: it stands for none.
-        """
-        try:
-            return self.convert(param, text)
-        except ValueError as error:
-            raise UsageError(f"{param}: {text[:40]!r} cannot be one") from error
-
-    def convert(self, param: str, text: str) -> Any:
-        """Return the value that a text stands for; ValueError if there is none."""
+    def convert(self, text: str) -> Any:
+        """Return the value that a text in an address stands for; ValueError if there is none."""
         return text
 
     def check(self, values: Values) -> None:
@@ -71,9 +67,14 @@ class Facet(ABC):
     def group(self, snapshot: Snapshot, values: Values, found: Bools) -> Group:
         """Return the choices, each counted among the photos `found` [N]: those that all other facets select."""
 
-    @abstractmethod
     def chips(self, snapshot: Snapshot, values: Values) -> Iterable[Chip]:
         """Return the facet's values that are in use, in words."""
+        if not values.keys().isdisjoint(self.params):
+            yield Chip(self, self.title, self.words(snapshot, values))
+
+    def words(self, snapshot: Snapshot, values: Values) -> str:
+        """Return the values in words. Called only where one of them is given."""
+        return str(values[self.params[0]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +131,18 @@ class CodedFacet(Facet):
     `labels` are the choices as they stand in addresses, and in words.
     """
 
-    labels: ClassVar[Mapping[Any, str]]
+    def __init__(self, name: str, title: str, labels: Mapping[Any, str]) -> None:
+        self.name, self.title, self.params, self.labels = name, title, (name,), labels
 
-    @abstractmethod
     def codes(self, snapshot: Snapshot) -> NDArray[np.int8]:
-        """Return for each photo the position of its choice among the `labels`, negative for none, [N]."""
+        """Return for each photo the position of its choice among the `labels`, negative for none, [N].
 
-    def convert(self, param: str, text: str) -> Any:
+        This is the column of that name, unless a subclass finds it otherwise.
+        """
+        codes: NDArray[np.int8] = getattr(snapshot.columns, self.name)
+        return codes
+
+    def convert(self, text: str) -> Any:
         options = list(self.labels)
         return options[options.index(text)]
 
@@ -160,6 +166,5 @@ class CodedFacet(Facet):
         ]
         return Group(self, choices)
 
-    def chips(self, snapshot: Snapshot, values: Values) -> Iterable[Chip]:
-        if self.name in values:
-            yield Chip(self, self.title, self.labels[values[self.name]])
+    def words(self, snapshot: Snapshot, values: Values) -> str:
+        return self.labels[values[self.name]]

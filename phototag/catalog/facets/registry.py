@@ -20,10 +20,6 @@ _MODULES = (
 )
 
 
-def _load(module: str) -> Facet:
-    facet: Facet = import_module(f"{__package__}.{module}").FACET
-    return facet
-
-
-FACETS: dict[str, Facet] = {facet.name: facet for facet in map(_load, _MODULES)}
+_LOADED: list[Facet] = [import_module(f"{__package__}.{module}").FACET for module in _MODULES]
+FACETS = {facet.name: facet for facet in _LOADED}
 """All facets by name."""

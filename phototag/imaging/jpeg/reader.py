@@ -13,7 +13,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -123,11 +123,6 @@ class _Header:
     quantisation: dict[int, bytes] = field(default_factory=dict)
     # By class << 4 and number: how many codes of each length there are, and what they stand for.
     codes: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
-
-
-def available() -> bool:
-    """Return whether numba is installed and works. The first call imports it, which takes a while."""
-    return _kernels() is not None
 
 
 def reduced(data: bytes, scale: int, *, box: Box | None = None) -> Reduced | None:
@@ -273,13 +268,15 @@ def _decode(data: bytes, header: _Header, scale: int, kernels: ModuleType, box: 
     if columns * rows * in_mcu * _FEWEST_BITS > 8 * len(data):
         return None  # before anything is made of the size that it claims
     areas = _areas(header, columns, rows, scale)
-    tables = _Tables(header)
-    numbered = list(enumerate(areas))
-    blocks = [row for number, area in numbered for row in _blocks(area, number, tables.of(area, area.points == 1))]
-    blocks.append([0] * 6)
-    # Outside the means alone, which the next blocks build on: the width of a plane is what asks for more.
-    means = [[*row[:5], 0] for number, area in numbered for row in _blocks(area, number, tables.of(area, True))]
-    means.append([0] * 6)
+    keys: dict[_TableKey, int] = {}  # and their numbers: components with the same codes share tables
+    blocks: list[list[int]] = []
+    for outside in (False, True):
+        for number, area in enumerate(areas):
+            codes = header.codes[area.component.dc], header.codes[area.component.ac]
+            table = keys.setdefault((*codes, outside or area.points == 1), len(keys))
+            # Outside the means alone, which the next blocks build on: the width of a plane is what asks for more.
+            blocks += ([*row[:5], 0] if outside else row for row in _blocks(area, number, table))
+        blocks.append([0] * 6)
     planes = np.empty(areas[-1].first + areas[-1].width * areas[-1].height, np.uint8)
     factors = [header.quantisation[part.quantisation][place] for part in header.components for place in _LOWEST]
     end = kernels.decode_scan(
@@ -290,9 +287,9 @@ def _decode(data: bytes, header: _Header, scale: int, kernels: ModuleType, box: 
         header.interval or columns * rows,
         wanted_rows < rows,
         inside,
-        np.array([*blocks, *means], np.uint64),
+        np.array(blocks, np.uint64),
         np.array(factors, np.int64),
-        *tables.arrays(kernels),
+        *_filled(kernels, tuple(keys)),
         planes,
     )
     if end < 0 or not (_ends_here(data, end) if wanted_rows == rows else _ends_later(data, end)):
@@ -357,31 +354,13 @@ def _ends_later(data: bytes, position: int) -> bool:
 _TableKey = tuple[tuple[bytes, bytes], tuple[bytes, bytes], bool]
 
 
-class _Tables:
-    """Numbers the tables that the kernels look things up in; components with the same codes share them."""
-
-    def __init__(self, header: _Header) -> None:
-        self._codes = header.codes
-        self._keys: list[_TableKey] = []
-
-    def of(self, area: _Area, only_mean: bool) -> int:
-        """Return the number of the tables for a component; `only_mean`: no more of its blocks is wanted."""
-        key = (self._codes[area.component.dc], self._codes[area.component.ac], only_mean)
-        if key not in self._keys:
-            self._keys.append(key)
-        return self._keys.index(key)
-
-    def arrays(self, kernels: ModuleType) -> list[NDArray[Any]]:
-        """Return all tables in the order that `decode_scan` wants them, each kind one after another.
-
-        Raises:
-            _UnsupportedError: they are no Huffman codes.
-        """
-        return _filled(kernels, tuple(self._keys))
-
-
 @lru_cache(maxsize=8)  # a camera writes the same codes into every photo; 1.4 MB for four
 def _filled(kernels: ModuleType, keys: tuple[_TableKey, ...]) -> list[NDArray[Any]]:
+    """Return the tables of all keys in the order that `decode_scan` wants them, each kind one after another.
+
+    Raises:
+        _UnsupportedError: they are no Huffman codes.
+    """
     sets = [_filled_set(kernels, *key) for key in keys]
     return [np.concatenate(kind) for kind in zip(*sets, strict=True)]
 
@@ -403,18 +382,15 @@ def _filled_set(
 
 
 _lock = threading.Lock()
-_loaded: list[ModuleType | None] = []
 
 
 def _kernels() -> ModuleType | None:
     """Return the compiled code, None if it cannot be compiled here. The first thread that asks compiles it."""
-    if not _loaded:
-        with _lock:
-            if not _loaded:
-                _loaded.append(_load_kernels())
-    return _loaded[0]
+    with _lock:
+        return _load_kernels()
 
 
+@cache
 def _load_kernels() -> ModuleType | None:
     try:
         numba = importlib.import_module("numba")

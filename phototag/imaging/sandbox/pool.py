@@ -14,6 +14,7 @@ from phototag.imaging.cost import COSTLY_BYTES
 from phototag.imaging.sandbox.process import Worker, WorkerError
 from phototag.imaging.sandbox.worker import GO_ON, LONGEST_REASON, Limits, Reply
 from phototag.records import FailureKind
+from phototag.text import printable
 
 # What a decoder leaks is freed with its process.
 _MOST_PICTURES = 1000
@@ -143,7 +144,7 @@ class WorkerPool(ABC, Generic[Made]):
             name, _, reason = content.decode(errors="replace").partition("\n")
             if name in _KINDS:
                 worker.reusable = True
-                raise DecodeError(path, FailureKind(name), _plain(reason))
+                raise DecodeError(path, FailureKind(name), printable(reason)[:LONGEST_REASON])
         if reply is Reply.MEMORY:
             limit = self._limits.memory_limit_bytes
             more = "memory than there is" if limit is None else f"than {limit / 2**30:.1f} GiB of memory"
@@ -241,8 +242,3 @@ def memory_limit(max_megapixels: int) -> int | None:
     if sys.platform in ("win32", "darwin"):
         return None
     return max_megapixels * 1_000_000 * COSTLY_BYTES + _SPARE_BYTES
-
-
-def _plain(text: str) -> str:
-    """Return a text that cannot steer a terminal, of bounded length."""
-    return "".join(character if character.isprintable() else "?" for character in text)[:LONGEST_REASON]

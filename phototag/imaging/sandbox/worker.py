@@ -184,11 +184,6 @@ def _receive(requests: BinaryIO) -> bytes | None:
 
 
 def _send(replies: BinaryIO, reply: Reply, content: bytes = b"") -> None:
-    """Write one reply."""
     rest = memoryview(REPLY_HEAD.pack(reply.value, len(content)) + content)
     while rest:
         rest = rest[replies.write(rest) :]
-
-
-if __name__ == "__main__":
-    main()

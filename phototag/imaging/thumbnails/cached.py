@@ -64,9 +64,7 @@ class Thumbnails:
 
     def find(self, content_hash: bytes, size: ThumbnailSize) -> bytes | None:
         """Return the JPEG file of that size if it is kept, else None."""
-        return self._find(_key(content_hash, size))
-
-    def _find(self, key: str) -> bytes | None:
+        key = _key(content_hash, size)
         content = self.cache.read(key)
         if content is not None and not (content.startswith(_JPEG_START) and content.endswith(_JPEG_END)):
             self.cache.remove(key)  # a power cut may leave a file without its content
@@ -92,8 +90,7 @@ class Thumbnails:
             self._under_way.pop(key, None)
 
     def _make(self, path: Path, content_hash: bytes, size: ThumbnailSize) -> bytes:
-        key = _key(content_hash, size)
-        kept = self._find(key)
+        key, kept = _key(content_hash, size), self.find(content_hash, size)
         if kept is not None:
             return kept
         data = _read_unchanged(path, content_hash)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from phototag.files import replacing
+
 log = logging.getLogger(__name__)
 
 # When there is too much, this share of the limit is left, so that not every new file has to look for an old one.
@@ -37,7 +39,6 @@ class DiskCache:
         self._sizes: OrderedDict[str, int] = OrderedDict()  # longest unused first
         self._touched: dict[str, float] = {}
         self._total = 0
-        self._is_known = threading.Event()
         self._closed = False
         self._has_complained = False
         threading.Thread(target=self._look_through, name="thumbnail cache", daemon=True).start()
@@ -45,16 +46,6 @@ class DiskCache:
     def close(self) -> None:
         """Stop looking through the folder."""
         self._closed = True
-
-    @property
-    def size_bytes(self) -> int:
-        """Return how much is kept, as far as is known."""
-        with self._lock:
-            return self._total
-
-    def wait_until_known(self) -> None:
-        """Wait until the whole folder was looked through."""
-        self._is_known.wait()
 
     def read(self, key: str) -> bytes | None:
         """Return the content under that key, None if there is none."""
@@ -74,16 +65,15 @@ class DiskCache:
         if len(content) > self._limit:
             return
         path = self._path(key)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{_PARTIAL}")
         try:
             # Other users are not to see photos that their owner may not share.
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            partial.replace(path)
+            with replacing(path) as partial:
+                partial.write_bytes(content)
         except OSError as error:
-            with suppress(OSError):
-                partial.unlink()
-            self._complain(error)
+            if not self._has_complained:
+                self._has_complained = True
+                log.warning("%s: small copies of photos cannot be kept: %s", self._folder, error.strerror or error)
             return
         self._note_use(key, path, len(content), is_new=True)
         self._shrink()
@@ -129,28 +119,18 @@ class DiskCache:
             with suppress(OSError):
                 self._path(key).unlink()
 
-    def _complain(self, error: OSError) -> None:
-        if not self._has_complained:
-            self._has_complained = True
-            log.warning("%s: small copies of photos cannot be kept: %s", self._folder, error.strerror or error)
-
     def _look_through(self) -> None:
         """Learn what is kept from before, and drop what is too much."""
-        try:
-            found = sorted(self._files())
-            with self._lock:
-                # Everything that was used meanwhile is newer.
-                newer, self._sizes, self._total = self._sizes, OrderedDict(), 0
-                for _, key, size_bytes in found:
-                    self._sizes[key] = size_bytes
-                for key, size_bytes in newer.items():
-                    self._sizes[key] = size_bytes
-                    self._sizes.move_to_end(key)
-                self._total = sum(self._sizes.values())
-                self._touched = {key: changed for changed, key, _ in found} | self._touched
-            self._shrink()
-        finally:
-            self._is_known.set()
+        found = sorted(self._files())
+        with self._lock:
+            # Everything that was used meanwhile is newer.
+            newer, self._sizes = self._sizes, OrderedDict((key, size_bytes) for _, key, size_bytes in found)
+            for key, size_bytes in newer.items():
+                self._sizes[key] = size_bytes
+                self._sizes.move_to_end(key)
+            self._total = sum(self._sizes.values())
+            self._touched = {key: changed for changed, key, _ in found} | self._touched
+        self._shrink()
 
     def _files(self) -> Iterator[tuple[float, str, int]]:
         """Return the time of the last use, the key and the size of each file that is kept."""

@@ -77,7 +77,3 @@ def _render(request: bytes, limits: Limits, admit: Admit) -> bytes:
     data = request[BOX.size :]
     admit(data, Preprocessing(size=max(box), crop=1.0))
     return render_thumbnail(data, box, PICTURE, max_megapixels=limits.max_megapixels)
-
-
-if __name__ == "__main__":
-    main()

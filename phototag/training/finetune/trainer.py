@@ -35,6 +35,7 @@ from phototag.model import DualHead, FromUint8
 from phototag.records import Scores
 from phototag.runtime import current_world
 from phototag.taxonomy import Taxonomy
+from phototag.text import percent
 from phototag.training.config import FinetuneConfig
 from phototag.training.finetune.augment import Batch, TrainingPictures, augmentation, collate_pairs, seed_all
 from phototag.training.finetune.batches import cut, epoch_batches, own_share, steps_an_epoch
@@ -76,7 +77,7 @@ class Tally:
 
     def __str__(self) -> str:
         count = max(self.pictures, 1.0)
-        accuracies = f"superclass {self.superclass / count:.1%}, subclass {self.subclass / count:.1%}"
+        accuracies = f"superclass {percent(self.superclass / count)}, subclass {percent(self.subclass / count)}"
         return f"loss {self.loss / count:.3f}, {accuracies}"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision import Foreign, Space
+from phototag.decision import PretrainingClasses, Space
 
 if TYPE_CHECKING:
     from phototag.model import PretrainingPosteriors
@@ -57,11 +57,11 @@ def fit_embedding(
     spread = 1 + counts @ placed**2 / len(labels)
     # In the middle of all others it would be the nearest class of anything novel.
     placed[counts == 0] = _OUT_OF_REACH
-    foreign = None
+    pretraining = None
     if posteriors is not None and elsewhere is not None:
         penalties = posteriors.distance_penalties(labels, counts)
-        foreign = Foreign((elsewhere @ axes).astype(np.float32), penalties.astype(np.float32))
-    space = Space(placed.astype(np.float32), spread.astype(np.float32), foreign)
+        pretraining = PretrainingClasses((elsewhere @ axes).astype(np.float32), penalties.astype(np.float32))
+    space = Space(placed.astype(np.float32), spread.astype(np.float32), pretraining)
     return Embedding(weight.astype(np.float32), (-weight @ mean).astype(np.float32), space)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import Balance
-from phototag.decision import SIGNALS, NoveltyModel, Space, Standard, Tier
+from phototag.decision import SIGNALS, NoveltyModel, Space, Standardizer, Tier
 from phototag.evaluation import auroc
 from phototag.model import PretrainingPosteriors
 from phototag.records import Scores
@@ -88,7 +88,7 @@ class Rule:
 
     def model(self, space: Space, known: Scores) -> NoveltyModel:
         """Return the novelty model of a network, given its scores of known pictures that it has not learned from."""
-        return NoveltyModel(space, Standard.of(space.signals(known)), self.weights, self.biases)
+        return NoveltyModel(space, Standardizer.of(space.signals(known)), self.weights, self.biases)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was tried, for the training record."""
@@ -208,7 +208,7 @@ def _evaluate_fold(
         return embedding.space.signals(Scores(logits[0], logits[1], embedding(rows)))
 
     known = signals(unseen)
-    standard = Standard.of(known)
+    standard = Standardizer.of(known)
     return _Fold(tier, standard(known), standard(signals(novel)))
 
 

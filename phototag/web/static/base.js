@@ -59,7 +59,7 @@
     return place instanceof Element && place.closest("input, select, textarea, [contenteditable]") !== null;
   }
 
-  // A name that nobody else has. Not crypto.randomUUID: browsers have that on encrypted pages and this computer only.
+  // A unique name. Not crypto.randomUUID: browsers have that on encrypted pages and this computer only.
   function identity() {
     return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   }

@@ -124,7 +124,7 @@
       this.offset = this.photos.getBoundingClientRect().top + scrollY;
     }
 
-    // Lay out anew and keep the photo at the top where it is.
+    // Lay out again and keep the photo at the top where it is.
     resize() {
       const anchor = this.firstInView();
       const wasAbove = scrollY < this.offset;
@@ -164,7 +164,7 @@
       const speed = Math.abs(top - this.lastTop) / Math.max(1, now - this.lastMoved);
       [this.lastTop, this.lastMoved] = [top, now];
       clearTimeout(this.wanting);
-      // Whoever drags the scrollbar past thousands of photos waits for none of them.
+      // Photos that the scrollbar is only dragged past are not waited for.
       if (speed > innerHeight / 150) {
         this.passing(this.firstInView());
         this.wanting = setTimeout(() => this.want(), SETTLED_MS);

@@ -51,7 +51,7 @@
 
   class Outbox extends EventTarget {
     // Events: "change", "sent" (detail: letter, value), "refused" (detail: letter, theirs, text), "recovered".
-    // `settle(letter, theirs)` is asked whose answer stays where somebody else was faster: true keeps the own one.
+    // `settle(letter, theirs)` is asked whose answer stays where someone else was faster: true keeps the own one.
     constructor(tab, settle) {
       super();
       this.key = PREFIX + tab;

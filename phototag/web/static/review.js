@@ -49,7 +49,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function refused({ letter, theirs, text }) {
     const of = `Photo ${letter.body.position}`;
-    if (theirs) phototag.say(`${of}: somebody else said ${named(theirs.superclass, theirs.subclass)} meanwhile; it stays so.`);
+    if (theirs) phototag.say(`${of}: someone else said ${named(theirs.superclass, theirs.subclass)} meanwhile; it stays so.`);
     else if (letter.kind === "undo") phototag.say(`${of} could not be taken back: ${text}`, { seconds: 12 });
     else phototag.say(`${of} is not stored: ${text}`, { seconds: 12 });
     if (letter.kind !== "undo") {

@@ -1,4 +1,4 @@
-// Asks whose answer stays where somebody else was faster.
+// Asks whose answer stays where someone else was faster.
 "use strict";
 
 (() => {

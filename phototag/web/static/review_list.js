@@ -1,4 +1,4 @@
-// Says where answers of closed pages still wait in this browser, and removes samples that were drawn by mistake.
+// Says where answers of closed pages still wait in this browser, and removes samples that were made by mistake.
 "use strict";
 
 document.addEventListener("DOMContentLoaded", () => {

@@ -66,18 +66,18 @@
     const texts = {
       "": "",
       gone: `phototag does not answer. If it was stopped, start it again: phototag serve${port}. ${waiting}`,
-      out: `phototag was started anew and does not know this browser yet: open the link that it printed, in this browser. ${waiting}`,
+      out: `phototag was restarted and does not know this browser yet: open the link that it printed, in this browser. ${waiting}`,
     };
     showTrouble(texts[trouble] ?? `${trouble} ${waiting}`);
   }
 
-  // `left` photos are open elsewhere; `passed` ones could not be judged. `actions`: takeAll, back.
+  // `left` photos are open elsewhere; `passed` ones could not be reviewed. `actions`: takeAll, back.
   function showEnd({ left, passed, name, estimates }, actions) {
     const button = (text, act) => made("button", text, { type: "button", onclick: act });
     const link = (text, path) => made("a", text, { className: "button", href: path });
     const title = left ? "The last photos are open elsewhere"
-      : passed.length === 1 ? "The last photo cannot be judged now"
-        : passed.length ? "The last photos cannot be judged now" : "No more photos wait";
+      : passed.length === 1 ? "The last photo cannot be reviewed now"
+        : passed.length ? "The last photos cannot be reviewed now" : "No more photos wait";
     const parts = [made("h2", title)];
     if (left) parts.push(words(`${left} ${left === 1 ? "photo is" : "photos are"} open in another tab, or were a moment ago.`));
     const ways = made("div", "", { className: "ways" });
@@ -88,7 +88,7 @@
     if (passed.length) {
       const list = made("ul", "");
       list.append(...passed.map((photo) => made("li", `Photo ${photo.position}, ${photo.name}: ${photo.reason}`)));
-      if (left) parts.push(made("h3", "Passed by, as they cannot be judged now"));
+      if (left) parts.push(made("h3", "Passed by, as they cannot be reviewed now"));
       parts.push(list);
     }
     const section = place("ended");

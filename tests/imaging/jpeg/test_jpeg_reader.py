@@ -30,7 +30,7 @@ BICUBIC = Image.Resampling.BICUBIC
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHOTOTAG_HOME", str(tmp_path_factory.mktemp("compiled")))
-        if not jpeg.available():
+        if jpeg._kernels() is None:
             pytest.skip("numba is not installed, or does not work here")
         yield
 
@@ -406,17 +406,17 @@ class TestKernels:
             assert all(map(same, pool.map(lambda data: decoded(data, 4), files), alone))
 
     def test_without_numba_everything_is_left_to_pillow(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(jpeg, "_loaded", [])
+        monkeypatch.setattr(jpeg, "_load_kernels", jpeg._load_kernels.__wrapped__)
         monkeypatch.setitem(sys.modules, "numba", None)
-        assert not jpeg.available()
+        assert jpeg._kernels() is None
         assert jpeg.reduced(encoded(photo()), 8) is None
 
     def test_numba_that_may_not_compile_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import numba
 
-        monkeypatch.setattr(jpeg, "_loaded", [])
+        monkeypatch.setattr(jpeg, "_load_kernels", jpeg._load_kernels.__wrapped__)
         monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-        assert not jpeg.available()
+        assert jpeg._kernels() is None
 
     def test_a_compiler_that_fails_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from numba.core.errors import LoweringError
@@ -426,15 +426,15 @@ class TestKernels:
                 raise LoweringError("no")
             return sys.modules[name]
 
-        monkeypatch.setattr(jpeg, "_loaded", [])
+        monkeypatch.setattr(jpeg, "_load_kernels", jpeg._load_kernels.__wrapped__)
         monkeypatch.setattr(jpeg.importlib, "import_module", fail)
-        assert not jpeg.available()
+        assert jpeg._kernels() is None
 
     @pytest.mark.slow
     @pytest.mark.parametrize("chosen", [False, True])
     def test_compiled_code_is_kept(self, home: Path, tmp_path: Path, chosen: bool) -> None:
         """In phototag's cache, or where the user wants numba's."""
-        code = "import sys, phototag.imaging.jpeg.reader as j; assert 'numba' not in sys.modules; assert j.available()"
+        code = "import sys, phototag.imaging.jpeg.reader as j; assert 'numba' not in sys.modules; assert j._kernels()"
         env = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
         if chosen:
             env["NUMBA_CACHE_DIR"] = str(tmp_path)

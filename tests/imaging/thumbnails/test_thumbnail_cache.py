@@ -104,6 +104,12 @@ def cache(tmp_path: Path) -> Iterator[DiskCache]:
     made.close()
 
 
+def wait_until_looked_through() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "thumbnail cache":
+            thread.join()
+
+
 def on_disk(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
@@ -113,7 +119,7 @@ def test_cache_keeps_to_its_bound_and_drops_what_was_not_used(tmp_path: Path, ca
         cache.write(f"{number:04}", bytes(50_000))
         assert cache.read("0000") is not None  # in use all the time
         assert on_disk(tmp_path) <= MiB
-    assert cache.size_bytes == on_disk(tmp_path) > MiB // 2
+    assert cache._total == on_disk(tmp_path) > MiB // 2
     assert cache.read("0099") is not None
     assert cache.read("0001") is None
 
@@ -126,15 +132,15 @@ def test_next_server_knows_what_is_kept_and_what_was_used_last(tmp_path: Path) -
         os.utime(folder / "00" / f"{number:04}.jpg", (1e9 + number, 1e9 + number))
     first.close()
     second = DiskCache(folder, suffix=".jpg", limit_bytes=MiB)
-    second.wait_until_known()
-    assert second.size_bytes == 1_000_000
+    wait_until_looked_through()
+    assert second._total == 1_000_000
     assert second.read("0000") is not None  # the oldest, but now in use
     second.write("new", bytes(50_000))
     assert second.read("0000") is not None
     assert second.read("0001") is None
     second.close()
     third = DiskCache(folder, suffix=".jpg", limit_bytes=200_000)  # the user allows less
-    third.wait_until_known()
+    wait_until_looked_through()
     assert on_disk(folder) <= 200_000
     assert third.read("0000") is not None
     third.close()
@@ -148,7 +154,7 @@ def test_left_overs_of_a_killed_server_are_removed(tmp_path: Path) -> None:
         path.write_bytes(b"half")
     os.utime(old, (1e9, 1e9))
     cache = DiskCache(tmp_path / "cache", suffix=".jpg", limit_bytes=MiB)
-    cache.wait_until_known()
+    wait_until_looked_through()
     assert not old.exists()
     assert new.exists()  # another server may be about to finish it
     cache.close()
@@ -167,7 +173,7 @@ def test_writers_of_the_same_copy_do_not_mix(cache: DiskCache) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert cache.size_bytes == 200_000
+    assert cache._total == 200_000
 
 
 def test_what_is_too_large_for_the_cache_is_not_kept(tmp_path: Path, cache: DiskCache) -> None:

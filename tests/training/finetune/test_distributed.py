@@ -347,7 +347,7 @@ def test_unreachable_writer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         taken.bind(("127.0.0.1", 0))
         described(monkeypatch, MASTER_PORT=str(taken.getsockname()[1]))
         with pytest.raises(RuntimeUnavailableError, match="while connecting"):
-            current_world().start()
+            current_world().__enter__()
 
 
 def test_copy_of_the_data_elsewhere_trains_the_same(data: Path, alone: dict[str, Any], tmp_path: Path) -> None:

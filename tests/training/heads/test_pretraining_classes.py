@@ -119,7 +119,7 @@ def test_penalties_are_large_for_pretraining_classes_like_known_ones_and_0_for_o
 def test_pictures_of_an_unseen_class_lie_nearest_to_its_place(world: tuple[Pretraining, Floats, Labels]) -> None:
     known, features, labels = world
     embedding = fit_embedding(features, labels, classes=KNOWN, posteriors=known.posteriors(features))
-    foreign = embedding.space.foreign
+    foreign = embedding.space.pretraining
     assert foreign is not None
     unseen = np.repeat(np.arange(KNOWN, CLASSES), 4)
     points = embedding(pictures_of(known, unseen, seed=5)).astype(np.float64)
@@ -165,7 +165,7 @@ def test_axes_beyond_those_of_the_known_classes_are_uncorrelated_and_of_unit_var
 
 def test_nothing_is_known_of_foreign_classes_without_a_reading(world: tuple[Pretraining, Floats, Labels]) -> None:
     _, features, labels = world
-    assert fit_embedding(features, labels, classes=KNOWN).space.foreign is None
+    assert fit_embedding(features, labels, classes=KNOWN).space.pretraining is None
 
 
 # -- the rule

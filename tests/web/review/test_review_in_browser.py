@@ -209,7 +209,7 @@ class TestBrowser:
                     store.reviews.save(Review(photo_id=item.photo_id, superclass="cat", sample_id=twelve.sample_id))
             reviewer.keys("y")
             reviewer.page.wait_for_selector("#conflict[open]")
-            assert "somebody else said cat" in reviewer.page.inner_text("#conflict")
+            assert "someone else said cat" in reviewer.page.inner_text("#conflict")
             reviewer.keys("m")
             reviewer.page.wait_for_selector("#conflict", state="hidden")
             reviewer.sees(2)
@@ -252,7 +252,7 @@ class TestBrowser:
             page.goto(f"{link.partition('?')[0]}review")
             page.on("dialog", lambda dialog: dialog.accept())
             page.click("[data-remove]")
-            page.wait_for_selector("text=No sample was drawn yet")
+            page.wait_for_selector("text=There is no sample yet")
 
     @pytest.mark.slow
     def test_killed_in_the_middle_no_answer_is_lost(self, context: BrowserContext, twelve: Sampled) -> None:

@@ -181,7 +181,7 @@ class TestAnswers:
         assert tab.say(photo, "bird", "hawk", token="patient1").status_code == 200
 
     def test_own_answers_spare_the_gallery_reading_the_library_anew(self, client: TestClient, library: Sampled) -> None:
-        following = client.app.state.context.gallery._following  # type: ignore[attr-defined]
+        following = client.app.state.context.gallery  # type: ignore[attr-defined]
         tab = Tab(client, library)
         first, second = tab.next(2)
         assert tab.say(first, "dog", "boxer", token="soon-undone").status_code == 200
@@ -268,7 +268,7 @@ class TestTogether:
                 thread.start()
             for thread in threads:
                 thread.join(60)
-            following = context_in(app).gallery._following
+            following = context_in(app).gallery
             assert following._sign.read() == following._seen, "nor is the library read anew for answers at once"
         assert sorted(acknowledged) == list(range(1, 25))
         with Store.open(library.database) as store:

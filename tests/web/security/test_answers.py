@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib import resources
@@ -298,20 +297,3 @@ def test_hostile_names_are_inert_on_every_page(tmp_path: Path) -> None:
             assert all(link.startswith("/") for link in found), path
             waiting += [link for link in found if not link.startswith("/static/")]
         assert len(seen) > 20
-
-
-def test_what_a_page_keeps_is_made_once(app: Starlette) -> None:
-    made: list[int] = []
-
-    def shelf() -> dict[str, int]:
-        made.append(1)
-        return {}
-
-    kept: list[dict[str, int]] = []
-    threads = [threading.Thread(target=lambda: kept.append(context_in(app).keep(shelf))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(made) == 1
-    assert all(one is kept[0] for one in kept)
