@@ -112,7 +112,7 @@ class Gallery(Following):
         descending: bool = True,
         photo_id: int,
     ) -> Around:
-        """Where a photo stands among the wanted ones."""
+        """Return where a photo stands among the wanted ones."""
         snapshot = self.snapshot
         result = snapshot.result(wanted, sort, descending=descending)
         (photo,) = snapshot.columns.places([photo_id]).tolist()
@@ -126,7 +126,7 @@ class Gallery(Following):
         return Around(previous=id_at(place - 1), next=id_at(place + 1), place=place, total=len(result))
 
     def items(self, ids: Sequence[int]) -> tuple[GalleryItem, ...]:
-        """What a page shows of these photos, in the order given; unknown ones are left out."""
+        """Return what a page shows of these photos, in the order given; unknown ones are left out."""
         columns = self.snapshot.columns
         return tuple(item_at(columns, place) for place in columns.places(ids).tolist() if place != ABSENT)
 

@@ -84,7 +84,7 @@ def read_embeddings(
 
 
 def _changed(before: Columns, now: Columns) -> NDArray[np.int64]:
-    """Photos with a content that have another one, or a tag of another model, than before."""
+    """Return photos with a content that have another one, or a tag of another model, than before."""
     places = before.places_of(now.id)
     same = places != ABSENT
     if len(before):

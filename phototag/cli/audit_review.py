@@ -201,14 +201,14 @@ class Reviewing:
         if isinstance(result, Meanwhile) and not result.agrees and self._takes_own(result, labels):
             result = self._session.save(shown, *labels, replace=True)
         if isinstance(result, Meanwhile):
-            self._say(f"  Somebody else said {_said(result.review)} meanwhile; it stays so.")
+            self._say(f"  Another person said {_said(result.review)} meanwhile; it stays so.")
         else:
             self._say(f"  Stored: {_said(result)}")
         return True
 
     def _takes_own(self, other: Meanwhile, labels: Labels) -> bool:
         self._say(
-            f"  Somebody else said {_said(other.review)} meanwhile, and you say {_named(*labels)}: "
+            f"  Another person said {_said(other.review)} meanwhile, and you say {_named(*labels)}: "
             "m takes yours, any other key leaves theirs"
         )
         return self._keys.key() == "m"
@@ -218,7 +218,7 @@ class Reviewing:
         if other is None:
             self._say("  Skipped.")
         else:
-            self._say(f"  Somebody else said {_said(other.review)} meanwhile; it stays so.")
+            self._say(f"  Another person said {_said(other.review)} meanwhile; it stays so.")
         return True
 
     def _undo(self) -> bool:

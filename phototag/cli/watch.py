@@ -35,7 +35,7 @@ _STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a file that nobody closed has to stand still before it is read.",
+    help="How long a file that no program closed has to stand still before it is read.",
 )
 @click.option(
     "--rescan",

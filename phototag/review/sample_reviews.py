@@ -59,7 +59,7 @@ class PassedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class Meanwhile:
-    """Somebody else reviewed the photo after it was shown; nothing was stored. `agrees`: they said the same."""
+    """Another person reviewed the photo after it was shown; nothing was stored. `agrees`: they said the same."""
 
     review: SavedReview
     agrees: bool

@@ -174,7 +174,7 @@ class Database:
         """
         with self._mutex:
             if os.getpid() != self._pid:
-                raise StoreError(f"{self.location}: opened in another process; open it anew in this one")
+                raise StoreError(f"{self.location}: opened in another process; open it again in this one")
             writer = self._writer
             if writer is None:
                 raise StoreError(f"{self.location}: the lock for writing is not held; use `with store.writing(...)`")

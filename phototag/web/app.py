@@ -49,6 +49,6 @@ def warm_up(app: Starlette) -> None:
 
     for query in (b"", b"text=photo"):
         request = Request({"type": "http", "path": "/", "query_string": query, "headers": [], "app": app})
-        # A library that cannot be read is said to whoever asks for it.
+        # A library that cannot be read is reported to the reader who asks for it.
         with suppress(PhotoTagError):
             asyncio.run(run_in_threadpool(gallery.show, request))

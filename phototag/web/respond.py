@@ -51,7 +51,7 @@ _OWN_WORDS = {
 def page(
     request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
 ) -> HTMLResponse:
-    """The template filled in with the values, as a page of its own or, the same way, a part of one."""
+    """Fill in the template with the values, as a page of its own or, the same way, a part of one."""
     return HTMLResponse(fill(template, request=request, **values), status, headers)
 
 

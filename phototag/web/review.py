@@ -160,7 +160,7 @@ def _reviews(request: Request) -> tuple[SampleReviews, Leases]:
 
 @respond.takes_json
 def _next(request: Request, body: dict[str, Any]) -> Response:
-    """Photos that wait, for one tab; those it `have`s stay its own, those it `passed` by are left out."""
+    """Return photos that wait, for one tab; those it `have`s stay its own, those it `passed` by are left out."""
     reviews, leases = _reviews(request)
     tab, have, passed = identity(body, "tab"), set(numbers(body, "have")), set(numbers(body, "passed"))
     want, anyones = min(max(number(body, "want"), 1), _AT_ONCE), flag(body, "any")

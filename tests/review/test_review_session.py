@@ -234,7 +234,7 @@ class TestSeveralAtOnce:
             return save
 
         words = go(library, other(("bird", "hawk")), "y", "x", "q")
-        assert "Somebody else said bird/hawk meanwhile, and you say dog/beagle" in words
+        assert "Another person said bird/hawk meanwhile, and you say dog/beagle" in words
         assert library.said() == {1: ("bird", "hawk")}
         go(library, other(("bird", "hawk")), "y", "m", "q")
         assert library.said()[2] == ("dog", "beagle")
