@@ -134,7 +134,18 @@ def _from_json(value: Any) -> Groups:
         model_hash=str(value["model_hash"]),
         taxonomy=Taxonomy.from_json(value["taxonomy"]),
         groups=tuple(
-            Group(**{**group, "members": tuple(Member(Path(path), *rest) for path, *rest in group["members"])})
+            Group(
+                id=int(group["id"]),
+                members=tuple(
+                    Member(Path(path), str(digest), float(far), tagged_as)
+                    for path, digest, far, tagged_as in group["members"]
+                ),
+                superclass=group["superclass"],
+                closest=group["closest"],
+                spread=float(group["spread"]),
+                named=group["named"],
+                tagged=bool(group["tagged"]),
+            )
             for group in value["groups"]
         ),
     )

@@ -180,8 +180,14 @@ class PrecisionChooser:
     def _measured(self, precision: Precision) -> Agreement | None:
         try:
             value = json.loads(self._file(precision).read_text(encoding="utf-8"))
-            return Agreement(**{**value, "precision": precision})
-        except (OSError, ValueError, TypeError):
+            return Agreement(
+                precision=Precision(value["precision"]),
+                photos=int(value["photos"]),
+                same=float(value["same"]),
+                largest_move=float(value["largest_move"]),
+                speedup=float(value["speedup"]),
+            )
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return None
 
     def _keep(self, agreement: Agreement) -> None:
