@@ -200,7 +200,7 @@ def known_revisions(scripts: Path | None = None) -> tuple[str, ...]:
 
 
 def missing(location: Location) -> StoreError:
-    """The error for a database that is not there yet."""
+    """Return the error for a database that is not there yet."""
     if _has_no_place(location):
         return StoreError(unopenable(location))
     return MissingDatabaseError(f"no database yet at {location.shown}; run: phototag tag FOLDER")
