@@ -154,8 +154,7 @@ class Pass:
     def _lookup(self, *, large: bool) -> Lookup | None:
         """Return what finds what this model said of a content before.
 
-        A look-up costs a millisecond, a tenth of the network's time. For many photos it pays to read all hashes once,
-        and not to ask about contents that are not among them.
+        For many photos it pays to read all hashes once, see docs/experiments.md: most contents need no look-up then.
         """
         model_id = self._scored_by
         if model_id is None or self._force:
