@@ -216,7 +216,7 @@ class TestTraining:
                 make_picture(tmp_path / "data" / label / f"{number}.jpg", size=(40, 40))
             for number in range(3):
                 (tmp_path / "data" / label / f"bad{number}.jpg").write_bytes(b"x")
-        refused(train(tmp_path / "data"), "cannot be read, more than 5%", "bad", ".jpg")
+        refused(train(tmp_path / "data"), "cannot be read, more than 5 %", "bad", ".jpg")
 
     @pytest.mark.parametrize(
         ("words", "said"),
@@ -271,7 +271,9 @@ class TestEvaluation:
     ) -> None:
         for number in range(2):
             (data / "bird" / "hawk" / f"bad{number}.jpg").write_bytes(b"x")
-        refused(run_phototag("evaluate", data, "--model", quick_model), "2 of 24 pictures cannot be read, more than 5%")
+        refused(
+            run_phototag("evaluate", data, "--model", quick_model), "2 of 24 pictures cannot be read, more than 5 %"
+        )
 
     def test_unknown_labels_are_refused_by_name(
         self, run_phototag: RunCommand, csv_of: WriteCsv, quick_model: Path

@@ -388,6 +388,6 @@ def test_unreadable_pictures_are_skipped_and_told(tmp_path: Path) -> None:
 
 def test_more_than_a_twentieth_unreadable_stops(tmp_path: Path) -> None:
     pictures = broken_of(tmp_path, broken=3, total=40)
-    with pytest.raises(DataError, match=r"3 of 40 pictures cannot be read, more than 5%") as caught:
+    with pytest.raises(DataError, match=r"3 of 40 pictures cannot be read, more than 5 %") as caught:
         read_content(pictures, Preprocessing(size=32))
     assert str(pictures[0].path) in str(caught.value)

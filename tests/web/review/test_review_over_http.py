@@ -434,7 +434,7 @@ class TestSamples:
         for size in ("7", "9999999", "9" * 18):
             answer = client.post("/review", data={"size": size})
             assert answer.status_code == 400
-            assert "6 photos can be drawn" in answer.text
+            assert "6 photos can be sampled" in answer.text
             refused = client.post("/api/samples", json={"size": int(size), "by": "superclass"})
             assert refused.status_code == 400
             assert refused.json()["error"].startswith("6 photos can be sampled, not ")
