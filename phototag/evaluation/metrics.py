@@ -139,7 +139,7 @@ class Metrics:
     - `*_coverage`: share of all photos that got a label; `*_precision_given`: how many of those labels are
       right.
     - `hierarchical_precision`, `_recall`, `_f1`: with P and T the predicted and the true nodes of a photo
-      with their ancestors, root excluded, sums over all photos: |P and T| / |P|, |P and T| / |T|, their
+      with their ancestors, root excluded, sums over all photos: `|P and T| / |P|`, `|P and T| / |T|`, their
       harmonic mean. A pair that contradicts itself has the nodes of both its halves.
     - `hierarchical_sample_*`: the mean of the photos' own values; both sets empty: 1, only one empty: 0.
     - `hierarchical_distance`: mean height of the lowest common ancestor of truth and tag. 0: exactly right.
