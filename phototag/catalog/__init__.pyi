@@ -3,9 +3,5 @@ from .cursor import GallerySort as GallerySort
 from .facets.facet import Choice as Choice
 from .filters import GalleryFilter as GalleryFilter
 from .views import Around as Around
-from .views import GalleryItem as GalleryItem
 from .views import GalleryPage as GalleryPage
 from .views import PhotoDetail as PhotoDetail
-from .views import Prediction as Prediction
-from .views import SampleMembership as SampleMembership
-from .views import SimilarPhoto as SimilarPhoto

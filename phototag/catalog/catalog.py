@@ -10,7 +10,7 @@ import numpy as np
 from phototag.catalog.columns import ABSENT
 from phototag.catalog.cursor import GallerySort, read_cursor, write_cursor
 from phototag.catalog.detail import read_detail
-from phototag.catalog.facets.registry import FACETS
+from phototag.catalog.facets.facet_list import FACETS
 from phototag.catalog.filters import GalleryFilter, all_of
 from phototag.catalog.follow import POLL_SECONDS, Following
 from phototag.catalog.items import item_at

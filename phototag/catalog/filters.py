@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from phototag.catalog.facets.registry import FACETS
+from phototag.catalog.facets.facet_list import FACETS
 from phototag.catalog.snapshot import Bools, Snapshot
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phototag.catalog.facets.by_text import words_of
-from phototag.catalog.facets.registry import FACETS
+from phototag.catalog.facets.facet_list import FACETS
 from phototag.catalog.filters import GalleryFilter
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Rank, Source

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from phototag.catalog.catalog import Gallery
 from phototag.catalog.facets.facet import CodedFacet
-from phototag.catalog.facets.registry import FACETS
+from phototag.catalog.facets.facet_list import FACETS
 from phototag.catalog.filters import GalleryFilter
 from phototag.catalog.snapshot import Snapshot
 from phototag.errors import UsageError

@@ -1,1 +1,1 @@
-"""The facets of the gallery, one class in one file each; `registry` lists them."""
+"""The facets of the gallery, one class in one file each; `facet_list` lists them."""
