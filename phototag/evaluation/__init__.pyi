@@ -28,8 +28,6 @@ from .risk_control import DELTA as DELTA
 from .risk_control import certified_thresholds as certified_thresholds
 from .score import score_labelled as score_labelled
 from .score_table import PRECISIONS as PRECISIONS
-from .score_table import SCORE_UNIT as SCORE_UNIT
-from .score_table import Counts as Counts
 from .score_table import ScoreTable as ScoreTable
 from .score_table import ValidationScores as ValidationScores
 from .significance import RESAMPLES as RESAMPLES

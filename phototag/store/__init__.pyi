@@ -3,8 +3,6 @@ from .catalog_rows import ScoredContentRow as ScoredContentRow
 from .connection import translated_errors as translated_errors
 from .database import database_exists as database_exists
 from .database import opened_database as opened_database
-from .health import CheckReport as CheckReport
-from .health import DatabaseInfo as DatabaseInfo
 from .health import backup_database as backup_database
 from .health import check_database as check_database
 from .health import database_info as database_info
@@ -23,7 +21,6 @@ from .reviews import ReviewFilter as ReviewFilter
 from .reviews import SavedReview as SavedReview
 from .reviews import ShownTag as ShownTag
 from .reviews import Verdict as Verdict
-from .runs import RunInfo as RunInfo
 from .sample_records import Design as Design
 from .sample_records import NewSample as NewSample
 from .sample_records import Sample as Sample
@@ -32,7 +29,6 @@ from .sample_records import SampleItem as SampleItem
 from .sample_records import SampleProgress as SampleProgress
 from .sample_records import Stratum as Stratum
 from .schema import HEAD as HEAD
-from .schema import UpgradeReport as UpgradeReport
 from .schema import require_current as require_current
 from .schema import upgrade_database as upgrade_database
 from .scores import ScoredContent as ScoredContent
@@ -40,4 +36,3 @@ from .scores import ScoredTag as ScoredTag
 from .scores import StoredPrediction as StoredPrediction
 from .scores import StoredTag as StoredTag
 from .store import Store as Store
-from .tag_changes import TagChanges as TagChanges
