@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from phototag.errors import UsageError
+from phototag.files import read_regular
 
 # Set to keep everything (database, models, cache, configuration) under one folder instead of the platform's own.
 HOME_VARIABLE = "PHOTOTAG_HOME"
 CONFIG_VARIABLE = "PHOTOTAG_CONFIG"
+_MOST_CONFIG_BYTES = 1 << 20
 
 
 def _folder(kind: str) -> Path:
@@ -61,9 +63,10 @@ def load_config() -> dict[str, Any]:
         UsageError: the file cannot be read, is not TOML, or PHOTOTAG_CONFIG names a file that is not there.
     """
     path = config_file()
+    if str(path) == os.devnull:
+        return {}  # the usual way to say: none
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(read_regular(path, most_bytes=_MOST_CONFIG_BYTES).decode())
     except FileNotFoundError:
         if CONFIG_VARIABLE in os.environ:
             raise UsageError(f"{path}: no such file; {CONFIG_VARIABLE} names it") from None

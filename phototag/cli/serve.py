@@ -21,6 +21,7 @@ from phototag.errors import UsageError
 if TYPE_CHECKING:
     from phototag.web import Password, Security
 
+_LONGEST_LINE_BYTES = 1 << 16
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _WARNING = (
     "From other computers this page asks for a password: anyone who reaches this port could otherwise see all "
@@ -136,7 +137,12 @@ def _password(host: str, file: Path | None) -> Password | None:
     text = os.environ.get("PHOTOTAG_PASSWORD") or None
     if file is not None:
         try:
-            text = file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+            # It may be a pipe, as of a password manager; one that nothing writes to is as good as empty.
+            number = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            if sys.platform != "win32":
+                os.set_blocking(number, True)
+            with os.fdopen(number, "rb") as source:
+                text = source.readline(_LONGEST_LINE_BYTES).decode().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{file}: cannot be read as a password: {error}") from error
     if not _is_loopback(host):

@@ -26,8 +26,8 @@ from phototag.comparison.run import evaluate_run
 from phototag.comparison.split import ComparisonConfig, Parts, divide, identity
 from phototag.dataset import COLUMNS, LabelledPicture, load_data
 from phototag.errors import DataError, DecodeError, UsageError
-from phototag.files import write_text
-from phototag.imaging import picture_size, read_bytes
+from phototag.files import read_regular, write_text
+from phototag.imaging import Decoder, Preprocessing, read_bytes
 from phototag.model import (
     check_size,
     create_backbone,
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 __all__ = ["ComparisonConfig", "Parts", "compare", "divide"]
 
 _FORMAT = 1
+_MOST_RESULT_BYTES = 1 << 30
 _LEAST_SIZE, _SIZE_STEP = 64, 32
 _MEASURED_PICTURES = 50
 _STARTING_SECONDS = 5.0
@@ -127,11 +128,12 @@ def _adapted(training: TrainingConfig, parts: Parts, names: Mapping[str, str]) -
 def _usual_side(pictures: Sequence[LabelledPicture]) -> int:
     """Return the median of the shorter sides, in pixels, of some of the pictures."""
     sides = []
-    for picture in random.Random(0).sample(list(pictures), min(_MEASURED_PICTURES, len(pictures))):
-        try:
-            sides.append(min(picture_size(read_bytes(picture.path), picture.path)))
-        except DecodeError:
-            continue  # told when it is decoded
+    with Decoder(Preprocessing(size=_LEAST_SIZE)) as decode:
+        for picture in random.Random(0).sample(list(pictures), min(_MEASURED_PICTURES, len(pictures))):
+            try:
+                sides.append(min(decode(read_bytes(picture.path), picture.path)[1:]))
+            except DecodeError:
+                continue  # told when it is decoded for training
     return int(median(sides)) if sides else _LEAST_SIZE
 
 
@@ -218,7 +220,7 @@ class _Bench:
     def _finished(self, name: str, seed: int) -> Run | None:
         path = self._result(name, seed)
         try:
-            return Run.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return Run.from_json(json.loads(read_regular(path, most_bytes=_MOST_RESULT_BYTES)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:

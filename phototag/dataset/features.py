@@ -25,7 +25,7 @@ from phototag.choices import DEFAULT_BATCH_SIZE, RuntimeName
 from phototag.dataset.content import Content, read_content, report_unreadable
 from phototag.dataset.labelled import LabelledPicture
 from phototag.errors import RuntimeUnavailableError
-from phototag.files import keep_newest
+from phototag.files import keep_newest, open_regular
 from phototag.imaging import Preprocessing
 from phototag.runtime import Engine, Target, create_engine, decode_threads
 
@@ -117,7 +117,7 @@ class FeatureExtractor:
     def _read_cache(self) -> dict[bytes, NDArray[np.float32]]:
         try:
             # numpy leaves a damaged file open that it opened itself.
-            with self._file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with open_regular(self._file) as file, np.load(file, allow_pickle=False) as stored:
                 hashes, values = stored["hashes"], stored["values"]
             return {row.tobytes(): value for row, value in zip(hashes, values, strict=True)}
         except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import random
 from collections import Counter, defaultdict
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phototag.errors import DataError, TaxonomyError
+from phototag.files import open_regular
 from phototag.imaging import is_picture
 from phototag.taxonomy import Taxonomy, check_name
 
@@ -100,7 +102,7 @@ def _load_csv(source: Path) -> LabelledData:
     line = 1
     try:
         # Files made by spreadsheets begin with a byte order mark. Names that are not UTF-8 stay usable.
-        with source.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with io.TextIOWrapper(open_regular(source), "utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
             if missing:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from phototag.dataset import COLUMNS
 from phototag.errors import DataError
-from phototag.files import atomic_write
+from phototag.files import atomic_write, open_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def _read(file: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
     """Read columns and rows of the file; those of a new one if there is none."""
     try:
         # As training reads it: with a byte order mark or not, and names that are not UTF-8 kept.
-        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as source:
+        with io.TextIOWrapper(open_regular(file), "utf-8-sig", errors="surrogateescape", newline="") as source:
             reader = csv.DictReader(source, strict=True, restval="")
             columns = reader.fieldnames or COLUMNS
             missing = [column for column in COLUMNS if column not in columns]

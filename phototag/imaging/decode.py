@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
 from phototag.errors import DecodeError
+from phototag.files import NotAFileError, open_regular
 from phototag.imaging.formats import MAX_MEGAPIXELS
 from phototag.imaging.jpeg import MEANS, reduced
 from phototag.imaging.openers import open_image
@@ -46,20 +47,25 @@ def read_bytes(path: Path) -> bytes:
         DecodeError: the file is gone, unreadable, empty, implausibly large, or still being written.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             before = os.fstat(file.fileno())
             if before.st_size > MAX_FILE_BYTES:
                 reason = f"{before.st_size / 2**20:.0f} MiB are more than the limit of {MAX_FILE_BYTES >> 20} MiB"
                 raise DecodeError(path, FailureKind.TOO_LARGE, reason)
-            data = file.read()
+            # No more than that: somebody may append to it for ever.
+            data = file.read(before.st_size + 1)
             after = os.fstat(file.fileno())
     except FileNotFoundError as error:
         raise DecodeError(path, FailureKind.GONE, "the file is gone") from error
+    except (NotAFileError, IsADirectoryError) as error:
+        raise DecodeError(path, FailureKind.GONE, f"the file is gone; there is {error.strerror}") from error
+    except BlockingIOError as error:
+        raise DecodeError(path, FailureKind.BUSY, "another program keeps the file to itself; try again") from error
     except PermissionError as error:
         raise DecodeError(path, FailureKind.PERMISSION, "no permission to read the file") from error
     except OSError as error:
         raise DecodeError(path, FailureKind.CORRUPT, f"cannot be read: {error.strerror or error}") from error
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if (before.st_size, before.st_mtime_ns, len(data or b"")) != (after.st_size, after.st_mtime_ns, before.st_size):
         raise DecodeError(path, FailureKind.TRUNCATED, "the file changed while it was read")
     if not data:
         raise DecodeError(path, FailureKind.EMPTY, "the file is empty")

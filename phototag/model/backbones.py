@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phototag.errors import ModelError, RuntimeUnavailableError, UsageError
+from phototag.files import open_regular
 from phototag.imaging import INTERPOLATIONS, Preprocessing
 from phototag.text import first_line
 
@@ -157,10 +158,11 @@ def _read_weights_file(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     try:
-        if path.suffix == ".safetensors":
-            tensors: Any = load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            if path.suffix == ".safetensors":
+                tensors: Any = load_file(path)
+            else:
+                tensors = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
     except (

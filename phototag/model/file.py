@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from phototag.decision import Thresholds
 from phototag.errors import ModelError, TaxonomyError
-from phototag.files import replacing
+from phototag.files import open_regular, replacing
 from phototag.imaging import Preprocessing
 from phototag.taxonomy import Taxonomy
 
@@ -165,7 +165,7 @@ def _read_table(path: Path) -> tuple[Any, int]:
         ModelError: the file is missing, unreadable, cut short or no such file.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             prefix = file.read(8)
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER_BYTES + 1
             if length > _MAX_HEADER_BYTES:
@@ -195,7 +195,7 @@ def read_tensors(path: Path, *, under: str | None = None) -> dict[str, NDArray[n
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        with open_regular(path), safe_open(path, framework="numpy") as file:
             names = [
                 name
                 for name in file.keys()  # noqa: SIM118  # it is no mapping
@@ -219,7 +219,7 @@ def read_header(path: Path) -> ModelHeader:
 def file_hash(path: Path) -> str:
     """Return SHA-256 of a file, in hex."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -240,7 +240,7 @@ def weights_hash(path: Path, header: ModelHeader) -> str:
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     table, begin = _read_table(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for name in sorted(table.keys() - {"__metadata__"}):
                 if name.startswith(EXAMPLES):
                     continue

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from phototag import settings
 from phototag.decision import NOVELTY, NoveltyModel
 from phototag.errors import ModelError, UsageError
-from phototag.files import atomic_write
+from phototag.files import atomic_write, read_regular
 from phototag.model import builtin
 from phototag.model.file import SUFFIX, ModelHeader, file_hash, read_header, read_tensors, weights_hash
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_LONGEST_REFERENCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def _active_file() -> Path:
 def active_reference() -> str:
     """Return what `open_model` opens by default: a name, a path, or the built-in model's name."""
     try:
-        text = _active_file().read_text(encoding="utf-8").strip()
+        text = read_regular(_active_file(), most_bytes=_LONGEST_REFERENCE).decode().strip()
     except FileNotFoundError:
         return builtin.NAME
     except (OSError, UnicodeDecodeError) as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from phototag.choices import ReviewOrigin
 from phototag.decision import MOST, Candidate, best_subclasses, unpack
 from phototag.errors import StoreError, UsageError
+from phototag.files import open_regular
 from phototag.records import PhotoState
 from phototag.review.names import Names
 from phototag.store import (
@@ -290,7 +291,7 @@ def why_not(known: KnownPhoto | None, path: Path, content: bytes, state: PhotoSt
             return "is no file any more"
         if known is not None and (known.size_bytes, known.modified_ns) == (status.st_size, status.st_mtime_ns):
             return None
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             same = hashlib.file_digest(file, "sha256").digest() == content
     except FileNotFoundError:
         return "is missing" if state is PhotoState.MISSING else "is missing; if it was moved, run: phototag tag"

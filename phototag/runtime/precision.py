@@ -28,7 +28,7 @@ from phototag._version import __version__
 from phototag.choices import DEFAULT_BATCH_SIZE, Precision, RuntimeName
 from phototag.decision import decide, gather
 from phototag.errors import RuntimeUnavailableError, UsageError
-from phototag.files import keep_newest, replacing
+from phototag.files import keep_newest, read_regular, replacing
 from phototag.model import Model
 from phototag.records import Tag
 from phototag.runtime.openvino_engine import OpenVinoEngine, cached, converted, import_openvino, read_cached
@@ -45,6 +45,7 @@ LEAST_AGREEMENT = 0.995
 MOST_MOVE = 0.02
 
 _AGREEMENTS_KEPT = 32
+_MOST_NOTE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ class PrecisionChooser:
 
     def _measured(self, precision: Precision) -> Agreement | None:
         try:
-            value = json.loads(self._file(precision).read_text(encoding="utf-8"))
+            value = json.loads(read_regular(self._file(precision), most_bytes=_MOST_NOTE_BYTES))
             return Agreement(
                 precision=Precision(value["precision"]),
                 photos=int(value["photos"]),

@@ -18,12 +18,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from phototag.errors import LockedError, StoreError
-from phototag.files import replacing
+from phototag.files import read_regular, replacing
 from phototag.store.location import Location
 
 # The holder writes who it is just after it got the lock: wait that long for the note before doing without it.
 _NOTE_WAIT_SECONDS = 0.25
 _PROBE_WAIT_SECONDS = 0.2
+_MOST_NOTE_BYTES = 1 << 16
 
 
 class Role(StrEnum):
@@ -134,7 +135,7 @@ def _leave_note(file: Path, command: str) -> None:
 def _read_note(file: Path) -> Holder | None:
     """Return what a note says; None when there is none that can be understood."""
     try:
-        note = json.loads(file.read_text(encoding="utf-8"))
+        note = json.loads(read_regular(file, most_bytes=_MOST_NOTE_BYTES))
         return Holder(
             pid=int(note["pid"]),
             host=_plain(note["host"]),

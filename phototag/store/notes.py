@@ -6,8 +6,10 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from phototag.files import replacing
+from phototag.files import read_regular, replacing
 from phototag.store.location import Location
+
+_MOST_BYTES = 1 << 30  # the groups of a million photos take a fifth of it
 
 
 class Notes:
@@ -22,7 +24,7 @@ class Notes:
         if path is None:
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(read_regular(path, most_bytes=_MOST_BYTES))
         except (OSError, ValueError):
             return None
 

@@ -356,7 +356,7 @@ class TestFailures:
         assert caught.value.kind is FailureKind.TRUNCATED
 
     def test_a_folder_is_no_picture(self, tmp_path: Path) -> None:
-        with pytest.raises(DecodeError, match="cannot be read: Is a directory"):
+        with pytest.raises(DecodeError, match="the file is gone; there is a folder, not a file"):
             read_bytes(tmp_path)
 
     def test_a_damaged_picture_is_corrupt(self) -> None:

@@ -124,13 +124,6 @@ def _read_unchanged(path: Path, content_hash: bytes) -> bytes:
     Raises:
         DecodeError: the file is gone, cannot be read, or has other bytes by now.
     """
-    try:
-        # Opening what is no file, as a pipe, may wait for ever.
-        is_file = path.is_file()
-    except (OSError, ValueError) as error:
-        raise DecodeError(path, FailureKind.CORRUPT, f"cannot be looked at: {error}") from error
-    if not is_file:
-        raise DecodeError(path, FailureKind.GONE, "the file is gone")
     data = read_bytes(path)
     if hashlib.sha256(data).digest() != content_hash:
         raise DecodeError(path, FailureKind.CORRUPT, "the file has changed since it was tagged")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from phototag.files import replacing
+from phototag.files import read_regular, replacing
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class DiskCache:
             return None
         path = self._path(key)
         try:
-            content = path.read_bytes()
+            content = read_regular(path, most_bytes=self._limit)
         except OSError:
             self._forget(key)
             return None
