@@ -17,7 +17,7 @@ from tqdm import tqdm
 from phototag.choices import DEFAULT_BATCH_SIZE
 from phototag.dataset.labelled import LabelledPicture
 from phototag.errors import DataError, DecodeError
-from phototag.imaging import Preprocessing, decode_bytes, read_bytes
+from phototag.imaging import Decoder, Preprocessing, read_bytes
 from phototag.runtime import bounded_map, decode_threads
 from phototag.text import percent
 
@@ -101,7 +101,7 @@ def read_content(
             digest = hashlib.sha256(data).digest()
             if digest in skip:
                 return picture, digest, None
-            return picture, digest, decode_bytes(data, preprocessing, picture.path)[0]
+            return picture, digest, decode(data, picture.path)[0]
         except DecodeError as error:
             return str(error)
 
@@ -111,6 +111,8 @@ def read_content(
     with (
         ThreadPoolExecutor(threads) as pool,
         tqdm(total=len(pictures), desc=what, unit="picture", disable=None, leave=False) as bar,
+        # Closed first: whatever ends this, no thread is to wait for a picture that takes minutes.
+        Decoder(preprocessing) as decode,
     ):
         outcomes = bounded_map(pool, read, pictures, limit=4 * threads + DEFAULT_BATCH_SIZE)
         for position, outcome in enumerate(outcomes):

@@ -6,13 +6,14 @@ import io
 import os
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from phototag.errors import DecodeError
 from phototag.files import atomic_write
-from phototag.imaging import decode_whole, read_bytes
+from phototag.imaging import WholeDecoder, read_bytes
 
 MOST_PICTURES = 24
 _COLUMNS = 6
@@ -61,8 +62,8 @@ def write_sheet(path: Path, pictures: Sequence[tuple[int, Path]], *, marked: Col
         UsageError: the file cannot be written.
     """
     # Pillow lets other threads run while it decodes.
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as threads:
-        decoded = threads.map(_thumbnail, [picture for _, picture in pictures])
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as threads, WholeDecoder(_SIDE) as decode:
+        decoded = threads.map(partial(_thumbnail, decode), [picture for _, picture in pictures])
         shown = [(number, image) for (number, _), image in zip(pictures, decoded, strict=True) if image is not None]
     if not shown:
         return []
@@ -73,9 +74,9 @@ def write_sheet(path: Path, pictures: Sequence[tuple[int, Path]], *, marked: Col
     return [number for number, _ in shown]
 
 
-def _thumbnail(path: Path) -> Image.Image | None:
+def _thumbnail(decode: WholeDecoder, path: Path) -> Image.Image | None:
     try:
-        image = decode_whole(read_bytes(path), short_side=_SIDE, path=path)
+        image = decode(read_bytes(path), path)
     except DecodeError:
         return None  # gone or damaged since it was tagged
     # The whole picture, as what matters may stand at its edge.

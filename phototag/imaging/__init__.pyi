@@ -1,7 +1,5 @@
 from .decode import Decode as Decode
 from .decode import decode_bytes as decode_bytes
-from .decode import decode_whole as decode_whole
-from .decode import picture_size as picture_size
 from .decode import read_bytes as read_bytes
 from .formats import FORMAT_NAMES as FORMAT_NAMES
 from .formats import MAX_MEGAPIXELS as MAX_MEGAPIXELS
@@ -9,6 +7,7 @@ from .formats import is_picture as is_picture
 from .preprocessing import INTERPOLATIONS as INTERPOLATIONS
 from .preprocessing import Preprocessing as Preprocessing
 from .sandbox import Decoder as Decoder
+from .sandbox import WholeDecoder as WholeDecoder
 from .thumbnails import Thumbnailer as Thumbnailer
 from .thumbnails import Thumbnails as Thumbnails
 from .thumbnails import ThumbnailSize as ThumbnailSize

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phototag.dataset import content as content_module
 from phototag.dataset.content import read_content
 from phototag.dataset.labelled import (
     LabelledPicture,
@@ -22,6 +24,7 @@ from phototag.dataset.labelled import (
 )
 from phototag.errors import DataError
 from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging.sandbox.decoder import Decoder
 from phototag.taxonomy import Taxonomy
 from tests.support.pictures import colour_folder, draw
 
@@ -391,3 +394,20 @@ def test_more_than_a_twentieth_unreadable_stops(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"3 of 40 pictures cannot be read, more than 5 %") as caught:
         read_content(pictures, Preprocessing(size=32))
     assert str(pictures[0].path) in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits and pipes are POSIX matters")
+def test_pictures_are_decoded_as_tag_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What crashes a decoder, or is no file, costs that picture; its reason is that of `tag`."""
+    pictures = broken_of(tmp_path, broken=0, total=40)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    draw(tmp_path / "deadly.gif", (1, 2, 3), seed=1)
+    crash = "import os; from phototag.imaging.sandbox import worker; worker.decode_bytes = lambda *_, **__: os.abort()"
+    command = [sys.executable, "-c", f"{crash}; worker.main()"]
+    monkeypatch.setattr(content_module, "Decoder", partial(Decoder, command=command))
+    pictures += [LabelledPicture(tmp_path / name, "warm", "red", "here") for name in ("deadly.gif", "pipe.jpg")]
+    content = read_content(pictures, Preprocessing(size=32))
+    assert content.unreadable == (
+        f"{tmp_path / 'deadly.gif'}: the decoder crashed (signal 6, SIGABRT)",
+        f"{tmp_path / 'pipe.jpg'}: the file is gone; there is a named pipe, not a file",
+    )

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -344,6 +345,13 @@ class TestSheets:
         assert write_sheet(tmp_path / "sheet.jpg", pictures) == [1, 4]
         assert write_sheet(tmp_path / "none.jpg", pictures[1:3]) == []
         assert not (tmp_path / "none.jpg").exists()
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="makes pipes and links")
+    def test_what_is_no_file_any_more_is_left_out_at_once(self, tmp_path: Path, make_picture: MakePicture) -> None:
+        os.mkfifo(tmp_path / "1.png")
+        (tmp_path / "2.png").symlink_to("/dev/zero")
+        pictures = [*((number, tmp_path / f"{number}.png") for number in (1, 2)), (3, make_picture(tmp_path / "3.tif"))]
+        assert write_sheet(tmp_path / "sheet.jpg", pictures) == [3]
 
     def test_a_large_group_shows_its_core_and_its_edge(self) -> None:
         assert chosen_numbers(5) == [1, 2, 3, 4, 5]

@@ -1,4 +1,5 @@
 from .decoder import Decoder as Decoder
+from .decoder import WholeDecoder as WholeDecoder
 from .pool import WorkerPool as WorkerPool
 from .pool import memory_limit as memory_limit
 from .process import worker_command as worker_command

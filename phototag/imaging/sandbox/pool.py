@@ -6,6 +6,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
@@ -20,6 +21,7 @@ from phototag.text import printable
 _MOST_PICTURES = 1000
 _SPARE_BYTES = 512 << 20
 _STARTING_SECONDS = 60.0
+_AGAIN = "it is tried again by the next run"
 # A computer that is short of processes or memory often has some a moment later.
 _WAITS_SECONDS = (0.0, 0.2, 1.0)
 # What a worker may say of a picture: it never sees the file, so not that it is gone.
@@ -57,7 +59,7 @@ class WorkerPool(ABC, Generic[Made]):
         self._limits = limits
         self._longest_reply_bytes = longest_reply_bytes
         self._lock = threading.Lock()
-        self._one_heavy = threading.Lock()
+        self._one_heavy = threading.RLock()
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
         self._closed = threading.Event()
@@ -72,7 +74,7 @@ class WorkerPool(ABC, Generic[Made]):
 
         Raises:
             DecodeError: the worker says why it cannot be decoded; of kind DECODER if it crashed, or took too much
-                memory or time; of kind BUSY if this computer lets no worker process start now.
+                memory or time; of kind BUSY if this computer lets no worker process start now, or kills it.
             RuntimeError: the pool is closed, or was while this picture was decoded.
         """
         worker = self._take(path)
@@ -82,14 +84,16 @@ class WorkerPool(ABC, Generic[Made]):
             except WorkerError as error:
                 if worker.expired or not error.may_be_innocent:
                     raise
+                # Where memory is short, others may have taken it: with no giant beside it there may be enough.
+                alone: AbstractContextManager[object] = self._one_heavy if error.from_outside else nullcontext()
             # It may have died of something else, even before it saw this picture: only a fresh one can tell.
             self._end(worker)
             worker = self._start(path)
-            return self._ask(worker, request, path)
+            with alone:
+                return self._ask(worker, request, path)
         except WorkerError as error:
             self._check_open()
-            late = f"the decoder took longer than {self._limits.time_limit_seconds:g} s"
-            raise DecodeError(path, FailureKind.DECODER, late if worker.expired else error.reason) from error
+            raise self._failure(worker, error, path) from error
         finally:
             self._give_back(worker)
 
@@ -135,6 +139,16 @@ class WorkerPool(ABC, Generic[Made]):
                 reply, content = worker.receive(self._longest_reply_bytes)
         worker.expect_within(None)
         return self._understood(worker, reply, content, path)
+
+    def _failure(self, worker: Worker, error: WorkerError, path: Path) -> DecodeError:
+        seconds = self._limits.time_limit_seconds
+        if worker.starved:
+            return DecodeError(path, FailureKind.BUSY, f"this computer was too busy to decode it; {_AGAIN}")
+        if worker.expired:
+            return DecodeError(path, FailureKind.DECODER, f"the decoder took longer than {seconds:g} s")
+        if error.from_outside:
+            return DecodeError(path, FailureKind.BUSY, f"{error.reason}, as when memory runs out; {_AGAIN}")
+        return DecodeError(path, FailureKind.DECODER, error.reason)
 
     def _understood(self, worker: Worker, reply: Reply, content: bytearray, path: Path) -> Made:
         if reply is Reply.RESULT and (made := self._result(content)) is not None:
@@ -234,7 +248,7 @@ class WorkerPool(ABC, Generic[Made]):
             with self._lock:
                 workers = list(self._all)
             for worker in workers:
-                worker.kill_if_late()
+                worker.kill_if_late(interval)
 
 
 def memory_limit(max_megapixels: int) -> int | None:

@@ -13,28 +13,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from phototag.imaging.sandbox.worker import REPLY_HEAD, REQUEST_HEAD, Reply
+from phototag.imaging.sandbox.worker import PATIENCE, REPLY_HEAD, REQUEST_HEAD, Reply
 
 _PIPE_BYTES = 1 << 20
 # Threads would take address space, and are not needed. And the C library is to give the memory of large pictures back
 # at once: it otherwise keeps some, in each worker.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
+# What a process does to itself by a fault of its code; any other signal was sent to it.
+_FAULTS = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGPROF"}
 
 
 class WorkerError(Exception):
-    """A worker died, or its reply made no sense. `may_be_innocent`: the picture may have nothing to do with it."""
+    """A worker died, or its reply made no sense.
 
-    def __init__(self, reason: str, *, may_be_innocent: bool = True) -> None:
+    `may_be_innocent`: the picture may have nothing to do with it. `from_outside`: it was killed, as the kernel does
+    where memory is short.
+    """
+
+    def __init__(self, reason: str, *, may_be_innocent: bool = True, from_outside: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.may_be_innocent = may_be_innocent
+        self.from_outside = from_outside
 
 
 class Worker:
     """A worker process.
 
     `pictures` were given to it; `reusable` holds after one that went well; `expired` says that it was killed for being
-    late.
+    late, and `starved` that this computer gave it no time to be in time.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -46,21 +53,39 @@ class Worker:
         for stream in (self._process.stdin, self._process.stdout):
             _widen(_pipe(stream))
         self._lock = threading.Lock()
-        self._deadline: float | None = None
+        self._allowed_seconds: float | None = None
+        self._spent_seconds = self._passed_seconds = 0.0
+        self._looked: tuple[float, float] | None = None
         self.expired = False
+        self.starved = False
         self.reusable = False
         self.pictures = 0
 
     def expect_within(self, seconds: float | None) -> None:
-        """Be killed by `kill_if_late` after that time; None for never."""
+        """Be killed by `kill_if_late` after that time of its own; None for never."""
         with self._lock:
-            self._deadline = None if seconds is None else time.monotonic() + seconds
+            self._allowed_seconds, self._looked = seconds, None
+            self._spent_seconds = self._passed_seconds = 0.0
 
-    def kill_if_late(self) -> None:
-        """End it if it had its time."""
+    def kill_if_late(self, usual_seconds: float) -> None:
+        """End it if it had its time; to be called every `usual_seconds`.
+
+        Its time is what it computed or slept, as a decoder that hangs may do either. Waiting for a core or for memory
+        on disk is not its fault; and what lies between two calls counts for little more than usual, since this process
+        was stopped, too: by Ctrl-Z, or with the whole machine.
+        """
         # Locked, so that a worker that is just done is not killed for the picture it gets next.
         with self._lock:
-            if self._deadline is not None and self._deadline < time.monotonic():
+            if self._allowed_seconds is None:
+                return
+            now, (computed, sleeps) = time.monotonic(), _activity(self._process.pid)
+            if self._looked is not None:
+                passed = min(now - self._looked[0], 2 * usual_seconds)
+                self._passed_seconds += passed
+                self._spent_seconds += passed if sleeps else min(passed, computed - self._looked[1])
+            self._looked = now, computed
+            self.starved = self._passed_seconds > PATIENCE * self._allowed_seconds
+            if self.starved or self._spent_seconds > self._allowed_seconds:
                 self.expired = True
                 self.kill()
 
@@ -102,21 +127,23 @@ class Worker:
         except (OSError, ValueError) as error:
             raise WorkerError(f"the decoder cannot be reached: {error}") from error
         if rest:
-            raise WorkerError(f"the decoder crashed ({self._cause_of_death()})")
+            raise self._death()
         return data
 
-    def _cause_of_death(self) -> str:
+    def _death(self) -> WorkerError:
         try:
             code = self._process.wait(timeout=1.0)  # it closed its pipe, so it is ending
         except subprocess.TimeoutExpired:
-            self.kill()
-            code = self._process.wait()
+            return WorkerError("the decoder crashed (it closed its pipe)")
         if code >= 0:
-            return f"exit code {code}"
+            return WorkerError(f"the decoder crashed (exit code {code})")
         try:
-            return f"signal {-code}, {signal.Signals(-code).name}"
+            name = signal.Signals(-code).name
         except ValueError:
-            return f"signal {-code}"
+            name = "unknown"
+        if name in _FAULTS:
+            return WorkerError(f"the decoder crashed (signal {-code}, {name})")
+        return WorkerError(f"the decoder was killed (signal {-code}, {name})", from_outside=True)
 
     def kill(self) -> None:
         """End it now. It has nothing to lose."""
@@ -130,6 +157,15 @@ class Worker:
         """Close its pipes. Not while another thread uses them: their numbers may be given to other files at once."""
         _pipe(self._process.stdin).close()
         _pipe(self._process.stdout).close()
+
+
+def _activity(pid: int) -> tuple[float, bool]:
+    """Return how many seconds a process computed, and whether it sleeps; where only Linux could tell, that it does."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] == b"S"
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0, True
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:

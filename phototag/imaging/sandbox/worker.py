@@ -22,18 +22,21 @@ from typing import Any, BinaryIO
 
 from phototag.errors import DecodeError
 from phototag.imaging.cost import cost_of, cost_of_size
-from phototag.imaging.decode import decode_bytes, picture_size
+from phototag.imaging.decode import decode_bytes, decode_whole, picture_size
 from phototag.imaging.openers import prepare_worker
 from phototag.imaging.preprocessing import Preprocessing
 
 REQUEST_HEAD = struct.Struct("<Q")
 REPLY_HEAD = struct.Struct("<cI")
 SIZE = struct.Struct("<II")
+SHORT_SIDE = "short_side"  # the option that asks for whole pictures
 GO_ON = b"\x01"
 LONGEST_REASON = 1000  # characters
 # What the picture of a request is called in errors, which the parent process translates: it knows the path.
 PICTURE = Path("picture")
 _SPARE_SECONDS = 10.0
+# A worker that gets no core or no memory, or is stopped for a while, has this many times its limit by the clock.
+PATIENCE = 10
 
 
 class Reply(bytes, Enum):
@@ -52,7 +55,7 @@ class Limits:
 
     Args:
         max_megapixels: Larger pictures are refused.
-        time_limit_seconds: How long it may take over one picture.
+        time_limit_seconds: How long it may take over one picture, of its own time.
         memory_limit_bytes: The bound of its address space, None for no bound.
         options: What its function needs besides, as plain values for JSON.
     """
@@ -81,11 +84,30 @@ def main() -> None:
 
 
 def _decode(request: bytes, limits: Limits, admit: Admit) -> bytes:
-    """Return width and height of the upright picture, as SIZE, and the pixels [size, size, 3] of a picture file."""
+    """Return width and height of the upright picture, as SIZE, and the pixels [size, size, 3] of a picture file.
+
+    Of whole pictures these are width and height of what is returned, and pixels [height, width, 3].
+    """
+    if SHORT_SIDE in limits.options:
+        return _decode_whole(request, limits, admit, short_side=int(limits.options[SHORT_SIDE]))
     preprocessing = Preprocessing.from_json(limits.options)
     admit(request, preprocessing)
     pixels, width, height = decode_bytes(request, preprocessing, PICTURE, max_megapixels=limits.max_megapixels)
     return SIZE.pack(width, height) + pixels.tobytes()
+
+
+def for_whole(short_side: int) -> Preprocessing:
+    """Return what a whole picture costs about as much as."""
+    return Preprocessing(size=min(max(short_side, 16), 4096), crop=1.0)
+
+
+def _decode_whole(request: bytes, limits: Limits, admit: Admit, *, short_side: int) -> bytes:
+    admit(request, for_whole(short_side))
+    image = decode_whole(request, short_side=short_side, path=PICTURE, max_megapixels=limits.max_megapixels)
+    # Giants stay here: the parent process may have many such workers.
+    factor = min(image.size) // short_side
+    image = image.reduce(factor) if factor > 1 else image
+    return SIZE.pack(*image.size) + image.tobytes()
 
 
 def serve(function: Callable[[bytes, Limits, Admit], bytes]) -> None:
@@ -130,7 +152,7 @@ def _serve(function: Callable[[bytes, Limits, Admit], bytes], requests: BinaryIO
 
     with contextlib.suppress(MemoryError):
         while (request := _receive(requests)) is not None:
-            with _alarm(limits.time_limit_seconds + _SPARE_SECONDS):
+            with _alarm(limits.time_limit_seconds):
                 try:
                     reply, content = Reply.RESULT, function(request, limits, admit)
                 except DecodeError as error:
@@ -162,14 +184,17 @@ def _confine(memory_limit_bytes: int | None) -> None:
 
 @contextlib.contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    """Die when this takes longer: if the parent process was killed, nothing else ends a decoder that hangs."""
+    """Die when this takes much longer: if the parent process was killed, nothing else ends a decoder that hangs."""
     if sys.platform == "win32":
         yield
         return
-    signal.setitimer(signal.ITIMER_REAL, seconds)  # its signal kills even where no Python code runs any more
+    # Their signals kill even where no Python code runs any more.
+    signal.setitimer(signal.ITIMER_PROF, seconds + _SPARE_SECONDS)  # of this process's own time
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds + _SPARE_SECONDS)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

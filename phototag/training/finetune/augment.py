@@ -8,9 +8,12 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 import random
 import signal
 from collections.abc import Callable, Sequence
+from functools import cache
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,7 @@ from torch.utils.data import Dataset
 
 from phototag.dataset import LabelledPicture
 from phototag.errors import DecodeError
-from phototag.imaging import Preprocessing, decode_bytes, decode_whole, read_bytes
+from phototag.imaging import Decoder, Preprocessing, WholeDecoder, read_bytes
 from phototag.training.config import AugmentationConfig
 
 log = logging.getLogger(__name__)
@@ -74,15 +77,31 @@ class TrainingPictures(Dataset[Any]):
         try:
             data = read_bytes(path)
             if self._augment is None:
-                pixels = decode_bytes(data, self._preprocessing, path)[0]
+                pixels = _decoder(os.getpid(), self._preprocessing)(data, path)[0]
             else:
                 seed_all(*self._seed, index)
                 short_side = math.ceil(_CROP_MARGIN * self._preprocessing.size)
-                pixels = np.asarray(self._augment(decode_whole(data, short_side=short_side, path=path)))
+                pixels = np.asarray(self._augment(_whole_decoder(os.getpid(), short_side)(data, path)))
         except DecodeError as error:
             log.warning("skipped: %s", error)
             return None
         return torch.from_numpy(np.array(pixels)), self._labels[index]
+
+
+@cache
+def _decoder(process: int, preprocessing: Preprocessing) -> Decoder:
+    """Return what decodes in this process until it ends: what was made before a fork is of no use after it."""
+    made = Decoder(preprocessing)
+    Finalize(None, made.close, exitpriority=0)
+    return made
+
+
+@cache
+def _whole_decoder(process: int, short_side: int) -> WholeDecoder:
+    """Return what decodes whole pictures in this process until it ends."""
+    made = WholeDecoder(short_side)
+    Finalize(None, made.close, exitpriority=0)
+    return made
 
 
 def collate(items: Sequence[tuple[Tensor, int] | None]) -> Batch | None:

@@ -23,11 +23,13 @@ from PIL import Image
 
 from phototag.errors import DecodeError
 from phototag.imaging.cost import HEAVY_BYTES, cost_of
-from phototag.imaging.decode import decode_bytes
+from phototag.imaging.decode import decode_bytes, decode_whole
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.imaging.sandbox import pool as worker_pool
-from phototag.imaging.sandbox.decoder import Decoder
+from phototag.imaging.sandbox import process as worker_process
+from phototag.imaging.sandbox.decoder import Decoder, WholeDecoder
 from phototag.records import FailureKind
+from tests.support.commands import run_python
 from tests.support.project import ROOT
 
 SMALL = Preprocessing(size=32, crop=1.0)
@@ -64,12 +66,15 @@ def png(width: int, height: int, *, colour: int = 0, hollow: bool = False) -> by
 BMP = encoded(scene(), "BMP")
 
 
-def worker_that(*body: str) -> list[str]:
+def worker_that(*body: str, name: str = "decode_bytes") -> list[str]:
     """A worker whose `decode_bytes(data, preprocessing, path, *, max_megapixels)` is that code; `real` is the usual."""
     lines = ["import os, signal, sys, time", "from pathlib import Path", "from phototag.imaging.sandbox import worker"]
-    lines += ["real = worker.decode_bytes", "def decode_bytes(data, preprocessing, path, *, max_megapixels):"]
+    lines += [
+        "real = worker.decode_bytes",
+        "def decode(data, preprocessing=None, path=None, *, max_megapixels=0, **_):",
+    ]
     lines += [f"    {line}" for line in body]
-    return [sys.executable, "-c", "\n".join([*lines, "worker.decode_bytes = decode_bytes", "worker.main()"])]
+    return [sys.executable, "-c", "\n".join([*lines, f"worker.{name} = decode", "worker.main()"])]
 
 
 REALLY = "return real(data, preprocessing, path, max_megapixels=max_megapixels)"
@@ -98,7 +103,13 @@ def plain() -> Iterator[Decoder]:
         yield one
 
 
-def pids(decoder: Decoder) -> list[int]:
+@pytest.fixture(scope="module")
+def whole() -> Iterator[WholeDecoder]:
+    with WholeDecoder(64) as one:
+        yield one
+
+
+def pids(decoder: Decoder | WholeDecoder) -> list[int]:
     return [worker._process.pid for worker in decoder._all]
 
 
@@ -165,6 +176,39 @@ class TestSamePicture:
         for data, pixels in zip(pictures, found, strict=True):
             assert np.array_equal(pixels, decode_bytes(data, SMALL, PHOTO)[0])
         assert len(pids(one)) <= 3
+
+
+class TestWholePictures:
+    """As training and contact sheets take them."""
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_they_are_those_of_decode_whole(self, whole: WholeDecoder, form: str) -> None:
+        data = encoded(scene((130, 110)), form)
+        found, expected = whole(data, PHOTO), decode_whole(data, short_side=64, path=PHOTO)
+        assert (
+            (found.mode, found.size) == ("RGB", expected.size) == ("RGB", (130, 110) if form != "JPEG" else found.size)
+        )
+        assert np.array_equal(np.asarray(found), np.asarray(expected))
+
+    def test_giants_are_reduced_before_they_leave_the_worker(self, whole: WholeDecoder) -> None:
+        found = whole(encoded(scene((1000, 700)), "BMP"), PHOTO)
+        assert found.size == (100, 70)
+
+    def test_a_broken_one_fails_with_the_same_reason(self, whole: WholeDecoder) -> None:
+        with pytest.raises(DecodeError) as expected:
+            decode_whole(BMP[:2000], short_side=64, path=PHOTO)
+        with pytest.raises(DecodeError) as found:
+            whole(BMP[:2000], PHOTO)
+        assert found.value.reason == expected.value.reason
+
+    def test_what_a_worker_says_is_checked(self) -> None:
+        body = "os.write(3, b'p' + (14).to_bytes(4, 'little') + bytes([9, 0, 0, 0] * 2) + bytes(6)); time.sleep(60)"
+        with (
+            WholeDecoder(64, command=worker_that(body, name="decode_whole")) as one,
+            pytest.raises(DecodeError) as found,
+        ):
+            one(BMP, PHOTO)
+        assert found.value.reason == "the decoder's answer made no sense"
 
 
 class TestWhereItIsDecoded:
@@ -259,6 +303,26 @@ class TestCrash:
         assert one(BMP, PHOTO)[1:] == (120, 80)
         assert pids(one) != [pid]
 
+    @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGALRM", "SIGXCPU", "SIGHUP"])
+    def test_a_worker_that_is_killed_again_and_again_blames_none(self, decoder: MakeDecoder, name: str) -> None:
+        found = failure(decoder(worker_that(f"os.kill(os.getpid(), signal.{name})")), BMP)
+        assert found.kind == FailureKind.BUSY  # the kind that is always tried again
+        assert name in found.reason
+        assert "tried again" in found.reason
+
+    def test_one_that_is_killed_for_memory_is_followed_by_one_alone(self, decoder: MakeDecoder, tmp_path: Path) -> None:
+        mark = tmp_path / "killed"
+        kill = "    mark.touch(); os.kill(os.getpid(), signal.SIGKILL)"
+        one = decoder(worker_that(f"mark = Path({str(mark)!r})", "if not mark.exists():", kill, REALLY))
+        with ThreadPoolExecutor(1) as pool:
+            with one._one_heavy:
+                waiting = pool.submit(one, BMP, PHOTO)
+                while not mark.exists():
+                    time.sleep(0.02)
+                time.sleep(1)
+                assert not waiting.done()
+            assert waiting.result()[1:] == (120, 80)
+
     def test_a_crash_that_does_not_come_again_blames_none(self, decoder: MakeDecoder, tmp_path: Path) -> None:
         mark = tmp_path / "crashed"
         one = decoder(
@@ -308,6 +372,55 @@ class TestLimits:
         assert found.reason == "the decoder took longer than 0.5 s"
         assert time.monotonic() - started < 30
         assert not pids(one)
+
+    @pytest.mark.parametrize("body", ["while True: pass", "os.nice(19)", "signal.pause()"])
+    def test_computing_and_waiting_both_count(self, decoder: MakeDecoder, body: str) -> None:
+        found = failure(decoder(worker_that(body, "while True: pass"), time_limit_seconds=0.5), BMP)
+        assert (found.kind, found.reason) == (FailureKind.DECODER, "the decoder took longer than 0.5 s")
+
+    @linux_only
+    def test_time_in_which_a_worker_is_stopped_does_not_count(self, decoder: MakeDecoder, tmp_path: Path) -> None:
+        mark = tmp_path / "stopped"
+        stop = f"Path({str(mark)!r}).write_text(str(os.getpid())); os.kill(os.getpid(), signal.SIGSTOP)"
+        one = decoder(worker_that(stop, REALLY), time_limit_seconds=0.5)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(one, BMP, PHOTO)
+            while not mark.exists() or not mark.read_text():
+                time.sleep(0.02)
+            time.sleep(1.5)
+            os.kill(int(mark.read_text()), signal.SIGCONT)
+            assert waiting.result()[1:] == (120, 80)
+
+    @linux_only
+    def test_time_in_which_all_is_stopped_does_not_count(self) -> None:
+        """As by Ctrl-Z, or with a machine that is paused."""
+        script = (
+            f"from {__name__} import BMP, PHOTO, REALLY, SMALL, Decoder, worker_that\n"
+            "slow = worker_that('os.write(2, b\".\"); end = time.process_time() + 0.7',"
+            " 'while time.process_time() < end: pass', REALLY)\n"
+            "one = Decoder(SMALL, command=slow, time_limit_seconds=1.5)\n"
+            "print('begun', flush=True)\n"
+            "print(one(BMP, PHOTO)[1:])\n"
+            "one.close()"
+        )
+        process = run_python(script, start_new_session=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        for _ in range(3):
+            time.sleep(0.3)
+            os.killpg(process.pid, signal.SIGSTOP)
+            time.sleep(2.5)
+            os.killpg(process.pid, signal.SIGCONT)
+        out, error = process.communicate(timeout=60)
+        assert out == "(120, 80)\n", error
+
+    def test_a_computer_that_gives_a_worker_no_time_is_to_blame(
+        self, decoder: MakeDecoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker_process, "_activity", lambda _: (0.0, False))
+        found = failure(decoder(worker_that("time.sleep(300)"), time_limit_seconds=0.2), BMP)
+        assert found.kind == FailureKind.BUSY
+        assert "too busy" in found.reason
 
     @linux_only
     def test_a_decoder_that_eats_memory_is_ended(self, decoder: MakeDecoder) -> None:

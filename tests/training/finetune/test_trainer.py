@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import shutil
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +16,20 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 
 from phototag.choices import Balance, Tune
+from phototag.dataset import LabelledPicture
 from phototag.errors import DataError, RuntimeUnavailableError, UsageError
-from phototag.training.finetune.augment import augmentation, collate_pairs, degrade, seed_all
+from phototag.imaging import Preprocessing, WholeDecoder
+from phototag.training.finetune import augment as augment_module
+from phototag.training.finetune.augment import TrainingPictures, augmentation, collate_pairs, degrade, seed_all
 from phototag.training.finetune.batches import cut, epoch_batches, own_share
 from phototag.training.finetune.losses import Objective
 from phototag.training.finetune.mixup import Mix, Mixing
 from phototag.training.finetune.optimizer import freeze, stages
 from phototag.training.finetune.trainer import Trainer
-from tests.support.pictures import colour_folder
+from tests.support.pictures import colour_folder, draw
 from tests.support.training import COUNTS, assert_close, make_trainer, tensors_of, tiny_config
 
 
@@ -375,3 +382,43 @@ def test_pictures_are_spoiled_only_where_augmentation_is_on(data: Path) -> None:
 
     assert degrade in steps()
     assert degrade not in steps(augment="")
+
+
+class TestLoading:
+    """Pictures are decoded as `tag` decodes them, here and in the processes of a loader."""
+
+    @pytest.fixture
+    def pictures(self, tmp_path: Path) -> list[LabelledPicture]:
+        paths = [
+            draw(tmp_path / f"{number}.{suffix}", (9, 9, 9), seed=1) for number, suffix in enumerate(("gif", "png"))
+        ]
+        return [LabelledPicture(path, "warm", "red", "here") for path in paths]
+
+    @pytest.mark.parametrize("augment", [None, lambda image: image.resize((32, 32))])
+    @pytest.mark.parametrize("processes", [0, 1])
+    def test_risky_formats_are_decoded_by_workers(
+        self, pictures: list[LabelledPicture], augment: Any, processes: int
+    ) -> None:
+        loaded = TrainingPictures(pictures, [0, 1], Preprocessing(size=32), augment=augment, seed=())
+        (batch,) = DataLoader(loaded, batch_size=2, num_workers=processes, collate_fn=augment_module.collate)
+        assert batch[0].shape == (2, 32, 32, 3)
+        assert batch[1].tolist() == [0, 1]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX matters")
+    def test_a_picture_that_crashes_its_decoder_is_skipped(
+        self, pictures: list[LabelledPicture], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        crash = (
+            "import os; from phototag.imaging.sandbox import worker; worker.decode_whole = lambda *_, **__: os.abort()"
+        )
+        command = [sys.executable, "-c", f"{crash}; worker.main()"]
+        monkeypatch.setattr(augment_module, "WholeDecoder", partial(WholeDecoder, command=command))
+        augment_module._whole_decoder.cache_clear()
+        loaded = TrainingPictures(
+            pictures, [0, 1], Preprocessing(size=32), augment=lambda image: image.resize((32, 32)), seed=()
+        )
+        with caplog.at_level(logging.WARNING):
+            assert loaded[0] is None
+        assert "0.gif: the decoder crashed (signal 6, SIGABRT)" in caplog.text
+        assert loaded[1] is not None
+        augment_module._whole_decoder.cache_clear()
