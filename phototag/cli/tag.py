@@ -173,10 +173,11 @@ def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) ->
     reused = report.tagged - report.inferred
     if reused:
         parts[0] += f" ({reused:,} from stored scores)"
-    if report.failed:
+    if report.failed > report.given_up:
         kinds = ", ".join(f"{number} {kind.replace('_', ' ')}" for kind, number in report.failure_kinds.most_common())
-        given_up = f"{report.given_up} given up earlier" if report.given_up else ""
-        parts.append(f"{report.failed:,} failed ({', '.join(filter(None, [kinds, given_up]))})")
+        parts.append(f"{report.failed - report.given_up:,} failed ({kinds})")
+    if report.given_up:
+        parts.append(f"{report.given_up:,} given up earlier")
     if kept:
         parts.append(f"{kept:,} {'keeps' if kept == 1 else 'keep'} a human's tag")
     if report.missing:

@@ -172,7 +172,7 @@ def _watcher_lines(note: dict[str, Any], *, running: bool) -> list[tuple[str, st
     totals = ", ".join(f"{number:,} {name}" for name, number in note["totals"].items())
     rate = f"; last {note['photos_per_second']:g} photos/s" if note["photos_per_second"] else ""
     lines.append(("done", f"{totals or 'nothing yet'}{rate}"))
-    lines += [("failed", f"{failure['path']}: {failure['error']}") for failure in note["failures"][-5:]]
+    lines += [("failed", f"{each['at']} {each['path']}: {each['error']}") for each in note["failures"][-5:]]
     lines += [("said", str(notice["text"])) for notice in note["notices"][-5:]]
     return lines
 

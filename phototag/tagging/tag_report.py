@@ -45,8 +45,8 @@ class TagReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every photo has its tag."""
-        return not (self.failed or self.problems or self.interrupted)
+        """Whether every photo has its tag, apart from those that were given up in earlier runs."""
+        return not (self.failed > self.given_up or self.problems or self.interrupted)
 
     def counts(self) -> dict[str, int]:
         """Return the numbers, for the record of the run."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from phototag.errors import LockedError, StoreError
@@ -40,7 +41,8 @@ _ONCE_SETTLINGS = 15
 _ONCE_SECONDS = 5.0
 _MOST_STANDING = 1000
 _FAILURES_SHOWN = 20
-_RETRIED = frozenset({FailureKind.TRUNCATED, FailureKind.EMPTY, FailureKind.CORRUPT, FailureKind.NOT_AN_IMAGE})
+_HALF_WRITTEN = (FailureKind.TRUNCATED, FailureKind.EMPTY, FailureKind.CORRUPT, FailureKind.NOT_AN_IMAGE)
+_RETRIED = frozenset({*_HALF_WRITTEN, FailureKind.BUSY})
 
 
 class WatchService:
@@ -305,6 +307,8 @@ class WatchService:
 
     def _note_failures(self, batch: Batch) -> None:
         for failure in batch.failures:
+            if not self._once:  # then the summary says it
+                self._say_line(f"{datetime.now():%Y-%m-%d %H:%M:%S} {failure.photo.path}: {failure.reason}")
             if failure.kind in _RETRIED:
                 self._retry(failure.photo)
         if self._once:
@@ -313,7 +317,7 @@ class WatchService:
             self._failing.update((failure.photo.path, failure) for failure in batch.failures)
 
     def _retry(self, photo: Photo) -> None:
-        """Look again later: it may have been half written."""
+        """Look again later: it may have been half written, or this computer may have been short of memory."""
         known = self._store.photos.find(photo.path)
         if known is not None and known.attempts < MAX_ATTEMPTS:
             first = max(_RETRY_SECONDS, _RETRY_FACTOR * self._settle_seconds)

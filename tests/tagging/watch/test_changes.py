@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -267,6 +268,10 @@ class TestFilesBeingWritten:
                 return found.attempts if found is not None else 0
 
         watched.until(lambda: attempts() == 3)
+        told = [line for line in watched.said if f"{photo}: " in line]
+        assert len(told) == 3
+        moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+        assert all(re.fullmatch(rf"{moment} /.*cut\.jpg: the picture is cut short.*", line) for line in told)
         # What is read next proves that nothing is under way for the one that was given up.
         (library / "empty.jpg").write_bytes(b"")
         watched.until(lambda: library / "empty.jpg" in rows(watched.db))

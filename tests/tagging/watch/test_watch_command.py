@@ -333,17 +333,16 @@ class TestOnce:
         }
         assert run_phototag("watch", library / "1" / "1.jpg", *options).exit_code == 0
 
-    def test_unreadable_photos_make_the_exit_code_1(
+    def test_unreadable_photos_make_the_exit_code_1_until_they_are_given_up(
         self, run_phototag: RunCommand, library: Path, quick_model: Path, db: Path
     ) -> None:
         (library / "bad.jpg").write_bytes(b"no picture")
         options = ("--once", "--model", quick_model, "--db", db, "--settle", SETTLE)
         for again in range(5):
             result = run_phototag("watch", library, *options)
-            assert result.exit_code == 1, result.stderr
-            assert "1 failed" in result.stderr, result.stderr
-            assert ("bad.jpg: " in result.stderr) == (again < 3)
-            assert ("given up earlier" in result.stderr) == (again >= 3)
+            assert result.exit_code == (1 if again < 3 else 0), result.stderr
+            assert ("1 failed" in result.stderr) == ("bad.jpg: " in result.stderr) == (again < 3)
+            assert ("1 given up earlier" in result.stderr) == (again >= 3)
 
     def test_empty_folders(self, run_phototag: RunCommand, library: Path, quick_model: Path, db: Path) -> None:
         options = ("--once", "--model", quick_model, "--db", db, "--settle", SETTLE)
