@@ -1,5 +1,4 @@
 from .decode import Decode as Decode
-from .decode import decode_bytes as decode_bytes
 from .decode import read_bytes as read_bytes
 from .formats import FORMAT_NAMES as FORMAT_NAMES
 from .formats import MAX_MEGAPIXELS as MAX_MEGAPIXELS

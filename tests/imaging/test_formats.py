@@ -37,7 +37,8 @@ from torch.utils.data import DataLoader
 
 from phototag.dataset import LabelledPicture
 from phototag.errors import DecodeError
-from phototag.imaging import Decoder, Preprocessing, Thumbnailer, decode_bytes
+from phototag.imaging import Decoder, Preprocessing, Thumbnailer
+from phototag.imaging.decode import decode_bytes
 from phototag.library import ScanProblems, resolve_roots, scan
 from phototag.training.finetune.augment import TrainingPictures, collate, start_worker
 
