@@ -69,6 +69,7 @@ def compare(data: str | Path, config: ComparisonConfig, *, output: str | Path | 
     source = Path(data)
     names = _resolved(config)
     loaded = load_data(source)
+    _check_start(config, names)
     if loaded.ignored:
         log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, loaded.ignored)
     parts = divide(loaded, config)
@@ -92,17 +93,21 @@ def compare(data: str | Path, config: ComparisonConfig, *, output: str | Path | 
 
 
 def _resolved(config: ComparisonConfig) -> dict[str, str]:
-    """Return timm's full name of each backbone; found out, with its weights, before hours of training."""
+    """Return timm's full name of each backbone."""
     names = {name: resolve_backbone(name) for name in dict.fromkeys(config.backbones)}
     if len(set(names.values())) < len(config.backbones):
         raise UsageError("the same backbone is named twice; a comparison takes different ones")
+    return names
+
+
+def _check_start(config: ComparisonConfig, names: Mapping[str, str]) -> None:
+    """Find out before hours of training whether all backbones can start: their weights, which may be downloaded."""
     if config.training.pretrained:
         for name, full in names.items():
             load_weights(full, config.weights.get(name))
     if config.training.img_size is not None:
         for full in names.values():
             check_size(create_backbone(full), config.training.img_size)
-    return names
 
 
 def _adapted(training: TrainingConfig, parts: Parts, names: Mapping[str, str]) -> TrainingConfig:
