@@ -18,7 +18,7 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -267,8 +267,14 @@ def quantise(network: Any, sample: Sequence[NDArray[np.uint8]]) -> Any:
 
 
 def _processor(target: Target) -> str:
-    if target.runtime is RuntimeName.OPENVINO:
-        return str(import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME"))
-    import torch
+    match target.runtime:
+        case RuntimeName.OPENVINO:
+            return str(import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME"))
+        case RuntimeName.TORCH:
+            import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else str(target.device)
+            return torch.cuda.get_device_name() if torch.cuda.is_available() else str(target.device)
+        case RuntimeName.AUTO:
+            raise ValueError(f"{target}: not from choose_target")
+        case _:
+            assert_never(target.runtime)
