@@ -15,6 +15,7 @@ from phototag.choices import Tune
 from phototag.errors import UsageError
 from phototag.evaluation import Metrics
 from phototag.model import Model, ModelHeader, open_model, set_active, state_path, write_tensors
+from phototag.progress import waiting
 from phototag.runtime import Target, choose_target, current_world
 from phototag.training.config import TrainingConfig
 from phototag.training.finalize import Outcome, finish
@@ -150,7 +151,8 @@ def _write(
     activate: bool,
 ) -> TrainingResult:
     """Finish what was learned and write the model; `header` says what the network is and how it was trained."""
-    finished = finish(outcome, header, config.thresholds)
+    with waiting("choosing thresholds"):
+        finished = finish(outcome, header, config.thresholds)
     seconds = time.monotonic() - started
     record = {
         "configuration": config.to_json(),
