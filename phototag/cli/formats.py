@@ -37,8 +37,7 @@ def write_path(path: Path) -> None:
 def photo_table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
     """Return a table; the folder that all photos share is said once.
 
-    On a terminal paths are shortened to its width, or to `width`. Elsewhere they are whole: a program reads them, or they
-    go to a file.
+    On a terminal paths are shortened to its width, or to `width`. Elsewhere they are complete: programs read them.
     """
     if not photos:
         return ""
