@@ -51,7 +51,8 @@ _WITH_DATA = (
 )
 _QUICK = ("--device", "cpu", "--runtime", "torch", "--jobs", "1")
 _OTHERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("an unreadable photo", ("tag", "photos", *_QUICK)),
+    ("an unreadable photo that was given up", ("tag", "photos", *_QUICK)),
+    ("an unreadable photo", ("tag", "photos", "--force", *_QUICK)),
     ("all photos unchanged", ("tag", "photos/red0.png", *_QUICK)),
     ("an empty folder", ("tag", "empty", *_QUICK)),
     ("an empty folder", ("watch", "empty", "--once", *_QUICK)),
