@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from phototag.errors import DecodeError
 from phototag.imaging.cost import cost_of
 from phototag.imaging.decode import decode_bytes, decode_whole
 from phototag.imaging.formats import MAX_MEGAPIXELS, format_of
@@ -80,8 +81,12 @@ class _Decoder(WorkerPool[Made]):
         self._crash_log.begin(data)
         try:
             return self._decode(data, path)
+        except DecodeError as error:
+            if not isinstance(error.__cause__, MemoryError):
+                raise
         finally:
             self._crash_log.end()
+        return self.ask(data, path)  # the picture may be sound: a worker has memory of its own
 
     def close(self) -> None:
         """End all worker processes, busy ones too. The decoder cannot be used again."""

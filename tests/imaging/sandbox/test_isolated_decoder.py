@@ -25,6 +25,7 @@ from phototag.errors import DecodeError
 from phototag.imaging.cost import HEAVY_BYTES, cost_of
 from phototag.imaging.decode import decode_bytes, decode_whole
 from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging.sandbox import decoder as decoder_module
 from phototag.imaging.sandbox import pool as worker_pool
 from phototag.imaging.sandbox import process as worker_process
 from phototag.imaging.sandbox.decoder import Decoder, WholeDecoder
@@ -421,6 +422,15 @@ class TestLimits:
         found = failure(decoder(worker_that("time.sleep(300)"), time_limit_seconds=0.2), BMP)
         assert found.kind == FailureKind.BUSY
         assert "too busy" in found.reason
+
+    def test_a_picture_for_which_this_process_has_no_memory_goes_to_a_worker(
+        self, decoder: MakeDecoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise DecodeError(PHOTO, FailureKind.CORRUPT, "the picture is damaged: MemoryError") from MemoryError()
+
+        monkeypatch.setattr(decoder_module, "decode_bytes", fail)
+        assert decoder()(encoded(scene(), "JPEG"), PHOTO)[1:] == (120, 80)
 
     @linux_only
     def test_a_decoder_that_eats_memory_is_ended(self, decoder: MakeDecoder) -> None:
