@@ -1,3 +1,4 @@
+from .colour import in_srgb as in_srgb
 from .decode import Decode as Decode
 from .decode import decode_bytes as decode_bytes
 from .decode import decode_whole as decode_whole

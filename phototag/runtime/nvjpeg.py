@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from phototag.errors import RuntimeUnavailableError
-from phototag.imaging import Decode, Preprocessing
+from phototag.imaging import Decode, Preprocessing, in_srgb
 
 if TYPE_CHECKING:
     import torch
@@ -58,16 +59,18 @@ class GpuJpegDecoder:
         Raises:
             DecodeError: as the fallback does.
         """
-        orientation = self._orientation(data)
-        if orientation is not None:
+        facts = self._facts(data)
+        if facts is not None:
+            orientation, profile = facts
             try:
-                return self._decode(data, orientation)
+                pixels, width, height = self._decode(data, orientation)
+                return np.asarray(in_srgb(Image.fromarray(pixels), {"icc_profile": profile})), width, height
             except RuntimeError:
                 pass  # a JPEG that this decoder does not know, damage, or no memory left on the device
         return self._fallback(data, path)
 
-    def _orientation(self, data: bytes) -> int | None:
-        """Return the EXIF orientation, 1 to 8, of a JPEG that the device may try; None for all else."""
+    def _facts(self, data: bytes) -> tuple[int, bytes | None] | None:
+        """Return EXIF orientation, 1 to 8, and colour profile of a JPEG that the device may try; None for all else."""
         # A decoder on a GPU fills what is missing with grey and says nothing.
         complete = data.startswith(_START) and data.endswith(_END)
         if not complete or self._preprocessing.interpolation not in _MODES:
@@ -78,10 +81,13 @@ class GpuJpegDecoder:
                     return None
                 if image.width * image.height > self._max_pixels:
                     return None
+                profile = image.info.get("icc_profile")
+                if profile is not None and image.mode == "L":
+                    return None  # the device gives three colours
                 value = image.getexif().get(_ORIENTATION_TAG, 1)
-        except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+        except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
             return None
-        return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        return value if isinstance(value, int) and 1 <= value <= 8 else 1, profile
 
     def _decode(self, data: bytes, orientation: int) -> tuple[NDArray[np.uint8], int, int]:
         import torch
