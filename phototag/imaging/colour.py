@@ -43,7 +43,7 @@ def opaque(image: Image.Image) -> Image.Image:
     if mode.startswith("I") or mode == "F":
         return _scaled(image)
     if image.has_transparency_data:
-        grey = mode in _GREYS
+        grey = mode in _GREYS or "grey" in image.info
         layered = image.convert("LA" if grey else "RGBA")
         alpha = layered.getchannel("A")
         if image.format == "BMP" and alpha.getextrema() == (0, 0):

@@ -119,6 +119,8 @@ def open_png(data: bytes) -> Image.Image:
     if transparency and chunks.colour == GREY and 1 < chunks.depth < 8:
         # The pixels are spread over 0 to 255, and so is to be the value of the transparent ones.
         image.info["transparency"] = image.info["transparency"] * 255 // (2**chunks.depth - 1)
+    if chunks.colour == GREY_ALPHA:
+        image.info["grey"] = True  # of 16 bits Pillow makes red, green and blue
     image.info.update(_colours(chunks.notes))
     image.info.update(_turning(chunks))
     return image

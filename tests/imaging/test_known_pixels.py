@@ -547,6 +547,16 @@ class TestProfiles:
             pytest.skip("cannot be written")
         assert_shows(encoded(image, form, icc_profile=LINEAR_GREY, **SAFE[form]), seen, within=6)
 
+    @pytest.mark.parametrize("count", [1, 2])
+    @pytest.mark.parametrize("bits", [8, 16])
+    def test_greys_of_more_bits(self, bits: int, count: int) -> None:
+        seen = 0.3 + 0.4 * gradient(1)
+        light = np.where(seen <= 0.04045, seen / 12.92, ((seen + 0.055) / 1.055) ** 2.4)
+        samples = np.concatenate((light, np.ones_like(light)), axis=2)[:, :, :count]
+        stored = np.round(samples * (2**bits - 1)).astype(np.uint32)
+        packed = b"grey\0\0" + zlib.compress(LINEAR_GREY)
+        assert_shows(png_file(stored, {1: 0, 2: 4}[count], bits, (b"iCCP", packed)), seen, within=6)
+
     @pytest.mark.parametrize("kind", ["u2", "f4"])
     def test_samples_of_more_bits(self, kind: str) -> None:
         image = Image.fromarray(as_seen(self.SEEN).astype(np.uint8))
