@@ -59,7 +59,14 @@ def cost_of(data: bytes, preprocessing: Preprocessing) -> Cost | None:
             return _jpeg_cost(data, round(2 * preprocessing.size / preprocessing.crop))
         if form is TIFF:
             return _tiff_cost(data)
-    except (struct.error, IndexError, SyntaxError, EOFError, OSError):  # truncated within the header, or damaged there
+    except (
+        struct.error,
+        IndexError,
+        SyntaxError,
+        EOFError,
+        OSError,
+        OverflowError,
+    ):  # truncated within the header, or damaged there
         return None
     return None
 

@@ -94,10 +94,15 @@ def _open(form: Format, data: bytes) -> Image.Image:
         return image
     try:
         return _open_with_pillow(form, data)
-    except BROKEN:
+    except BROKEN as error:
         if form.bare is None:
             raise
-        return _open_with_pillow(form, _resolve(form.bare)(data))
+        try:
+            return _open_with_pillow(form, _resolve(form.bare)(data))
+        except UnsupportedPictureError:
+            raise
+        except BROKEN:
+            raise error from None  # it was not the metadata
 
 
 def _open_with_pillow(form: Format, data: bytes) -> Image.Image:
@@ -115,6 +120,8 @@ def _what_is_wrong(error: Exception, form: Format, data: bytes) -> tuple[Failure
             error, text = unsupported, str(unsupported)
     if isinstance(error, UnsupportedPictureError):
         return FailureKind.UNSUPPORTED, f"{text} is not read"
+    if "requires a buffer of" in text:  # from Pillow, by way of `struct`
+        return FailureKind.TRUNCATED, "the picture is cut short: it ends within its header"
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return FailureKind.TRUNCATED, f"the picture is cut short: {text}"
     if _UNSUPPORTED.search(text):

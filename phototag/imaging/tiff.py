@@ -33,6 +33,7 @@ _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I
 _TYPE_BYTES = {5: 8, 10: 8, 11: 4, 12: 8} | {number: struct.calcsize(code) for number, code in _TYPES.items()}
 _MOST_PAGES = 1000
 _MOST_ENTRIES = 4096
+_MOST_SAMPLES = 64
 _LONGEST_PROFILE = 16 << 20
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, CMYK, YCBCR, LAB, ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
@@ -207,6 +208,8 @@ def check_supported(page: Page) -> None:
         refuse(f"{_COMPRESSIONS.get(compression, f'unknown compression {compression}')} inside")
     if photometric not in COLOURS:
         refuse(f"{_PHOTOMETRICS.get(photometric, f'the unknown colours {photometric}')} for pixels")
+    if samples > _MOST_SAMPLES:
+        refuse(f"{samples} samples a pixel")
     if samples < COLOURS[photometric]:
         raise SyntaxError(f"{samples} samples a pixel are too few for its colours")
     if not bits or not page.sample_format:
@@ -290,7 +293,7 @@ def _chain(data: bytes, order: str, is_big: bool, at: int, seen: set[int]) -> It
         seen.add(at)
         try:
             page, at = _read_page(data, order, is_big, at)
-        except struct.error:
+        except (struct.error, OverflowError):
             if len(seen) == 1:
                 raise EOFError("it ends within its tags") from None
             return  # what there is of further pages does not matter

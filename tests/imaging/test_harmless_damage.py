@@ -245,6 +245,12 @@ class TestJpeg:
             if "progressive" not in options:
                 assert refused(cut + b"\xff\xd9").kind == FailureKind.TRUNCATED, "an end set behind what is left"
 
+    def test_one_cut_anywhere_says_so(self) -> None:
+        for length in (*range(4, 700, 23), *range(700, len(JPEG) - 2, 997)):
+            kind = refused(JPEG[:length]).kind
+            # Before the first pixel there is nothing to see that anything follows.
+            assert kind == FailureKind.TRUNCATED or (kind == FailureKind.CORRUPT and length < 700), length
+
     def test_a_large_photo_without_its_end(self) -> None:
         noise = np.random.default_rng(1).normal(0, 20, (1500, 2000, 3))
         image = Image.fromarray(np.clip(np.asarray(scene((2000, 1500))) + noise, 0, 255).astype(np.uint8))

@@ -51,7 +51,7 @@ def check_supported(data: bytes) -> None:
         UnsupportedPictureError: it does not.
     """
     for marker, start, end in _segments(data):
-        if marker in _FRAMES and end - start >= 6:
+        if marker in _FRAMES and start + 6 <= min(end, len(data)):
             bits, parts = data[start], data[start + 5]
             if marker in _UNUSUAL:
                 raise UnsupportedPictureError(f"{_UNUSUAL[marker]} JPEG")
