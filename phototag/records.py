@@ -108,6 +108,7 @@ class FailureKind(StrEnum):
     PERMISSION = "permission"
     EMPTY = "empty"
     NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED = "unsupported"  # a picture of a kind that phototag does not read
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
     CORRUPT = "corrupt"

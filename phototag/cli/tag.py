@@ -15,6 +15,7 @@ from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, TaggingOptions, tagging_options
+from phototag.imaging import FORMAT_NAMES
 from phototag.records import PhotoState, Source, TaggedPhoto
 
 if TYPE_CHECKING:
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
     from phototag.tagging import Batch, TagReport
 
 
-@click.command()
+_HELP = f"""Tag all photos at or below PATH and store the tags.
+
+{FORMAT_NAMES}. Hidden files and symbolic links are left out. Photos that did not change since the last run are skipped.
+Ctrl-C loses nothing: run it again to go on.
+"""
+
+
+@click.command(help=_HELP)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @tagging_options
 @click.option("--force", is_flag=True, help="Run the network on every photo, also on unchanged ones.")
@@ -42,11 +50,7 @@ def tag(
     dry_run: bool,
     form: OutputFormat | None,
 ) -> None:
-    """Tag all photos at or below PATH and store the tags.
-
-    JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF. Hidden files and symbolic links are left out. Photos that did not change
-    since the last run are skipped. Ctrl-C loses nothing: run it again to go on.
-    """
+    """Tag photos."""
     from phototag.library import resolve_roots
 
     # Before the database is opened: a mistyped name should not leave a new one behind.

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CACHE_FORMAT = 1
+# Counted up, too, when pictures are decoded otherwise than before.
+_CACHE_FORMAT = 2
 _CACHE_FILES = 8
 
 

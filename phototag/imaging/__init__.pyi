@@ -1,3 +1,4 @@
+from .colour import in_srgb as in_srgb
 from .decode import Decode as Decode
 from .decode import read_bytes as read_bytes
 from .formats import FORMAT_NAMES as FORMAT_NAMES

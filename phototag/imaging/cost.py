@@ -6,8 +6,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from phototag.imaging.formats import JPEG, PNG, format_of
+from phototag.imaging.formats import JPEG, PNG, TIFF, format_of
+from phototag.imaging.png import GREY, read_chunks
 from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging.tiff import picture_page
 
 # Above this, a picture is decoded alone: sixteen threads may otherwise each hold a giant at the same moment.
 HEAVY_BYTES = 256 << 20
@@ -23,9 +25,9 @@ COSTLY_BYTES = 20
 # Of a format whose header is not read here, between the two: most pictures are opaque, with one copy on the way.
 _UNKNOWN_BYTES = 8
 
-_GREY, _RGB, _PALETTE = 0, 2, 3  # PNG's colour types without an alpha channel
-_SOS, _EOI = 0xDA, 0xD9
-_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_SOS = 0xDA
+# Where others stand, Pillow, libjpeg and this module might each go on in another place.
+_WITH_SEGMENTS = frozenset({*range(0xC0, 0xD0), *range(0xDA, 0xDE), *range(0xE0, 0xF0), 0xFE}) - {0xC8}
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 
@@ -44,9 +46,10 @@ class Cost:
 
 
 def cost_of(data: bytes, preprocessing: Preprocessing) -> Cost | None:
-    """Return the cost of decoding a PNG or JPEG file for that preprocessing, None for anything else.
+    """Return the cost of decoding a PNG, JPEG or TIFF file for that preprocessing, None for anything else.
 
-    The content decides, not the file's name. None as well when the header cannot be made sense of.
+    The content decides, not the file's name. None as well when the header cannot be made sense of, or may be understood
+    in two ways.
     """
     try:
         form = format_of(data)
@@ -54,7 +57,16 @@ def cost_of(data: bytes, preprocessing: Preprocessing) -> Cost | None:
             return _png_cost(data)
         if form is JPEG:
             return _jpeg_cost(data, round(2 * preprocessing.size / preprocessing.crop))
-    except (struct.error, IndexError):  # truncated within the header
+        if form is TIFF:
+            return _tiff_cost(data)
+    except (
+        struct.error,
+        IndexError,
+        SyntaxError,
+        EOFError,
+        OSError,
+        OverflowError,
+    ):  # truncated within the header, or damaged there
         return None
     return None
 
@@ -64,20 +76,26 @@ def cost_of_size(width: int, height: int) -> Cost:
     return Cost(width * height * _UNKNOWN_BYTES, everyday=False)
 
 
-def _png_cost(data: bytes) -> Cost | None:
-    length, kind, width, height, depth, colour = struct.unpack_from(">I4sIIBB", data, 8)
-    if length != 13 or kind != b"IHDR" or not width or not height:
-        return None
-    transparent = colour not in (_GREY, _RGB, _PALETTE) or data.find(b"tRNS", 0, data.find(b"IDAT")) >= 0
-    costly = transparent or (depth == 16 and colour == _GREY)
-    memory_bytes = width * height * (COSTLY_BYTES if costly else OPAQUE_BYTES)
+def _png_cost(data: bytes) -> Cost:
+    chunks = read_chunks(data, most=_MOST_SEGMENTS)
+    costly = chunks.transparent or (chunks.depth == 16 and chunks.colour == GREY)
+    memory_bytes = chunks.width * chunks.height * (COSTLY_BYTES if costly else OPAQUE_BYTES)
     return Cost(memory_bytes, everyday=_is_light(data, memory_bytes))
+
+
+def _tiff_cost(data: bytes) -> Cost:
+    page = picture_page(data)
+    width, height = page.size
+    # Bytes as unpacked, samples put together of them, and an image.
+    return Cost(width * height * (_UNKNOWN_BYTES + 3 * page.bytes_per_pixel), everyday=False)
 
 
 def _jpeg_cost(data: bytes, short_side: int) -> Cost | None:
     frame: tuple[int, int, int, list[int]] | None = None
     for marker, start in _segments(data):
         if marker in _FRAMES:
+            if frame is not None:
+                return None
             height, width, count = struct.unpack_from(">xHHB", data, start)
             sampling = [data[start + 7 + 3 * index] for index in range(count)]
             frame = marker, width, height, sampling
@@ -95,13 +113,11 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
         marker = data[at + 1]
         if marker == 0xFF:  # padding
             at += 1
-        elif marker in _STANDALONE:
-            at += 2
-        elif marker == _EOI:
-            return
-        else:
+        elif marker in _WITH_SEGMENTS:
             yield marker, at + 4
             at += 2 + max(2, struct.unpack_from(">H", data, at + 2)[0])
+        else:
+            return
 
 
 def _scanned_cost(

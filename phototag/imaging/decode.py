@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 
 from phototag.errors import DecodeError
 from phototag.files import NotAFileError, open_regular
-from phototag.imaging.formats import MAX_MEGAPIXELS
-from phototag.imaging.jpeg import MEANS, reduced
-from phototag.imaging.openers import open_image
+from phototag.imaging.colour import changes_colours, in_srgb, opaque
+from phototag.imaging.formats import JPEG, MAX_MEGAPIXELS, SIGNATURE_BYTES, format_of, why_not_read
+from phototag.imaging.jpeg import MEANS, ends_before_its_pixels, has_end, reduced, with_end
+from phototag.imaging.openers import BROKEN, open_image
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import FailureKind
 
@@ -33,6 +34,17 @@ _RESAMPLING = {
 }
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# The grey that a JPEG decoder gives for pixels that are missing.
+_MISSING = range(126, 131)
 # How many times the target's size Pillow and `jpeg` decode at least: docs/experiments.md#reduced-jpeg-decoding
 _DRAFT_MARGIN = 2.0
 _REDUCED_MARGIN = {4: 2.0, 8: 1.4}
@@ -44,7 +56,8 @@ def read_bytes(path: Path) -> bytes:
     """Read the bytes of a picture file.
 
     Raises:
-        DecodeError: the file is gone, unreadable, empty, implausibly large, or still being written.
+        DecodeError: the file is gone, unreadable, empty, implausibly large, still being written, or begins like no
+            picture.
     """
     try:
         with open_regular(path) as file:
@@ -52,6 +65,11 @@ def read_bytes(path: Path) -> bytes:
             if before.st_size > MAX_FILE_BYTES:
                 reason = f"{before.st_size / 2**20:.0f} MiB are more than the limit of {MAX_FILE_BYTES >> 20} MiB"
                 raise DecodeError(path, FailureKind.TOO_LARGE, reason)
+            # A gigabyte that is no picture is not to take its room in memory first.
+            head = file.read(SIGNATURE_BYTES)
+            if head and format_of(head) is None:
+                raise DecodeError(path, FailureKind.NOT_AN_IMAGE, why_not_read(head))
+            file.seek(0)
             # No more than that: somebody may append to it for ever.
             data = file.read(before.st_size + 1)
             after = os.fstat(file.fileno())
@@ -82,10 +100,11 @@ def decode_bytes(
     Raises:
         DecodeError: the bytes are not a picture, cut short, too large or broken.
     """
+    data = _with_end(data, path, max_megapixels)
     with open_image(data, path, max_megapixels=max_megapixels) as image:
         orientation = _orientation(image)
         width, height = image.size
-        small = _upright(_resized_centre(image, data, preprocessing), orientation)
+        small = _upright(_resized_centre(image, data, preprocessing, path), orientation)
         if orientation in _QUARTER_TURNS:
             width, height = height, width
         return np.asarray(small), width, height
@@ -110,16 +129,52 @@ def decode_whole(data: bytes, *, short_side: int, path: Path, max_megapixels: in
     Raises:
         DecodeError: as for `decode_bytes`.
     """
+    data = _with_end(data, path, max_megapixels)
     with open_image(data, path, max_megapixels=max_megapixels) as image:
         orientation = _orientation(image)
         factor = min(1.0, short_side / min(image.size))
         image.draft(None, (max(1, int(image.width * factor)), max(1, int(image.height * factor))))
         image.load()  # here, where errors are translated; Pillow would put it off until the file is closed
-        return _upright(to_rgb(image), orientation)
+        _check_bottom(image, data, path)
+        small = opaque(image)
+        times = min(small.size) // short_side
+        if times > 1 and changes_colours(small, image.info):
+            small = small.reduce(times)
+        return _upright(in_srgb(small, image.info), orientation)
 
 
-def _resized_centre(image: Image.Image, data: bytes, preprocessing: Preprocessing) -> Image.Image:
-    """Return the central crop at the target size, RGB, not yet upright (a central crop does not care)."""
+def _with_end(data: bytes, path: Path, max_megapixels: int) -> bytes:
+    """Return a picture file; a JPEG that lacks nothing but the marker of its end gets one.
+
+    Raises:
+        DecodeError: it lacks pixels too, for which the decoder may give whatever follows in the file; or it is too
+            large to look.
+    """
+    if format_of(data) is not JPEG or has_end(data):
+        return data
+    picture_size(data, path, max_megapixels=max_megapixels)
+    ended = with_end(data)
+    if ended is None:
+        raise DecodeError(path, FailureKind.TRUNCATED, "the picture is cut short: its end is missing")
+    return ended
+
+
+def _check_bottom(image: Image.Image, data: bytes, path: Path) -> None:
+    """Check that a JPEG has the last of its pixels, if they look as if not.
+
+    Raises:
+        DecodeError: it was cut short, and an end marker set behind what is left.
+    """
+    if image.format not in ("JPEG", "MPO"):
+        return
+    last = image.getpixel((image.width - 1, image.height - 1))
+    is_suspect = all(value in _MISSING for value in (last if isinstance(last, tuple) else (last,)))
+    if is_suspect and ends_before_its_pixels(data):
+        raise DecodeError(path, FailureKind.TRUNCATED, "the picture is cut short, though its end is marked")
+
+
+def _resized_centre(image: Image.Image, data: bytes, preprocessing: Preprocessing, path: Path) -> Image.Image:
+    """Return the central crop at the target size, in sRGB, not yet upright (a central crop does not care)."""
     width, height = image.size
     target = (preprocessing.size, preprocessing.size)
     resampling = _RESAMPLING[preprocessing.interpolation]
@@ -134,7 +189,8 @@ def _resized_centre(image: Image.Image, data: bytes, preprocessing: Preprocessin
         smaller = reduced(data, scale, box=used)
         if smaller is not None and (smaller.width, smaller.height) == image.size:
             small = smaller.resized(target, box, resampling)
-            return _sharpened(small, scale * preprocessing.size / side) if scale == MEANS else small
+            small = _sharpened(small, scale * preprocessing.size / side) if scale == MEANS else small
+            return in_srgb(small, image.info)
     wanted = [max(1, round(length * _DRAFT_MARGIN * preprocessing.size / side)) for length in image.size]
     draft = image.draft(None, (wanted[0], wanted[1]))
     if draft is not None:
@@ -142,7 +198,10 @@ def _resized_centre(image: Image.Image, data: bytes, preprocessing: Preprocessin
         _, (_, _, scaled_width, _) = draft
         factor = scaled_width / width
         box = (box[0] * factor, box[1] * factor, box[2] * factor, box[3] * factor)
-    return to_rgb(image).resize(target, resampling, box=box, reducing_gap=2.0)
+    whole = opaque(image)
+    _check_bottom(image, data, path)
+    # Colours last: there are fewer pixels then.
+    return in_srgb(whole.resize(target, resampling, box=box, reducing_gap=2.0), image.info)
 
 
 def _sharpened(image: Image.Image, width: float) -> Image.Image:
@@ -156,35 +215,17 @@ def _sharpened(image: Image.Image, width: float) -> Image.Image:
     return image.filter(ImageFilter.Kernel((3, 3), [one * other for one in row for other in row], scale=1))
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to 8-bit RGB: transparency on white, 16-bit values scaled rather than clipped."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
-        top = float(values[np.isfinite(values)].max(initial=1.0)) if image.mode == "F" else 65535.0
-        values = np.nan_to_num(values, posinf=top, neginf=0.0)
-        scaled = np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)
-        return Image.fromarray(scaled).convert("RGB")
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        canvas = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(canvas, layered).convert("RGB")
-    return image.convert("RGB")
-
-
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation still to be applied, 1 to 8. Call this before the pixels are loaded."""
-    if image.format == "TIFF":
-        return 1  # Pillow turns these upright itself, size included
-    value = image.getexif().get(_ORIENTATION_TAG, 1)
+    value: object = image.info.get("orientation")
+    if value is None:
+        try:
+            # Not by the method of PNG files, which decodes all pixels to see whether metadata follows.
+            value = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)
+        except BROKEN:
+            return 1  # damaged metadata
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    if orientation not in range(2, 9):
-        return image
-    marker = Image.Exif()
-    marker[_ORIENTATION_TAG] = orientation
-    image.info["exif"] = marker.tobytes()
-    return ImageOps.exif_transpose(image)
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pkgutil
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,20 +12,28 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from phototag.errors import DecodeError
-from phototag.imaging.formats import FORMATS, MAX_MEGAPIXELS, format_of
+from phototag.imaging.colour import coded_colours
+from phototag.imaging.formats import (
+    FORMATS,
+    JPEG,
+    MAX_MEGAPIXELS,
+    Format,
+    UnsupportedPictureError,
+    format_of,
+    why_not_read,
+)
+from phototag.imaging.jpeg import check_supported
 from phototag.records import FailureKind
 
 # Pillow's own limit is one for the whole process, a warning, and speaks of attacks. Ours is an argument, an error that
 # names the size, and is checked at the same point: when the header is read, before there is any memory for pixels.
 Image.MAX_IMAGE_PIXELS = None
 
-PILLOW_DECODERS = tuple(form.pillow for form in FORMATS if form.pillow)
-
 # What Pillow's decoders raise on broken files, as seen by feeding them cut and flipped bytes.
-_BROKEN = (
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -38,6 +47,8 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
+_AVIF_COLOURS = b"colrnclx"
+_WEBP_PIXELS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 # How many bits of a picture a bit of the file can become, or how many pixels for JPEG, of PNG and of compressions in
 # TIFF. Of others any number.
 _MOST_EXPANSION = {
@@ -48,6 +59,8 @@ _MOST_EXPANSION = {
     **dict.fromkeys(("PNG", "tiff_adobe_deflate", "tiff_deflate"), 1040),
 }
 _FAX = ("tiff_ccitt", "group3", "group4")
+# How Pillow says that it knows of such pictures, and does not read them.
+_UNSUPPORTED = re.compile("unsupported|not (yet )?supported|cannot handle|unknown (pixel mode|data organization)", re.I)
 
 _resolve = cache(pkgutil.resolve_name)
 
@@ -60,27 +73,108 @@ def open_image(data: bytes, path: Path, *, max_megapixels: int = MAX_MEGAPIXELS)
     translated for what is done with the image, too: its pixels are decoded when they are first used.
 
     Raises:
-        DecodeError: the bytes are not a picture, cut short, broken, or one of more than `max_megapixels`.
+        DecodeError: the bytes are not a picture, of a kind that is not read, cut short, broken, or one of more than
+            `max_megapixels`.
     """
+    form = format_of(data)
+    if form is None:
+        raise DecodeError(path, FailureKind.NOT_AN_IMAGE, why_not_read(data))
     try:
-        with _open(data) as image:
+        with _open(form, data) as image:
             _check_size(image, len(data), path, max_megapixels)
             yield image
-    except UnidentifiedImageError as error:
-        raise DecodeError(path, FailureKind.NOT_AN_IMAGE, "not a picture in a known format") from error
-    except _BROKEN as error:
-        text = str(error) or type(error).__name__
-        if "truncated" in text.lower() or isinstance(error, EOFError):
-            raise DecodeError(path, FailureKind.TRUNCATED, f"the picture is cut short: {text}") from error
-        raise DecodeError(path, FailureKind.CORRUPT, f"the picture is damaged: {text}") from error
+    except BROKEN as error:
+        kind, reason = _what_is_wrong(error, form, data)
+        raise DecodeError(path, kind, reason) from error
 
 
-def _open(data: bytes) -> Image.Image:
-    form = format_of(data)
-    if form is not None and form.opener is not None:
+def _open(form: Format, data: bytes) -> Image.Image:
+    if form.opener is not None:
         image: Image.Image = _resolve(form.opener)(data)
         return image
-    return Image.open(io.BytesIO(data), formats=PILLOW_DECODERS)
+    try:
+        return _open_with_pillow(form, data)
+    except BROKEN as error:
+        if form.bare is None:
+            raise
+        try:
+            return _open_with_pillow(form, _resolve(form.bare)(data))
+        except UnsupportedPictureError:
+            raise
+        except BROKEN:
+            raise error from None  # it was not the metadata
+
+
+def _open_with_pillow(form: Format, data: bytes) -> Image.Image:
+    """Open a picture with the decoder of its format alone, so that it is this one that says what is wrong."""
+    image: Image.Image = _resolve(form.pillow)(io.BytesIO(data))
+    return image
+
+
+def _what_is_wrong(error: Exception, form: Format, data: bytes) -> tuple[FailureKind, str]:
+    text = str(error) or type(error).__name__
+    if form is JPEG and not isinstance(error, UnsupportedPictureError):
+        try:
+            check_supported(data)
+        except UnsupportedPictureError as unsupported:
+            error, text = unsupported, str(unsupported)
+    if isinstance(error, UnsupportedPictureError):
+        return FailureKind.UNSUPPORTED, f"{text} is not read"
+    if "requires a buffer of" in text:  # from Pillow, by way of `struct`
+        return FailureKind.TRUNCATED, "the picture is cut short: it ends within its header"
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return FailureKind.TRUNCATED, f"the picture is cut short: {text}"
+    if _UNSUPPORTED.search(text):
+        return FailureKind.UNSUPPORTED, f"{form.name} of this kind is not read: {text}"
+    return FailureKind.CORRUPT, f"the picture is damaged: {text}"
+
+
+def open_gif(data: bytes) -> Image.Image:
+    """Open a GIF file, and note which part of it the first frame covers."""
+    from PIL import GifImagePlugin
+
+    image = GifImagePlugin.GifImageFile(io.BytesIO(data))
+    image.info["extent"] = image.tile[0].extents
+    return image
+
+
+def open_avif(data: bytes) -> Image.Image:
+    """Open an AVIF file; its metadata may be damaged.
+
+    Raises:
+        UnsupportedPictureError: it is of high dynamic range.
+    """
+    from PIL import AvifImagePlugin
+
+    try:
+        image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+    except BROKEN:
+        if b"Exif" not in data:
+            raise
+        image = AvifImagePlugin.AvifImageFile(io.BytesIO(data.replace(b"Exif", b"none")))
+    at = data.find(_AVIF_COLOURS)
+    if at >= 0 and "icc_profile" not in image.info:
+        image.info.update(coded_colours(*struct.unpack_from(">HH", data, at + len(_AVIF_COLOURS))))
+    return image
+
+
+def without_webp_metadata(data: bytes) -> bytes:
+    """Return a WebP file of nothing but its pixels and how they are laid out.
+
+    Raises:
+        EOFError: the file ends before its pixels do.
+    """
+    at, kept = 12, []
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        end = at + 8 + length + length % 2
+        if kind in _WEBP_PIXELS:
+            if end > len(data) + length % 2:
+                raise EOFError("it ends before its pixels do")
+            kept.append(data[at:end].ljust(end - at, b"\0"))
+        at = end
+    content = b"".join(kept)
+    return b"RIFF" + struct.pack("<I", 4 + len(content)) + b"WEBP" + content
 
 
 def _check_size(image: Image.Image, size_bytes: int, path: Path, max_megapixels: int) -> None:
@@ -103,8 +197,7 @@ def _check_size(image: Image.Image, size_bytes: int, path: Path, max_megapixels:
 def prepare_worker() -> None:
     """Load and set up the openers of all formats, in a process that exists to decode pictures."""
     for form in FORMATS:
-        if form.opener is not None:
-            _resolve(form.opener)
+        _resolve(form.opener or form.pillow)
         if form.worker_setup is not None:
             _resolve(form.worker_setup)()
 

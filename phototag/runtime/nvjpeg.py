@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from phototag.errors import RuntimeUnavailableError
-from phototag.imaging import Decode, Preprocessing
+from phototag.imaging import Decode, Preprocessing, in_srgb
 
 if TYPE_CHECKING:
     import torch
 
 _ORIENTATION_TAG = 0x0112
 _MODES = frozenset({"bicubic", "bilinear"})
+# How far from the middle the grey of missing pixels lies, of 255.
+_MISSING_WITHIN = 2
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 
 
@@ -58,16 +61,18 @@ class GpuJpegDecoder:
         Raises:
             DecodeError: as the fallback does.
         """
-        orientation = self._orientation(data)
-        if orientation is not None:
+        facts = self._facts(data)
+        if facts is not None:
+            orientation, profile = facts
             try:
-                return self._decode(data, orientation)
+                pixels, width, height = self._decode(data, orientation)
+                return np.asarray(in_srgb(Image.fromarray(pixels), {"icc_profile": profile})), width, height
             except RuntimeError:
                 pass  # a JPEG that this decoder does not know, damage, or no memory left on the device
         return self._fallback(data, path)
 
-    def _orientation(self, data: bytes) -> int | None:
-        """Return the EXIF orientation, 1 to 8, of a JPEG that the device may try; None for all else."""
+    def _facts(self, data: bytes) -> tuple[int, bytes | None] | None:
+        """Return EXIF orientation, 1 to 8, and colour profile of a JPEG that the device may try; None for all else."""
         # A decoder on a GPU fills what is missing with grey and says nothing.
         complete = data.startswith(_START) and data.endswith(_END)
         if not complete or self._preprocessing.interpolation not in _MODES:
@@ -78,10 +83,13 @@ class GpuJpegDecoder:
                     return None
                 if image.width * image.height > self._max_pixels:
                     return None
+                profile = image.info.get("icc_profile")
+                if profile is not None and image.mode == "L":
+                    return None  # the device gives three colours
                 value = image.getexif().get(_ORIENTATION_TAG, 1)
-        except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+        except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
             return None
-        return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        return value if isinstance(value, int) and 1 <= value <= 8 else 1, profile
 
     def _decode(self, data: bytes, orientation: int) -> tuple[NDArray[np.uint8], int, int]:
         import torch
@@ -91,6 +99,8 @@ class GpuJpegDecoder:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         with torch.inference_mode():
             whole = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=self._device)
+            if (whole[:, -1, -1].int() - 128).abs().max() <= _MISSING_WITHIN:
+                raise RuntimeError("the last pixels may be missing")  # the CPU can tell
             height, width = whole.shape[1:]
             side = max(1, round(min(width, height) * self._preprocessing.crop))
             top, left = (height - side) // 2, (width - side) // 2

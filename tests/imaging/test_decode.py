@@ -124,13 +124,13 @@ class TestScaledDecode:
     def test_a_large_jpeg_is_never_decoded_in_full(self, monkeypatch: pytest.MonkeyPatch) -> None:
         data = encoded(scene((4000, 3000)), "JPEG")
         sizes: list[tuple[int, int]] = []
-        original = decode.to_rgb
+        original = decode.opaque
 
         def look(image: Image.Image) -> Image.Image:
             sizes.append(image.size)
             return original(image)
 
-        monkeypatch.setattr(decode, "to_rgb", look)
+        monkeypatch.setattr(decode, "opaque", look)
         _, width, height = decode_bytes(data, Preprocessing(size=224), NAMELESS)
         assert (width, height) == (4000, 3000)
         assert sizes == [(1000, 750)], "a quarter, which leaves more than twice the 224 pixels"
@@ -186,7 +186,7 @@ class TestLargeJpeg:
 
     def test_pillow_only_reads_the_header(self, monkeypatch: pytest.MonkeyPatch) -> None:
         data = encoded(grained((1200, 900)), "JPEG")
-        monkeypatch.setattr(decode, "to_rgb", lambda _: pytest.fail("decoded by Pillow"))
+        monkeypatch.setattr(decode, "opaque", lambda _: pytest.fail("decoded by Pillow"))
         assert pixels(data, Preprocessing(size=96)).shape == (96, 96, 3)
 
     def test_small_files_are_left_to_pillow(self, monkeypatch: pytest.MonkeyPatch) -> None:

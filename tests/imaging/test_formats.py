@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import re
 import shutil
 import struct
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from phototag.imaging.formats import FORMATS, Format, format_of
+from phototag.cli.tag import tag
+from phototag.imaging.formats import FORMAT_NAMES, FORMATS, MAX_MEGAPIXELS, Format, format_of
 from tests.support.project import ROOT
 
 # What somebody writes who adds a format: one file, and one line in the table.
@@ -67,10 +69,17 @@ print(json.dumps(found))
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 def test_each_format_has_one_way_to_be_opened_and_is_recognised_where_it_must_be(form: Format) -> None:
-    assert (form.pillow is None) != (form.opener is None)
-    assert re.compile(form.signature)
-    # Pillow is asked for what has no signature, and what is decoded in this process is known by its first bytes.
-    assert form.signature or (form.opener is None and form.untrusted)
+    assert bool(form.pillow) != bool(form.opener)
+    assert form.signature and re.compile(form.signature)
+    for name in filter(None, (form.pillow, form.opener, form.bare, form.worker_setup)):
+        assert callable(pkgutil.resolve_name(name))
+
+
+@pytest.mark.parametrize("page", ["docs/limits.md", "docs/tagging.md"])
+def test_people_read_of_the_formats_in_the_table(page: str) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    assert f"Photos are read as {FORMAT_NAMES}, up to {MAX_MEGAPIXELS} megapixels" in text
+    assert FORMAT_NAMES in " ".join(str(tag.help).split())
 
 
 def test_no_two_formats_share_a_suffix() -> None:

@@ -29,6 +29,7 @@ _KINDS = frozenset(
     {
         FailureKind.EMPTY,
         FailureKind.NOT_AN_IMAGE,
+        FailureKind.UNSUPPORTED,
         FailureKind.TRUNCATED,
         FailureKind.TOO_LARGE,
         FailureKind.CORRUPT,

@@ -20,6 +20,8 @@ DEFAULT_LIMIT_BYTES = 1 << 30
 _MOST_PROCESSES = 4
 _READERS = 4
 _MOST_FAILURES = 10_000
+# To be counted up when pictures come out otherwise than before: kept copies are then made again.
+_RENDERING = 2
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -115,7 +117,7 @@ class Thumbnails:
 
 
 def _key(content_hash: bytes, size: ThumbnailSize) -> str:
-    return f"{content_hash.hex()}-{size.longest}"
+    return f"{content_hash.hex()}-{size.longest}-{_RENDERING}"
 
 
 def _read_unchanged(path: Path, content_hash: bytes) -> bytes:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from struct import Struct
 
-from PIL import Image, ImageCms
+from PIL import Image
 
 from phototag.imaging.decode import decode_whole, picture_size
 from phototag.imaging.formats import MAX_MEGAPIXELS
@@ -41,28 +41,14 @@ def render_thumbnail(data: bytes, box: tuple[int, int], path: Path, *, max_megap
     margin = _SMALL_MARGIN if max(box) < _LARGE else _LARGE_MARGIN
     short_side = max(1, math.ceil(margin * scale * min(width, height)))
     image = decode_whole(data, short_side=short_side, path=path, max_megapixels=max_megapixels)
-    profile = image.info.get("icc_profile")
     scale = min(1.0, box[0] / image.width, box[1] / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    image = _in_srgb(image, profile)
     image.info.clear()  # it would be saved along: comments, and where the picture was taken
     file = io.BytesIO()
     image.save(file, "JPEG", quality=_QUALITY, optimize=True)
     return file.getvalue()
-
-
-def _in_srgb(image: Image.Image, profile: object) -> Image.Image:
-    """Return the image in sRGB, which browsers assume of pictures without a profile."""
-    if not isinstance(profile, bytes):
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return image  # the profile is damaged, or of the greys or inks that the picture had
-    return image if converted is None else converted
 
 
 def main() -> None:
