@@ -136,7 +136,7 @@ def _password(host: str, file: Path | None) -> Password | None:
     text = os.environ.get("PHOTOTAG_PASSWORD") or None
     if file is not None:
         try:
-            text = file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+            text = file.read_text(encoding="utf-8-sig").partition("\n")[0].rstrip("\r")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{file}: cannot be read as a password: {error}") from error
     if not _is_loopback(host):

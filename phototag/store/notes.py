@@ -23,7 +23,7 @@ class Notes:
             return None
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     def write(self, name: str, value: Any) -> None:
@@ -31,6 +31,6 @@ class Notes:
         path = self._location.note_path(name)
         if path is None:
             return
-        with suppress(OSError), replacing(path) as partial:
+        with suppress(OSError), replacing(path, private=True) as partial:
             # Paths may hold lone surrogates, which ASCII escapes keep.
             partial.write_text(json.dumps(value), encoding="ascii")
