@@ -227,7 +227,7 @@ def load_into(backbone: torch.nn.Module, weights: Weights) -> None:
     own = backbone.state_dict()
     heads = _head_prefixes(backbone)
     given = {name: value for name, value in weights.tensors.items() if name in own or not name.startswith(heads)}
-    problem = misfit({name: value for name, value in own.items() if name in given or _COUNTER not in name}, given)
+    problem = misfit(own, given)
     if problem is not None:
         raise ModelError(f"{weights.origin}: weights of another network: {problem}")
     with torch.no_grad():
@@ -236,7 +236,7 @@ def load_into(backbone: torch.nn.Module, weights: Weights) -> None:
 
 def misfit(own: Mapping[str, torch.Tensor], given: Mapping[str, Any]) -> str | None:
     """Return in few words why tensors do not fit those of a network; None if they do."""
-    missing = [name for name in own if name not in given]
+    missing = [name for name in own if name not in given and _COUNTER not in name]
     extra = [name for name in given if name not in own]
     bent = [name for name in own if name in given and tuple(given[name].shape) != tuple(own[name].shape)]
     for names, what in ((missing, "are missing"), (extra, "do not belong"), (bent, "have another shape")):
