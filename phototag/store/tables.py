@@ -46,10 +46,10 @@ class _Checked:
         kind = self.kind
 
         def check(value: Any) -> Any:
-            if value is None or (type(value) is kind and (kind is not float or isfinite(value))):
-                return value
-            if kind is float and type(value) is int:
+            if kind is float and isinstance(value, float | int) and isfinite(value):
                 return float(value)
+            if value is None or type(value) is kind is not float:
+                return value
             raise foreign_value(value)
 
         # Others keep to the types themselves, and may need the usual conversion.

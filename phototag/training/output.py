@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # File systems take names of 255 bytes; a letter takes up to 4.
 _LONGEST_STEM = 40
+# Of the default backbone; with less the disk is as good as full.
+LEAST_ROOM_BYTES = 16 << 20
 
 
 def choose_output(

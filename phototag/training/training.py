@@ -21,7 +21,7 @@ from phototag.training.config import TrainingConfig
 from phototag.training.finalize import Outcome, finish
 from phototag.training.finetune import train_by_gradient
 from phototag.training.heads import fit_heads_only
-from phototag.training.output import check_room, choose_output, extended_output
+from phototag.training.output import LEAST_ROOM_BYTES, check_room, choose_output, extended_output
 from phototag.training.session import Pictures, Session, circumstances
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def train(
         path = world.first(
             lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite, held=held)
         )
+        world.first(lambda: check_room(path, LEAST_ROOM_BYTES))  # more exactly once the backbone is known
         session = Session.open(pictures, config, choose_target(config.device))
         world.first(lambda: check_room(path, session.written_bytes()))
         log.info(
