@@ -92,7 +92,7 @@ def novel(
         return
     from phototag.discovery import find_groups, keep
     from phototag.model import open_model
-    from phototag.settings import data_folder, full_path
+    from phototag.settings import data_folder, full_path, make_own_folder
     from phototag.store import Store
 
     if sheets is not None and no_sheets:
@@ -105,6 +105,8 @@ def novel(
     limit = TABLE_LIMIT if limit is None and form is OutputFormat.TABLE else limit
     shown = found.groups.groups[:limit]
     folder = full_path(sheets or data_folder() / _SHEETS)
+    if not sheets and not no_sheets:
+        make_own_folder(folder)
     written = {} if no_sheets else _write_sheets(folder, shown, afresh=sheets is None)
     if form is OutputFormat.JSON:
         click.echo(json.dumps(_as_json(found, shown, written), indent=2))
@@ -288,11 +290,13 @@ def name(
     The class may be new, or one that the model knows already. A photo that stands in the file gets the new label.
     """
     from phototag.discovery import kept, name_group, parse_label, select
-    from phototag.settings import data_folder, full_path
+    from phototag.settings import data_folder, full_path, make_own_folder
     from phototag.store import Store
 
     superclass, subclass = parse_label(label)
     file = full_path(labels or data_folder() / _LABELS)
+    if not labels:
+        make_own_folder(file.parent)
     with Store.open(db or above, create=False) as store:
         groups = kept(store)
         chosen = groups.find(group)
