@@ -10,6 +10,7 @@ import codecs
 import itertools
 import os
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,11 @@ def _folder(kind: str) -> Path:
         return full_path(home) / kind
     import platformdirs  # here, since a set PHOTOTAG_HOME needs none of it
 
-    folder: Path = getattr(platformdirs, f"user_{kind}_path")("phototag", appauthor=False)
-    if not folder.is_absolute():
-        raise UsageError(f"no home folder is known for this user; set HOME, or {HOME_VARIABLE} to a folder to use")
-    return folder
+    with suppress(RuntimeError):  # as its later versions say it
+        folder: Path = getattr(platformdirs, f"user_{kind}_path")("phototag", appauthor=False)
+        if folder.is_absolute():
+            return folder
+    raise UsageError(f"no home folder is known for this user; set HOME, or {HOME_VARIABLE} to a folder to use")
 
 
 def data_folder() -> Path:

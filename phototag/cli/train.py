@@ -129,8 +129,8 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     "--seed",
     type=click.IntRange(0, LARGEST_SEED),
     default=0,
-    show_default=True,
-    help="Of split, order and augmentation.",
+    metavar="N",
+    help="Of split, order and augmentation. [default: 0]",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing model.")

@@ -84,10 +84,10 @@ def _is_there(path: Path) -> bool:
     """
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of names that no file can have
         return False
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be looked at: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be looked at: {error.strerror or error}") from error
     return True
 
 
