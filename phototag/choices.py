@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 DEFAULT_BATCH_SIZE = 32
+LARGEST_SEED = 2**63 - 1
 MIN_GROUP_SIZE = 5
 """The fewest photos of a group of novel ones."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,15 @@ from typing import Any
 
 from phototag.errors import TaxonomyError
 
+_MOST_NAMED = 5
+# Names of folders, which most classes are named after, have at most 255.
+_LONGEST_NAME = 500
+
 
 def check_name(name: str, what: str) -> str:
     """Return `name` if it can be a class name, else raise TaxonomyError saying why."""
+    if len(name) > _LONGEST_NAME:
+        raise TaxonomyError(f"{what} {name[:20]!r}... is longer than {_LONGEST_NAME} characters")
     if not name or name != name.strip():
         raise TaxonomyError(f"{what} {name!r} is empty or has blanks around it")
     if "/" in name:
@@ -52,8 +59,9 @@ class Taxonomy:
             for name in names:
                 check_name(name, what)
             if len(set(names)) != len(names):
-                doubled = sorted({name for name in names if names.count(name) > 1})
-                raise TaxonomyError(f"{what} named twice: {', '.join(doubled)}")
+                doubled = sorted(name for name, count in Counter(names).items() if count > 1)
+                more = f" and {len(doubled) - _MOST_NAMED} more" if len(doubled) > _MOST_NAMED else ""
+                raise TaxonomyError(f"{what} named twice: {', '.join(doubled[:_MOST_NAMED])}{more}")
         if len(self.parents) != len(self.subclasses):
             raise TaxonomyError(f"{len(self.subclasses)} subclasses but {len(self.parents)} parents")
         if set(self.parents) != set(range(len(self.superclasses))):
@@ -75,7 +83,8 @@ class Taxonomy:
             raise TaxonomyError("there are no classes")
         superclasses = tuple(sorted(set(parent_of.values())))
         subclasses = tuple(sorted(parent_of, key=lambda name: (parent_of[name], name)))
-        return cls(superclasses, subclasses, tuple(superclasses.index(parent_of[name]) for name in subclasses))
+        places = {name: place for place, name in enumerate(superclasses)}
+        return cls(superclasses, subclasses, tuple(places[parent_of[name]] for name in subclasses))
 
     @cached_property
     def superclass_index(self) -> dict[str, int]:

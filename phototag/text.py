@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, keep: str = "") -> str:
     """Return text that cannot move the cursor or hide: control characters and undecodable bytes as '?'."""
-    return "".join("?" if unicodedata.category(mark)[0] == "C" else mark for mark in text)
+    if text.isprintable():
+        return text
+    return "".join("?" if unicodedata.category(mark)[0] == "C" and mark not in keep else mark for mark in text)
 
 
 def first_line(error: BaseException) -> str:

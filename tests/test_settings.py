@@ -251,3 +251,29 @@ def test_model_for_all_commands_is_no_filter_of_queries() -> None:
     assert defaults["tag"]["model_name"] == "other"
     assert defaults["query"] == {"limit": "3"}
     assert _defaults_of(cli, {"query": {"model": "m"}})["query"] == {"model_name": "m"}
+
+
+class TestPathsThatLeadNowhere:
+    @pytest.mark.parametrize("variable", ["PHOTOTAG_HOME", "PHOTOTAG_CONFIG"])
+    def test_an_unknown_user_is_told(self, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+        monkeypatch.setenv(variable, "~no_such_user_x/p")
+        with pytest.raises(UsageError, match="no such user"):
+            settings.config_file()
+
+    def test_an_unknown_user_in_the_name_of_a_database_is_told(self, run_phototag: RunCommand) -> None:
+        result = run_phototag("query", "--db", "~no_such_user_x/p.db")
+        assert (result.exit_code, "no such user" in result.stderr) == (2, True)
+
+    def test_without_any_home_nothing_is_made_in_the_working_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("PHOTOTAG_HOME")
+        for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user without an entry
+        with pytest.raises(UsageError, match="set HOME, or PHOTOTAG_HOME"):
+            settings.data_folder()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_configuration_file_may_say_its_encoding(config: Path, encoding: str) -> None:
+    config.write_bytes('db = "é.db"\r\n'.encode(encoding))
+    assert settings.load_config() == {"db": "é.db"}

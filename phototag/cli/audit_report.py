@@ -9,7 +9,7 @@ import click
 
 from phototag.choices import By, OutputFormat
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, db_option, format_option, gates_option
+from phototag.cli.options import EnumChoice, Number, check_report, db_option, format_option, gates_option
 
 HALF_WIDTH = 0.03
 
@@ -26,7 +26,7 @@ HALF_WIDTH = 0.03
 @click.option("--plan", "planned", is_flag=True, help="Say how many more reviews it takes to know it better.")
 @click.option(
     "--half-width",
-    type=click.FloatRange(0.001, 0.5),
+    type=Number(0.001, 0.5),
     metavar="X",
     help=f"With --plan: how far intervals may reach to either side. [default: {HALF_WIDTH}]",
 )
@@ -60,8 +60,7 @@ def report(
     interval that holds the true one 95 times in 100. --fail-under looks at the lower end of the interval: a gate is met
     when the reviews show it, not by luck.
     """
-    if page is not None and page.suffix.lower() not in (".html", ".htm"):
-        raise click.UsageError(f"--report {page}: name a file that ends in .html")
+    check_report(page)
     if half_width is not None and not planned:
         raise click.UsageError("--half-width needs --plan")
     from phototag.audit import make_report, missed_gates, read_gates

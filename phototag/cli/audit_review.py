@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phototag.cli.keys import Keys, open_keys
+from phototag.cli.messages import clear_lines
 from phototag.cli.options import db_option
 from phototag.cli.tag import terminated_as_interrupted
 from phototag.cli.viewer import Viewer
@@ -287,8 +288,9 @@ class Reviewing:
         drawn = 0
         while True:
             lines = draw(choice, shutil.get_terminal_size().columns - 1)
-            # Up to the first line of what stands there, and clear all below.
-            self._say((f"\x1b[{drawn}A\x1b[J" if drawn else "") + "\n".join(lines))
+            if drawn:
+                clear_lines(drawn)
+            self._say("\n".join(lines))
             drawn = len(lines)
             result = choice.feed(self._keys.key())
             if isinstance(result, Cancelled):

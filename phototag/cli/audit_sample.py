@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.choices import Allocation, Focus, OutputFormat, StrataBy
+from phototag.choices import LARGEST_SEED, Allocation, Focus, OutputFormat, StrataBy
 from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option, format_option
 from phototag.text import Column, numbers, percent, table
@@ -39,7 +39,7 @@ SIZE = 200
     "many from each.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Sample the same photos again. [default: new]"
+    "--seed", type=click.IntRange(0, LARGEST_SEED), metavar="N", help="Sample the same photos again. [default: new]"
 )
 @click.option("--focus", type=EnumChoice(Focus), help="Choose doubtful photos instead. Not fit for estimates.")
 @click.option("--more", type=click.IntRange(min=1), metavar="N", help="Add N photos to the sample NAME.")

@@ -10,7 +10,7 @@ import click
 
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, OutputFormat, Tune
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, device_option, format_option
+from phototag.cli.options import EnumChoice, Number, check_report, device_option, format_option
 from phototag.training import TrainingConfig
 
 _DEFAULTS = TrainingConfig()
@@ -58,7 +58,7 @@ def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 )
 @click.option(
     "--epochs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 100_000),
     metavar="N",
     help="Passes over the data by gradient, the same for all. "
     f"[default: {_DEFAULTS.epochs}; {_FROM_RANDOM.epochs} with --no-pretrained]",
@@ -71,7 +71,7 @@ def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 65_536),
     default=DEFAULT_BATCH_SIZE,
     show_default=True,
     help="Pictures in a step.",
@@ -79,7 +79,7 @@ def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Trainings of each backbone.")
 @click.option(
     "--test-fraction",
-    type=click.FloatRange(0, 0.9, min_open=True),
+    type=Number(0, 0.9, min_open=True),
     default=0.2,
     show_default=True,
     help="Share of each class kept for the test.",
@@ -124,8 +124,7 @@ def compare(
     class is kept for the test, and a tenth of the subclasses is left out of the training to serve as novel. Every
     backbone is trained with several seeds. After Ctrl-C the same command goes on with the trainings that are missing.
     """
-    if report is not None and report.suffix.lower() not in (".html", ".htm"):
-        raise click.UsageError(f"--report {report}: name a file that ends in .html")
+    check_report(report)
     chosen: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     config = TrainingConfig(
         pretrained=not no_pretrained,

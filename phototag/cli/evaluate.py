@@ -10,6 +10,7 @@ from phototag.choices import Device, OutputFormat, RuntimeName
 from phototag.cli.messages import say
 from phototag.cli.options import (
     batch_size_option,
+    check_report,
     device_option,
     format_option,
     model_option,
@@ -47,8 +48,7 @@ def evaluate(
     DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. In a CSV an
     empty subclass or superclass says that the picture is of none of the model's classes at that level.
     """
-    if report is not None and report.suffix.lower() not in (".html", ".htm"):
-        raise click.UsageError(f"--report {report}: name a file that ends in .html")
+    check_report(report)
     from phototag.evaluation import examine
     from phototag.report import build_evaluation_page, coverage_table, metrics_json, metrics_text
 

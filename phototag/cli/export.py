@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.cli.messages import say
+from phototag.cli.messages import data_out, say
 from phototag.cli.options import EnumChoice, db_option
 from phototag.export import EXPORTS
 
@@ -33,7 +32,7 @@ def _command_of(made: Export) -> click.Command:
         from phototag.files import atomic_write
         from phototag.store import Store
 
-        target = sys.stdout.buffer if output is None else io.BytesIO()
+        target = data_out() if output is None else io.BytesIO()
         # What a person types may hold "..", which no stored path has.
         values = {
             name: Path(os.path.abspath(value)) if isinstance(value, Path) else value  # noqa: PTH100

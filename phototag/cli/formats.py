@@ -8,7 +8,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import click
+
 from phototag.choices import OutputFormat
+from phototag.cli.messages import data_out
 from phototag.export import write_rows
 from phototag.records import Source, TaggedPhoto
 from phototag.text import Column, numbers, percent, table
@@ -21,17 +24,17 @@ ROW_FORMATS = [choice for choice in OutputFormat if choice is not OutputFormat.P
 def print_rows(photos: Iterable[TaggedPhoto], form: OutputFormat, *, header: bool = True) -> int:
     """Print photos as a table or in a format for machines, and return how many there were."""
     if form is not OutputFormat.TABLE:
-        return write_rows(photos, form, sys.stdout.buffer, header=header)
+        return write_rows(photos, form, data_out(), header=header)
     rows = list(photos)
-    sys.stdout.buffer.write(photo_table(rows).encode(sys.stdout.encoding or "utf-8", "replace"))
-    sys.stdout.buffer.flush()
+    click.echo(photo_table(rows), nl=False)
     return len(rows)
 
 
 def write_path(path: Path) -> None:
     """Write one path to stdout as the file system has it."""
-    sys.stdout.buffer.write(os.fsencode(path) + b"\n")
-    sys.stdout.buffer.flush()
+    out = data_out()
+    out.write(os.fsencode(path) + b"\n")
+    out.flush()
 
 
 def photo_table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:

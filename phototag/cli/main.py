@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ from phototag.cli.database import db
 from phototag.cli.doctor import doctor
 from phototag.cli.evaluate import evaluate
 from phototag.cli.export import export
+from phototag.cli.messages import ReaderLeftError, guard_streams, indented
 from phototag.cli.model import model
 from phototag.cli.novel import novel
 from phototag.cli.query import query
@@ -47,29 +49,54 @@ def _is_told_elsewhere(error: PhotoTagError) -> bool:
     return is_echo(error)
 
 
+@contextmanager
+def _one_message() -> Iterator[None]:
+    """Turn every error that phototag raises on purpose, and those of the system, into one message and exit code 2."""
+    try:
+        yield
+    except ReaderLeftError as error:
+        raise click.exceptions.Exit(0) from error
+    except KeyboardInterrupt as error:
+        # Commands that have something to keep catch this themselves.
+        raise _Failed("interrupted before anything was done") from error
+    except PhotoTagError as error:
+        if _is_told_elsewhere(error):
+            raise click.exceptions.Exit(EXIT_USAGE) from error
+        raise _Failed(indented(str(error))) from error
+    except OSError as error:
+        raise _Failed(indented(_of_the_system(error))) from error
+
+
+def _of_the_system(error: OSError) -> str:
+    if error.filename is None and isinstance(error, FileNotFoundError):
+        try:
+            os.getcwd()  # noqa: PTH109
+        except OSError:
+            return "the working folder does not exist any more; change to another one"
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return f"{where}{error.strerror or error}"
+
+
 class _Group(click.Group):
-    """Turns every error that phototag raises on purpose into one message and exit code 2; a closed pipe is none."""
+    """Says one message for an error, wherever it comes from; a closed pipe is none."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _one_message():
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_message():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            # The reader of a pipe has seen enough, as in `phototag query | head`.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
-        except KeyboardInterrupt as error:
-            # Commands that have something to keep catch this themselves.
-            raise _Failed("interrupted before anything was done") from error
-        except PhotoTagError as error:
-            if _is_told_elsewhere(error):
-                ctx.exit(2)
-            # File names that are not UTF-8 hold surrogates, which no terminal takes.
-            text = str(error).encode("utf-8", "backslashreplace").decode()
-            raise _Failed(text) from error
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return indented(super().format(record))
 
 
 def _load_defaults(ctx: click.Context) -> None:
     """Read the configuration file as click's defaults: top-level keys hold for all commands, tables for one."""
+    os.getcwd()  # noqa: PTH109  # where the working folder is gone, not even torch can be loaded
     config = load_config()
     for key in _unknown_keys(cli, config):
         log.warning("%s: nothing is called %s; check the spelling", config_file(), key)
@@ -161,11 +188,12 @@ for _command in (
 
 def main() -> None:
     """Run the `phototag` command."""
+    guard_streams()
     # torch's threads otherwise spin while they wait, and slow down everything: docs/experiments.md#threads-that-wait.
     # Read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter("%(message)s"))
     logger = logging.getLogger("phototag")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

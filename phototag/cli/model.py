@@ -13,7 +13,7 @@ import click
 from phototag.choices import HIGHEST_TARGET, LEAST_TARGET, OutputFormat
 from phototag.cli.messages import say
 from phototag.cli.model_diff import diff
-from phototag.cli.options import format_option
+from phototag.cli.options import Number, format_option
 from phototag.text import Column, percent, table
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) 
     if isinstance(certificate, dict) and isinstance(certificate.get("target_precision"), float):
         target, pictures = certificate["target_precision"], certificate.get("pictures")
         lines.append(("target precision", f"{target:.4g}, by {pictures} validation pictures"))
-        lines += [("nothing stored", str(warning)) for warning in certificate.get("kept_back") or ()]
+        withheld = certificate.get("kept_back")
+        lines += [("nothing stored", str(warning)) for warning in (withheld if isinstance(withheld, list) else ())]
     for level in ("superclass", "subclass"):
         precision, coverage = metrics.get(f"{level}_precision_given"), metrics.get(f"{level}_coverage")
         if precision is not None and coverage is not None:
@@ -166,7 +167,7 @@ def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 @click.argument("name", metavar="MODEL")
 @click.option(
     "--target-precision",
-    type=click.FloatRange(LEAST_TARGET, HIGHEST_TARGET),
+    type=Number(LEAST_TARGET, HIGHEST_TARGET),
     metavar="X",
     required=True,
     help="The share of stored labels that is to be right.",

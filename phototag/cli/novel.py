@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from phototag.choices import MIN_GROUP_SIZE, OutputFormat
-from phototag.cli.messages import say
+from phototag.cli.messages import data_out, say
 from phototag.cli.options import EnumChoice, db_option, format_option, model_option
 from phototag.records import NovelTier
 from phototag.text import Column, numbers, table
@@ -93,7 +92,7 @@ def novel(
         return
     from phototag.discovery import find_groups, keep
     from phototag.model import open_model
-    from phototag.settings import data_folder
+    from phototag.settings import data_folder, full_path, make_own_folder
     from phototag.store import Store
 
     if sheets is not None and no_sheets:
@@ -105,7 +104,9 @@ def novel(
         keep(store, found.groups)
     limit = TABLE_LIMIT if limit is None and form is OutputFormat.TABLE else limit
     shown = found.groups.groups[:limit]
-    folder = (sheets or data_folder() / _SHEETS).expanduser().absolute()
+    folder = full_path(sheets or data_folder() / _SHEETS)
+    if not sheets and not no_sheets:
+        make_own_folder(folder)
     written = {} if no_sheets else _write_sheets(folder, shown, afresh=sheets is None)
     if form is OutputFormat.JSON:
         click.echo(json.dumps(_as_json(found, shown, written), indent=2))
@@ -235,7 +236,7 @@ def show(above: str | None, group: int, form: OutputFormat, print0: bool, db: st
         found = kept(store).find(group)
     if print0 or form is OutputFormat.PATHS:
         end = b"\0" if print0 else b"\n"
-        out = sys.stdout.buffer
+        out = data_out()
         out.writelines(os.fsencode(member.path) + end for member in found.members)
         out.flush()
         return
@@ -289,11 +290,13 @@ def name(
     The class may be new, or one that the model knows already. A photo that stands in the file gets the new label.
     """
     from phototag.discovery import kept, name_group, parse_label, select
-    from phototag.settings import data_folder
+    from phototag.settings import data_folder, full_path, make_own_folder
     from phototag.store import Store
 
     superclass, subclass = parse_label(label)
-    file = (labels or data_folder() / _LABELS).expanduser().absolute()
+    file = full_path(labels or data_folder() / _LABELS)
+    if not labels:
+        make_own_folder(file.parent)
     with Store.open(db or above, create=False) as store:
         groups = kept(store)
         chosen = groups.find(group)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from phototag.choices import DecodeOn, Device, OutputFormat, Precision, RuntimeName
+from phototag.files import check_writable
 from phototag.imaging import MAX_MEGAPIXELS
 
 if TYPE_CHECKING:
@@ -25,6 +29,32 @@ class EnumChoice(click.Choice[Choice]):
 
     def normalize_choice(self, choice: Any, ctx: click.Context | None) -> str:
         return str(choice)
+
+
+class Moment(click.ParamType[datetime]):
+    """A day or a time as ISO 8601 has them; without a zone it is local time."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value.strip())
+        except ValueError:
+            self.fail(f"{value!r} is no date like 2026-05-31 or 2026-05-31T08:00:00", param, ctx)
+        try:
+            return moment.astimezone(UTC)
+        except (OverflowError, ValueError, OSError):  # at the ends of the calendar, where zones make no difference
+            return moment.replace(tzinfo=UTC)
+
+
+class Number(click.FloatRange):
+    """A number in a range. NaN, which is neither below nor above anything, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number in the range {self._describe_range()}.", param, ctx)
+        return number
 
 
 class SharedOption(click.Option):
@@ -191,6 +221,16 @@ def tagging_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         decorated = decorate(decorated)
     return decorated
+
+
+def check_report(page: Path | None) -> None:
+    """Refuse a --report that cannot be written, before all the work for it; its figures lie beside it."""
+    if page is None:
+        return
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"--report {page}: name a file that ends in .html")
+    for file in (page, page.with_suffix(".json")):
+        check_writable(file)
 
 
 def gates_option(command: Command) -> Command:

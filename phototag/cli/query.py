@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import click
 
 from phototag.choices import OutputFormat, SortKey
 from phototag.cli.formats import print_rows
-from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, db_option
+from phototag.cli.messages import data_out, say
+from phototag.cli.options import EnumChoice, Moment, Number, db_option
 from phototag.export import EXPORTS
 from phototag.records import NovelTier, PhotoState, Reason, Source
 
@@ -49,16 +48,16 @@ class _NovelChoice(EnumChoice[NovelTier]):
     multiple=True,
     help="Why a model's tag goes no deeper; may be given several times.",
 )
-@click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="At least this score, 0 to 1.")
+@click.option("--min-score", type=Number(0, 1), metavar="X", help="At least this score, 0 to 1.")
 @click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option("--source", type=EnumChoice(list(Source)), help="Who gave the tag.")
 @click.option("--state", type=EnumChoice(list(PhotoState)), help="The state of the photo file.")
 @click.option("--model", "model_name", metavar="MODEL", help="Photos tagged by this model.")
 @click.option(
     "--since",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]),
+    type=Moment(),
     metavar="DATE",
-    help="Tagged then or later, local time, as in 2026-05-31.",
+    help="Tagged then or later: 2026-05-31, 2026-05-31T08:00, in local time, or as 'tagged_at' is printed.",
 )
 @click.option(
     "--limit", type=click.IntRange(min=0), metavar="N", help=f"At most N photos. [default: {TABLE_LIMIT} in tables]"
@@ -114,7 +113,7 @@ def query(
         source=source,
         state=state,
         model=model_name,
-        since=since.astimezone() if since is not None else None,
+        since=since,
         limit=limit,
         sort=SortKey(key),
         descending=sort.startswith("-"),
@@ -125,7 +124,7 @@ def query(
             return
         if form is not OutputFormat.TABLE:
             options = {"query": wanted, "format": form, "end": b"\0" if print0 else b"\n"}
-            EXPORTS["rows"].write(store, options, sys.stdout.buffer)
+            EXPORTS["rows"].write(store, options, data_out())
         else:
             shown = print_rows(store.query(wanted), form)
             if not shown:

@@ -12,7 +12,7 @@ import click
 
 from phototag.choices import OutputFormat
 from phototag.cli.messages import say
-from phototag.cli.options import db_option, format_option, model_option
+from phototag.cli.options import Number, db_option, format_option, model_option
 from phototag.cli.tag import terminated_as_interrupted
 from phototag.text import Column, numbers, percent, printable, table
 
@@ -27,13 +27,13 @@ _MOST_SUPERCLASSES = 20
 @model_option
 @click.option(
     "--superclass-threshold",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     metavar="X",
     help="Least score of a superclass, 0 to 1. [default: the model's]",
 )
 @click.option(
     "--subclass-threshold",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     metavar="X",
     help="Least score of a subclass, 0 to 1. [default: the model's]",
 )

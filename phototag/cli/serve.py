@@ -142,7 +142,7 @@ def _password(host: str, file: Path | None) -> Password | None:
             if sys.platform != "win32":
                 os.set_blocking(number, True)
             with os.fdopen(number, "rb") as source:
-                text = source.readline(_LONGEST_LINE_BYTES).decode().rstrip("\r\n")
+                text = source.readline(_LONGEST_LINE_BYTES).decode("utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{file}: cannot be read as a password: {error}") from error
     if not _is_loopback(host):

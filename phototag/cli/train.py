@@ -13,6 +13,7 @@ from phototag.choices import (
     HIGHEST_TARGET,
     KEEP_KNOWN,
     KEEP_KNOWN_WITH_TARGET,
+    LARGEST_SEED,
     LEAST_KEPT,
     LEAST_TARGET,
     Balance,
@@ -20,7 +21,7 @@ from phototag.choices import (
     Tune,
 )
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, device_option
+from phototag.cli.options import EnumChoice, Number, device_option
 from phototag.text import percent
 from phototag.training import TrainingConfig
 
@@ -46,7 +47,7 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
 @click.option("--output", metavar="MODEL", help="A name, or a .safetensors file. [default: made of data and backbone]")
 @click.option(
     "--epochs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 100_000),
     metavar="N",
     help=f"Passes over the data by gradient. [default: {_DEFAULTS.epochs}; {_FROM_SCRATCH.epochs} with "
     "--no-pretrained]",
@@ -59,14 +60,14 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 65_536),
     default=DEFAULT_BATCH_SIZE,
     show_default=True,
     help="Pictures in a step, over all processes and parts.",
 )
 @click.option(
     "--accumulate",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 65_536),
     default=_DEFAULTS.accumulate,
     show_default=True,
     metavar="N",
@@ -75,7 +76,7 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
 @click.option("--compile", "compiled", is_flag=True, help="Let torch.compile make the gradient steps faster.")
 @click.option(
     "--lr",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     metavar="X",
     help=f"Peak learning rate of the backbone. [default: {_DEFAULTS.lr:g}; {_FROM_SCRATCH.lr:g} with --no-pretrained]",
 )
@@ -90,7 +91,7 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
 @click.option("--val", type=click.Path(path_type=Path), metavar="DATA", help="Labelled pictures for validation.")
 @click.option(
     "--val-fraction",
-    type=click.FloatRange(0, 0.9, min_open=True),
+    type=Number(0, 0.9, min_open=True),
     help=f"Share of each class kept for validation. [default: {_DEFAULTS.val_fraction}]",
 )
 @click.option(
@@ -104,14 +105,14 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
 )
 @click.option(
     "--target-precision",
-    type=click.FloatRange(LEAST_TARGET, HIGHEST_TARGET),
+    type=Number(LEAST_TARGET, HIGHEST_TARGET),
     metavar="X",
     help="Choose thresholds by which this share of the stored labels is right, as far as the validation pictures can "
     "prove it; the rest backs off. [default: thresholds that lose hardly any right label]",
 )
 @click.option(
     "--keep-known",
-    type=click.FloatRange(LEAST_KEPT, 1),
+    type=Number(LEAST_KEPT, 1),
     metavar="X",
     help="Share of right subclasses that is to be left when novel photos back off. "
     f"[default: {KEEP_KNOWN:g}; {KEEP_KNOWN_WITH_TARGET:g} with --target-precision]",
@@ -124,7 +125,13 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
 @device_option
 @click.option("--amp/--no-amp", default=None, help="Mixed precision. [default: on CUDA only]")
 @click.option("--workers", type=click.IntRange(min=0, max=256), help="Processes or threads that decode.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of split, order and augmentation.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, LARGEST_SEED),
+    default=0,
+    metavar="N",
+    help="Of split, order and augmentation. [default: 0]",
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing model.")
 @click.pass_context
@@ -211,7 +218,9 @@ def _echo(result: TrainingResult) -> None:
         _echo_extension(result.extension)
     if result.model.header.record.get("refitted_on_all"):
         say("The model itself was then fitted again, on all pictures, and calibrated alike.")
-    say(f"Model {result.model.name}: {result.model.path}, {result.seconds:.0f} s. It is active now.")
+    name, path, seconds = result.model.name, result.model.path, result.seconds
+    state = "It is active now." if result.active else f"It is not the active one; name it with --model {path}"
+    say(f"Model {name}: {path}, {seconds:.0f} s. {state}")
 
 
 # What decides how a backbone is trained means nothing to a model whose backbone stays.

@@ -14,7 +14,7 @@ import click
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, TaggingOptions, db_option, format_option, tagging_options
+from phototag.cli.options import EnumChoice, Number, TaggingOptions, db_option, format_option, tagging_options
 from phototag.cli.tag import batch_rows, open_store, stored_rows, summarise
 from phototag.text import Column, table
 
@@ -31,7 +31,7 @@ _STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
 @click.option(
     "--settle",
     "settle_seconds",
-    type=click.FloatRange(min=0),
+    type=Number(0, 86_400),
     default=2.0,
     show_default=True,
     metavar="SECONDS",
@@ -40,7 +40,7 @@ _STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
 @click.option(
     "--rescan",
     "rescan_seconds",
-    type=click.FloatRange(min=1),
+    type=Number(1, 31_536_000),
     default=3600.0,
     show_default=True,
     metavar="SECONDS",

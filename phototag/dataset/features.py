@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from phototag.choices import DEFAULT_BATCH_SIZE, RuntimeName
 from phototag.dataset.content import Content, read_content, report_unreadable
 from phototag.dataset.labelled import LabelledPicture
 from phototag.errors import RuntimeUnavailableError
-from phototag.files import keep_newest, open_regular
+from phototag.files import keep_newest, open_regular, replacing, sweep
 from phototag.imaging import Preprocessing
 from phototag.runtime import Engine, Target, create_engine, decode_threads
 
@@ -129,17 +128,13 @@ class FeatureExtractor:
             return {}
 
     def _write_cache(self, values: dict[bytes, NDArray[np.float32]]) -> None:
-        partial = self._file.with_name(f".{os.getpid()}-{self._file.name}")
         hashes = np.frombuffer(b"".join(values), dtype=np.uint8).reshape(-1, 32)
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+        with suppress(OSError):  # without a cache the next training takes longer, nothing else
+            settings.make_own_folder(self._file.parent)
+            with replacing(self._file, private=True) as partial, partial.open("wb") as file:
                 np.savez(file, hashes=hashes, values=np.stack(list(values.values())))
-            partial.replace(self._file)
+            sweep(self._file.parent)
             keep_newest(self._file.parent, "*.npz", count=_CACHE_FILES)
-        except OSError:
-            with suppress(OSError):  # without a cache the next training takes longer, nothing else
-                partial.unlink()
 
 
 def features_of(

@@ -68,7 +68,7 @@ class Thresholds:
                 novel_superclass=float(value.get("novel_superclass", 1.0)),
                 novel_subclass=float(value.get("novel_subclass", 1.0)),
             )
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"not a pair of thresholds: {error}") from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from phototag.errors import ModelError
 
+LARGEST_INPUT = 2048  # pixels; a batch of these takes as much memory as a network should
 INTERPOLATIONS = ("bicubic", "bilinear", "lanczos")
 
 
@@ -32,7 +33,7 @@ class Preprocessing:
         numbers = (self.crop, *self.mean, *self.std)
         if not all(math.isfinite(number) for number in numbers) or not 0 < self.crop <= 1 or min(self.std) <= 0:
             raise ModelError(f"preprocessing out of range: {self}")
-        if len(self.mean) != 3 or len(self.std) != 3 or not 16 <= self.size <= 4096:
+        if len(self.mean) != 3 or len(self.std) != 3 or not 16 <= self.size <= LARGEST_INPUT:
             raise ModelError(f"preprocessing out of range: {self}")
         if self.interpolation not in INTERPOLATIONS:
             raise ModelError(f"unknown interpolation {self.interpolation!r}; known: {', '.join(INTERPOLATIONS)}")
@@ -56,7 +57,7 @@ class Preprocessing:
                 mean=_triple(value["mean"]),
                 std=_triple(value["std"]),
             )
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ModelError(f"not a preprocessing: {error}") from error
 
 

@@ -26,6 +26,7 @@ from .pretrained import Pretraining as Pretraining
 from .pretrained import PretrainingPosteriors as PretrainingPosteriors
 from .registry import Model as Model
 from .registry import active_reference as active_reference
+from .registry import check_activation as check_activation
 from .registry import list_models as list_models
 from .registry import model_path as model_path
 from .registry import open_model as open_model

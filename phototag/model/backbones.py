@@ -229,15 +229,23 @@ def load_into(backbone: torch.nn.Module, weights: Weights) -> None:
     own = backbone.state_dict()
     heads = _head_prefixes(backbone)
     given = {name: value for name, value in weights.tensors.items() if name in own or not name.startswith(heads)}
-    missing = [name for name in own if name not in given and _COUNTER not in name]
-    extra = [name for name in given if name not in own]
-    bent = [name for name in own if name in given and given[name].shape != own[name].shape]
-    for names, what in ((missing, "are missing"), (extra, "do not belong"), (bent, "have another shape")):
-        if names:
-            listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise ModelError(f"{weights.origin}: weights of another network: {listed} {what}")
+    problem = misfit(own, given)
+    if problem is not None:
+        raise ModelError(f"{weights.origin}: weights of another network: {problem}")
     with torch.no_grad():
         backbone.load_state_dict({**own, **given})
+
+
+def misfit(own: Mapping[str, torch.Tensor], given: Mapping[str, Any]) -> str | None:
+    """Return in few words why tensors do not fit those of a network; None if they do."""
+    missing = [name for name in own if name not in given and _COUNTER not in name]
+    extra = [name for name in given if name not in own]
+    bent = [name for name in own if name in given and tuple(given[name].shape) != tuple(own[name].shape)]
+    for names, what in ((missing, "are missing"), (extra, "do not belong"), (bent, "have another shape")):
+        if names:
+            listed = ", ".join(name[:80] for name in names[:3])
+            return f"{listed}{f' and {len(names) - 3} more' if len(names) > 3 else ''} {what}"
+    return None
 
 
 def _head_prefixes(backbone: torch.nn.Module) -> tuple[str, ...]:

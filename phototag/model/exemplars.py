@@ -31,6 +31,11 @@ class Examples:
     unseen: NDArray[np.bool_]
     pretraining: Pretraining | None = None
 
+    @staticmethod
+    def most(classes: int) -> int:
+        """Return the most examples that are kept of so many classes."""
+        return classes * max(2, min(_EACH, _MOST // classes))
+
     @classmethod
     def of(
         cls,
@@ -45,7 +50,7 @@ class Examples:
         features = np.concatenate([training[0], validation[0]])
         labels = np.concatenate([training[1], validation[1]])
         unseen = np.arange(len(labels)) >= len(training[1])
-        each = max(2, min(_EACH, _MOST // classes))
+        each = cls.most(classes) // classes
         random = np.random.default_rng(seed)
         chosen: list[int] = []
         for label in range(classes):

@@ -12,6 +12,7 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,11 @@ FORMAT_VERSION = 2
 SUFFIX = ".safetensors"
 _HEADER_KEY = "phototag"
 EXAMPLES = "examples."
-_MAX_HEADER_BYTES = 64 << 20
+# Parsing takes up to 24 times the bytes, and of empty lists and tables the most.
+_MAX_HEADER_BYTES = 16 << 20
+_MOST_CONTAINERS = 500_000
+_LONGEST_TEXT = 200
+_MOST_DIGITS = 20
 _MOST_STAGES = 1000
 _WIDEST_EMBEDDING = 4096
 
@@ -87,7 +92,7 @@ class ModelHeader:
             raise ModelError(f"{where}: model format {version} is newer than {FORMAT_VERSION}; upgrade phototag")
         try:
             return cls(
-                backbone=str(value["backbone"]),
+                backbone=_short(value["backbone"]),
                 taxonomy=Taxonomy.from_json(value["taxonomy"]),
                 preprocessing=Preprocessing.from_json(value["preprocessing"]),
                 thresholds=Thresholds.from_json(value["thresholds"]),
@@ -97,7 +102,7 @@ class ModelHeader:
                 novelty=dict(value["novelty"]) if value.get("novelty") is not None else None,
                 metrics=_numbers(value["metrics"]),
                 record=dict(value["record"]),
-                created_at=str(value["created_at"]),
+                created_at=_short(value["created_at"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError, TaxonomyError, ModelError) as error:
             raise ModelError(f"{where}: the model's header is damaged: {error}") from error
@@ -116,6 +121,12 @@ def _stages(values: Any) -> tuple[int, ...]:
 def _width(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= _WIDEST_EMBEDDING:
         raise ValueError("the embedding's width must be a whole number")
+    return value
+
+
+def _short(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+        raise ValueError(f"names and dates must be texts of at most {_LONGEST_TEXT} characters")
     return value
 
 
@@ -139,7 +150,6 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], header: Mappi
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, durable=True) as partial:
             save_file(dict(tensors), partial, metadata={_HEADER_KEY: json.dumps(header, allow_nan=False)})
-            partial.chmod(0o644)  # the library makes it readable for its owner only
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
     except SafetensorError as error:  # its writer wraps the system's error, as of a full disk
@@ -152,10 +162,32 @@ def read_json_header(path: Path) -> Any:
     Raises:
         ModelError: the file is missing, unreadable, cut short or no such file.
     """
+    return _header_of(_read_table(path)[0], path)
+
+
+def _header_of(table: Any, path: Path) -> Any:
     try:
-        return json.loads(_read_table(path)[0]["__metadata__"][_HEADER_KEY])
+        return _parsed(table["__metadata__"][_HEADER_KEY])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: a safetensors file, but not a phototag model") from error
+
+
+def _parsed(text: str | bytes) -> Any:
+    """Return the values of JSON whose numbers are such that one can reckon with them."""
+    return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError("a number is too large")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError("a number is not finite")
+    return number
 
 
 def _read_table(path: Path) -> tuple[Any, int]:
@@ -170,9 +202,11 @@ def _read_table(path: Path) -> tuple[Any, int]:
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER_BYTES + 1
             if length > _MAX_HEADER_BYTES:
                 raise ModelError(f"{path}: not a phototag model")
-            table = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in table.items() if name != "__metadata__"]
-            have, need = os.fstat(file.fileno()).st_size, 8 + length + max(ends, default=0)
+            text = file.read(length)
+            if text.count(b"[") + text.count(b"{") > _MOST_CONTAINERS:
+                raise ModelError(f"{path}: not a phototag model")
+            table = _parsed(text)
+            have, need = os.fstat(file.fileno()).st_size, 8 + length + _data_bytes(table)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model file") from None
     except IsADirectoryError:
@@ -181,9 +215,21 @@ def _read_table(path: Path) -> tuple[Any, int]:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ModelError(f"{path}: not a phototag model, or cut short") from error
-    if have != need:
+    if have != need:  # so the tensors, which do not overlap, have no more numbers than the file
         raise ModelError(f"{path}: the file is cut short: {have:,} of {need:,} bytes; copy or train it again")
     return table, 8 + length
+
+
+def _data_bytes(table: Any) -> int:
+    """Return how many bytes the tensors of a table take; ValueError if they overlap, or sizes are none."""
+    extents = [entry["data_offsets"] for name, entry in table.items() if name != "__metadata__"]
+    shapes = [entry["shape"] for name, entry in table.items() if name != "__metadata__"]
+    if not all(type(number) is int and number >= 0 for numbers in (*extents, *shapes) for number in numbers):
+        raise ValueError("sizes must be whole numbers")
+    size = max((end for _, end in extents), default=0)
+    if sum(end - start for start, end in extents) != size:
+        raise ValueError("tensors overlap, or leave gaps")
+    return size
 
 
 def read_tensors(path: Path, *, under: str | None = None) -> dict[str, NDArray[np.float32]]:
@@ -211,9 +257,22 @@ def read_header(path: Path) -> ModelHeader:
     """Return the header of a model file.
 
     Raises:
-        ModelError: the file is missing, cut short, of a newer format or not a model.
+        ModelError: the file is missing, cut short, of a newer format, not a model, or its tensors are of other classes.
     """
-    return ModelHeader.from_json(read_json_header(path), str(path))
+    table, _ = _read_table(path)
+    header = ModelHeader.from_json(_header_of(table, path), str(path))
+    counts = {
+        "superclass_head": len(header.taxonomy.superclasses),
+        "subclass_head": len(header.taxonomy.subclasses),
+        "embedding": header.embedding,
+    }
+    # Before anything is made of them that is as large as the header says.
+    for name, count in counts.items():
+        for part in ("weight", "bias"):
+            found = table.get(f"{name}.{part}")
+            if found is not None and found["shape"][:1] != [count]:
+                raise ModelError(f"{path}: the model file is damaged: {name} is not of {count:,} rows")
+    return header
 
 
 def file_hash(path: Path) -> str:

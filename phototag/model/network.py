@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from phototag.decision import NOVELTY, Space
 from phototag.errors import ModelError, UsageError
 from phototag.imaging import Preprocessing
-from phototag.model.backbones import create_backbone, resolve_backbone
+from phototag.model.backbones import create_backbone, misfit, resolve_backbone
 from phototag.model.file import ModelHeader
+from phototag.text import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from phototag.model.linear import Embedding, LinearHead
 
 
+# What a network has besides its tensors, and what is needed to fill them for a start.
+_SLACK_NUMBERS = 16 << 20
 # Of the last stages; earlier ones see edges and colours more than shapes.
 _POOLED_STAGES = 3
 
@@ -174,6 +178,23 @@ class FromUint8(nn.Module):
         return (images.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
 
 
+class _Allowance(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses to make more numbers than so many, before they are all in memory."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._left = numbers
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        # What is made of other tensors is gone again soon.
+        if isinstance(made, Tensor) and not any(isinstance(each, Tensor) for each in args):
+            self._left -= made.numel()
+            if self._left < 0:
+                raise ModelError("the model's tensors do not fit its backbone: the file is too small for it")
+        return made
+
+
 def build(header: ModelHeader, tensors: Mapping[str, NDArray[np.float32]]) -> DualHead:
     """Return the network of a model file, in evaluation mode and channels_last.
 
@@ -186,24 +207,32 @@ def build(header: ModelHeader, tensors: Mapping[str, NDArray[np.float32]]) -> Du
         name = resolve_backbone(header.backbone)
     except UsageError as error:
         raise ModelError(f"the model's backbone cannot be built: {error}") from error
-    backbone = create_backbone(name)
-    if header.stages and (
-        max(header.stages) >= len(_stage_widths(backbone)) or not hasattr(backbone, "forward_intermediates")
-    ):
-        raise ModelError(f"the model's stages {list(header.stages)} are not those of its backbone {header.backbone}")
-    network = DualHead(
-        backbone,
-        superclasses=len(taxonomy.superclasses) if header.superclass_head else None,
-        subclasses=len(taxonomy.subclasses),
-        stages=header.stages,
-        embedding=header.embedding,
-    )
-    try:
-        network.load_state_dict(
-            {name: torch.from_numpy(value) for name, value in tensors.items() if not name.startswith(NOVELTY)}
+    taken = {name: value for name, value in tensors.items() if not name.startswith(NOVELTY)}
+    # A small file may name the largest backbone of all.
+    with _Allowance(_SLACK_NUMBERS + 2 * sum(value.size for value in taken.values())):
+        backbone = create_backbone(name)
+        if header.stages and (
+            max(header.stages) >= len(_stage_widths(backbone)) or not hasattr(backbone, "forward_intermediates")
+        ):
+            raise ModelError(
+                f"the model's stages {list(header.stages)} are not those of its backbone {header.backbone}"
+            )
+        network = DualHead(
+            backbone,
+            superclasses=len(taxonomy.superclasses) if header.superclass_head else None,
+            subclasses=len(taxonomy.subclasses),
+            stages=header.stages,
+            embedding=header.embedding,
         )
-    except RuntimeError as error:
-        raise ModelError(f"the model's tensors do not fit its backbone {header.backbone}: {error}") from error
+    problem = misfit(network.state_dict(), taken)
+    if problem is not None:
+        raise ModelError(f"the model's tensors do not fit its backbone {header.backbone}: {problem}")
+    try:
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in taken.items()})
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(
+            f"the model's tensors do not fit its backbone {header.backbone}: {first_line(error)}"
+        ) from error
     network.eval()
     return network.to(memory_format=torch.channels_last)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from phototag import settings
 from phototag.decision import NOVELTY, NoveltyModel
 from phototag.errors import ModelError, UsageError
-from phototag.files import atomic_write, read_regular
+from phototag.files import atomic_write, check_writable, read_regular
 from phototag.model import builtin
 from phototag.model.file import SUFFIX, ModelHeader, file_hash, read_header, read_tensors, weights_hash
 
@@ -67,12 +68,29 @@ def model_path(reference: str | Path) -> Path:
     """
     text = os.fspath(reference)
     if isinstance(reference, Path) or os.sep in text or (os.altsep and os.altsep in text) or text.endswith(SUFFIX):
-        return Path(text).expanduser().absolute()
+        return settings.full_path(text)
     if text == builtin.NAME:
         raise UsageError(f"{builtin.NAME!r} is the built-in model; choose another name")
-    if not re.fullmatch(r"[\w][\w .+-]*", text):
+    path = settings.models_folder() / f"{text}{SUFFIX}"
+    # A file that somebody put there has whatever name it has.
+    if not re.fullmatch(r"[\w][\w .+-]*", text) and not (text.strip(".") and _is_there(path)):
         raise UsageError(f"{text!r} cannot name a model; use letters, digits, '.', '_', '-'")
-    return settings.models_folder() / f"{text}{SUFFIX}"
+    return path
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is a file or folder of that name.
+
+    Raises:
+        ModelError: that cannot be known, as with a name that is too long.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of names that no file can have
+        return False
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be looked at: {error.strerror or error}") from error
+    return True
 
 
 def state_path(path: Path) -> Path:
@@ -91,11 +109,11 @@ def open_model(reference: str | Path | None = None) -> Model:
     if reference == builtin.NAME:
         return Model(builtin.NAME, None, builtin.builtin_header())
     path = model_path(reference)
-    if path.suffix != SUFFIX and path.is_file():
-        raise ModelError(f"{path}: not a phototag model; those end in {SUFFIX}")
-    if not path.exists():
+    if not _is_there(path):
         known = ", ".join(model.name for model in list_models()[0])
         raise ModelError(f"{path}: no such model; known: {known} (see: phototag model list)")
+    if path.suffix != SUFFIX and path.is_file():
+        raise ModelError(f"{path}: not a phototag model; those end in {SUFFIX}")
     return Model(path.stem, path, read_header(path))
 
 
@@ -120,7 +138,9 @@ def _active_file() -> Path:
 def active_reference() -> str:
     """Return what `open_model` opens by default: a name, a path, or the built-in model's name."""
     try:
-        text = read_regular(_active_file(), most_bytes=_LONGEST_REFERENCE).decode().strip()
+        data = read_regular(_active_file(), most_bytes=_LONGEST_REFERENCE)
+        # Folders may have names that are not UTF-8.
+        text = (os.fsdecode(data) if data.startswith(os.fsencode(os.sep)) else data.decode("utf-8-sig")).strip()
     except FileNotFoundError:
         return builtin.NAME
     except (OSError, UnicodeDecodeError) as error:
@@ -143,7 +163,21 @@ def set_active(model: Model) -> None:
         ModelError: the choice cannot be written down.
     """
     text = model.name if model.path is None or _is_named(model) else str(model.path)
-    atomic_write(_active_file(), f"{text}\n".encode(), error=ModelError, way_out="")
+    with suppress(OSError):  # told when writing
+        settings.make_own_folder(settings.data_folder())
+    atomic_write(_active_file(), os.fsencode(f"{text}\n"), error=ModelError, way_out="")
+
+
+def check_activation() -> None:
+    """Find out before a model is trained, not after it, whether it can be made the default.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    try:
+        check_writable(_active_file())
+    except UsageError as error:
+        raise ModelError(str(error)) from error
 
 
 def remove_model(name: str) -> Path:

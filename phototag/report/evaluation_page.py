@@ -45,7 +45,9 @@ def build_evaluation_page(found: Evaluation) -> Page:
         _confusions(metrics),
         _about(found),
     ]
-    versions = ", ".join(f"{name} {version}" for name, version in dict(header.record.get("versions") or {}).items())
+    made_with = header.record.get("versions")  # the file is untrusted
+    pairs = made_with.items() if isinstance(made_with, Mapping) else ()
+    versions = ", ".join(f"{name} {version}" for name, version in pairs)
     return Page(
         title=f"{found.model.name} on {'/'.join(parts[-2:]) if len(parts) > 2 else found.source.name}",
         subtitle=f"{header.backbone}, {known:,} pictures of known subclasses{novel}",

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.choices import Precision
+from phototag.choices import DEFAULT_BATCH_SIZE, Precision
 
 Outputs = tuple[NDArray[np.float32], ...]
 Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
@@ -24,6 +24,15 @@ class Pending(Protocol):
         classes) its logits alone.
         """
         ...
+
+
+# Up to this side a batch has as many pictures as usual; of larger ones fewer, so that it takes no more memory.
+_USUAL_SIDE = 512
+
+
+def usual_batch_size(side: int) -> int:
+    """Return how many pictures of `side` pixels are in a batch where no number is given."""
+    return max(1, DEFAULT_BATCH_SIZE * _USUAL_SIDE**2 // max(side, _USUAL_SIDE) ** 2)
 
 
 class Engine(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import weakref
@@ -18,7 +17,7 @@ from phototag import settings
 from phototag._version import __version__
 from phototag.choices import Precision
 from phototag.errors import RuntimeUnavailableError
-from phototag.files import keep_newest
+from phototag.files import keep_newest, partial_path, sweep
 from phototag.imaging import Preprocessing
 from phototag.runtime.engine import Outputs, Pictures
 from phototag.runtime.threads import available_cores
@@ -185,13 +184,20 @@ def cached(key: str, make: Callable[[], Any]) -> Any:
         return network
     openvino, path = import_openvino(), cache_path(key)
     network = make()
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    with suppress(OSError, RuntimeError):  # a cache that cannot be written costs seconds next time, nothing else
-        path.parent.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(network, partial, compress_to_fp16=False)
-        partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        partial.replace(path)
-        keep_newest(path.parent, "*.xml", count=_CONVERTED_KEPT)
+    partial = partial_path(path)
+    parts = {suffix: partial.with_name(f"{partial.name}{suffix}") for suffix in (".bin", ".xml")}
+    try:
+        with suppress(OSError, RuntimeError):  # a cache that cannot be written costs seconds next time, nothing else
+            settings.make_own_folder(path.parent)
+            sweep(path.parent)
+            openvino.save_model(network, parts[".xml"], compress_to_fp16=False)
+            for suffix, part in parts.items():
+                part.replace(path.with_suffix(suffix))
+            keep_newest(path.parent, "*.xml", count=_CONVERTED_KEPT)
+    finally:
+        for part in parts.values():
+            with suppress(OSError):
+                part.unlink()
     return network
 
 

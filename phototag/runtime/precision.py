@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 
 from phototag import settings
 from phototag._version import __version__
-from phototag.choices import DEFAULT_BATCH_SIZE, Precision, RuntimeName
+from phototag.choices import Precision, RuntimeName
 from phototag.decision import decide, gather
 from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.files import keep_newest, read_regular, replacing
 from phototag.model import Model
 from phototag.records import Tag
-from phototag.runtime.engine import Done, Outputs, Pictures
+from phototag.runtime.engine import Done, Outputs, Pictures, usual_batch_size
 from phototag.runtime.openvino_engine import OpenVinoEngine, cached, converted, import_openvino, read_cached
 from phototag.runtime.runtime import PendingScores, Runtime, Target, faster_precision, network_of
 from phototag.text import first_line, percent
@@ -162,7 +162,7 @@ class PrecisionChooser:
         engine = OpenVinoEngine(
             cached(self._int8_key, make),
             size=preprocessing.size,
-            batch_size=self._batch_size or DEFAULT_BATCH_SIZE,
+            batch_size=self._batch_size or usual_batch_size(self._model.header.preprocessing.size),
             precision=Precision.INT8,
             threads=self._threads,
         )

@@ -23,7 +23,7 @@ from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.imaging import Preprocessing
 from phototag.model import Model
 from phototag.records import Scores
-from phototag.runtime.engine import Engine, Pending, Pictures
+from phototag.runtime.engine import Engine, Pending, Pictures, usual_batch_size
 from phototag.runtime.openvino_engine import OpenVinoEngine, converted, cpu_precisions, has_openvino
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def create_engine(
             return OpenVinoEngine(
                 converted(build, preprocessing, key[:32]),
                 size=preprocessing.size,
-                batch_size=batch_size or DEFAULT_BATCH_SIZE,
+                batch_size=batch_size or usual_batch_size(preprocessing.size),
                 precision=precision,
                 threads=threads,
             )

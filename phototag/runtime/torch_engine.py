@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phototag.choices import DEFAULT_BATCH_SIZE, Device, Precision
+from phototag.choices import Device, Precision
 from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.imaging import Preprocessing
-from phototag.runtime.engine import Done, Outputs, Pending, Pictures
+from phototag.runtime.engine import Done, Outputs, Pending, Pictures, usual_batch_size
+from phototag.settings import compile_privately
 from phototag.text import first_line
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class TorchEngine:
         self._module: Any = whole.to(memory_format=torch.channels_last)
         self._copies: Any = torch.cuda.Stream() if self._cuda else None  # type: ignore[no-untyped-call]
         self._staging: list[_Staging] = []
-        self.batch_size = batch_size or DEFAULT_BATCH_SIZE
+        self.batch_size = batch_size or usual_batch_size(self._size)
         if batch_size is None and self._cuda:
             self.batch_size = self._batch_size_for_memory()
         if compiled:
@@ -84,6 +85,7 @@ class TorchEngine:
         """Compile the network and run it once, here, where an error can be told from one of a picture's."""
         import torch
 
+        compile_privately()
         self._module, self._compiled = torch.compile(self._module), True
         try:
             self.start(np.zeros((1, self._size, self._size, 3), dtype=np.uint8)).result()

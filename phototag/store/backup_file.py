@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from phototag.errors import StoreError
+from phototag.files import replacing
 from phototag.store.connection import Access, connect_file, translated_errors, unopenable
 from phototag.store.location import Location
 
@@ -36,25 +37,25 @@ def write_backup(location: Location, target: Path, *, overwrite: bool) -> Path:
     source = location.path
     if source is None:
         raise StoreError(f"{location.shown}: not an SQLite file; back it up with its own tools, such as pg_dump")
-    if target.exists() and target.samefile(source):
-        raise StoreError(f"{target}: is the database itself; name another file for the backup")
-    if target.exists() and not overwrite:
-        raise StoreError(f"{target}: exists already; name another file, or add --overwrite")
-    if not target.parent.is_dir():
-        raise StoreError(f"{target}: its folder {target.parent} does not exist; make it first")
-    half = target.with_name(f".{target.name}.{os.getpid()}.part")
-    half_location = Location(shown=str(target), path=half)
     try:
-        with translated_errors(location), closing(_open_source(location, source)) as live:
-            _copy(live, half_location, half)
-        with half.open("rb+") as file:
-            os.fsync(file.fileno())
-        half.replace(target)
+        if target.exists() and target.samefile(source):
+            raise StoreError(f"{target}: is the database itself; name another file for the backup")
+        if target.exists() and not overwrite:
+            raise StoreError(f"{target}: exists already; name another file, or add --overwrite")
+        if not target.parent.is_dir():
+            raise StoreError(f"{target}: its folder {target.parent} does not exist; make it first")
+        with replacing(target, durable=True, private=True) as half:
+            try:
+                with translated_errors(location), closing(_open_source(location, source)) as live:
+                    _copy(live, Location(shown=str(target), path=half), half)
+            finally:
+                for name in ("journal", "wal", "shm"):
+                    with suppress(OSError):
+                        Path(f"{half}-{name}").unlink()
     except OSError as error:
-        raise StoreError(f"{target}: the backup cannot be written: {error.strerror}") from error
-    finally:
-        for name in (half, Path(f"{half}-journal"), Path(f"{half}-wal"), Path(f"{half}-shm")):
-            name.unlink(missing_ok=True)
+        raise StoreError(
+            f"{target}: the backup cannot be written: {error.strerror or error}; name another file"
+        ) from error
     return target
 
 
@@ -78,12 +79,13 @@ def _open_source(location: Location, source: Path) -> sqlite3.Connection:
 
 def can_be_immutable(path: Path) -> bool:
     """Return whether `path` can be read without locks: nothing can change it, and no changes wait beside it."""
+    return os.access(path, os.R_OK) and not os.access(path.parent, os.W_OK) and has_no_journal(path)
+
+
+def has_no_journal(path: Path) -> bool:
+    """Return whether no changes wait beside a database."""
     journal = Path(f"{path}-wal")
-    return (
-        os.access(path, os.R_OK)
-        and not os.access(path.parent, os.W_OK)
-        and not (journal.exists() and journal.stat().st_size > 0)
-    )
+    return not (journal.exists() and journal.stat().st_size > 0)
 
 
 def _copy(live: sqlite3.Connection, target: Location, half: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -19,6 +20,13 @@ from phototag.store.location import Location
 
 BUSY_TIMEOUT_SECONDS = 30.0
 _LEAST_FREE_BYTES = 1 << 20
+# What one statement may take of SQLite's machine: a part, and more for every page of the file. What phototag asks for
+# takes a hundredth of it; a view without end would take for ever.
+_LEAST_STEPS, _STEPS_A_PAGE = 300_000_000, 20_000
+_STEPS_AT_ONCE = 100_000
+_PAGE_BYTES = 4096
+_LARGEST_VALUE = 64 << 20
+_interruption = threading.local()
 # Set on a connection that writes: its transactions take SQLite's write lock when they begin. A transaction
 # that reads first and writes later fails at once with SQLITE_BUSY_SNAPSHOT, whatever the timeout.
 WRITES = "phototag_writes"
@@ -52,6 +60,11 @@ def make_engine(location: Location, *, access: Access = Access.WRITE) -> Engine:
         # No pool: a connection that is given back is closed, so nothing outlives the store.
         engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
+        @event.listens_for(engine, "before_cursor_execute")
+        def renew(connection: Connection, cursor: sqlite3.Cursor, *_: object) -> None:
+            if isinstance(cursor.connection, _Bounded):
+                cursor.connection.steps = 0
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # The sqlite3 module begins transactions by its own rules, too late for DDL; with isolation_level None
@@ -68,15 +81,46 @@ def connect_file(path: Path, *, access: Access) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it cannot be opened or is no SQLite database.
     """
-    return _set_up(_connect(f"{path.as_uri()}?{access}"))
+    connection = _set_up(_connect(f"{path.as_uri()}?{access}"))
+    connection.bound(path)
+    return connection
 
 
-def _connect(uri: str) -> sqlite3.Connection:
+class _Bounded(sqlite3.Connection):
+    """A connection to a file that may come from anyone: its statements take no longer than its size explains."""
+
+    steps = 0
+    _most = _LEAST_STEPS
+
+    def bound(self, path: Path) -> None:
+        """Count the steps of each statement."""
+
+        def count() -> bool:
+            self.steps += _STEPS_AT_ONCE
+            if self.steps > self._most:
+                with suppress(OSError):
+                    self._most = _LEAST_STEPS + _STEPS_A_PAGE * (path.stat().st_size // _PAGE_BYTES)
+            _interruption.too_long = self.steps > self._most
+            return bool(_interruption.too_long)
+
+        self.set_progress_handler(count, _STEPS_AT_ONCE)
+
+
+def _connect(uri: str) -> _Bounded:
     # The store guards its connections with its own lock, so they may be used from any thread.
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=_Bounded,
+    )
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
+    return connection
 
 
-def _set_up(connection: sqlite3.Connection) -> sqlite3.Connection:
+def _set_up(connection: _Bounded) -> _Bounded:
     try:
         connection.execute("PRAGMA foreign_keys=ON")
         # With WAL, NORMAL keeps the database whole at a power cut and may lose the last batches, which are
@@ -139,13 +183,17 @@ def translated_errors(location: Location) -> Iterator[None]:
         raise translate(error, location) from error
 
 
+# What reading raises where a row holds something else: lists nested too deep, a number too large, a text for a date.
+FOREIGN = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
+
+
 @contextmanager
 def untrusted_rows(location: Location) -> Iterator[None]:
     """Do as `translated_errors` does, around reading rows: an untrusted database may hold anything in a column."""
     try:
         with translated_errors(location):
             yield
-    except (ValueError, TypeError, LookupError) as error:
+    except FOREIGN as error:
         raise StoreError(
             f"{location.shown}: holds a row that phototag did not write ({error}); run: phototag db check"
         ) from error
@@ -158,6 +206,8 @@ def translate(error: SQLAlchemyError | sqlite3.Error, location: Location) -> Sto
     if isinstance(cause, StoreError):
         return cause
     reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    if reason == "interrupted" and not getattr(_interruption, "too_long", False):
+        raise KeyboardInterrupt from error  # Ctrl-C came while SQLite counted its steps, and was lost there
     password = location.url.password if location.url is not None else None
     if password:
         reason = reason.replace(str(password), "***")
@@ -211,6 +261,11 @@ _SIGNS = (
         "is read-only; check the permissions of the file and of its folder, or name another with --db",
     ),
     ("read-only", "is read-only; check the permissions, or name another database with --db"),
+    (
+        "interrupted",
+        "takes far longer to read than its size explains, so phototag did not make it as it is; run: phototag db check",
+    ),
+    ("too big", "holds a value far larger than any that phototag writes; run: phototag db check"),
     ("unable to open", ""),
     ("no such table", "lacks a table that phototag makes; run: phototag db check"),
     ("no such column", "lacks a column that phototag makes; run: phototag db check"),

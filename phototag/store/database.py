@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table, fu
 from sqlalchemy.exc import OperationalError
 
 from phototag.errors import LockedError, StoreError
-from phototag.store.backup_file import can_be_immutable
+from phototag.files import keeps_locks
+from phototag.store.backup_file import can_be_immutable, has_no_journal
 from phototag.store.connection import (
     WRITES,
     Access,
@@ -132,7 +133,7 @@ class Database:
     def _start_writing(self, command: str) -> None:
         with ExitStack() as stack:
             stack.enter_context(holding(self.location, command))
-            with translated_errors(self.location):
+            with untrusted_rows(self.location):
                 # One connection for as long as the lock is held: closing the last one moves the whole journal
                 # into the database, which is too slow to do after every batch.
                 connection = stack.enter_context(self.engine.connect())
@@ -179,7 +180,7 @@ class Database:
             if writer is None:
                 raise StoreError(f"{self.location}: the lock for writing is not held; use `with store.writing(...)`")
             raw = driver_connection(writer) if durable and writer.dialect.name == "sqlite" else None
-            with translated_errors(self.location):
+            with untrusted_rows(self.location):
                 if raw is not None:
                     raw.execute("PRAGMA synchronous=FULL")
                 try:
@@ -279,13 +280,13 @@ def database_exists(location: Location) -> bool:
 
 
 @contextmanager
-def opened_database(location: Location) -> Iterator[tuple[Engine, str]]:
+def opened_database(location: Location, *, lenient: bool = False) -> Iterator[tuple[Engine, str]]:
     """Open an existing phototag database of any schema, and close it in the end; its engine and its schema.
 
     Raises:
-        StoreError: there is no database.
+        StoreError: there is no database, or unless `lenient` one with parts that phototag never makes.
     """
-    engine, have = _open_existing(location)
+    engine, have = _open_existing(location, lenient=lenient)
     try:
         if have is None:
             raise missing(location)
@@ -308,28 +309,38 @@ def reading(location: Location) -> Iterator[Connection]:
             yield connection
 
 
-def _open_existing(location: Location) -> tuple[Engine, str | None]:
+def _open_existing(location: Location, *, lenient: bool = False) -> tuple[Engine, str | None]:
     """Connect to a database. Returns its engine and its schema, None when it is there but has no tables."""
-    if location.path is not None and not database_exists(location):
+    path = location.path
+    if path is not None and not database_exists(location):
         raise missing(location)
+    if path is not None and not keeps_locks(path):
+        # SQLite would take that for another program's lock, and wait.
+        if not has_no_journal(path):
+            raise StoreError(
+                f"{location}: cannot be read safely, as its file system keeps no locks and changes wait beside it; "
+                "copy it, with all files that begin with its name, to a local disk"
+            )
+        with translated_errors(location):
+            return _connected(location, Access.IMMUTABLE, lenient=lenient)
     with translated_errors(location):
         try:
-            return _connected(location, Access.WRITE)
+            return _connected(location, Access.WRITE, lenient=lenient)
         except OperationalError as error:
-            if location.path is None or not isinstance(error.orig, sqlite3.OperationalError):
+            if path is None or not isinstance(error.orig, sqlite3.OperationalError):
                 raise
             # Reading in WAL mode needs a -shm file beside the database, which cannot be made on such a
             # medium.
-            if not can_be_immutable(location.path):
+            if not can_be_immutable(path):
                 raise
-        return _connected(location, Access.IMMUTABLE)
+        return _connected(location, Access.IMMUTABLE, lenient=lenient)
 
 
-def _connected(location: Location, access: Access) -> tuple[Engine, str | None]:
+def _connected(location: Location, access: Access, *, lenient: bool) -> tuple[Engine, str | None]:
     engine = make_engine(location, access=access)
     try:
         with engine.connect() as connection:
-            return engine, revision(connection, location)
+            return engine, revision(connection, location, lenient=lenient)
     except BaseException:
         engine.dispose()
         raise

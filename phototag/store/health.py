@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, FromClause, Select, and_, false, func, or_, select
+from sqlalchemy import Connection, FromClause, Select, and_, case, false, func, or_, select
 from sqlalchemy.exc import DatabaseError
 
 from phototag.errors import StoreError, TaxonomyError
 from phototag.records import PhotoState, Rank, Source
+from phototag.settings import full_path
 from phototag.store import query as queries
 from phototag.store.backup_file import default_backup_path, write_backup
-from phototag.store.connection import translate, translated_errors
+from phototag.store.connection import FOREIGN, translate, translated_errors
 from phototag.store.database import opened_database, reading
 from phototag.store.location import parse_location
 from phototag.store.models import ModelInfo, known_models
 from phototag.store.runs import RunInfo, last_run
-from phototag.store.schema import HEAD
-from phototag.store.tables import models, photos, predictions, runs, tags
+from phototag.store.schema import HEAD, foreign_parts
+from phototag.store.tables import metadata, models, photos, predictions, runs, stored_as, tags
 from phototag.taxonomy import Taxonomy
 
 _MOST_PROBLEMS = 100
@@ -86,23 +87,30 @@ def check_database(location: str | Path | None = None) -> CheckReport:
         StoreError: there is none, or it cannot be opened at all.
     """
     place = parse_location(location)
-    with opened_database(place) as (engine, have), translated_errors(place):
+    with opened_database(place, lenient=True) as (engine, have), translated_errors(place):
         problems: list[str] = []
         numbers = [0, 0, 0]
         try:
             with engine.connect() as connection:
+                acting: list[str] = []
                 if connection.dialect.name == "sqlite":
                     problems += _structure(connection)
-                if have != HEAD:
+                    acting, others = foreign_parts(connection)
+                    known = others if have == HEAD else []
+                    problems += [f"has {part}, which phototag never makes" for part in (*acting, *known)]
+                if acting:
+                    problems.append("not read any further; go back to a backup, or tag again into another database")
+                elif have != HEAD:
                     problems.append(f"schema {have}, this phototag needs {HEAD}; run: phototag db upgrade")
                 else:
+                    problems += _foreign_values(connection)
                     numbers = [_count(connection, rows) for rows in (photos, tags, _pending(connection).subquery())]
                     problems += _contradictions(connection)
                     for _ in queries.find(connection, queries.Query()):
                         pass  # reading every row proves that every value is one that phototag writes
         except DatabaseError as error:
             problems.append(str(translate(error, place)))
-        except (ValueError, TypeError, LookupError) as error:
+        except FOREIGN as error:
             problems.append(f"holds a row that phototag did not write: {error}")
         return CheckReport(
             location=place.shown,
@@ -136,13 +144,13 @@ def backup_database(location: str | Path | None = None, target: Path | None = No
     place = parse_location(location)
     if place.path is None:
         raise StoreError(f"{place.shown}: not an SQLite file; back it up with its own tools, such as pg_dump")
-    with opened_database(place) as (_, have):
+    with opened_database(place, lenient=True) as (_, have):
         own_name = default_backup_path(place.path, have)
     if target is None:
         target = own_name
     elif target.is_dir():
         target = target / own_name.name
-    return write_backup(place, target.expanduser().absolute(), overwrite=overwrite)
+    return write_backup(place, full_path(target), overwrite=overwrite)
 
 
 def _count(connection: Connection, rows: FromClause) -> int:
@@ -160,6 +168,23 @@ def _structure(connection: Connection) -> Iterator[str]:
             yield f"damaged: {line}; go back to a backup"
     for row in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(_MOST_PROBLEMS):
         yield f"row {row[1]} of {row[0]} points to a row of {row[2]} that is not there"
+
+
+def _foreign_values(connection: Connection) -> Iterator[str]:
+    """Yield how many values of each column are of a type that phototag never writes there, where there are any."""
+    if connection.dialect.name != "sqlite":
+        return
+    for each in metadata.sorted_tables:
+        columns = [column for column in each.columns if stored_as(column.type)]
+        kinds = [(*stored_as(column.type), *(["null"] if column.nullable else [])) for column in columns]
+        wrong = [
+            func.count(case((func.typeof(column).not_in(names), 1)))
+            for column, names in zip(columns, kinds, strict=True)
+        ]
+        counts = connection.execute(select(*wrong).select_from(each)).one()
+        for column, count in zip(columns, counts, strict=True):
+            if count:
+                yield f"{each.name}.{column.name} has values of a type that phototag never writes there: {count:,}"
 
 
 def _pending(connection: Connection) -> Select[Any]:

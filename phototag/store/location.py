@@ -82,7 +82,7 @@ def parse_location(location: str | Path | Location | None) -> Location:
         return _parse_url(location)
     if not str(location):
         raise StoreError("the database has an empty name; give a file, or leave --db away for the default")
-    path = Path(location).expanduser().absolute()
+    path = settings.full_path(location)
     return Location(shown=_printable(path), path=path)
 
 
@@ -103,7 +103,7 @@ def _parse_url(text: str) -> Location:
         raise StoreError(f"{backend}://…: phototag opens SQLite files itself; give the plain path of the file")
     if url.database in (None, "", ":memory:"):
         return Location(shown="sqlite://")
-    path = Path(url.database or "").expanduser().absolute()
+    path = settings.full_path(url.database or "")
     return Location(shown=_printable(path), path=path)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from phototag.errors import LockedError, StoreError
 from phototag.files import read_regular, replacing
+from phototag.settings import make_own_folder
 from phototag.store.location import Location
 
 # The holder writes who it is just after it got the lock: wait that long for the note before doing without it.
@@ -54,7 +55,7 @@ def holding(location: Location, command: str, role: Role = Role.WRITE) -> Iterat
         return
     if location.url is not None or location.is_default:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_own_folder(path.parent)
         except OSError as error:
             raise StoreError(
                 f"{path.parent}: cannot be made: {error.strerror}; name a database elsewhere with --db, "
@@ -142,7 +143,7 @@ def _read_note(file: Path) -> Holder | None:
             command=_plain(note["command"]),
             since=datetime.fromisoformat(note["since"]).astimezone(),
         )
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 

@@ -25,7 +25,7 @@ class Notes:
             return None
         try:
             return json.loads(read_regular(path, most_bytes=_MOST_BYTES))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     def write(self, name: str, value: Any) -> None:
@@ -33,6 +33,6 @@ class Notes:
         path = self._location.note_path(name)
         if path is None:
             return
-        with suppress(OSError), replacing(path) as partial:
+        with suppress(OSError), replacing(path, private=True) as partial:
             # Paths may hold lone surrogates, which ASCII escapes keep.
             partial.write_text(json.dumps(value), encoding="ascii")

@@ -7,7 +7,7 @@ import string
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from phototag.errors import UsageError
 from phototag.records import NovelTier, PhotoState, Rank, Reason, Source, TaggedPhoto
 from phototag.store.photos import is_under
 from phototag.store.reasons import reason_column
-from phototag.store.tables import models, photos, tags
+from phototag.store.tables import foreign_value, models, photos, python_types, tags
 
 FEWEST_HASH_DIGITS = 8
 ROWS_AT_ONCE = 1000
+_MOST_ROWS = 2**63 - 1  # what a database can count
 # Few enough for little memory, many enough for little overhead.
 PLAIN_ROWS_AT_ONCE = 16_384
 
@@ -90,8 +91,15 @@ class Query:
             raise UsageError(f"a score lies between 0 and 1, not {self.min_score}")
         if self.limit is not None and self.limit < 0:
             raise UsageError(f"a limit is 0 or more, not {self.limit}")
+        if self.limit is not None:
+            object.__setattr__(self, "limit", min(self.limit, _MOST_ROWS))
         if self.since is not None and self.since.tzinfo is None:
             raise UsageError(f"{self.since} has no time zone; use datetime.astimezone()")
+        if self.since is not None:
+            try:
+                object.__setattr__(self, "since", self.since.astimezone(UTC))
+            except OverflowError:
+                raise UsageError(f"{self.since} lies outside of the years 1 to 9999 in UTC") from None
 
     def _reasons(self) -> Iterator[Reason]:
         for given in [self.reason] if isinstance(self.reason, str) else self.reason:
@@ -218,8 +226,12 @@ def plain_rows(connection: Connection, statement: Select[Any]) -> Iterator[Seque
     """Yield the rows of a statement, many at a time; in SQLite moments are texts in UTC, as they are stored there."""
     if connection.dialect.name == "sqlite":
         # Nothing here needs SQLAlchemy to convert it, which takes as long again as reading a million rows.
+        allowed = [python_types(column.type) for column in statement.selected_columns]
         with closing(connection.execute(statement)) as result:
             while result.cursor is not None and (part := result.cursor.fetchmany(PLAIN_ROWS_AT_ONCE)):
+                for values, kinds in zip(zip(*part, strict=True), allowed, strict=True):
+                    if kinds is not None and not kinds.issuperset(map(type, values)):
+                        raise foreign_value(next(value for value in values if type(value) not in kinds))
                 yield part
     else:
         result = connection.execution_options(yield_per=PLAIN_ROWS_AT_ONCE).execute(statement)

@@ -83,7 +83,7 @@ def _noted(metrics: Any) -> list[_Noted]:
     found = metrics.get(_LEAST_SCORES) if isinstance(metrics, Mapping) else None
     noted = []
     for entry in found if isinstance(found, list) else []:
-        with suppress(KeyError, TypeError, ValueError):
+        with suppress(KeyError, TypeError, ValueError, OverflowError):
             least = {level: float(entry[level]) for level in LEVELS}
             noted.append(_Noted(datetime.fromisoformat(entry["since"]), least))
     return noted

@@ -7,14 +7,16 @@ Importing this imports no alembic: a query only compares two short texts. The mi
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, inspect
 
@@ -31,6 +33,7 @@ from phototag.store.connection import (
 )
 from phototag.store.location import Location, parse_location
 from phototag.store.lock import holding
+from phototag.store.tables import metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -41,6 +44,7 @@ HEAD = REVISIONS[-1]
 
 _VERSION_TABLE = "alembic_version"
 _CREATION_WAIT_SECONDS = 60.0
+_MOST_PARTS = 1000
 # alembic keeps the context of a migration in module globals.
 _alembic_in_use = threading.Lock()
 
@@ -54,25 +58,83 @@ class UpgradeReport:
     backup: Path | None
 
 
-def revision(connection: Connection, location: Location) -> str | None:
+def revision(connection: Connection, location: Location, *, lenient: bool = False) -> str | None:
     """Return the database's schema; None when it has no tables yet.
 
     Raises:
-        StoreError: the tables are those of another program, or the schema's mark is lost.
+        StoreError: the tables are those of another program, unless `lenient` there are parts that act by themselves, or
+            the schema's mark is lost.
     """
-    tables = set(inspect(connection).get_table_names())
+    if connection.dialect.name == "sqlite":
+        tables = {part.name for part in parts(connection) if part.kind == "table"}
+    else:
+        tables = set(inspect(connection).get_table_names())
     if not tables:
         return None
     if _VERSION_TABLE not in tables or not ({"photos", "tags"} <= tables or tables == {_VERSION_TABLE}):
         raise StoreError(f"{location.shown}: is a database of another program; name another file with --db")
-    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
+    acting = [] if lenient or connection.dialect.name != "sqlite" else foreign_parts(connection)[0]
+    if acting:
+        raise StoreError(f"{location.shown}: has {acting[0]}, which phototag never makes; run: phototag db check")
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version LIMIT 2").scalars().all()
     if not found and tables == {_VERSION_TABLE}:
         return None
-    if len(found) != 1:
+    if len(found) != 1 or not re.fullmatch(r"\w{1,32}", str(found[0]), re.ASCII):
         raise SchemaError(
             f"{location.shown}: does not say which schema it has; go back to a backup (phototag db backup makes them)"
         )
     return str(found[0])
+
+
+class _Part(NamedTuple):
+    """A part of an SQLite database; the kind of a virtual table is its own."""
+
+    kind: str
+    name: str
+    table: str
+    sql: str
+
+    @property
+    def acts(self) -> bool:
+        """Whether reading or writing phototag's tables sets it going: it may come from anyone, and need not end."""
+        if self.table.lower() not in _OWN:
+            return self.kind == "trigger"
+        plain = _COMMENT.sub(" ", self.sql)
+        words = {word.lower() for word in _CALL.findall(plain)}
+        return self.kind not in ("table", "index") or not words <= _QUIET or _SEARCH.search(plain) is not None
+
+    def __str__(self) -> str:
+        return f"a {self.kind} {self.name!r}"
+
+
+_OWN = frozenset({*metadata.tables, _VERSION_TABLE})
+_INDEXES = frozenset(str(index.name) for table in metadata.tables.values() for index in table.indexes)
+_COMMENT = re.compile(r"/\*.*?(?:\*/|$)|--[^\n]*", re.DOTALL)
+# What stands before a bracket where nothing is called; computed columns have "AS" there.
+_CALL = re.compile(r"(\w+)[\"'\]`]?\s*\(")
+_QUIET = _OWN | {"check", "in", "key", "unique", "varchar"}
+_SEARCH = re.compile(r"\b(?:like|glob|regexp|match|select)\b", re.IGNORECASE)
+
+
+def parts(connection: Connection) -> list[_Part]:
+    """Return what an SQLite database is made of, but for what SQLite makes by itself."""
+    rows = connection.exec_driver_sql(
+        "SELECT CASE WHEN type = 'table' AND rootpage = 0 THEN 'virtual table' ELSE type END, name, tbl_name,"
+        " substr(sql, 1, 100000)"
+        " FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+    )
+    return [_Part(*map(str, row)) for row in rows.fetchmany(_MOST_PARTS)]
+
+
+def foreign_parts(connection: Connection) -> tuple[list[str], list[str]]:
+    """Return the parts of an SQLite database that phototag did not make: those that act by themselves, the others."""
+    acting, others = [], []
+    for part in parts(connection):
+        if part.acts:
+            acting.append(f"{part} that computes" if part.kind in ("table", "index") else str(part))
+        elif part.name.lower() not in _OWN | _INDEXES:
+            others.append(str(part))
+    return acting, others
 
 
 def require_current(have: str, location: Location) -> None:
@@ -108,6 +170,7 @@ def create(location: Location) -> None:
     while True:
         try:
             with holding(location, "database setup"), _engine(location, Access.CREATE) as engine:
+                _make_file(location)
                 if _current(engine, location) is None:
                     migrate(engine, location)
                 return
@@ -119,6 +182,13 @@ def create(location: Location) -> None:
             if time.monotonic() > give_up:
                 raise
             time.sleep(0.05)
+
+
+def _make_file(location: Location) -> None:
+    """Make the file of a new database for the user alone; SQLite's other files beside it get its mode."""
+    if location.path is not None:
+        with suppress(OSError):  # there already; or SQLite will say why it cannot be
+            os.close(os.open(location.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def upgrade_database(location: str | Path | Location | None, *, scripts: Path | None = None) -> UpgradeReport:

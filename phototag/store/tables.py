@@ -1,31 +1,109 @@
-"""The tables. `migrations/` makes them; a test keeps the two alike."""
+"""The tables. `migrations/` makes them; a test keeps the two alike.
+
+SQLite takes any value into any column, and a database may come from anyone: the types here let only what phototag
+writes out of it, and raise ValueError for all else.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from math import isfinite
+from typing import Any
 
+import sqlalchemy
 from sqlalchemy import (
     JSON,
-    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     DateTime,
     Dialect,
-    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    Integer,
-    LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
     TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.types import TypeEngine
+
+
+def foreign_value(value: object) -> ValueError:
+    """Return the error for a value that phototag does not write into that column."""
+    return ValueError(f"a value of the type {type(value).__name__} where phototag writes none")
+
+
+class _Checked:
+    """A type of columns that lets only values of one Python type out of SQLite."""
+
+    kind: type
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """See SQLAlchemy."""
+        kind = self.kind
+
+        def check(value: Any) -> Any:
+            if kind is float and isinstance(value, float | int) and isfinite(value):
+                return float(value)
+            if value is None or type(value) is kind is not float:
+                return value
+            raise foreign_value(value)
+
+        # Others keep to the types themselves, and may need the usual conversion.
+        return check if dialect.name == "sqlite" else super().result_processor(dialect, coltype)  # type: ignore[misc]
+
+
+class Text(_Checked, sqlalchemy.Text):
+    kind = str
+
+
+class String(_Checked, sqlalchemy.String):
+    kind = str
+
+
+class LargeBinary(_Checked, sqlalchemy.LargeBinary):
+    kind = bytes  # of a number SQLAlchemy would make as many zeros
+
+
+class Double(_Checked, sqlalchemy.Double[float]):
+    kind = float
+
+
+class Integer(_Checked, sqlalchemy.Integer):
+    kind = int
+
+
+class BigInteger(_Checked, sqlalchemy.BigInteger):
+    kind = int
+
+
+_STORED: tuple[tuple[type[TypeEngine[Any]], tuple[str, ...]], ...] = (
+    (sqlalchemy.DateTime, ("text",)),
+    (sqlalchemy.JSON, ("text",)),
+    (sqlalchemy.String, ("text",)),
+    (sqlalchemy.LargeBinary, ("blob",)),
+    (sqlalchemy.Float, ("real", "integer")),
+    (sqlalchemy.Boolean, ("integer",)),
+    (sqlalchemy.Integer, ("integer",)),
+)
+_PYTHON = {"text": str, "blob": bytes, "real": float, "integer": int}
+
+
+def stored_as(kind: TypeEngine[Any]) -> tuple[str, ...]:
+    """Return the types that SQLite's typeof() has for the values of a column; nothing where that is not known."""
+    if isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    return next((names for known, names in _STORED if isinstance(kind, known)), ())
+
+
+def python_types(kind: TypeEngine[Any]) -> frozenset[type] | None:
+    """Return the types of such values in rows as SQLite's driver gives them; None where they are not known."""
+    names = stored_as(kind)
+    return frozenset({type(None), *(_PYTHON[name] for name in names)}) if names else None
+
 
 # SQLite counts up by itself only for a column that is exactly INTEGER.
 BigId = BigInteger().with_variant(Integer, "sqlite")

@@ -10,6 +10,7 @@ from phototag.choices import (
     HIGHEST_TARGET,
     KEEP_KNOWN,
     KEEP_KNOWN_WITH_TARGET,
+    LARGEST_SEED,
     LEAST_KEPT,
     LEAST_TARGET,
     Balance,
@@ -248,6 +249,7 @@ class TrainingConfig:
             (0 < self.lr <= 1, "the learning rate must lie between 0 and 1"),
             (0 < self.val_fraction < 1, "the validation fraction must lie between 0 and 1"),
             (self.workers is None or self.workers >= 0, "workers must not be negative"),
+            (0 <= self.seed <= LARGEST_SEED, f"the seed must lie between 0 and {LARGEST_SEED}"),
             (0 <= self.label_smoothing < 1, "label smoothing must lie between 0 and 1"),
         )
         for fine, problem in checks:

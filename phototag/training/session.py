@@ -29,6 +29,7 @@ from phototag.decision import Thresholds
 from phototag.errors import DataError
 from phototag.imaging import Preprocessing
 from phototag.model import (
+    Examples,
     ModelHeader,
     Pretraining,
     check_size,
@@ -160,6 +161,16 @@ class Session:
         from phototag.model import feature_blocks
 
         return feature_blocks(self.backbone, self.stages)
+
+    def written_bytes(self) -> int:
+        """Return about how many bytes of room the training takes where it writes the model."""
+        network: int = sum(tensor.numel() * tensor.element_size() for tensor in self.backbone.state_dict().values())
+        width, taxonomy = sum(self.blocks), self.pictures.taxonomy
+        pictures = len(self.pictures.training) + len(self.pictures.validation)
+        classes = len(taxonomy.subclasses) + len(taxonomy.superclasses)
+        model = network + 4 * width * classes + 2 * width * min(pictures, Examples.most(len(taxonomy.subclasses)))
+        # The state of a run by gradient holds three networks and the optimizer's two averages, the old beside the new.
+        return model if self.tune is Tune.HEADS else model + 10 * network
 
     def header(self) -> ModelHeader:
         """Return what the model file says of the network and its data; thresholds are still to be chosen."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -12,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phototag.choices import Tune
-from phototag.errors import UsageError
+from phototag.errors import ModelError, UsageError
 from phototag.evaluation import Metrics
-from phototag.model import Model, ModelHeader, open_model, set_active, state_path, write_tensors
+from phototag.model import Model, ModelHeader, check_activation, open_model, set_active, state_path, write_tensors
 from phototag.progress import waiting
 from phototag.runtime import Target, choose_target, current_world
 from phototag.training.config import TrainingConfig
 from phototag.training.finalize import Finished, Outcome, finish
 from phototag.training.finetune import train_by_gradient
 from phototag.training.heads import fit_heads_only
-from phototag.training.output import choose_output, extended_output
+from phototag.training.output import LEAST_ROOM_BYTES, check_room, choose_output, extended_output
 from phototag.training.session import Pictures, Session, circumstances
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ log = logging.getLogger(__name__)
 class TrainingResult:
     """A trained model, its metrics on the validation pictures, and whether Ctrl-C cut the run short.
 
-    `extension` tells what became of the old classes and how good the new ones are, after `extend`.
+    `extension` tells what became of the old classes and how good the new ones are, after `extend`. `active`: it is the
+    default from now on.
 
     >>> result = phototag.train("my_photos", output="colours")
     >>> result.model.header.taxonomy.superclasses, result.interrupted
@@ -46,6 +48,7 @@ class TrainingResult:
     seconds: float
     interrupted: bool = False
     extension: Extension | None = None
+    active: bool = True
 
 
 def train(
@@ -88,15 +91,24 @@ def train(
     if extend is not None and (val is not None or resume):
         raise UsageError("a model is extended in seconds, and evaluated on its own examples: no --val and no --resume")
     config, source, started = config or TrainingConfig(), Path(data), time.monotonic()
-    with current_world() as world:
+    # The name of the model is held for as long as it is trained.
+    with ExitStack() as held, current_world() as world:
+        activate = activate and world.first(_can_activate)
         if extend is not None:
             parent = extend if isinstance(extend, Model) else open_model(extend)
-            return world.first(
-                lambda: _extend(parent, source, config, output, overwrite=overwrite, activate=activate, started=started)
-            )
+
+            def add() -> TrainingResult:
+                path = extended_output(output, parent, overwrite=overwrite, held=held)
+                return _extend(parent, source, config, path, activate=activate, started=started)
+
+            return world.first(add)
         pictures = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config.data))
-        path = world.first(lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite))
+        path = world.first(
+            lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite, held=held)
+        )
+        world.first(lambda: check_room(path, LEAST_ROOM_BYTES))  # more exactly once the backbone is known
         session = Session.open(pictures, config, choose_target(config.device))
+        world.first(lambda: check_room(path, session.written_bytes()))
         log.info(
             "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
             len(pictures.training) + len(pictures.validation),
@@ -123,19 +135,23 @@ def train(
         return world.first(complete)
 
 
+def _can_activate() -> bool:
+    try:
+        check_activation()
+    except ModelError as error:
+        log.warning("the model will not become the active one: %s", error)
+        return False
+    return True
+
+
 def _extend(
-    parent: Model,
-    data: Path,
-    config: TrainingConfig,
-    output: str | Path | None,
-    *,
-    overwrite: bool,
-    activate: bool,
-    started: float,
+    parent: Model, data: Path, config: TrainingConfig, path: Path, *, activate: bool, started: float
 ) -> TrainingResult:
     from phototag.training.extension import extend
 
-    path, target = extended_output(output, parent, overwrite=overwrite), choose_target(config.device)
+    target = choose_target(config.device)
+    if parent.path is not None:
+        check_room(path, parent.path.stat().st_size)
     extension = extend(parent, data, config.data, target)
     finished = _finish(extension.outcome, extension.header(parent), config)
     extension = extension.finished(finished)
@@ -169,8 +185,12 @@ def _write(
     write_tensors(path, finished.tensors, header.to_json())
     model = open_model(path)
     if activate:
-        set_active(model)
-    return TrainingResult(model, finished.metrics, seconds, outcome.interrupted)
+        try:
+            set_active(model)
+        except ModelError as error:  # what was learned is worth more than that
+            log.warning("the model does not become the active one: %s", error)
+            activate = False
+    return TrainingResult(model, finished.metrics, seconds, outcome.interrupted, active=activate)
 
 
 def _check_heads_options(config: TrainingConfig, path: Path, *, resume: bool) -> None:

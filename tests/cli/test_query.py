@@ -482,3 +482,36 @@ class TestPipes:
         process.stderr.close()
         assert process.wait(30) == 0
         assert said == b""
+
+
+@pytest.mark.usefixtures("zoo")
+class TestNumbersAndDatesAtTheirEdges:
+    def test_times_are_read_as_they_are_printed(self, run_phototag: RunCommand) -> None:
+        rows = json.loads(run_phototag("query", "--format", "json").stdout)
+        last = max(row["tagged_at"] for row in rows if row["tagged_at"])
+        for text in (last, last.replace("+00:00", "Z")):
+            assert int(run_phototag("query", "--since", text, "--count").stdout) >= 1
+
+    @pytest.mark.parametrize("day", ["0001-01-01", "0001-01-01T00:00:00Z"])
+    def test_the_first_day_finds_all_that_is_tagged(self, run_phototag: RunCommand, day: str) -> None:
+        everything = [row for row in json.loads(run_phototag("query", "--format", "json").stdout) if row["tagged_at"]]
+        assert int(run_phototag("query", "--since", day, "--count").stdout) == len(everything)
+
+    @pytest.mark.parametrize("day", ["9999-12-31", "9999-12-31T23:59:59.999999-14:00"])
+    def test_the_last_day_finds_nothing(self, run_phototag: RunCommand, day: str) -> None:
+        assert run_phototag("query", "--since", day, "--count").stdout.strip() == "0"
+
+    @pytest.mark.parametrize("day", ["yesterday", "2026-13-01", "", "10000-01-01"])
+    def test_what_is_no_date_is_said_to_be_none(self, run_phototag: RunCommand, day: str) -> None:
+        result = run_phototag("query", "--since", day)
+        assert result.exit_code == 2
+        assert "is no date like 2026-05-31" in result.stderr
+
+    def test_a_limit_beyond_all_numbers_is_none(self, run_phototag: RunCommand) -> None:
+        rows = run_phototag("query", "--limit", "9" * 30, "--format", "ndjson").stdout.splitlines()
+        assert len(rows) == int(run_phototag("query", "--count").stdout)
+
+    @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+    def test_what_is_no_number_is_refused(self, run_phototag: RunCommand, number: str) -> None:
+        assert run_phototag("query", "--min-score", number).exit_code == 2
+        assert run_phototag("watch", ".", "--rescan", number).exit_code == 2

@@ -9,6 +9,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -507,3 +508,75 @@ def test_novelty_scores_of_other_classes_or_another_embedding_are_refused(
         else:
             with pytest.raises(ModelError, match="novelty scores are damaged"):
                 _ = open_model(path).novelty
+
+
+# -- files whose cost is seen before they are read
+
+
+def damaged(tiny_model: Path, path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
+    """A copy of a model whose table of tensors, and header in it, were changed; what follows them stays."""
+    data = tiny_model.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    table = json.loads(data[8 : 8 + length])
+    header = json.loads(table["__metadata__"]["phototag"])
+    change(table, header)
+    table["__metadata__"]["phototag"] = json.dumps(header)
+    text = json.dumps(table).replace('"HUGE"', "9" * 4300).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    return path
+
+
+HARMFUL: dict[str, Callable[[dict[str, Any], dict[str, Any]], object]] = {
+    "a name twice among many": lambda _, header: header.update(
+        taxonomy={
+            "superclasses": ["a"],
+            "subclasses": [*(f"c{number}" for number in range(50_000)), "c0"],
+            "parents": [0] * 50_001,
+        }
+    ),
+    "a giant name": lambda _, header: header["taxonomy"]["subclasses"].__setitem__(0, "a" * 1_000_000),
+    "a giant name of a backbone": lambda _, header: header.update(backbone="a" * 1_000_000),
+    "more classes than rows": lambda _, header: header.update(
+        taxonomy={"superclasses": ["a"], "subclasses": [f"c{n}" for n in range(50_000)], "parents": [0] * 50_000}
+    ),
+    "a giant embedding": lambda table, header: (
+        table.update({"embedding.weight": {"dtype": "F32", "shape": [1, 0], "data_offsets": [0, 0]}}),
+        header.update(embedding=4096),
+    ),
+    "a giant input": lambda _, header: header["preprocessing"].update(size=4096),
+    "a giant offset": lambda table, _: table["subclass_head.bias"].update(data_offsets=[0, "HUGE"]),
+    "a negative offset": lambda table, _: table["subclass_head.bias"].update(data_offsets=[-8, 12]),
+    "tensors that overlap": lambda table, _: table["subclass_head.bias"].update(
+        data_offsets=table["superclass_head.bias"]["data_offsets"]
+    ),
+    "a giant metric": lambda _, header: header["metrics"].update(subclass_accuracy=10**4000),
+    "an endless metric": lambda _, header: header["metrics"].update(subclass_accuracy=float("inf")),
+    "a giant number in the record": lambda _, header: header["record"].update(seconds=10**400),
+}
+
+
+@pytest.mark.parametrize("kind", HARMFUL)
+def test_a_file_that_would_cost_more_than_it_holds_is_refused_at_once(
+    tiny_model: Path, tmp_path: Path, kind: str
+) -> None:
+    path = damaged(tiny_model, tmp_path / "m.safetensors", HARMFUL[kind])  # type: ignore[arg-type]
+    started = time.monotonic()
+    with pytest.raises(ModelError) as caught:
+        read_header(path)
+    assert time.monotonic() - started < 5
+    assert len(str(caught.value)) < 600
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_small_file_that_names_a_giant_backbone_is_refused_before_it_is_built(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    path = damaged(
+        tiny_model, tmp_path / "m.safetensors", lambda _, header: header.update(backbone="vit_giant_patch14_224")
+    )
+    model = open_model(path)
+    with pytest.raises(ModelError, match="too small for it"):
+        build(model.header, model.tensors())
+    with pytest.raises(ModelError, match=r"another shape|are missing|do not belong") as caught:
+        build(replace(model.header, backbone="test_vit"), model.tensors())
+    assert len(str(caught.value)) < 600

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from phototag.choices import Tune
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.model.registry import active_reference, open_model
 from phototag.training.finetune.trainer import Trainer
+from phototag.training.output import LEAST_ROOM_BYTES, check_room, choose_output
 from phototag.training.training import train
 from tests.support.models import TINY_BACKBONE
 from tests.support.pictures import colour_folder, draw
@@ -175,3 +178,62 @@ def test_picture_that_breaks_during_training_does_not_stop_it(
 
     monkeypatch.setattr(Trainer, "_run_epoch", break_one)
     train(copy, config=tiny_config(epochs=2))
+
+
+# -- names, room and the active model are seen to before the training
+
+
+def test_a_name_belongs_to_one_training_at_a_time(data: Path) -> None:
+    folder = settings.models_folder()
+    choose = partial(choose_output, data=data, backbone=TINY_BACKBONE, resume=False)
+    with ExitStack() as first, ExitStack() as second:
+        mine = choose(None, overwrite=False, held=first)
+        assert mine == folder / f"colours-{TINY_BACKBONE}.safetensors"
+        assert choose(None, overwrite=False, held=second) == folder / f"colours-{TINY_BACKBONE}-2.safetensors"
+        for overwrite in (False, True):
+            with pytest.raises(UsageError, match="another training writes this model now"):
+                choose(mine, overwrite=overwrite, held=second)
+        with pytest.raises(UsageError, match="another training writes this model now"):
+            choose(None, overwrite=True, held=second)
+    assert list(folder.iterdir()) == []
+    with ExitStack() as third:
+        assert choose(None, overwrite=False, held=third) == mine
+
+
+def test_a_name_that_leaves_no_room_for_the_state_of_a_run_is_refused_at_once(data: Path) -> None:
+    with ExitStack() as held, pytest.raises(ModelError, match="File name too long"):
+        choose_output("n" * 240, data, TINY_BACKBONE, resume=False, overwrite=False, held=held)
+
+
+def test_room_is_looked_for_before_the_training(
+    data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = tiny_config(weights=weights)
+    train(data, config=config, output=tmp_path / "fits.safetensors")
+    size = (tmp_path / "fits.safetensors").stat().st_size
+    nearly = shutil.disk_usage(tmp_path)._replace(free=LEAST_ROOM_BYTES + size // 2)
+    monkeypatch.setattr("phototag.training.output.shutil.disk_usage", lambda _: nearly)
+    check_room(tmp_path / "m.safetensors", LEAST_ROOM_BYTES)
+    with pytest.raises(ModelError, match=r"MB are free, and the training takes about .* make room"):
+        check_room(tmp_path / "m.safetensors", LEAST_ROOM_BYTES + size)
+    monkeypatch.setattr("phototag.training.session.Session.open", lambda *_: pytest.fail("the training began"))
+    monkeypatch.setattr("phototag.training.output.shutil.disk_usage", lambda _: nearly._replace(free=1000))
+    with pytest.raises(ModelError, match="make room"):
+        train(data, config=config, output=tmp_path / "m.safetensors")
+
+
+def test_a_model_that_cannot_become_active_is_trained_all_the_same(
+    data: Path, weights: Path, home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (home / "data" / "active-model").mkdir(parents=True)
+    result = train(data, config=tiny_config(weights=weights), output=tmp_path / "m.safetensors")
+    assert not result.active
+    assert result.metrics.photos > 0
+    assert result.model.path is not None
+    assert "will not become the active one" in caplog.messages[0], "before the training"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seeds_that_some_generator_refuses_are_refused_at_once(seed: int) -> None:
+    with pytest.raises(UsageError, match="the seed must lie between"):
+        tiny_config(seed=seed)

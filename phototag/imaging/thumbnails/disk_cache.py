@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from phototag.files import read_regular, replacing
+from phototag.settings import make_own_folder
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,8 @@ class DiskCache:
         path = self._path(key)
         try:
             # Other users are not to see photos that their owner may not share.
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with replacing(path) as partial:
+            make_own_folder(path.parent)
+            with replacing(path, private=True) as partial:
                 partial.write_bytes(content)
         except OSError as error:
             if not self._has_complained:

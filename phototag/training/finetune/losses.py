@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from phototag.choices import Balance
 from phototag.errors import RuntimeUnavailableError
 from phototag.model import DualHead
+from phototag.settings import compile_privately
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import LossConfig
 from phototag.training.heads import Balancing, balancing
@@ -43,6 +44,7 @@ class Compiled:
     """
 
     def __init__(self, module: nn.Module) -> None:
+        compile_privately()
         self._forward = torch.compile(module)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
