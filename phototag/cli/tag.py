@@ -44,8 +44,9 @@ def tag(
 ) -> None:
     """Tag all photos at or below PATH and store the tags.
 
-    JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF. Hidden files and symbolic links are left out. Photos that did not change
-    since the last run are skipped. Ctrl-C loses nothing: run it again to go on.
+    JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF. Left out are hidden files, symbolic links, other formats, and what systems
+    keep in folders of their own: thumbnails, recycle bins. Photos that did not change since the last run are skipped.
+    Ctrl-C loses nothing: run it again to go on.
     """
     from phototag.library import resolve_roots
 
@@ -167,7 +168,7 @@ def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) ->
     for problem in report.problems:
         say(f"  {problem}")
     if not report.photos and not report.problems:
-        say("No pictures found there.")
+        say(*filter(None, ["No pictures found there.", report.left_out.line()]))
         return
     parts = [f"{report.tagged:,} tagged", f"{report.unchanged:,} unchanged"]
     reused = report.tagged - report.inferred
@@ -184,6 +185,8 @@ def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) ->
     busy = report.seconds - report.load_seconds
     rate = f" ({report.load_seconds:.1f} s loading), {report.inferred / busy:.0f} photos/s" if report.inferred else ""
     say(f"{', '.join(parts)}; model {model}, {report.seconds:.1f} s{rate}.")
+    if report.left_out:
+        say(report.left_out.line())
     if report.interrupted:
         say("Interrupted; what was tagged is stored. Run it again to go on.")
     elif dry_run:
