@@ -44,8 +44,9 @@ def evaluate(
 ) -> None:
     """Evaluate a model on labelled pictures that it did not learn from.
 
-    DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. In a CSV an
-    empty subclass or superclass says that the picture is of none of the model's classes at that level.
+    DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. A subclass or
+    superclass that is empty in a CSV, or that the model does not know, says that the picture is of none of the model's
+    classes at that level.
     """
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"--report {report}: name a file that ends in .html")
@@ -53,7 +54,7 @@ def evaluate(
     from phototag.report import build_evaluation_page, coverage_table, metrics_json, metrics_text
 
     found = examine(data, model=model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
-    described = metrics_json(found.metrics, coverages=found.coverages)
+    described = metrics_json(found.metrics, coverages=found.coverages, unknown_labels=found.unknown)
     if report is not None:
         from phototag.files import write_text
         from phototag.report import write_page
