@@ -16,6 +16,7 @@ from phototag.errors import UsageError
 from phototag.evaluation import Metrics
 from phototag.model import Model, ModelHeader, open_model, set_active, state_path, write_tensors
 from phototag.runtime import Target, choose_target, current_world
+from phototag.training.activation import active_model, why_not_active
 from phototag.training.config import TrainingConfig
 from phototag.training.finalize import Outcome, finish
 from phototag.training.finetune import train_by_gradient
@@ -33,7 +34,8 @@ log = logging.getLogger(__name__)
 class TrainingResult:
     """A trained model, its metrics on the validation pictures, and whether Ctrl-C cut the run short.
 
-    `extension` tells what became of the old classes and how good the new ones are, after `extend`.
+    `inactive` says why it was not made the active model; it is empty where it was, or was not to be. `extension` tells
+    what became of the old classes and how good the new ones are, after `extend`.
 
     >>> result = phototag.train("my_photos", output="colours")
     >>> result.model.header.taxonomy.superclasses, result.interrupted
@@ -44,6 +46,7 @@ class TrainingResult:
     metrics: Metrics
     seconds: float
     interrupted: bool = False
+    inactive: str = ""
     extension: Extension | None = None
 
 
@@ -69,7 +72,8 @@ def train(
         extend: A trained model to which the classes of `data` are added; its backbone stays.
         resume: Go on with an interrupted run of the same data and configuration, if there is one.
         overwrite: Replace an existing model, and forget an interrupted run.
-        activate: Make the new model the default one.
+        activate: Make the new model the default one, unless its data looks like a library of photos, or it is no better
+            than guessing, or much worse than the active model on the classes of both.
 
     Returns:
         The model with its validation metrics. After Ctrl-C it is the best one so far.
@@ -113,7 +117,8 @@ def train(
 
         def complete() -> TrainingResult:
             outcome = learn()
-            result = _write(path, outcome, session.header(), config, session.target, started, activate=activate)
+            written = _write(path, outcome, session.header(), config, session.target, started)
+            result = _activated(written, doubt=pictures.doubt) if activate else written
             if not outcome.interrupted:
                 state_path(path).unlink(missing_ok=True)
             return result
@@ -135,8 +140,21 @@ def _extend(
 
     path, target = extended_output(output, parent, overwrite=overwrite), choose_target(config.device)
     extension = extend(parent, data, config.data, target)
-    result = _write(path, extension.outcome, extension.header(parent), config, target, started, activate=activate)
-    return replace(result, extension=extension)
+    written = _write(path, extension.outcome, extension.header(parent), config, target, started)
+    result = replace(written, extension=extension)
+    return _activated(result, doubt=extension.doubt) if activate else result
+
+
+def _activated(result: TrainingResult, *, doubt: str) -> TrainingResult:
+    """Make a new model the active one, unless that would be a mistake; the result says so then."""
+    active = active_model()
+    why = why_not_active(result.metrics, active, doubt=doubt, extension=result.extension)
+    if not why:
+        set_active(result.model)
+    elif active is not None and active.path == result.model.path:
+        log.warning("the new model took the place of the active one, its file being the same, although %s", why)
+        return result
+    return replace(result, inactive=why)
 
 
 def _write(
@@ -146,8 +164,6 @@ def _write(
     config: TrainingConfig,
     target: Target,
     started: float,
-    *,
-    activate: bool,
 ) -> TrainingResult:
     """Finish what was learned and write the model; `header` says what the network is and how it was trained."""
     finished = finish(outcome, header, config.thresholds)
@@ -160,8 +176,6 @@ def _write(
     header = replace(finished.header, record=record, created_at=datetime.now(UTC).isoformat(timespec="seconds"))
     write_tensors(path, finished.tensors, header.to_json())
     model = open_model(path)
-    if activate:
-        set_active(model)
     return TrainingResult(model, finished.metrics, seconds, outcome.interrupted)
 
 
