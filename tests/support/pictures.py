@@ -26,7 +26,7 @@ def draw(path: Path, colour: tuple[int, int, int], *, seed: int, size: int = 40)
 
 
 def colour_folder(root: Path, counts: Mapping[str, int] | int = 8, *, first: int = 0) -> Path:
-    """A folder superclass/subclass/*.png of four subclasses; `counts` of each, or by subclass, from number `first` on."""
+    """A folder superclass/subclass/*.png of four subclasses; `counts` of each, or by subclass, from `first` on."""
     for number, ((superclass, subclass), colour) in enumerate(COLOURS.items()):
         count = counts if isinstance(counts, int) else counts.get(subclass, 8)
         for index in range(count):
