@@ -12,6 +12,7 @@ from pathlib import Path
 
 from phototag.dataset.labelled import LabelledData, LabelledPicture
 from phototag.errors import DataError
+from phototag.progress import waiting
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ def copies_among(paths: Sequence[Path]) -> list[list[int]]:
         return _digest(paths[at[file][0]], 0)
 
     groups = [list(at)]
-    for key in (sizes.__getitem__, end, whole):
-        groups = [part for group in groups for part in (_parted(group, key) if len(group) > 1 else [group])]
+    with waiting("looking for copies"):
+        for key in (sizes.__getitem__, end, whole):
+            groups = [part for group in groups for part in (_parted(group, key) if len(group) > 1 else [group])]
     positions = (sorted(position for file in group for position in at[file]) for group in groups)
     return [group for group in positions if len(group) > 1]
 

@@ -15,10 +15,11 @@ from phototag.choices import Tune
 from phototag.errors import UsageError
 from phototag.evaluation import Metrics
 from phototag.model import Model, ModelHeader, open_model, set_active, state_path, write_tensors
+from phototag.progress import waiting
 from phototag.runtime import Target, choose_target, current_world
 from phototag.training.activation import active_model, why_not_active
 from phototag.training.config import TrainingConfig
-from phototag.training.finalize import Outcome, finish
+from phototag.training.finalize import Finished, Outcome, finish
 from phototag.training.finetune import train_by_gradient
 from phototag.training.heads import fit_heads_only
 from phototag.training.output import choose_output, extended_output
@@ -117,7 +118,8 @@ def train(
 
         def complete() -> TrainingResult:
             outcome = learn()
-            written = _write(path, outcome, session.header(), config, session.target, started)
+            finished = _finish(outcome, session.header(), config)
+            written = _write(path, outcome, finished, config, session.target, started)
             result = _activated(written, doubt=pictures.doubt) if activate else written
             if not outcome.interrupted:
                 state_path(path).unlink(missing_ok=True)
@@ -140,7 +142,9 @@ def _extend(
 
     path, target = extended_output(output, parent, overwrite=overwrite), choose_target(config.device)
     extension = extend(parent, data, config.data, target)
-    written = _write(path, extension.outcome, extension.header(parent), config, target, started)
+    finished = _finish(extension.outcome, extension.header(parent), config)
+    extension = extension.finished(finished)
+    written = _write(path, extension.outcome, finished, config, target, started)
     result = replace(written, extension=extension)
     return _activated(result, doubt=extension.doubt) if activate else result
 
@@ -157,16 +161,20 @@ def _activated(result: TrainingResult, *, doubt: str) -> TrainingResult:
     return replace(result, inactive=why)
 
 
+def _finish(outcome: Outcome, header: ModelHeader, config: TrainingConfig) -> Finished:
+    with waiting("choosing thresholds"):
+        return finish(outcome, header, config.thresholds)
+
+
 def _write(
     path: Path,
     outcome: Outcome,
-    header: ModelHeader,
+    finished: Finished,
     config: TrainingConfig,
     target: Target,
     started: float,
 ) -> TrainingResult:
-    """Finish what was learned and write the model; `header` says what the network is and how it was trained."""
-    finished = finish(outcome, header, config.thresholds)
+    """Write the model with the circumstances of its training."""
     seconds = time.monotonic() - started
     record = {
         "configuration": config.to_json(),
