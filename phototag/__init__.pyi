@@ -1,5 +1,6 @@
 from ._version import __version__ as __version__
 from .choices import Balance as Balance
+from .choices import CountBy as CountBy
 from .choices import DecodeOn as DecodeOn
 from .choices import Device as Device
 from .choices import Precision as Precision

@@ -86,6 +86,22 @@ class SortKey(StrEnum):
     NOVELTY = "novelty"
 
 
+class CountBy(StrEnum):
+    """What photos are counted by.
+
+    >>> [by.value for by in phototag.CountBy]
+    ['superclass', 'subclass', 'rank', 'reason', 'source', 'model', 'state']
+    """
+
+    SUPERCLASS = "superclass"
+    SUBCLASS = "subclass"
+    RANK = "rank"
+    REASON = "reason"
+    SOURCE = "source"
+    MODEL = "model"
+    STATE = "state"
+
+
 class ReviewOrigin(StrEnum):
     """Where a review comes from."""
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import stat
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -279,6 +280,17 @@ def keep_newest(folder: Path, pattern: str, *, count: int) -> None:
     for path in newest_first[count:]:
         for part in folder.glob(f"{path.stem}.*"):
             part.unlink(missing_ok=True)
+
+
+def as_it_is_there(path: Path) -> Path:
+    """Return the path in the Unicode form in which it is there: a keyboard writes é in another than a Mac's disk."""
+    if os.fspath(path).isascii() or os.path.lexists(path):
+        return path
+    place = Path()
+    for part in path.parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        place = next((place / form for form in forms if os.path.lexists(place / form)), place / part)
+    return place
 
 
 def write_text(path: Path, text: str) -> None:

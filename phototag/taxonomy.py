@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from phototag.errors import TaxonomyError
+from phototag.text import nfc
 
 _MOST_NAMED = 5
 # Names of folders, which most classes are named after, have at most 255.
@@ -19,16 +21,51 @@ _LONGEST_NAME = 500
 
 
 def check_name(name: str, what: str) -> str:
-    """Return `name` if it can be a class name, else raise TaxonomyError saying why."""
+    """Return `name`, composed as all names are (NFC), if it can be a class name.
+
+    Raises:
+        TaxonomyError: it cannot; the text says why.
+    """
     if len(name) > _LONGEST_NAME:
         raise TaxonomyError(f"{what} {name[:20]!r}... is longer than {_LONGEST_NAME} characters")
     if not name or name != name.strip():
         raise TaxonomyError(f"{what} {name!r} is empty or has blanks around it")
     if "/" in name:
         raise TaxonomyError(f"{what} {name!r} holds a slash, which separates superclass from subclass")
-    if any(unicodedata.category(character)[0] == "C" for character in name):
+    categories = {unicodedata.category(character) for character in name}
+    if "Cs" in categories:
+        # Python keeps bytes that are not UTF-8 as lone surrogates.
+        shown = name.encode("utf-8", "surrogateescape").decode("latin-1")
+        raise TaxonomyError(f"{what} {shown!r} is not in UTF-8; rename the folder, or save the file as UTF-8")
+    if any(category[0] == "C" for category in categories):
         raise TaxonomyError(f"{what} {name!r} holds a control character")
-    return name
+    return nfc(name)
+
+
+def spelling_key(name: str) -> str:
+    """Return what is the same of names that differ only in capitals, in blanks, hyphens and underscores, or in form.
+
+    >>> from phototag.taxonomy import spelling_key
+    >>> spelling_key("American_Egret") == spelling_key("american egret")
+    True
+    """
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", folded)).strip()
+
+
+def spelled_apart(names: Iterable[str], known: Collection[str] = ()) -> dict[str, str]:
+    """Return the names that differ only in spelling from a known name or one before them, and that other name."""
+    first = {spelling_key(name): name for name in known}
+    others = ((name, first.setdefault(spelling_key(name), name)) for name in names if name not in known)
+    return {name: other for name, other in others if name != other}
+
+
+def nearest_names(name: str, names: Iterable[str], *, count: int = 3) -> list[str]:
+    """Return the names that are most like one that is not among them, best first; none where none is like it."""
+    import difflib  # here, since only mistakes need it
+
+    by_key = {spelling_key(each): each for each in names}
+    return [by_key[key] for key in difflib.get_close_matches(spelling_key(name), by_key, n=count)]
 
 
 @dataclass(frozen=True)
@@ -55,9 +92,13 @@ class Taxonomy:
     def __post_init__(self) -> None:
         if not self.superclasses:
             raise TaxonomyError("there are no classes")
-        for names, what in ((self.superclasses, "superclass"), (self.subclasses, "subclass")):
-            for name in names:
-                check_name(name, what)
+        for field, what in (("superclasses", "superclass"), ("subclasses", "subclass")):
+            names = getattr(self, field)
+            composed = tuple(check_name(name, what) for name in names)
+            # A model of an earlier version may hold one name in two forms: it goes on working with two classes.
+            if len(set(composed)) == len(set(names)):
+                names = composed
+                object.__setattr__(self, field, names)
             if len(set(names)) != len(names):
                 doubled = sorted(name for name, count in Counter(names).items() if count > 1)
                 more = f" and {len(doubled) - _MOST_NAMED} more" if len(doubled) > _MOST_NAMED else ""
@@ -144,3 +185,24 @@ class Taxonomy:
         if not clean:
             raise TaxonomyError("not a taxonomy: names must be text and parents whole numbers")
         return cls(tuple(superclasses), tuple(subclasses), tuple(parents))
+
+
+Label = tuple[str | None, str | None]
+"""Superclass and subclass; None where there is none."""
+
+
+class LabelCodes(dict[Label, int]):
+    """Numbers of labels as rows have them; one that an earlier version stored in another form is the composed one."""
+
+    def __init__(self, labels: Iterable[Label] = ()) -> None:
+        self.labels = list(labels)
+        super().__init__((label, code) for code, label in enumerate(self.labels))
+
+    def __missing__(self, label: Label) -> int:
+        # An untrusted database may hold anything in a column.
+        superclass, subclass = (nfc(name) if isinstance(name, str) else name for name in label)
+        if (superclass, subclass) not in self:
+            self[superclass, subclass] = len(self.labels)
+            self.labels.append((superclass, subclass))
+        self[label] = code = self[superclass, subclass]
+        return code

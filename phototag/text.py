@@ -7,6 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
+def nfc(text: str) -> str:
+    """Return the text in Unicode's composed form: é is one character, whether a Mac, a keyboard or a CSV wrote it."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def is_text(text: str) -> bool:
+    """Return whether all of it is text: bytes that were not UTF-8 are none, which Python keeps as surrogates."""
+    return not any("\ud800" <= mark <= "\udfff" for mark in text)
+
+
 def printable(text: str, *, keep: str = "") -> str:
     """Return text that cannot move the cursor or hide: control characters and undecodable bytes as '?'."""
     if text.isprintable():

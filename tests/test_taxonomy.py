@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phototag.errors import TaxonomyError, UsageError
-from phototag.taxonomy import Taxonomy, check_name
+from phototag.taxonomy import Taxonomy, check_name, nearest_names, spelled_apart
+from phototag.text import nfc
 
 PAIRS = [("bird", "rooster"), ("dog", "beagle"), ("bird", "hawk")]
 
-names = st.text(st.characters(exclude_categories=["C"], exclude_characters="/"), min_size=1, max_size=12).filter(
-    lambda name: name == name.strip() and name
+names = (
+    st.text(st.characters(exclude_categories=["C"], exclude_characters="/"), min_size=1, max_size=12)
+    .map(nfc)
+    .filter(lambda name: name == name.strip() and name)
 )
 # Subclass to superclass, so that no subclass has two parents.
 trees = st.dictionaries(
@@ -150,3 +153,38 @@ class TestDigest:
             Taxonomy(("a", "c"), ("x", "y"), (0, 1)),
         ]
         assert len({taxonomy.digest for taxonomy in taxonomies}) == len(taxonomies)
+
+
+class TestSpelling:
+    def test_names_are_composed_whatever_wrote_them(self) -> None:
+        taxonomy = Taxonomy.from_json(
+            {"superclasses": ["Cafe\u0301"], "subclasses": ["a\u030a", "b"], "parents": [0, 0]}
+        )
+        assert (taxonomy.superclasses, taxonomy.subclasses) == (("Caf\u00e9",), ("\u00e5", "b"))
+        assert check_name("e\u0301", "subclass") == "\u00e9"
+
+    def test_a_model_with_one_name_in_two_forms_goes_on_working(self) -> None:
+        names = ("e\u0301", "\u00e9")
+        assert Taxonomy(("x",), names, (0, 0)).subclasses == names
+
+    def test_a_name_in_another_encoding_is_refused_as_that(self) -> None:
+        with pytest.raises(TaxonomyError, match=r"superclass 'caf\u00e9' is not in UTF-8"):
+            check_name("caf\udce9", "superclass")
+
+    @pytest.mark.parametrize(
+        "pair",
+        [("Bird", "bird"), ("american_egret", "American Egret"), ("sea-lion", "sea  lion"), ("Straße", "strasse")],
+    )
+    def test_names_that_are_one_to_a_reader_are_found(self, pair: tuple[str, str]) -> None:
+        assert spelled_apart(pair) == {pair[1]: pair[0]}
+        assert spelled_apart([pair[0]], known={pair[1]}) == {pair[0]: pair[1]}
+
+    def test_names_that_differ_are_left_alone(self) -> None:
+        assert spelled_apart(["cafe", "caf\u00e9", "tshirt", "t-shirt"]) == {}
+        # A model that has both spellings knows each of them.
+        assert spelled_apart(["Bird", "bird"], known={"Bird", "bird"}) == {}
+
+    def test_nearest_names_come_best_first(self) -> None:
+        assert nearest_names("brid", ["dog", "bird", "Bird of prey"]) == ["bird"]
+        assert nearest_names("BIRD", ["dog", "bird"]) == ["bird"]
+        assert nearest_names("qqq", ["dog", "bird"]) == []

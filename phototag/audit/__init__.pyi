@@ -23,3 +23,4 @@ from .score_curves import ScoreCurves as ScoreCurves
 from .truth import ImportReport as ImportReport
 from .truth import compare_with_truth as compare_with_truth
 from .truth import import_truth as import_truth
+from .truth import load_truth as load_truth

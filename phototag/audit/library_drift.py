@@ -19,7 +19,7 @@ from phototag.evaluation import ValidationScores
 from phototag.model import Model, ModelHeader, list_models, open_model
 from phototag.records import LEVELS, Rank
 from phototag.store import ModelInfo, Store
-from phototag.text import percent
+from phototag.text import nfc, percent
 
 RECENT = timedelta(days=30)
 """Photos tagged this long before the last one, or less, are recent."""
@@ -193,7 +193,7 @@ def _classes_against_training(tags: TagColumns, header: ModelHeader | None) -> L
         return LabelShift(Shift.UNKNOWN, len(tags))
     named = np.array([subclass is not None for _, subclass in tags.labels], dtype=np.bool_)
     here = _counts(tags.part(named[tags.label]))
-    return label_shift(here, {str(name): int(number) for name, number in counts.items()}, exact=True)
+    return label_shift(here, {nfc(str(name)): int(number) for name, number in counts.items()}, exact=True)
 
 
 def _advised(found: LibraryDrift, header: ModelHeader | None) -> LibraryDrift:

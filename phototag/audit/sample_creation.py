@@ -205,6 +205,9 @@ def next_name(store: Store) -> str:
 def _frame(store: Store, scope: Scope) -> Frame:
     frame = sampling.read_frame(store, scope)
     if not len(frame):
+        for name, nearest in store.unknown_classes(scope.query()).items():
+            hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+            raise UsageError(f"no class in {store.location} is called {name}{hint}")
         where = f" under {scope.under}" if scope.under is not None else ""
         raise UsageError(f"no readable photo{where} has such a tag of a model in {store.location}; run: phototag tag")
     return frame

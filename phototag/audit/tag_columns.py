@@ -15,11 +15,10 @@ from phototag.errors import StoreError
 from phototag.evaluation import Floats
 from phototag.records import Rank
 from phototag.store import Store
+from phototag.taxonomy import Label, LabelCodes
 
 RANKS = tuple(Rank)
 _CODES = {rank.value: code for code, rank in enumerate(RANKS)}
-
-Label = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +62,11 @@ def read_tags(store: Store, scope: Scope) -> TagColumns:
     rows = [row for part in store.tags.rows(scope.query()) for row in part]
     columns = zip(*rows, strict=True) if rows else [()] * 8
     models, superclasses, subclasses, ranks, superclass_scores, subclass_scores, novelties, moments = columns
-    codes: dict[Label, int] = {}
-    labels = [codes.setdefault(label, len(codes)) for label in zip(superclasses, subclasses, strict=True)]
+    codes = LabelCodes()
+    labels = [codes[label] for label in zip(superclasses, subclasses, strict=True)]
     try:
         return TagColumns(
-            labels=tuple(codes),
+            labels=tuple(codes.labels),
             label=np.array(labels, dtype=np.int64),
             rank=np.array([_CODES[rank] for rank in ranks], dtype=np.int64),
             model=np.array(models, dtype=np.int64),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phototag.choices import ReviewOrigin
-from phototag.dataset import LabelledPicture, load_data
+from phototag.dataset import LabelledData, LabelledPicture, load_data, refuse_other_spelling, without_contradictions
 from phototag.decision import unpack
 from phototag.errors import DataError, StoreError
 from phototag.evaluation import Candidates, Metrics, Prediction, measure, read_candidates
@@ -54,17 +54,27 @@ class TruthReport:
         return json.dumps({**self.metrics.to_json(), **counts}, allow_nan=False)
 
 
-def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
-    """Compare the tags in the database with labelled pictures, matched by path.
+def load_truth(labels: str | Path) -> LabelledData:
+    """Read labelled pictures to compare tags with, without those that have several labels as copies of each other.
+
+    Raises:
+        DataError: the labels are not usable.
+    """
+    return without_contradictions(load_data(Path(labels)))
+
+
+def compare_with_truth(store: Store, labels: LabelledData | str | Path) -> TruthReport:
+    """Compare the tags in the database with labelled pictures, matched by path; see `load_truth`.
 
     Raises:
         DataError: the labels are not usable, or none of the labelled photos has a tag.
         StoreError: the database cannot be read.
     """
-    data = load_data(Path(labels))
+    data = labels if isinstance(labels, LabelledData) else load_truth(labels)
     truth = {os.fsencode(os.path.abspath(picture.path)): picture for picture in data.pictures}  # noqa: PTH100
     under = Path(os.path.commonpath([os.fsdecode(path) for path in truth]))
     models = store.models.find_all()
+    refuse_other_spelling(data, *(model.taxonomy for model in models))
     taxonomies = {model.id: model.taxonomy for model in models}
     names = {model.name: model.taxonomy for model in models}
     candidates = _candidates(store, under, taxonomies)
@@ -77,7 +87,7 @@ def compare_with_truth(store: Store, labels: str | Path) -> TruthReport:
             by[photo.model if photo.source is Source.MODEL and photo.model else "human"] += 1
     if not judged:
         raise DataError(
-            f"{labels}: none of its {len(truth)} photos has a tag in {store.location}; run: phototag tag {under}"
+            f"{data.source}: none of its {len(truth)} photos has a tag in {store.location}; run: phototag tag {under}"
         )
     untagged = [path for path in truth if path not in judged]
     return TruthReport(
@@ -105,7 +115,7 @@ class ImportReport:
     unknown: int = 0
 
 
-def import_truth(store: Store, labels: str | Path) -> ImportReport:
+def import_truth(store: Store, labels: LabelledData | str | Path) -> ImportReport:
     """Store labels as reviews, which makes them the photos' tags. The same labels again store nothing new.
 
     They replace labels that were imported before, and no review of a photo itself.
@@ -115,7 +125,8 @@ def import_truth(store: Store, labels: str | Path) -> ImportReport:
         LockedError: another process writes to the database for long.
         StoreError: the database cannot be read or written.
     """
-    pictures = {os.path.abspath(picture.path): picture for picture in load_data(Path(labels)).pictures}  # noqa: PTH100
+    data = labels if isinstance(labels, LabelledData) else load_truth(labels)
+    pictures = {os.path.abspath(picture.path): picture for picture in data.pictures}  # noqa: PTH100
     ids = {
         os.fsdecode(photo.path_bytes): photo.id
         for photo in store.photos.at([Path(path) for path in pictures])

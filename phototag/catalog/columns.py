@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from phototag.errors import StoreError
 from phototag.records import PhotoState, Rank, Reason, Source
 from phototag.store import GALLERY_COLUMNS, GalleryRow
-
-Label = tuple[str | None, str | None]
+from phototag.taxonomy import Label, LabelCodes
 
 RANKS, SOURCES, STATES, REASONS = tuple(Rank), tuple(Source), tuple(PhotoState), tuple(Reason)
 ABSENT = -1
@@ -78,7 +77,7 @@ def read(parts: Iterable[Sequence[GalleryRow]], labels: Sequence[Label] = ()) ->
     Raises:
         StoreError: a row holds what phototag never writes.
     """
-    codes = {label: code for code, label in enumerate(labels)}
+    codes = LabelCodes(labels)
     paths: list[bytes] = []
     collected: list[dict[str, NDArray[Any]]] = []
     # With an empty part there is always something to join.
@@ -92,10 +91,10 @@ def read(parts: Iterable[Sequence[GalleryRow]], labels: Sequence[Label] = ()) ->
         paths += found
         collected.append(arrays)
     joined: dict[str, Any] = {name: np.concatenate([part[name] for part in collected]) for name in _ARRAYS}
-    return Columns(paths=tuple(paths), labels=tuple(codes), **joined)
+    return Columns(paths=tuple(paths), labels=tuple(codes.labels), **joined)
 
 
-def _convert(rows: Sequence[GalleryRow], codes: dict[Label, int]) -> tuple[list[bytes], dict[str, NDArray[Any]]]:
+def _convert(rows: Sequence[GalleryRow], codes: LabelCodes) -> tuple[list[bytes], dict[str, NDArray[Any]]]:
     columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else [()] * len(GALLERY_COLUMNS)
     by_name = dict(zip(GALLERY_COLUMNS, columns, strict=True))
     ranks = _codes(by_name["rank"], RANKS)
@@ -108,7 +107,7 @@ def _convert(rows: Sequence[GalleryRow], codes: dict[Label, int]) -> tuple[list[
         "state": _codes(by_name["state"], STATES),
         "label": np.array(
             [
-                ABSENT if code == ABSENT else codes.setdefault((first, second), len(codes))
+                ABSENT if code == ABSENT else codes[first, second]
                 for code, first, second in zip(ranks.tolist(), by_name["superclass"], by_name["subclass"], strict=True)
             ],
             dtype=np.int32,

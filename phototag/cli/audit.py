@@ -44,15 +44,16 @@ def truth(
     empty subclass or superclass says that the photo is of none of the known classes at that level; any tag there
     counts as wrong.
     """
-    from phototag.audit import compare_with_truth, import_truth
+    from phototag.audit import compare_with_truth, import_truth, load_truth
     from phototag.evaluation import failed_gates, parse_gates
     from phototag.report import metrics_text
     from phototag.store import Store
 
     wanted = parse_gates(gates)
     with Store.open(db, create=False) as store:
-        result = compare_with_truth(store, labels)
-        stored = import_truth(store, labels) if imports else None
+        data = load_truth(labels)
+        result = compare_with_truth(store, data)
+        stored = import_truth(store, data) if imports else None
     click.echo(result.json_text() if form is OutputFormat.JSON else metrics_text(result.metrics))
     by = ", ".join(f"{count:,} by {name}" for name, count in sorted(result.by.items()))
     say("", f"Tags compared: {by}")

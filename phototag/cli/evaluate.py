@@ -45,15 +45,16 @@ def evaluate(
 ) -> None:
     """Evaluate a model on labelled pictures that it did not learn from.
 
-    DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. In a CSV an
-    empty subclass or superclass says that the picture is of none of the model's classes at that level.
+    DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. A subclass or
+    superclass that is empty in a CSV, or that the model does not know, says that the picture is of none of the model's
+    classes at that level.
     """
     check_report(report)
     from phototag.evaluation import examine
     from phototag.report import build_evaluation_page, coverage_table, metrics_json, metrics_text
 
     found = examine(data, model=model_name, device=device, runtime=runtime, batch_size=batch_size, workers=workers)
-    described = metrics_json(found.metrics, coverages=found.coverages)
+    described = metrics_json(found.metrics, coverages=found.coverages, unknown_labels=found.unknown)
     if report is not None:
         from phototag.files import write_text
         from phototag.report import write_page

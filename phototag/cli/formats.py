@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -28,6 +31,29 @@ def print_rows(photos: Iterable[TaggedPhoto], form: OutputFormat, *, header: boo
     rows = list(photos)
     click.echo(photo_table(rows), nl=False)
     return len(rows)
+
+
+def print_counts(
+    names: Sequence[str], counts: Mapping[tuple[str | None, ...], int], form: OutputFormat, *, limit: int | None
+) -> None:
+    """Print how many photos have which values, named by `names`, the most first; None is where a photo has none."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], [value or "" for value in item[0]]))
+    rows = [(*values, number) for values, number in ordered[:limit]]
+    described = [dict(zip((*names, "photos"), row, strict=True)) for row in rows]
+    if form is OutputFormat.TABLE:
+        columns = [*map(Column, names), *numbers("photos", width=0)]
+        texts = [
+            [("-" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell) for cell in row] for row in rows
+        ]
+        click.echo("\n".join(table(columns, texts)))
+    elif form is OutputFormat.JSON:
+        click.echo(json.dumps(described))
+    elif form is OutputFormat.NDJSON:
+        click.echo("".join(f"{json.dumps(row)}\n" for row in described), nl=False)
+    else:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([(*names, "photos"), *rows])
+        click.echo(text.getvalue(), nl=False)
 
 
 def write_path(path: Path) -> None:

@@ -83,8 +83,9 @@ def show(name: str | None, form: OutputFormat) -> None:
     if form is OutputFormat.JSON:
         path = str(found.path) if found.path is not None else None
         described = header.to_json()
-        # Thousands of numbers for `model tune` alone.
-        described["record"].pop("validation_scores", None)
+        # Thousands of numbers for `model tune` and `evaluate` alone.
+        for key in ("validation_scores", "contents"):
+            described["record"].pop(key, None)
         click.echo(json.dumps({"name": found.name, "path": path, "hash": found.hash, **described}, indent=2))
         return
     taxonomy = header.taxonomy

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from phototag.choices import OutputFormat, SortKey
-from phototag.cli.formats import print_rows
+from phototag.choices import CountBy, OutputFormat, SortKey
+from phototag.cli.formats import print_counts, print_rows
 from phototag.cli.messages import data_out, say
 from phototag.cli.options import EnumChoice, Moment, Number, db_option
 from phototag.export import EXPORTS
-from phototag.records import NovelTier, PhotoState, Reason, Source
+from phototag.records import LEVELS, NovelTier, PhotoState, Reason, Source
 
 TABLE_LIMIT = 50
 
@@ -31,9 +31,28 @@ class _NovelChoice(EnumChoice[NovelTier]):
         return super().convert(value, param, ctx)
 
 
+class _ClassName(click.ParamType[str]):
+    """The name of a class; names may hold blanks, so that a variable separates several by commas."""
+
+    name = "class"
+    envvar_list_splitter = ","
+
+
 @click.command()
-@click.option("--superclass", metavar="S", help="Photos of this superclass.")
-@click.option("--subclass", metavar="S", help="Photos of this subclass, as in rooster or bird/rooster.")
+@click.option(
+    "--superclass",
+    type=_ClassName(),
+    multiple=True,
+    metavar="S",
+    help="Photos of this superclass; given again: of any.",
+)
+@click.option(
+    "--subclass",
+    type=_ClassName(),
+    multiple=True,
+    metavar="S",
+    help="Photos of this subclass, as in rooster or bird/rooster; given again: of any.",
+)
 @click.option(
     "--novel",
     type=_NovelChoice(list(NovelTier)),
@@ -70,14 +89,15 @@ class _NovelChoice(EnumChoice[NovelTier]):
     help=f"{', '.join(SortKey)}; with a - in front the largest come first.",
 )
 @click.option("--count", is_flag=True, help="Print only how many there are.")
+@click.option("--count-by", type=EnumChoice(list(CountBy)), help="Print how many there are of each.")
 @click.option(
     "--format", "form", type=EnumChoice(list(OutputFormat)), default=OutputFormat.TABLE.value, show_default=True
 )
 @click.option("--print0", is_flag=True, help="Paths, each ended by a NUL byte, for xargs -0.")
 @db_option
 def query(
-    superclass: str | None,
-    subclass: str | None,
+    superclass: tuple[str, ...],
+    subclass: tuple[str, ...],
     novel: NovelTier | None,
     reason: tuple[Reason, ...],
     min_score: float | None,
@@ -89,6 +109,7 @@ def query(
     limit: int | None,
     sort: str,
     count: bool,
+    count_by: CountBy | None,
     form: OutputFormat,
     print0: bool,
     db: str | None,
@@ -97,11 +118,13 @@ def query(
     key = sort.removeprefix("-")
     if key not in list(SortKey):
         raise click.BadParameter(f"{key!r} is not one of {', '.join(SortKey)}", param_hint="--sort")
+    if count_by is not None and (count or print0 or form is OutputFormat.PATHS):
+        raise click.UsageError("--count-by prints numbers, not paths; leave out --count, --print0 and --format paths")
     from phototag.store import Query, Store
 
     if print0:
         form = OutputFormat.PATHS
-    if limit is None and form is OutputFormat.TABLE:
+    if limit is None and form is OutputFormat.TABLE and count_by is None:
         limit = TABLE_LIMIT
     wanted = Query(
         superclass=superclass,
@@ -119,8 +142,19 @@ def query(
         descending=sort.startswith("-"),
     )
     with Store.open(db, create=False) as store:
+        for name, nearest in store.unknown_classes(wanted).items():
+            hint = f"; did you mean {' or '.join(nearest)}?" if nearest else "."
+            say(f"No class here is called {name}{hint}")
         if count:
             click.echo(store.count(wanted))
+            return
+        if count_by is not None:
+            names = LEVELS if count_by is CountBy.SUBCLASS else (count_by.value,)
+            counts = store.count_by(wanted, count_by)
+            if counts or form is not OutputFormat.TABLE:
+                print_counts(names, counts, form, limit=limit)
+            else:
+                say("No such photos.")
             return
         if form is not OutputFormat.TABLE:
             options = {"query": wanted, "format": form, "end": b"\0" if print0 else b"\n"}

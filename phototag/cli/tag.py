@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 _HELP = f"""Tag all photos at or below PATH and store the tags.
 
-{FORMAT_NAMES}. Hidden files and symbolic links are left out. Photos that did not change since the last run are skipped.
-Ctrl-C loses nothing: run it again to go on.
+{FORMAT_NAMES}. Left out are hidden files, symbolic links, other formats, and what systems keep in folders of their own:
+thumbnails, recycle bins. Photos that did not change since the last run are skipped. Ctrl-C loses nothing: run it again
+to go on.
 """
 
 
@@ -175,7 +176,7 @@ def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) ->
     for problem in report.problems:
         say(f"  {problem}")
     if not report.photos and not report.problems:
-        say("No pictures found there.")
+        say(*filter(None, ["No pictures found there.", report.left_out.line()]))
         return
     parts = [f"{report.tagged:,} tagged", f"{report.unchanged:,} unchanged"]
     reused = report.tagged - report.inferred
@@ -193,6 +194,8 @@ def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) ->
     busy = report.seconds - report.load_seconds
     rate = f" ({report.load_seconds:.1f} s loading), {report.inferred / busy:.0f} photos/s" if report.inferred else ""
     say(f"{', '.join(parts)}; model {model}, {report.seconds:.1f} s{rate}.")
+    if report.left_out:
+        say(report.left_out.line())
     if report.interrupted:
         say("Interrupted; what was tagged is stored. Run it again to go on.")
     elif dry_run:

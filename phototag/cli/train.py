@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +166,8 @@ def train(
     """Learn classes from labelled pictures and make the result the active model.
 
     DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass and paths
-    relative to it. A share of each class is kept apart to evaluate the model. Ctrl-C keeps the best model so far.
+    relative to it. A share of each class is kept apart to evaluate the model. Ctrl-C keeps the best model so far. A
+    model that was learned from a whole library by mistake, or is much worse than the active one, is not made active.
     """
     if val is not None and val_fraction is not None:
         raise click.UsageError("--val and --val-fraction exclude each other")
@@ -218,9 +220,12 @@ def _echo(result: TrainingResult) -> None:
         _echo_extension(result.extension)
     if result.model.header.record.get("refitted_on_all"):
         say("The model itself was then fitted again, on all pictures, and calibrated alike.")
-    name, path, seconds = result.model.name, result.model.path, result.seconds
-    state = "It is active now." if result.active else f"It is not the active one; name it with --model {path}"
-    say(f"Model {name}: {path}, {seconds:.0f} s. {state}")
+    made = f"Model {result.model.name}: {result.model.path}, {result.seconds:.0f} s."
+    if not result.inactive:
+        say(f"{made} It is active now.")
+        return
+    say(made, f"It was not made the active model: {result.inactive}.")
+    say(f"To use it all the same: phototag model use {shlex.quote(str(result.model.path))}")
 
 
 # What decides how a backbone is trained means nothing to a model whose backbone stays.

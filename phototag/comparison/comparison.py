@@ -24,7 +24,7 @@ from phototag.choices import Balance, Device, Tune
 from phototag.comparison.result import Comparison, Run
 from phototag.comparison.run import evaluate_run
 from phototag.comparison.split import ComparisonConfig, Parts, divide, identity
-from phototag.dataset import COLUMNS, LabelledPicture, load_data
+from phototag.dataset import COLUMNS, LabelledPicture, load_data, without_contradictions
 from phototag.errors import DataError, DecodeError, UsageError
 from phototag.files import read_regular, write_text
 from phototag.imaging import Decoder, Preprocessing, read_bytes
@@ -72,9 +72,7 @@ def compare(data: str | Path, config: ComparisonConfig, *, output: str | Path | 
     names = _resolved(config)
     loaded = load_data(source)
     _check_start(config, names)
-    if loaded.ignored:
-        log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, loaded.ignored)
-    parts = divide(loaded, config)
+    parts = divide(without_contradictions(loaded, once=True), config)
     config = replace(config, training=_adapted(config.training, parts, names))
     named = identity(parts)
     folder = Path(output) if output is not None else settings.cache_folder() / "compare" / named[:16]

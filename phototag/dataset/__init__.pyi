@@ -1,7 +1,11 @@
 from .content import Content as Content
+from .content import count_remembered as count_remembered
 from .content import data_digest as data_digest
 from .content import read_content as read_content
+from .content import remembered as remembered
 from .content import report_unreadable as report_unreadable
+from .copies import not_learned_from as not_learned_from
+from .copies import without_contradictions as without_contradictions
 from .features import Features as Features
 from .features import features_of as features_of
 from .labelled import COLUMNS as COLUMNS
@@ -9,7 +13,11 @@ from .labelled import LabelledData as LabelledData
 from .labelled import LabelledPicture as LabelledPicture
 from .labelled import check_complete as check_complete
 from .labelled import check_labels as check_labels
+from .labelled import listed_names as listed_names
 from .labelled import load_data as load_data
+from .labelled import refuse_other_spelling as refuse_other_spelling
 from .labelled import split as split
 from .labelled import training_taxonomy as training_taxonomy
 from .labelled import unchecked_classes as unchecked_classes
+from .labelled import unknown_labels as unknown_labels
+from .sheet import open_sheet as open_sheet

@@ -44,8 +44,9 @@ class Features(Content):
 
     values: NDArray[np.float32]
 
-    def _part(self, part: slice) -> Self:
-        return replace(super()._part(part), values=self.values[part])
+    def part(self, places: Sequence[int]) -> Self:
+        """Return some of the readable pictures; `unreadable` stays whole."""
+        return replace(super().part(places), values=self.values[list(places)])
 
 
 class FeatureExtractor:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import logging
 import os
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from phototag.dataset.sheet import Sheet, open_sheet
 from phototag.errors import DataError, TaxonomyError
-from phototag.files import open_regular
+from phototag.files import as_it_is_there
 from phototag.imaging import is_picture
-from phototag.taxonomy import Taxonomy, check_name
+from phototag.library import LeftOut, is_passed_over
+from phototag.records import LEVELS
+from phototag.taxonomy import Taxonomy, check_name, nearest_names, spelled_apart
+from phototag.text import is_text
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("filepath", "superclass", "subclass")
+# 2019, 2019-05-31 Rome, 20190531, 31.05.2019; DCIM, 100CANON, 101_PANA.
+_DATE_OR_CAMERA = re.compile(
+    r"(19|20)\d\d(?![0-9A-Za-z])|(19|20)\d{6}(?!\d)|\d\d?[.-]\d\d?[.-](19|20)\d\d(?!\d)|DCIM$|\d{3}[A-Z_][A-Z0-9_]{4}$"
+)
 # An error that lists every bad line of a large file is as useless as one that lists none.
 _MAX_LISTED = 10
 
@@ -36,15 +46,35 @@ class LabelledPicture:
 
 @dataclass(frozen=True, slots=True)
 class LabelledData:
-    """Labelled pictures from one source. `ignored` counts pictures that lie in no superclass/subclass folder."""
+    """Labelled pictures from one source.
+
+    `ignored` counts pictures that lie in no superclass/subclass folder, `empty` are folders of classes without any, and
+    `left_out` is what else was not taken.
+    """
 
     source: Path
     pictures: tuple[LabelledPicture, ...]
     ignored: int = 0
+    empty: tuple[str, ...] = ()
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+    @property
+    def doubt(self) -> str:
+        """Return why this looks like a library of photos, not like labelled pictures; empty if it does not."""
+        if self.ignored > len(self.pictures):
+            return "most of its pictures lie in no superclass/subclass folder"
+        for level in LEVELS:
+            names = sorted({str(getattr(picture, level)) for picture in self.pictures})
+            dates = [name for name in names if _DATE_OR_CAMERA.match(name)]
+            if 2 * len(dates) >= len(names):
+                return f"its folders are named after dates or cameras: {listed_names(dates, most=3)}"
+        return ""
 
 
 def load_data(source: Path) -> LabelledData:
-    """Read labelled data from a folder or a CSV. The pictures themselves are not opened yet.
+    """Read labelled data from a folder or a CSV, and say what is left out. The pictures are not opened yet.
+
+    Names of classes come composed (NFC). A row that stands twice counts once.
 
     Raises:
         DataError: there is no such source, it holds no pictures, or its labels are not clean; the text names file and
@@ -58,89 +88,140 @@ def load_data(source: Path) -> LabelledData:
     else:
         raise DataError(f"{source}: no such folder or CSV file")
     if not data.pictures:
-        raise DataError(f"{source}: no pictures found; expected {_expected(source)}")
-    _check_parents(data.pictures)
+        raise DataError(
+            " ".join(filter(None, [f"{source}: no pictures found.", data.left_out.line(), _expected(source)]))
+        )
+    if data.ignored:
+        log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, data.ignored)
+    if data.empty:
+        log.warning("%s: no pictures in %s, which is no class then", source, listed_names(data.empty))
+    if data.left_out:
+        log.warning("%s: %s", source, data.left_out.line())
+    _check_parents(data)
+    _check_spelling(data)
     return data
+
+
+def listed_names(names: Sequence[str], *, most: int = _MAX_LISTED) -> str:
+    """Return names for a message; of many only the first ones."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _expected(source: Path) -> str:
     if source.is_dir():
-        return "superclass/subclass/*.jpg below it"
-    return f"rows under the header {','.join(COLUMNS)}"
+        return "Expected superclass/subclass/*.jpg below it"
+    return f"Expected rows under the header {','.join(COLUMNS)}"
 
 
 def _load_folder(source: Path) -> LabelledData:
     pictures: list[LabelledPicture] = []
-    ignored = 0
+    empty: list[str] = []
+    left_out = LeftOut()
+    folders, files = _listing(source, left_out)
+    ignored = len(files)
+    for superclass in folders:
+        folders, files = _listing(source / superclass, left_out)
+        ignored += len(files)
+        for subclass in folders:
+            folder = source / superclass / subclass
+            deeper, files = _listing(folder, left_out)
+            ignored += sum(_count_below(folder / name, left_out) for name in deeper)
+            if files:
+                top, sub = (
+                    _checked_name(name, what, str(folder))
+                    for name, what in zip((superclass, subclass), LEVELS, strict=True)
+                )
+                pictures += [LabelledPicture(folder / name, top, sub, str(folder)) for name in files]
+            else:
+                empty.append(f"{superclass}/{subclass}")
+    return LabelledData(source, tuple(pictures), ignored, tuple(empty), left_out)
 
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
-    for folder, names, files in os.walk(source, onerror=refuse):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        found = [name for name in sorted(files) if is_picture(Path(name)) and not name.startswith(".")]
-        parts = Path(folder).relative_to(source).parts
-        if len(parts) != 2:
-            ignored += len(found)
-            continue
-        for part, what in zip(parts, ("superclass", "subclass"), strict=True):
-            _check_label(part, what, folder)
-        pictures += [LabelledPicture(Path(folder, name), parts[0], parts[1], folder) for name in found]
-    return LabelledData(source, tuple(pictures), ignored)
-
-
-def _check_label(name: str, what: str, origin: str) -> None:
+def _listing(folder: Path, left_out: LeftOut) -> tuple[list[str], list[str]]:
+    """Return the folders and the pictures in a folder, sorted; links are followed, as data sets are made of them."""
+    folders, files = [], []
     try:
-        check_name(name, what)
+        with os.scandir(folder) as listing:
+            for entry in listing:
+                if entry.name.startswith("."):
+                    continue
+                if os.path.isdir(entry.path):  # noqa: PTH112  # never raises
+                    if is_passed_over(entry.name):
+                        left_out.folders[entry.name] += 1
+                    else:
+                        folders.append(entry.name)
+                elif is_picture(Path(entry.name)):
+                    files.append(entry.name)
+                else:
+                    left_out.note_file(entry.name)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror}") from error
+    return sorted(folders), sorted(files)
+
+
+def _count_below(folder: Path, left_out: LeftOut) -> int:
+    """Count the pictures too far down to lie in a class; links are not followed there, which may lead in circles."""
+    if os.path.islink(folder):  # noqa: PTH114  # never raises
+        return 0
+    folders, files = _listing(folder, left_out)
+    return len(files) + sum(_count_below(folder / name, left_out) for name in folders)
+
+
+def _checked_name(name: str, what: str, origin: str) -> str:
+    try:
+        return check_name(name, what)
     except TaxonomyError as error:
         raise DataError(f"{origin}: {error}") from error
 
 
 def _load_csv(source: Path) -> LabelledData:
-    pictures: list[LabelledPicture] = []
+    pictures: dict[str, LabelledPicture] = {}
     problems: list[str] = []
-    line = 1
-    try:
-        # Files made by spreadsheets begin with a byte order mark. Names that are not UTF-8 stay usable.
-        with io.TextIOWrapper(open_regular(source), "utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                have = ", ".join(reader.fieldnames or ()) or "nothing"
-                raise DataError(f"{source}, line 1: no column {', '.join(missing)}; the header has: {have}")
-            for row in reader:
-                line = reader.line_num + 1
-                origin = f"{source}, line {reader.line_num}"
-                picture = _picture_of_row(row, source.parent, origin, problems)
-                if picture is not None:
-                    pictures.append(picture)
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read: {error.strerror}") from error
-    except csv.Error as error:
-        raise DataError(f"{source}, line {line}: not CSV: {error}") from error
+    names: dict[tuple[str, str], str] = {}
+    repeated = 0
+    with open_sheet(source, COLUMNS) as sheet:
+        for cells in sheet:
+            picture = _picture_of_row(sheet, cells, source, names, problems)
+            if picture is None:
+                continue
+            other = pictures.setdefault(os.path.abspath(picture.path), picture)  # noqa: PTH100  # folds ".."
+            if (other.superclass, other.subclass) != (picture.superclass, picture.subclass):
+                problems.append(
+                    f"{picture.origin}: {picture.path.name} is {_label(picture)} here and {_label(other)} in "
+                    f"{other.origin}; give it one label"
+                )
+            repeated += other is not picture
     _raise_listed(problems)
-    return LabelledData(source, tuple(pictures))
+    if repeated:
+        log.warning("%s: %d rows repeat others and count once", source, repeated)
+    return LabelledData(source, tuple(pictures.values()))
+
+
+def _label(picture: LabelledPicture) -> str:
+    return "/".join(filter(None, (picture.superclass, picture.subclass))) or "none of the classes"
 
 
 def _picture_of_row(
-    row: dict[str, str | None], folder: Path, origin: str, problems: list[str]
+    sheet: Sheet, cells: Sequence[str], source: Path, names: dict[tuple[str, str], str], problems: list[str]
 ) -> LabelledPicture | None:
-    filepath, superclass, subclass = ((row.get(column) or "").strip() for column in COLUMNS)
-    if None in row:  # DictReader files surplus fields under None
+    origin = f"{source}, line {sheet.line}"
+    filepath, superclass, subclass = (cells[sheet.places[column]].strip() for column in COLUMNS)
+    if len(cells) > len(sheet.header):
         problems.append(f"{origin}: more fields than the header has; quote names that hold commas")
     elif not filepath:
         problems.append(f"{origin}: no filepath")
     elif subclass and not superclass:
         problems.append(f"{origin}: subclass {subclass!r} without a superclass")
     else:
-        path = folder / filepath
+        path = as_it_is_there(source.parent / filepath)
         if not _is_file(path):
-            problems.append(f"{origin}: no such file: {path}")
+            hint = " (the CSV is not in UTF-8; save it as UTF-8)" if not is_text(filepath) else ""
+            problems.append(f"{origin}: no such file: {path}{hint}")
             return None
-        for name, what in ((superclass, "superclass"), (subclass, "subclass")):
-            if name:
-                _check_label(name, what, origin)
-        return LabelledPicture(path, superclass or None, subclass or None, origin)
+        for what, name in ((LEVELS[0], superclass), (LEVELS[1], subclass)):
+            if name and (what, name) not in names:
+                names[what, name] = _checked_name(name, what, origin)
+        return LabelledPicture(path, names.get((LEVELS[0], superclass)), names.get((LEVELS[1], subclass)), origin)
     return None
 
 
@@ -158,9 +239,32 @@ def _raise_listed(problems: Sequence[str]) -> None:
         raise DataError("\n".join(lines))
 
 
-def _check_parents(pictures: Iterable[LabelledPicture]) -> None:
+def _check_spelling(data: LabelledData) -> None:
+    """Refuse two classes that are one to a reader."""
+    for level in LEVELS:
+        origins = _origins(data, level)
+        _raise_listed(
+            [
+                f"{level} {name!r} ({origins[name]}) differs from {other!r} ({origins[other]}) only in spelling; "
+                "give both one name"
+                for name, other in spelled_apart(origins).items()
+            ]
+        )
+
+
+def _origins(data: LabelledData, level: str) -> dict[str, str]:
+    """Return where each name of a level stands first."""
+    origins: dict[str, str] = {}
+    for picture in data.pictures:
+        name = getattr(picture, level)
+        if name is not None:
+            origins.setdefault(name, picture.origin)
+    return origins
+
+
+def _check_parents(data: LabelledData) -> None:
     first: dict[str, LabelledPicture] = {}
-    for picture in pictures:
+    for picture in data.pictures:
         if picture.subclass is None:
             continue
         other = first.setdefault(picture.subclass, picture)
@@ -168,6 +272,11 @@ def _check_parents(pictures: Iterable[LabelledPicture]) -> None:
             raise DataError(
                 f"subclass {picture.subclass!r} lies under two superclasses: {other.superclass!r} ({other.origin}) and "
                 f"{picture.superclass!r} ({picture.origin}); rename one of them"
+                + (
+                    f". Or is this a library, and not pictures in folders of their classes? {data.doubt}"
+                    if data.doubt
+                    else ""
+                )
             )
 
 
@@ -212,26 +321,56 @@ def check_labels(data: LabelledData, taxonomy: Taxonomy) -> None:
     Raises:
         DataError: a label is unknown or stands under another superclass; the text names file and line.
     """
-    problems: dict[str, str] = {}  # by label, with where it stands first
-    for picture in data.pictures:
-        problem = _label_problem(picture, taxonomy)
-        if problem is not None:
-            problems.setdefault(problem, picture.origin)
-    lines = [f"{origin}: {problem}" for problem, origin in problems.items()]
+    lines = [f"{origin}: {problem}" for problem, origin in _unknown(data, taxonomy).values()]
     if lines:
         lines[-1] += "; for pictures of unknown classes leave the label empty in a CSV"
     _raise_listed(lines)
 
 
-def _label_problem(picture: LabelledPicture, taxonomy: Taxonomy) -> str | None:
-    superclass, subclass = picture.superclass, picture.subclass
-    if superclass is not None and superclass not in taxonomy.superclass_index:
-        return f"the model knows no superclass {superclass!r}"
-    if subclass is not None and subclass not in taxonomy.subclass_index:
-        return f"the model knows no subclass {subclass!r}"
-    if subclass is not None and taxonomy.parent(subclass) != superclass:
-        return f"{superclass}/{subclass} is {taxonomy.parent(subclass)}/{subclass} in the model"
-    return None
+def refuse_other_spelling(data: LabelledData, *taxonomies: Taxonomy) -> None:
+    """Refuse labels that differ only in spelling from those of models.
+
+    Raises:
+        DataError: there are such; the text names file and line.
+    """
+    problems: dict[str, str] = {}
+    for level, field_of in zip(LEVELS, ("superclasses", "subclasses"), strict=True):
+        known = {name for taxonomy in taxonomies for name in getattr(taxonomy, field_of)}
+        origins = _origins(data, level)
+        for name, other in spelled_apart(origins, known).items():
+            problems[name] = f"{origins[name]}: {level} {name!r} is spelt {other!r} in the model; write it so"
+    _raise_listed(list(problems.values()))
+
+
+def unknown_labels(data: LabelledData, taxonomy: Taxonomy) -> list[str]:
+    """Return the labels that a model does not know: their pictures are of none of its classes at that level.
+
+    Raises:
+        DataError: one differs from a label of the model only in spelling.
+    """
+    refuse_other_spelling(data, taxonomy)
+    return sorted(_unknown(data, taxonomy))
+
+
+def _unknown(data: LabelledData, taxonomy: Taxonomy) -> dict[str, tuple[str, str]]:
+    """Return by label that a model does not know, or knows elsewhere, what is wrong and where it stands first."""
+    origins: dict[tuple[str | None, str | None], str] = {}
+    for picture in data.pictures:
+        origins.setdefault((picture.superclass, picture.subclass), picture.origin)
+    found: dict[str, tuple[str, str]] = {}
+    for (superclass, subclass), origin in origins.items():
+        for what, name, names in (
+            (LEVELS[0], superclass, taxonomy.superclasses),
+            (LEVELS[1], subclass, taxonomy.subclasses),
+        ):
+            if name is not None and name not in found and name not in names:
+                nearest = nearest_names(name, names, count=1)
+                hint = f" (the nearest is {nearest[0]!r})" if nearest else ""
+                found[name] = f"the model knows no {what} {name!r}{hint}", origin
+        if subclass in taxonomy.subclass_index and taxonomy.parent(subclass) != superclass:
+            full = f"{superclass}/{subclass}"
+            found[full] = f"{full} is {taxonomy.parent(subclass)}/{subclass} in the model", origin
+    return found
 
 
 def split(

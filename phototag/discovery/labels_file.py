@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phototag.dataset import COLUMNS
+from phototag.dataset import COLUMNS, open_sheet
 from phototag.errors import DataError
-from phototag.files import atomic_write, open_regular
+from phototag.files import as_it_is_there, atomic_write
+from phototag.taxonomy import spelled_apart
+from phototag.text import nfc
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,75 +33,65 @@ def add_labels(file: Path, photos: Sequence[Path], *, superclass: str, subclass:
     Raises:
         DataError: the file is no such CSV, has the subclass under another superclass, or cannot be written.
     """
-    columns, rows = _read(file)
-    by_path = {_absolute(row["filepath"], file): row for row in rows}
-    label = {"superclass": superclass, "subclass": subclass}
+    header, places, rows = _read(file)
+    path_at, superclass_at, subclass_at = (places[column] for column in COLUMNS)
+    by_path = {_absolute(row[path_at].strip(), file): row for row in rows}
     named = {os.fspath(path): path for path in photos}
-    _check_parent(file, by_path, named, superclass, subclass)
+    labels = {
+        (nfc(row[superclass_at].strip()), nfc(row[subclass_at].strip()))
+        for path, row in by_path.items()
+        if path not in named and row[subclass_at].strip()
+    }
+    _check_label(file, labels, superclass, subclass)
     new = changed = 0
     for path in named:
         row = by_path.get(path)
         if row is None:
-            rows.append({"filepath": path, **label})
+            row = [""] * len(header)
+            rows.append(row)
+            row[path_at] = path
             new += 1
-        elif (row.get("superclass"), row.get("subclass")) != (superclass, subclass):
-            row.update(label)
+        elif (nfc(row[superclass_at].strip()), nfc(row[subclass_at].strip())) != (superclass, subclass):
             changed += 1
+        else:
+            continue
+        row[superclass_at], row[subclass_at] = superclass, subclass
     if new or changed:
-        _write(file, columns, rows)
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows([header, *rows])
+        atomic_write(file, text.getvalue().encode("utf-8", "surrogateescape"), error=DataError)
     return Written(new, changed, len(rows))
 
 
 def _absolute(filepath: str, file: Path) -> str:
     """Return a path of the file as absolute text; relative ones are relative to the file."""
-    return os.path.abspath(file.absolute().parent / filepath)  # noqa: PTH100  # folds ".."
+    return os.path.abspath(as_it_is_there(file.absolute().parent / filepath))  # noqa: PTH100  # folds ".."
 
 
-def _read(file: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
-    """Read columns and rows of the file; those of a new one if there is none."""
+def _read(file: Path) -> tuple[list[str], dict[str, int], list[list[str]]]:
+    """Read the header of the file, where the columns stand in it, and its rows; those of a new one if there is none."""
     try:
-        # As training reads it: with a byte order mark or not, and names that are not UTF-8 kept.
-        with io.TextIOWrapper(open_regular(file), "utf-8-sig", errors="surrogateescape", newline="") as source:
-            reader = csv.DictReader(source, strict=True, restval="")
-            columns = reader.fieldnames or COLUMNS
-            missing = [column for column in COLUMNS if column not in columns]
-            if missing:
-                raise DataError(f"{file}, line 1: no column {', '.join(missing)}; name another file with --labels")
+        with open_sheet(file, COLUMNS) as sheet:
             rows = []
-            for row in reader:
-                if None in row:  # DictReader files surplus fields under None
-                    raise DataError(
-                        f"{file}, line {reader.line_num}: more fields than the header has; correct it first"
-                    )
-                rows.append(row)
-            return columns, rows
+            for cells in sheet:
+                if len(cells) > len(sheet.header):
+                    raise DataError(f"{file}, line {sheet.line}: more fields than the header has; correct it first")
+                rows.append(cells)
+            return sheet.header, sheet.places, rows
     except FileNotFoundError:
-        return COLUMNS, []
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except csv.Error as error:
-        raise DataError(f"{file}: not CSV: {error}; name another file with --labels") from error
+        return list(COLUMNS), {column: place for place, column in enumerate(COLUMNS)}, []
+    except DataError as error:
+        raise DataError(f"{error}; or name another file with --labels") from error
 
 
-def _check_parent(
-    file: Path,
-    rows: Mapping[str, Mapping[str, str]],
-    named: Mapping[str, Path],
-    superclass: str,
-    subclass: str,
-) -> None:
-    """Refuse what training would refuse afterwards: one subclass under two superclasses."""
-    for path, row in rows.items():
-        if path not in named and row["subclass"].strip() == subclass and row["superclass"].strip() != superclass:
+def _check_label(file: Path, labels: Collection[tuple[str, str]], superclass: str, subclass: str) -> None:
+    """Refuse what training would refuse afterwards: one subclass under two superclasses, one name in two spellings."""
+    for above, name in labels:
+        if name == subclass and above != superclass:
             raise DataError(
-                f"{file}: has subclass {subclass!r} under {row['superclass']!r}, so it cannot lie under "
+                f"{file}: has subclass {subclass!r} under {above!r}, so it cannot lie under "
                 f"{superclass!r}; choose another name or another file"
             )
-
-
-def _write(file: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    atomic_write(file, text.getvalue().encode("utf-8", "surrogateescape"), error=DataError)
+    for name, known in ((superclass, {above for above, _ in labels}), (subclass, {name for _, name in labels})):
+        for other in spelled_apart([name], known).values():
+            raise DataError(f"{file}: has {other!r}, from which {name!r} differs only in spelling; choose that name")

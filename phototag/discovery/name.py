@@ -14,7 +14,8 @@ from phototag.discovery.labels_file import Written, add_labels
 from phototag.errors import UsageError
 from phototag.records import PhotoState, Source
 from phototag.store import KnownPhoto, Query, Review, Store
-from phototag.taxonomy import Taxonomy, check_name
+from phototag.taxonomy import Taxonomy, check_name, spelled_apart
+from phototag.text import nfc
 
 GONE = "gone"
 CHANGED = "changed since they were grouped"
@@ -43,11 +44,14 @@ def parse_label(text: str) -> tuple[str, str]:
 
 
 def check_label(superclass: str, subclass: str, taxonomy: Taxonomy) -> None:
-    """Refuse a subclass that the model knows under another superclass.
+    """Refuse a subclass that the model knows under another superclass, and names that it spells otherwise.
 
     Raises:
         UsageError: it does.
     """
+    for name, known in ((superclass, taxonomy.superclasses), (subclass, taxonomy.subclasses)):
+        for other in spelled_apart([name], known).values():
+            raise UsageError(f"the model spells {name!r} as {other!r}; choose that name")
     if subclass in taxonomy.subclass_index and taxonomy.parent(subclass) != superclass:
         raise UsageError(
             f"the model knows {subclass!r} as {taxonomy.parent(subclass)}/{subclass}; a subclass lies under one "
@@ -112,7 +116,7 @@ def name_group(
     check_label(superclass, subclass, groups.taxonomy)
     label = f"{superclass}/{subclass}"
     # What this group was called before is no other human's word.
-    own = {label, *([group.named] if group.tagged and group.named else [])}
+    own = {label, *([nfc(group.named)] if group.tagged and group.named else [])}
     left_out: Counter[str] = Counter()
     named: list[Member] = []
     for member in members:

@@ -83,7 +83,8 @@ def evaluate(
 ) -> Metrics:
     """Evaluate a model on labelled pictures: a folder superclass/subclass/*, or a CSV.
 
-    An empty subclass or superclass in a CSV says that the picture is of none of the model's classes at that level.
+    A label that is empty in a CSV, or that the model does not know, says that the picture is of none of the model's
+    classes at that level.
 
     Args:
         data: The folder or CSV.
@@ -94,8 +95,7 @@ def evaluate(
         workers: Threads that decode; None is one a core.
 
     Raises:
-        DataError: the data is not usable, holds labels that the model does not know, or more than 5 % of its pictures
-            cannot be read.
+        DataError: the data is not usable, or more than 5 % of its pictures cannot be read.
         ModelError: there is no such model.
 
     >>> metrics = phototag.evaluate("truth", model="animals")
@@ -129,7 +129,10 @@ def read_candidates(evidence: Evidence, taxonomy: Taxonomy) -> list[Candidates]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model with its metrics on labelled pictures, and the curves over its scores; superclass level first."""
+    """A model with its metrics on labelled pictures, and the curves over its scores; superclass level first.
+
+    `unknown` are labels of the pictures that the model does not know.
+    """
 
     model: Model
     source: Path
@@ -138,6 +141,7 @@ class Evaluation:
     validation: ValidationScores
     levels: tuple[Level, Level]
     unreadable: int
+    unknown: tuple[str, ...]
 
 
 def examine(
@@ -152,8 +156,7 @@ def examine(
     """Evaluate a model on labelled pictures; see `evaluate` for the arguments.
 
     Raises:
-        DataError: the data is not usable, holds labels that the model does not know, or more than 5 % of its pictures
-            cannot be read.
+        DataError: the data is not usable, or more than 5 % of its pictures cannot be read.
         ModelError: there is no such model.
     """
     opened = model if isinstance(model, Model) else open_model(model)
@@ -168,4 +171,5 @@ def examine(
         validation=tables,
         levels=(scored.validation.superclass.labelled, scored.validation.subclass.labelled),
         unreadable=len(scored.content.unreadable),
+        unknown=scored.unknown,
     )

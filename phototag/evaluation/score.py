@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import DEFAULT_BATCH_SIZE
-from phototag.dataset import Content, check_labels, data_digest, load_data, read_content
+from phototag.dataset import (
+    Content,
+    count_remembered,
+    data_digest,
+    listed_names,
+    load_data,
+    read_content,
+    unknown_labels,
+    without_contradictions,
+)
 from phototag.evaluation.validation import Validation, label_indexes
 from phototag.model import Model
 from phototag.records import Scores
@@ -22,11 +31,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scored:
-    """What could be read of labelled pictures, their decoded scores in the same order, and the digest of the data."""
+    """What could be read of labelled pictures, their decoded scores in the same order, and the digest of the data.
+
+    `unknown` are labels that the model does not know.
+    """
 
     content: Content
     validation: Validation
     digest: str
+    unknown: tuple[str, ...]
 
 
 def score_labelled(
@@ -40,15 +53,19 @@ def score_labelled(
 ) -> Scored:
     """Run a model on labelled pictures: a folder superclass/subclass/*, or a CSV. `what` names it in the progress.
 
+    A label that the model does not know counts as none of its classes at that level.
+
     Raises:
-        DataError: the data is not usable, holds labels that the model does not know, or more than 5 % of its pictures
-            cannot be read.
+        DataError: the data is not usable, or more than 5 % of its pictures cannot be read.
     """
-    labelled = load_data(data)
-    if labelled.ignored:
-        log.warning("%d pictures lie in no superclass/subclass folder and are left out", labelled.ignored)
     taxonomy = model.header.taxonomy
-    check_labels(labelled, taxonomy)
+    labelled = without_contradictions(load_data(data), once=True)
+    unknown = unknown_labels(labelled, taxonomy)
+    if unknown:
+        log.warning(
+            "labels that the model does not know, so that their pictures are of none of its classes there: %s",
+            listed_names(unknown),
+        )
     run = Runtime(model, target=target, batch_size=batch_size)
     waiting: list[NDArray[np.uint8]] = []
     parts: list[Scores] = []
@@ -66,12 +83,16 @@ def score_labelled(
     if waiting:
         compute()
     digest = data_digest(content.pictures, content.hashes)
-    if digest == model.header.record.get("data_digest"):
-        log.warning("the model learned from these very pictures: the figures flatter it")
+    record, pictures = model.header.record, len(content.hashes)
+    seen = pictures if digest == record.get("data_digest") else count_remembered(record.get("contents"), content.hashes)
+    if seen:
+        which = "these very pictures" if seen == pictures else f"{seen:,} of these {pictures:,} pictures"
+        log.warning("the model learned from %s: the figures flatter it", which)
     for line in content.unreadable:
         log.warning("left out: %s", line)
     labels = label_indexes(content.pictures, taxonomy)
-    return Scored(content, Validation.of(labels, _joined(parts), taxonomy, novelty=model.novelty), digest)
+    validation = Validation.of(labels, _joined(parts), taxonomy, novelty=model.novelty)
+    return Scored(content, validation, digest, tuple(unknown))
 
 
 def _joined(parts: Sequence[Scores]) -> Scores:

@@ -20,10 +20,12 @@ Mask = NDArray[np.bool_]
 
 
 def label_indexes(pictures: Sequence[LabelledPicture], taxonomy: Taxonomy) -> tuple[Labels, Labels]:
-    """Return superclass and subclass indexes [N] of the true labels; -1 where a picture has none of that level."""
+    """Return superclass and subclass indexes [N] of the true labels; -1 where a picture has none that is known."""
+    pairs = {(taxonomy.parent(name), name): index for name, index in taxonomy.subclass_index.items()}
+    labels = [(picture.superclass or "", picture.subclass or "") for picture in pictures]
     return (
-        np.array([taxonomy.superclass_index.get(picture.superclass or "", -1) for picture in pictures], dtype=np.intp),
-        np.array([taxonomy.subclass_index.get(picture.subclass or "", -1) for picture in pictures], dtype=np.intp),
+        np.array([taxonomy.superclass_index.get(superclass, -1) for superclass, _ in labels], dtype=np.intp),
+        np.array([pairs.get(label, -1) for label in labels], dtype=np.intp),
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from phototag.choices import ReviewOrigin
 from phototag.export.form import Export, ExportOption, Written
+from phototag.taxonomy import spelled_apart
 
 if TYPE_CHECKING:
     from phototag.store import KnownPhoto, SavedReview, Store
@@ -37,12 +38,14 @@ class Label:
 class Labels:
     """Labelled pictures in the order of their paths; `left_out` counts reviews that gave none, by reason.
 
-    `torn` are subclasses that lie under several superclasses, which training refuses.
+    `torn` are subclasses that lie under several superclasses, and `apart` names that differ only in spelling from
+    another: training refuses both.
     """
 
     labels: tuple[Label, ...]
     left_out: Counter[str]
     torn: tuple[str, ...]
+    apart: tuple[str, ...]
 
     def csv(self) -> bytes:
         """Return a CSV filepath,superclass,subclass; names that are not UTF-8 keep their bytes."""
@@ -94,7 +97,7 @@ def collect(
         else:
             left_out[path] += 1
     labels.sort(key=lambda label: os.fsencode(label.path))
-    return Labels(tuple(labels), left_out, _torn(labels))
+    return Labels(tuple(labels), left_out, _torn(labels), _apart(labels))
 
 
 def _present(store: Store, review: SavedReview, known: KnownPhoto | None) -> Path | str:
@@ -125,6 +128,11 @@ def _torn(labels: Sequence[Label]) -> tuple[str, ...]:
     return tuple(sorted(name for name, above in parents.items() if len(above) > 1))
 
 
+def _apart(labels: Sequence[Label]) -> tuple[str, ...]:
+    levels = ({label.superclass for label in labels}, {label.subclass for label in labels})
+    return tuple(f"{name} and {other}" for names in levels for name, other in spelled_apart(sorted(names)).items())
+
+
 def _write(store: Store, options: Mapping[str, Any], target: BinaryIO) -> Written:
     found = collect(
         store,
@@ -144,6 +152,9 @@ def _write(store: Store, options: Mapping[str, Any], target: BinaryIO) -> Writte
     if found.torn:
         names = ", ".join(found.torn[:10])
         notes.append(f"Under several superclasses, which training refuses: {names}; review these again.")
+    if found.apart:
+        names = ", ".join(found.apart[:10])
+        notes.append(f"Different only in spelling, which training refuses: {names}; review these again.")
     if not found.labels:
         notes.append("Nothing to train on: review photos first.")
     return Written(len(found.labels), tuple(notes))

@@ -1,4 +1,6 @@
 from .exclude import Exclusion as Exclusion
+from .left_out import LeftOut as LeftOut
+from .left_out import is_passed_over as is_passed_over
 from .mounts import inotify_limits as inotify_limits
 from .mounts import is_mount_point as is_mount_point
 from .mounts import mount_points as mount_points

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from phototag.errors import UsageError
+from phototag.text import nfc
 
 
 class Exclusion:
@@ -28,7 +29,7 @@ class Exclusion:
         below: list[str] = []
         whole: list[str] = []
         for pattern in patterns:
-            text = re.sub("/+", "/", pattern).rstrip("/")
+            text = nfc(re.sub("/+", "/", pattern).rstrip("/"))
             if not text.strip(" ./"):
                 raise UsageError(f"--exclude {pattern!r}: an empty pattern leaves out nothing; write a name or a path")
             kind = whole if text.startswith("/") else below if "/" in text else names
@@ -40,6 +41,8 @@ class Exclusion:
 
     def leaves_out(self, path: str, root: str) -> bool:
         """Return whether the file or folder itself is left out, apart from the folders that it lies in."""
+        if not path.isascii():  # a keyboard writes é in another form than a Mac's disk
+            path, root = nfc(path), nfc(root)
         if self._names is not None and self._names.match(os.path.basename(path)):  # noqa: PTH119  # once a file
             return True
         if self._below is not None and self._below.match(path[len(root) :].lstrip("/")):

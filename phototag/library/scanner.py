@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from phototag.errors import UsageError
+from phototag.files import as_it_is_there
 from phototag.imaging import FORMAT_NAMES, is_picture
 from phototag.library.exclude import Exclusion
+from phototag.library.left_out import LeftOut, is_system_folder
 from phototag.records import Photo
 
 _NOTHING = Exclusion()
@@ -18,10 +20,11 @@ _NOTHING = Exclusion()
 
 @dataclass
 class ScanProblems:
-    """Folders and files that could not be looked at: a line for the user each, and their paths."""
+    """What could not be looked at, a line for the user each and their paths, and what was left out."""
 
     lines: list[str] = field(default_factory=list)
     seen: set[Path] = field(default_factory=set)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def add(self, path: str, error: OSError) -> None:
         """Note a folder or file and why."""
@@ -35,7 +38,7 @@ def resolve_roots(paths: Sequence[str | Path]) -> list[Path]:
     Raises:
         UsageError: a path does not exist, cannot be looked at, or is a file that is no picture by its name.
     """
-    roots = dict.fromkeys(Path(os.path.abspath(path)) for path in paths)  # noqa: PTH100  # keeps symlinks
+    roots = dict.fromkeys(as_it_is_there(Path(os.path.abspath(path))) for path in paths)  # noqa: PTH100  # keeps symlinks
     for root in roots:
         _check_root(root)
     return sorted((root for root in roots if roots.keys().isdisjoint(root.parents)), key=_sort_key)
@@ -59,8 +62,9 @@ def _sort_key(path: Path) -> bytes:
 def scan(roots: Sequence[Path], problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
     """Return every picture at or under `roots`, in the order of path bytes, with flat memory.
 
-    Symbolic links are not followed (a root itself may be one), hidden files and folders are left out, and what
-    `exclude` names. What cannot be looked at is noted in `problems`. `roots` come from `resolve_roots`.
+    Symbolic links are not followed (a root itself may be one); hidden files, folders of the system and what `exclude`
+    names are left out. What cannot be looked at, and what a person may miss, is noted in `problems`. `roots` come from
+    `resolve_roots`.
     """
     for root in roots:
         if os.path.isdir(root):  # noqa: PTH112  # does not raise below a folder that was locked meanwhile
@@ -74,7 +78,7 @@ def scan(roots: Sequence[Path], problems: ScanProblems, *, exclude: Exclusion = 
 
 def scan_below(folder: Path, root: Path, problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
     """Scan one folder as `scan` does, at or below a root; patterns are taken from the root."""
-    for path in _under(os.fspath(folder), os.fspath(root), exclude, problems.add):
+    for path in _under(os.fspath(folder), os.fspath(root), exclude, problems):
         found = look(path, problems)
         if found is not None:
             yield found
@@ -107,15 +111,15 @@ def has_pictures(root: Path) -> bool:
 def _files(roots: Sequence[Path], exclude: Exclusion) -> Iterator[str]:
     for root in roots:
         if os.path.isdir(root):  # noqa: PTH112  # as in `scan`
-            yield from _under(os.fspath(root), os.fspath(root), exclude, ScanProblems().add)
+            yield from _under(os.fspath(root), os.fspath(root), exclude, ScanProblems())
         elif os.path.isfile(root):  # noqa: PTH113
             yield os.fspath(root)
 
 
-def _under(folder: str, root: str, exclude: Exclusion, report: Callable[[str, OSError], None]) -> Iterator[str]:
+def _under(folder: str, root: str, exclude: Exclusion, problems: ScanProblems) -> Iterator[str]:
     """Return the paths of the pictures below a folder, in the order of path bytes."""
     # An explicit stack: folders may be nested deeper than Python's calls.
-    waiting = [(folder, True)]
+    waiting, left_out = [(folder, True)], problems.left_out
     while waiting:
         path, is_folder = waiting.pop()
         if not is_folder:
@@ -128,12 +132,20 @@ def _under(folder: str, root: str, exclude: Exclusion, report: Callable[[str, OS
                     if entry.name.startswith(".") or (exclude and exclude.leaves_out(entry.path, root)):
                         continue
                     if entry.is_dir(follow_symlinks=False):
+                        if is_system_folder(entry.name):
+                            left_out.folders[entry.name] += 1
+                            continue
                         # With the slash a folder sorts among files as the paths below it do.
                         entries.append((os.fsencode(entry.name) + b"/", entry.path, True))
-                    elif entry.is_file(follow_symlinks=False) and is_picture(PurePath(entry.name)):
+                    elif not is_picture(PurePath(entry.name)):
+                        left_out.note_file(entry.name)
+                        left_out.links += entry.is_symlink() and os.path.isdir(entry.path)  # noqa: PTH112  # never raises
+                    elif entry.is_file(follow_symlinks=False):
                         entries.append((os.fsencode(entry.name), entry.path, False))
+                    else:
+                        left_out.links += entry.is_symlink()
         except (FileNotFoundError, NotADirectoryError):
             pass  # gone since it was seen
         except OSError as error:
-            report(path, error)
+            problems.add(path, error)
         waiting += [(path, is_folder) for _, path, is_folder in sorted(entries, reverse=True)]

@@ -15,6 +15,7 @@ from watchdog.events import DirMovedEvent, FileClosedEvent, FileMovedEvent, File
 
 from phototag.imaging import is_picture
 from phototag.library.events import Inbox
+from phototag.library.left_out import is_passed_over
 from phototag.library.mounts import inotify_limits, is_mount_point, mount_points, needs_polling
 from phototag.library.observer import FolderObserver, are_files_exhausted, count_folders, is_watch_limit_reached
 
@@ -322,7 +323,7 @@ class WatchedRoot:
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return any(map(is_passed_over, path.relative_to(folder).parts))
 
 
 def _raise_limit(name: str, have: int, wanted: int) -> str:

@@ -19,14 +19,22 @@ _SUPERCLASSES = 40
 _FIRST = 44
 
 
-def metrics_json(metrics: Metrics, *, coverages: Mapping[str, Mapping[str, float]] | None = None) -> str:
+def metrics_json(
+    metrics: Metrics,
+    *,
+    coverages: Mapping[str, Mapping[str, float]] | None = None,
+    unknown_labels: Sequence[str] | None = None,
+) -> str:
     """Return the metrics as one line of JSON; unknown values are null, and all characters are ASCII.
 
-    `coverages`, by level and precision, join them as `risk_coverage`.
+    `coverages`, by level and precision, join them as `risk_coverage`, labels that the model does not know as
+    `unknown_labels`.
     """
     described = metrics.to_json()
     if coverages is not None:
         described["risk_coverage"] = {level: dict(shares) for level, shares in coverages.items()}
+    if unknown_labels is not None:
+        described["unknown_labels"] = list(unknown_labels)
     return json.dumps(described, allow_nan=False)
 
 

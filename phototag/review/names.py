@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from phototag.errors import UsageError
-from phototag.taxonomy import check_name
+from phototag.taxonomy import check_name, spelled_apart
+from phototag.text import nfc
 
 
 class Key(StrEnum):
@@ -30,10 +31,10 @@ class Names:
         self._under: dict[str, set[str]] = {}
 
     def add(self, superclass: str, subclass: str | None) -> None:
-        """Return note a superclass, and a subclass under it."""
-        children = self._under.setdefault(superclass, set())
+        """Note a superclass, and a subclass under it."""
+        children = self._under.setdefault(nfc(superclass), set())
         if subclass is not None:
-            children.add(subclass)
+            children.add(nfc(subclass))
 
     @property
     def superclasses(self) -> list[str]:
@@ -57,13 +58,23 @@ class Names:
         Raises:
             UsageError: it cannot be a name, or the subclass lies under another superclass.
         """
-        check_name(superclass, "superclass")
+        superclass = check_name(superclass, "superclass")
+        _check_spelling(superclass, self._under)
         if subclass is None:
             return
-        check_name(subclass, "subclass")
+        subclass = check_name(subclass, "subclass")
+        _check_spelling(subclass, {name for children in self._under.values() for name in children})
         others = [name for name, children in self._under.items() if name != superclass and subclass in children]
         if others:
             raise UsageError(f"{subclass!r} lies under {others[0]!r}; choose that superclass, or another name")
+
+
+def _check_spelling(name: str, known: Collection[str]) -> None:
+    other = spelled_apart([name], known).get(name)
+    if other is not None:
+        raise UsageError(
+            f"{name!r} is spelt {other!r} here; choose that name, or one that differs in more than spelling"
+        )
 
 
 def narrow(names: Iterable[str], typed: str) -> list[str]:
@@ -71,7 +82,7 @@ def narrow(names: Iterable[str], typed: str) -> list[str]:
 
     Capitals do not matter; names that fit as well keep their order.
     """
-    wanted = typed.strip().casefold()
+    wanted = nfc(typed.strip()).casefold()
     ranked = []
     for place, name in enumerate(names):
         folded = name.casefold()

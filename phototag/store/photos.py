@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -115,9 +116,14 @@ def path_ranges(root: Path) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def is_under(root: Path | None) -> tuple[ColumnElement[bool], ...]:
-    """Return the condition that a photo lies at or under `root`; None sets none."""
+    """Return the condition that a photo lies at or under `root`, in whichever Unicode form; None sets none."""
+    if root is None:
+        return ()
     key = photos.c.path_bytes
-    return () if root is None else (or_(*((key >= start) & (key < end) for start, end in path_ranges(root))),)
+    # A keyboard writes é in another form than a Mac's disk.
+    forms = dict.fromkeys([str(root), *(unicodedata.normalize(form, str(root)) for form in ("NFC", "NFD"))])
+    ranges = [pair for form in forms for pair in path_ranges(Path(form))]
+    return (or_(*((key >= start) & (key < end) for start, end in ranges)),)
 
 
 def merged_ranges(roots: Sequence[Path]) -> list[tuple[bytes, bytes]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import string
+import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,12 +15,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
-from phototag.choices import SortKey
+from phototag.choices import CountBy, SortKey
 from phototag.errors import UsageError
-from phototag.records import NovelTier, PhotoState, Rank, Reason, Source, TaggedPhoto
+from phototag.records import LEVELS, NovelTier, PhotoState, Rank, Reason, Source, TaggedPhoto
+from phototag.store.models import known_models
 from phototag.store.photos import is_under
 from phototag.store.reasons import reason_column
-from phototag.store.tables import foreign_value, models, photos, python_types, tags
+from phototag.store.tables import foreign_value, models, photos, python_types, reviews, tags
+from phototag.taxonomy import nearest_names
+from phototag.text import is_text, nfc
 
 FEWEST_HASH_DIGITS = 8
 ROWS_AT_ONCE = 1000
@@ -34,6 +39,14 @@ _COLUMN_OF: dict[SortKey, ColumnElement[Any]] = {
     SortKey.SUBCLASS_SCORE: tags.c.subclass_score,
     SortKey.NOVELTY: tags.c.novelty,
 }
+_COUNTED: dict[CountBy, tuple[ColumnElement[Any], ...]] = {
+    CountBy.SUPERCLASS: (tags.c.superclass,),
+    CountBy.SUBCLASS: (tags.c.superclass, tags.c.subclass),
+    CountBy.RANK: (tags.c.rank,),
+    CountBy.SOURCE: (tags.c.source,),
+    CountBy.MODEL: (models.c.name,),
+    CountBy.STATE: (photos.c.state,),
+}
 # Dictionaries find a member quicker than the enums themselves.
 _RANKS: dict[str | None, Rank | None] = {rank.value: rank for rank in Rank} | {None: None}
 _SOURCES: dict[str | None, Source | None] = {source.value: source for source in Source} | {None: None}
@@ -45,7 +58,8 @@ _STATES = {state.value: state for state in PhotoState}
 class Query:
     """Which photos are wanted; what is None, False or absent asks for nothing.
 
-    `subclass` may be written in full, "bird/rooster". `novel`: only tagged photos whose rank is not subclass,
+    `superclass` and `subclass` are a name or several, any of which will do; a subclass may be written in full,
+    "bird/rooster". `novel`: only tagged photos whose rank is not subclass,
     or of one tier of these. `reason`: only tags of models that go no deeper for one of these reasons. `min_score` is
     compared with the score of the tag's own rank (of the best superclass where the rank is none). `model` is a name, or
     at least 8 digits that a model's hash begins with. `since`: tagged then or later. Rows without the value sorted by
@@ -61,8 +75,8 @@ class Query:
     0
     """
 
-    superclass: str | None = None
-    subclass: str | None = None
+    superclass: str | Collection[str] | None = None
+    subclass: str | Collection[str] | None = None
     novel: NovelTier | bool = False
     reason: Collection[Reason] = ()
     min_score: float | None = None
@@ -87,6 +101,9 @@ class Query:
                 raise UsageError(f"novel must be True, False or one of {', '.join(NovelTier)}, not {self.novel!r}")
             object.__setattr__(self, "novel", NovelTier(self.novel))
         object.__setattr__(self, "reason", tuple(self._reasons()))
+        for name in LEVELS:
+            given = getattr(self, name)
+            object.__setattr__(self, name, tuple(map(nfc, _texts([given] if isinstance(given, str) else given or ()))))
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise UsageError(f"a score lies between 0 and 1, not {self.min_score}")
         if self.limit is not None and self.limit < 0:
@@ -108,6 +125,13 @@ class Query:
             yield Reason(given)
 
 
+def _texts(names: Collection[str]) -> Iterator[str]:
+    for name in names:
+        if not is_text(name):
+            raise UsageError(f"{name!r} is not in UTF-8, as the names of all classes are")
+        yield name
+
+
 def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     """Yield the wanted photos, fetched a few at a time."""
     statement = _select(connection, query).execution_options(yield_per=ROWS_AT_ONCE)
@@ -119,6 +143,45 @@ def count(connection: Connection, query: Query) -> int:
     """Return how many photos are wanted, whatever the limit."""
     statement = joined(select(func.count())).where(*conditions(connection, query))
     return int(connection.execute(statement).scalar_one())
+
+
+def count_by(connection: Connection, query: Query, by: CountBy) -> Counter[tuple[str | None, ...]]:
+    """Return how many photos are wanted, by what they have there: a subclass comes with its superclass before it."""
+    columns = (reason_column(connection),) if by is CountBy.REASON else _COUNTED[by]
+    statement = joined(select(*columns, func.count())).where(*conditions(connection, query)).group_by(*columns)
+    counts: Counter[tuple[str | None, ...]] = Counter()
+    for *values, number in connection.execute(statement):
+        counts[tuple(values)] += number  # a name may be stored in two forms
+    return counts
+
+
+def unknown_classes(connection: Connection, query: Query) -> dict[str, list[str]]:
+    """Return the classes asked for that nothing here names, each with the names that are most like it."""
+    asked = [(name, _is_called(tags.c.superclass, [name])) for name in query.superclass or ()]
+    asked += [(name, _is_subclass(name)) for name in query.subclass or ()]
+    tagged = select(tags.c.photo_id).limit(1)
+    absent = [number for number, (_, has) in enumerate(asked) if not connection.execute(tagged.where(has)).first()]
+    if not absent:
+        return {}
+    pairs = {
+        (row.superclass, row.subclass)
+        for table in (tags, reviews)
+        for row in connection.execute(
+            select(table.c.superclass, table.c.subclass).where(table.c.superclass.is_not(None)).distinct()
+        )
+    }
+    for model in known_models(connection):
+        pairs |= {(model.taxonomy.parent(name), name) for name in model.taxonomy.subclasses}
+    tops = {top for top, _ in pairs}
+    subs = {sub for _, sub in pairs if sub is not None}
+    full = {f"{top}/{sub}" for top, sub in pairs if sub is not None}
+    unknown = {}
+    for number in absent:
+        name, _ = asked[number]
+        names = tops if number < len(query.superclass or ()) else full if "/" in name else subs
+        if name not in names:
+            unknown[name] = nearest_names(name, names)
+    return unknown
 
 
 def _select(connection: Connection, query: Query) -> Select[Any]:
@@ -144,14 +207,10 @@ def joined(columns: Select[Any]) -> Select[Any]:
 
 def conditions(connection: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
     """Yield what makes a photo wanted."""
-    superclass, subclass = query.superclass, query.subclass
-    if superclass is not None:
-        yield tags.c.superclass == superclass
-    if subclass is not None:
-        parent, slash, name = subclass.partition("/")
-        if slash:
-            yield tags.c.superclass == parent
-        yield tags.c.subclass == (name if slash else subclass)
+    if query.superclass:
+        yield _is_called(tags.c.superclass, query.superclass)
+    if query.subclass:
+        yield or_(*map(_is_subclass, query.subclass))
     if query.novel is NovelTier.SUPERCLASS:
         yield tags.c.rank == Rank.NONE.value
     elif query.novel is NovelTier.SUBCLASS:
@@ -174,8 +233,20 @@ def conditions(connection: Connection, query: Query) -> Iterator[ColumnElement[b
         yield tags.c.tagged_at >= query.since
 
 
+def _is_called(column: ColumnElement[Any], names: Collection[str]) -> ColumnElement[bool]:
+    """Return the condition that a class has one of these names; earlier versions stored them as they came."""
+    return column.in_(sorted({unicodedata.normalize(form, name) for name in names for form in ("NFC", "NFD")}))
+
+
+def _is_subclass(name: str) -> ColumnElement[bool]:
+    parent, slash, subclass = name.partition("/")
+    if not slash:
+        return _is_called(tags.c.subclass, [name])
+    return _is_called(tags.c.superclass, [parent]) & _is_called(tags.c.subclass, [subclass])
+
+
 def _model_is(wanted: str) -> ColumnElement[bool]:
-    same_name = models.c.name == wanted
+    same_name = _is_called(models.c.name, [wanted])
     if len(wanted) < FEWEST_HASH_DIGITS or not set(wanted) <= set(string.hexdigits):
         return same_name
     return or_(same_name, func.substr(models.c.hash, 1, len(wanted)) == wanted.lower())

@@ -18,12 +18,12 @@ from sqlalchemy import ColumnElement, Connection, Row, exists, insert, or_, sele
 
 from phototag.choices import ReviewOrigin
 from phototag.errors import UsageError
-from phototag.records import PhotoState, Rank, Source
+from phototag.records import LEVELS, PhotoState, Rank, Source
 from phototag.store.connection import untrusted_rows
 from phototag.store.database import Database
 from phototag.store.photos import HasPath, chunked, is_under
 from phototag.store.tables import photos, reviews, sample_items, tags
-from phototag.store.tags import check_labels, human_tag, rank_of, set_tags
+from phototag.store.tags import checked_labels, human_tag, rank_of, set_tags
 
 _LONGEST_TOKEN = 200
 _TAG_COLUMNS = tuple(column.name for column in tags.c if column.name != "photo_id")
@@ -73,7 +73,8 @@ class Review:
     token: str | None = None
 
     def __post_init__(self) -> None:
-        check_labels(self.superclass, self.subclass)
+        for level, name in zip(LEVELS, checked_labels(self.superclass, self.subclass), strict=True):
+            object.__setattr__(self, level, name)
         if self.token is not None and (not self.token.isprintable() or not 0 < len(self.token) <= _LONGEST_TOKEN):
             raise UsageError(f"a token is 1 to {_LONGEST_TOKEN} printable characters, not {self.token[:20]!r}")
 

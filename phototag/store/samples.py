@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delete, exists, func, insert, select, update
 
 from phototag.errors import UsageError
-from phototag.records import PhotoState, Rank, Tag
+from phototag.records import LEVELS, PhotoState, Rank, Tag
 from phototag.store.database import Database, insert_row
 from phototag.store.query import plain_rows
 from phototag.store.reviews import SavedReview, find_reviews
@@ -25,6 +25,7 @@ from phototag.store.sample_records import (
 )
 from phototag.store.tables import photos, reviews, sample_items, sample_strata, samples, tags
 from phototag.store.tags import tag_columns
+from phototag.taxonomy import LabelCodes
 
 
 class Samples:
@@ -182,12 +183,12 @@ class Samples:
         """Return the positions that wait for a review, in order, and how far the sample is: as `items` would tell."""
         newest = _newest_review()
         newest_reviews = reviews.alias()
-        counts_as = [
-            case((_CHANGED, "changed"), (_reviewed(), "reviewed"), (sample_items.c.skipped_at.is_not(None), "skipped")),
-            _reviewed() & _is_same(newest_reviews, "superclass") & _is_same(newest_reviews, "subclass"),
-        ]
+        counts_as = case(
+            (_CHANGED, "changed"), (_reviewed(), "reviewed"), (sample_items.c.skipped_at.is_not(None), "skipped")
+        )
+        labels = [table.c[level] for table in (sample_items, newest_reviews) for level in LEVELS]
         statement = (
-            select(sample_items.c.position, *counts_as)
+            select(sample_items.c.position, counts_as, *labels)
             .join_from(sample_items, photos, photos.c.id == sample_items.c.photo_id)
             .outerjoin(newest_reviews, newest_reviews.c.id == newest)
             .where(_of(sample_items, sample_id))
@@ -195,15 +196,15 @@ class Samples:
         )
         with self._database.read() as connection:
             rows = [row for part in plain_rows(connection, statement) for row in part]
-        counts = Counter(kind for _, kind, _ in rows)
+        counts, codes = Counter(kind for _, kind, *_ in rows), LabelCodes()
         progress = SampleProgress(
             size=len(rows),
             reviewed=counts["reviewed"],
-            right=sum(bool(right) for _, kind, right in rows if kind == "reviewed"),
+            right=sum(codes[row[2:4]] == codes[row[4:]] for row in rows if row[1] == "reviewed"),
             skipped=counts["skipped"],
             changed=counts["changed"],
         )
-        return [int(position) for position, kind, _ in rows if kind is None], progress
+        return [int(position) for position, kind, *_ in rows if kind is None], progress
 
     def of_photo(self, photo_id: int) -> list[tuple[int, str, int]]:
         """Return the samples that a photo is in, oldest first: id, name, and its position in the order of review."""
@@ -340,11 +341,6 @@ def _progress(connection: Connection) -> dict[int, dict[str, int]]:
     return {
         int(row.sample_id): {name: int(getattr(row, name)) for name in counts} for row in connection.execute(statement)
     }
-
-
-def _is_same(newest_reviews: Any, level: str) -> ColumnElement[bool]:
-    same: ColumnElement[bool] = newest_reviews.c[level].is_not_distinct_from(sample_items.c[level])
-    return same
 
 
 def _newest_review() -> ScalarSelect[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from phototag.choices import CountBy
 from phototag.records import TaggedPhoto
 from phototag.store import query as queries
 from phototag.store.catalog_rows import CatalogRows
@@ -121,6 +123,26 @@ class Store:
         """
         with self._database.read() as connection:
             return queries.count(connection, query)
+
+    def count_by(self, query: Query, by: CountBy | str) -> Counter[tuple[str | None, ...]]:
+        """Count the photos that `query` asks for, whatever its limit, by what they have: (value,) for most.
+
+        By subclass it is (superclass, subclass); None is where a photo has none.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            return queries.count_by(connection, query, CountBy(by))
+
+    def unknown_classes(self, query: Query) -> dict[str, list[str]]:
+        """Return the classes that `query` names and nothing here does, each with the names that are most like it.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._database.read() as connection:
+            return queries.unknown_classes(connection, query)
 
     def changed_tags(self, since: str | None = None) -> Iterator[TagChanges]:
         """Yield what became of tags since a position: pages of photos with their tags of now, and where to go on.

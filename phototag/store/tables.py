@@ -30,6 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from phototag.text import nfc
+
 
 def foreign_value(value: object) -> ValueError:
     """Return the error for a value that phototag does not write into that column."""
@@ -129,6 +131,17 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class ClassName(TypeDecorator[str]):
+    """The name of a class, composed (NFC) as all names are now; earlier versions stored it as it came."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        # An untrusted database may hold anything in a column.
+        return nfc(value) if isinstance(value, str) else value
+
+
 # Every constraint gets a name: a migration can only change what it can name.
 metadata = MetaData(
     naming_convention={
@@ -198,8 +211,8 @@ tags = Table(
     "tags",
     metadata,
     _required("photo_id", BigId, ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
-    Column("superclass", Text),
-    Column("subclass", Text),
+    Column("superclass", ClassName),
+    Column("subclass", ClassName),
     _required("rank", String(16)),
     _required("superclass_score", Double),
     _required("subclass_score", Double),
@@ -272,8 +285,8 @@ sample_items = Table(
     _required("stratum", Text),
     Column("inclusion_probability", Double),
     _required("content_hash", LargeBinary(32)),
-    Column("superclass", Text),
-    Column("subclass", Text),
+    Column("superclass", ClassName),
+    Column("subclass", ClassName),
     _required("rank", String(16)),
     _required("superclass_score", Double),
     _required("subclass_score", Double),
@@ -300,14 +313,14 @@ reviews = Table(
     _required("id", BigId, primary_key=True),
     _required("photo_id", BigId, ForeignKey("photos.id", ondelete="CASCADE")),
     _required("content_hash", LargeBinary(32)),
-    Column("superclass", Text),
-    Column("subclass", Text),
+    Column("superclass", ClassName),
+    Column("subclass", ClassName),
     _required("rank", String(16)),
     _required("verdict", String(16)),
     _required("origin", String(16)),
     Column("sample_id", BigId, ForeignKey("samples.id", ondelete="SET NULL")),
-    Column("shown_superclass", Text),
-    Column("shown_subclass", Text),
+    Column("shown_superclass", ClassName),
+    Column("shown_subclass", ClassName),
     Column("shown_rank", String(16)),
     Column("shown_superclass_score", Double),
     Column("shown_subclass_score", Double),

@@ -116,7 +116,7 @@ class Tags:
             StoreError: the photo is not in the database.
             UsageError: a subclass without its superclass, or a label that cannot be a name.
         """
-        check_labels(superclass, subclass)
+        superclass, subclass = checked_labels(superclass, subclass)
         with self._database.write(durable=True) as connection:
             statement = select(photos.c.id).where(photos.c.path_bytes == path_key(path))
             photo_id = connection.execute(statement).scalar_one_or_none()
@@ -159,17 +159,18 @@ def _of_models(connection: Connection, query: Query) -> Iterator[ColumnElement[b
 # ---- what a human says
 
 
-def check_labels(superclass: str | None, subclass: str | None) -> None:
-    """Refuse labels that a human cannot give.
+def checked_labels(superclass: str | None, subclass: str | None) -> tuple[str | None, str | None]:
+    """Return labels that a human gives, as all names are written (NFC).
 
     Raises:
         UsageError: a subclass without its superclass, or a name that cannot be one.
     """
     if subclass is not None and superclass is None:
         raise UsageError(f"subclass {subclass!r} needs its superclass")
-    for name, what in ((superclass, "superclass"), (subclass, "subclass")):
-        if name is not None:
-            check_name(name, what)
+    return (
+        None if superclass is None else check_name(superclass, "superclass"),
+        None if subclass is None else check_name(subclass, "subclass"),
+    )
 
 
 def rank_of(superclass: str | None, subclass: str | None) -> Rank:

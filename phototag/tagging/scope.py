@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from phototag.imaging import is_picture
-from phototag.library import Exclusion, ScanProblems, count, look, scan, scan_below
+from phototag.library import Exclusion, ScanProblems, count, is_passed_over, look, scan, scan_below
 from phototag.records import Photo
 from phototag.store import KnownPhoto, Store
 
@@ -134,7 +134,7 @@ class Places:
 
     def _is_searched(self, path: Path, root: Path) -> bool:
         """Return whether a scan of the root would find that path: nothing on the way is hidden, a link or excluded."""
-        if any(part.startswith(".") for part in path.relative_to(root).parts) or self._exclude.covers(path, root):
+        if any(map(is_passed_over, path.relative_to(root).parts)) or self._exclude.covers(path, root):
             return False
         return not any(_is_link(folder) for folder in path.parents if folder != root and folder.is_relative_to(root))
 

@@ -112,6 +112,7 @@ class Pass:
                 report.interrupted = True
         report.seconds = time.monotonic() - started
         report.problems = self._problems.lines + report.problems
+        report.left_out = self._problems.left_out
         return report
 
     def _run(self, scope: Scope) -> None:

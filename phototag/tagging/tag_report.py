@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from phototag.library import LeftOut
 from phototag.records import Failure
 from phototag.tagging.pipeline import Batch
 
@@ -20,7 +21,7 @@ class TagReport:
     stored before; `unchanged` had theirs; `failed` cannot be read, `given_up` of these without another try. `missing`
     were known and are marked as gone. `load_seconds` of all `seconds` went into loading the model. `failures` holds the
     first ones, `problems` the folders that could not be read, and `suspended` the roots that look as if a disk were not
-    mounted.
+    mounted. `left_out` counts what was not looked at: files in formats that are not read, links, folders of the system.
 
     >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
     ...     first, second = tagger.tag(["inbox"], store), tagger.tag(["inbox"], store)
@@ -42,6 +43,7 @@ class TagReport:
     failure_kinds: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     suspended: list[Path] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def complete(self) -> bool:

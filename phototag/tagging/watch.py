@@ -87,6 +87,7 @@ class WatchService:
         self._next_scan = dict.fromkeys(self._roots, 0.0)
         self._suspended: set[Path] = set()
         self._standing: dict[str, frozenset[Path]] = {}
+        self._said_left_out: dict[frozenset[Path], str] = {}
         self._said_of_lock = ""
         self._trouble_seconds = 0.0
         self._trouble_until = float("-inf")
@@ -255,6 +256,8 @@ class WatchService:
         if report.interrupted:
             return
         seconds = time.monotonic() - started
+        self._tell_left_out(report.left_out.line(), frozenset(roots))
+        self.totals.left_out = report.left_out
         if not self._scanned_once:
             self.totals.unchanged, self.totals.given_up = report.unchanged, report.given_up
         self._scanned_once = True
@@ -354,6 +357,13 @@ class WatchService:
                 self._board.notice(problem)
                 if not self._once:  # then the summary says it
                     self._say_line(problem)
+
+    def _tell_left_out(self, line: str, roots: frozenset[Path]) -> None:
+        """Say once what scans of these roots leave out, and again when that is something else."""
+        if line and self._said_left_out.get(roots) != line:
+            self._said_left_out[roots] = line
+            if not self._once:  # then the summary says it
+                self._say(line)
 
     def _forget_what_is_over(self, roots: Sequence[Path], report: TagReport) -> None:
         """Problems are said once for as long as they last; one that comes back is said again."""

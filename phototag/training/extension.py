@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import Balance
-from phototag.dataset import Features, LabelledData, LabelledPicture, check_complete, data_digest, features_of, split
+from phototag.dataset import (
+    Features,
+    LabelledData,
+    LabelledPicture,
+    check_complete,
+    data_digest,
+    features_of,
+    refuse_other_spelling,
+    remembered,
+    split,
+)
 from phototag.decision import NoveltyModel
 from phototag.errors import DataError, ModelError
 from phototag.evaluation import Validation
@@ -25,10 +35,11 @@ from phototag.model import EXAMPLES, Examples, Model, ModelHeader, read_tensors
 from phototag.records import Scores
 from phototag.runtime import Target
 from phototag.taxonomy import Taxonomy
+from phototag.text import nfc
 from phototag.training.config import DataConfig
 from phototag.training.finalize import Finished, Outcome, known_to
 from phototag.training.heads import Fitted, Part, Recipe, Rule, unevenness
-from phototag.training.session import check_unchecked, class_pictures, load_counted
+from phototag.training.session import check_unchecked, class_pictures, load_once, readable_parts
 
 if TYPE_CHECKING:
     from phototag.model import DualHead
@@ -57,9 +68,10 @@ class Extension:
     """A model with more classes, before it is written: its header still lacks thresholds, metrics and record.
 
     `before` and `after` are the accuracies on the same examples of the old classes, `new` those on the new pictures;
-    `added` are the subclasses that the parent did not know, in full. `known_before` [M] says which of the old examples,
-    which come first among the validation pictures, the parent did not call novel; `turned_novel` is how many of these
-    the new model calls so, None until its thresholds are chosen.
+    `added` are the subclasses that the parent did not know, in full, and `doubt` why the data looks like something else
+    than labelled pictures. `known_before` [M] says which of the old examples, which come first among the validation
+    pictures, the parent did not call novel; `turned_novel` is how many of these the new model calls so, None until its
+    thresholds are chosen.
     """
 
     taxonomy: Taxonomy
@@ -68,6 +80,7 @@ class Extension:
     after: Accuracies
     new: Accuracies
     added: tuple[str, ...]
+    doubt: str
     known_before: NDArray[np.bool_]
     turned_novel: int | None = None
 
@@ -114,7 +127,7 @@ def extend(parent: Model, data: Path, config: DataConfig, target: Target) -> Ext
             f"{parent.name}: keeps no examples of its classes, so it cannot be extended; train a model of your own "
             "first: phototag train DATA"
         )
-    labelled = load_counted(data)
+    labelled = load_once(data)
     taxonomy = _extended_taxonomy(header.taxonomy, labelled)
     network = build(header, parent.tensors())
     blocks = feature_blocks(network.backbone, header.stages)
@@ -135,14 +148,23 @@ def extend(parent: Model, data: Path, config: DataConfig, target: Target) -> Ext
         target=target,
         workers=config.workers,
     )
-    _check_left(features, labelled)
     recipe = replace(_recipe(header, blocks, config.seed), pretraining=old_examples.pretraining)
-    fit = _Fit(parent, known_novelty, network, old_examples, features.cut(len(training)), taxonomy, recipe)
+    fit = _Fit(
+        parent,
+        known_novelty,
+        network,
+        old_examples,
+        readable_parts(features, training),
+        taxonomy,
+        recipe,
+        labelled.doubt,
+    )
     return fit.run()
 
 
 def _extended_taxonomy(known: Taxonomy, labelled: LabelledData) -> Taxonomy:
     check_complete(labelled)
+    refuse_other_spelling(labelled, known)
     pairs = {(known.superclasses[parent], name) for name, parent in zip(known.subclasses, known.parents, strict=True)}
     for picture in labelled.pictures:
         superclass, subclass = picture.superclass or "", picture.subclass or ""
@@ -153,13 +175,6 @@ def _extended_taxonomy(known: Taxonomy, labelled: LabelledData) -> Taxonomy:
             )
         pairs.add((superclass, subclass))
     return Taxonomy.from_pairs(pairs)
-
-
-def _check_left(features: Features, labelled: LabelledData) -> None:
-    left = {picture.subclass for picture in features.pictures}
-    gone = sorted({picture.subclass or "" for picture in labelled.pictures} - left)
-    if gone:
-        raise DataError(f"{labelled.source}: none of the pictures of {', '.join(gone)} can be read")
 
 
 def _recipe(header: ModelHeader, blocks: tuple[int, ...], seed: int) -> Recipe:
@@ -184,6 +199,7 @@ class _Fit:
     new: tuple[Features, Features]
     taxonomy: Taxonomy
     recipe: Recipe
+    doubt: str
 
     def run(self) -> Extension:
         taxonomy, known = self.taxonomy, self.parent.header.taxonomy
@@ -214,6 +230,7 @@ class _Fit:
                 for index, name in enumerate(taxonomy.subclasses)
                 if name not in known.subclass_index
             ),
+            doubt=self.doubt,
         )
 
     def _recipe_for(self, everything: Part) -> Recipe:
@@ -273,6 +290,7 @@ class _Fit:
                 "refitted_on_all": True,
                 "training_pictures": len(training.subclasses),
                 "class_pictures": self._class_pictures(everything),
+                "contents": remembered(hashes, earlier=self.parent.header.record.get("contents")),
             },
         )
 
@@ -280,7 +298,7 @@ class _Fit:
         known = self.parent.header.record.get("class_pictures")
         # The file is untrusted.
         pairs = known.items() if isinstance(known, dict) else ()
-        counts = Counter({str(name): count for name, count in pairs if isinstance(count, int)})
+        counts = Counter({nfc(str(name)): count for name, count in pairs if isinstance(count, int)})
         return dict(sorted((counts + Counter(class_pictures(new))).items()))
 
 

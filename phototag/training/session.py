@@ -20,10 +20,13 @@ from phototag.dataset import (
     LabelledPicture,
     check_labels,
     features_of,
+    listed_names,
     load_data,
+    not_learned_from,
     split,
     training_taxonomy,
     unchecked_classes,
+    without_contradictions,
 )
 from phototag.decision import Thresholds
 from phototag.errors import DataError
@@ -50,30 +53,33 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MOST_NAMED = 10
-
 
 @dataclass(frozen=True)
 class Pictures:
-    """Training and validation pictures, by path only. `kept_apart`: validation was split off the training data."""
+    """Training and validation pictures, by path only. `kept_apart`: validation was split off the training data.
+
+    `doubt` says why the data looks like something else than labelled pictures.
+    """
 
     taxonomy: Taxonomy
     training: Sequence[LabelledPicture]
     validation: Sequence[LabelledPicture]
     kept_apart: bool
+    doubt: str = ""
 
     @classmethod
     def load(cls, data: Path, val: Path | None, config: DataConfig) -> Pictures:
         """Return the pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
-        labelled = load_counted(data)
+        labelled = load_once(data)
         taxonomy = training_taxonomy(labelled)
         if val is None:
             training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
             check_unchecked(labelled)
-            return cls(taxonomy, training, validation, kept_apart=True)
-        other = load_counted(val)
+            return cls(taxonomy, training, validation, kept_apart=True, doubt=labelled.doubt)
+        other = load_once(val)
         check_labels(other, taxonomy)
-        return cls(taxonomy, labelled.pictures, other.pictures, kept_apart=False)
+        apart = not_learned_from(other.pictures, labelled.pictures)
+        return cls(taxonomy, labelled.pictures, apart, kept_apart=False, doubt=labelled.doubt)
 
 
 def check_unchecked(data: LabelledData) -> None:
@@ -82,15 +88,21 @@ def check_unchecked(data: LabelledData) -> None:
     if len(alone) == len(data.pictures):
         raise DataError(f"{data.source}: one picture of each class leaves none to check with; add more")
     if alone:
-        listed = ", ".join(alone[:_MOST_NAMED]) + (" and others" if len(alone) > _MOST_NAMED else "")
-        log.warning("one picture each of %s: nothing checks how well such classes are learned", listed)
+        log.warning("one picture each of %s: nothing checks how well such classes are learned", listed_names(alone))
 
 
-def load_counted(source: Path) -> LabelledData:
-    """Return labelled pictures, with a warning of those that are left out; DataError if they are not usable."""
-    data = load_data(source)
-    if data.ignored:
-        log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, data.ignored)
+def load_once(source: Path) -> LabelledData:
+    """Return labelled pictures, each content once; DataError if they are not usable."""
+    everything = load_data(source)
+    data = without_contradictions(everything, once=True)
+    lost = set(map(_class_of, everything.pictures)) - set(map(_class_of, data.pictures))
+    if lost:
+        raise DataError(
+            f"{source}: each picture of {listed_names(sorted(lost))} lies in another class as well; "
+            "leave it in the right one"
+        )
+    if data.doubt:
+        log.warning("%s: is this a library, and not pictures in folders of their classes? %s", source, data.doubt)
     return data
 
 
@@ -219,14 +231,28 @@ def circumstances(outcome: Outcome, seconds: float, device: Device) -> dict[str,
 Read = TypeVar("Read", bound=Content)
 
 
-def readable_parts(content: Read, pictures: Pictures) -> tuple[Read, Read]:
-    """Return the readable training and validation pictures; both were read at once.
+def readable_parts(content: Read, training: Sequence[LabelledPicture], *, kept_apart: bool = True) -> tuple[Read, Read]:
+    """Return the readable training and validation pictures, which were read at once, the first ones first.
+
+    A class of which no training picture can be read learns from those that were kept apart.
 
     Raises:
-        DataError: nothing could be read of one of them.
+        DataError: nothing can be read of a class, or nothing that could serve as validation.
     """
-    training, validation = content.cut(len(pictures.training))
-    for part, what in ((training, "training"), (validation, "validation")):
-        if not part.pictures:
-            raise DataError(f"none of the {what} pictures can be read")
-    return training, validation
+    places = range(len(content.pictures))
+    first = [place for place in places if content.positions[place] < len(training)]
+    rest = [place for place in places if content.positions[place] >= len(training)]
+    unread = {_class_of(picture) for picture in training} - {_class_of(content.pictures[place]) for place in first}
+    if kept_apart and unread:
+        moved = [place for place in rest if _class_of(content.pictures[place]) in unread]
+        first, rest = [*first, *moved], [place for place in rest if place not in set(moved)]
+        unread -= {_class_of(content.pictures[place]) for place in moved}
+    if unread:
+        raise DataError(f"none of the pictures of {listed_names(sorted(unread))} can be read; mend or remove them")
+    if not rest:
+        raise DataError("none of the validation pictures can be read")
+    return content.part(first), content.part(rest)
+
+
+def _class_of(picture: LabelledPicture) -> str:
+    return f"{picture.superclass}/{picture.subclass}"

@@ -18,6 +18,7 @@ from phototag.evaluation import Metrics
 from phototag.model import Model, ModelHeader, check_activation, open_model, set_active, state_path, write_tensors
 from phototag.progress import waiting
 from phototag.runtime import Target, choose_target, current_world
+from phototag.training.activation import active_model, why_not_active
 from phototag.training.config import TrainingConfig
 from phototag.training.finalize import Finished, Outcome, finish
 from phototag.training.finetune import train_by_gradient
@@ -35,8 +36,8 @@ log = logging.getLogger(__name__)
 class TrainingResult:
     """A trained model, its metrics on the validation pictures, and whether Ctrl-C cut the run short.
 
-    `extension` tells what became of the old classes and how good the new ones are, after `extend`. `active`: it is the
-    default from now on.
+    `inactive` says why it was not made the active model; it is empty where it was, or was not to be. `extension` tells
+    what became of the old classes and how good the new ones are, after `extend`.
 
     >>> result = phototag.train("my_photos", output="colours")
     >>> result.model.header.taxonomy.superclasses, result.interrupted
@@ -47,8 +48,8 @@ class TrainingResult:
     metrics: Metrics
     seconds: float
     interrupted: bool = False
+    inactive: str = ""
     extension: Extension | None = None
-    active: bool = True
 
 
 def train(
@@ -73,7 +74,8 @@ def train(
         extend: A trained model to which the classes of `data` are added; its backbone stays.
         resume: Go on with an interrupted run of the same data and configuration, if there is one.
         overwrite: Replace an existing model, and forget an interrupted run.
-        activate: Make the new model the default one.
+        activate: Make the new model the default one, unless its data looks like a library of photos, or it is no better
+            than guessing, or much worse than the active model on the classes of both.
 
     Returns:
         The model with its validation metrics. After Ctrl-C it is the best one so far.
@@ -93,7 +95,8 @@ def train(
     config, source, started = config or TrainingConfig(), Path(data), time.monotonic()
     # The name of the model is held for as long as it is trained.
     with ExitStack() as held, current_world() as world:
-        activate = activate and world.first(_can_activate)
+        if activate:
+            world.first(_warn_of_activation)
         if extend is not None:
             parent = extend if isinstance(extend, Model) else open_model(extend)
 
@@ -127,7 +130,8 @@ def train(
         def complete() -> TrainingResult:
             outcome = learn()
             finished = _finish(outcome, session.header(), config)
-            result = _write(path, outcome, finished, config, session.target, started, activate=activate)
+            written = _write(path, outcome, finished, config, session.target, started)
+            result = _activated(written, doubt=pictures.doubt) if activate else written
             if not outcome.interrupted:
                 state_path(path).unlink(missing_ok=True)
             return result
@@ -135,13 +139,12 @@ def train(
         return world.first(complete)
 
 
-def _can_activate() -> bool:
+def _warn_of_activation() -> None:
+    """Say before the work, not after it, that the active model cannot be written down."""
     try:
         check_activation()
     except ModelError as error:
         log.warning("the model will not become the active one: %s", error)
-        return False
-    return True
 
 
 def _extend(
@@ -155,8 +158,24 @@ def _extend(
     extension = extend(parent, data, config.data, target)
     finished = _finish(extension.outcome, extension.header(parent), config)
     extension = extension.finished(finished)
-    result = _write(path, extension.outcome, finished, config, target, started, activate=activate)
-    return replace(result, extension=extension)
+    written = _write(path, extension.outcome, finished, config, target, started)
+    result = replace(written, extension=extension)
+    return _activated(result, doubt=extension.doubt) if activate else result
+
+
+def _activated(result: TrainingResult, *, doubt: str) -> TrainingResult:
+    """Make a new model the active one, unless that would be a mistake; the result says so then."""
+    active = active_model()
+    why = why_not_active(result.metrics, active, doubt=doubt, extension=result.extension)
+    if not why:
+        try:
+            set_active(result.model)
+        except ModelError as error:  # what was learned is worth more than that
+            why = str(error)
+    elif active is not None and active.path == result.model.path:
+        log.warning("the new model took the place of the active one, its file being the same, although %s", why)
+        return result
+    return replace(result, inactive=why)
 
 
 def _finish(outcome: Outcome, header: ModelHeader, config: TrainingConfig) -> Finished:
@@ -171,8 +190,6 @@ def _write(
     config: TrainingConfig,
     target: Target,
     started: float,
-    *,
-    activate: bool,
 ) -> TrainingResult:
     """Write the model with the circumstances of its training."""
     seconds = time.monotonic() - started
@@ -184,13 +201,7 @@ def _write(
     header = replace(finished.header, record=record, created_at=datetime.now(UTC).isoformat(timespec="seconds"))
     write_tensors(path, finished.tensors, header.to_json())
     model = open_model(path)
-    if activate:
-        try:
-            set_active(model)
-        except ModelError as error:  # what was learned is worth more than that
-            log.warning("the model does not become the active one: %s", error)
-            activate = False
-    return TrainingResult(model, finished.metrics, seconds, outcome.interrupted, active=activate)
+    return TrainingResult(model, finished.metrics, seconds, outcome.interrupted)
 
 
 def _check_heads_options(config: TrainingConfig, path: Path, *, resume: bool) -> None:

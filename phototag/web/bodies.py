@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from phototag.errors import UsageError
+from phototag.text import nfc
 
 _LONGEST = 200
 _MOST = 10_000
@@ -37,8 +38,8 @@ def text(body: dict[str, Any], key: str) -> str:
 
 
 def name(body: dict[str, Any], key: str) -> str | None:
-    """Return a text, None for null."""
-    return None if body.get(key) is None else text(body, key)
+    """Return a name, composed as all are (NFC); None for null."""
+    return None if body.get(key) is None else nfc(text(body, key))
 
 
 def identity(body: dict[str, Any], key: str) -> str:

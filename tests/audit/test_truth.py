@@ -144,6 +144,35 @@ class TestNumbers:
         assert (found["labelled"], found["untagged"]) == (2, 0)
 
 
+class TestContradictions:
+    def test_two_labels_for_a_photo_are_refused_and_nothing_is_stored(self, write: Write, audit: Audit) -> None:
+        labels = write(TAGS, [*TRUTH, ("a", "dog", "beagle")])
+        result = audit(labels, "--import")
+        assert result.exit_code == 2
+        assert "line 6: a.jpg is dog/beagle here and bird/rooster in" in result.stderr
+        with Store.open() as store:
+            assert list(store.reviews.find_all()) == []
+
+    def test_copies_with_two_labels_are_left_out_and_said_once(
+        self, write: Write, audit: Audit, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        labels = write(TAGS, TRUTH)
+        for name in "ab":
+            (tmp_path / f"{name}.jpg").write_bytes(b"the same picture")
+        found = figures(audit(labels, "--import", "--format", "json"))
+        assert found["labelled"] == 2
+        assert caplog.text.count("contradict each other") == 1
+
+    @pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8"), ("\t", "utf-16")])
+    def test_labels_come_as_a_spreadsheet_writes_them(
+        self, write: Write, audit: Audit, separator: str, encoding: str
+    ) -> None:
+        labels = write(TAGS, TRUTH)
+        text = labels.read_text().replace("filepath", "FilePath").replace(",", separator)
+        labels.write_text(text + 2 * separator + "\n", encoding=encoding)
+        assert figures(audit(labels, "--format", "json"))["superclass_accuracy"] == 0.75
+
+
 class TestEmptyLabels:
     """An empty label is a statement: of none of the known classes at that level."""
 

@@ -93,6 +93,8 @@ class TestFilters:
             ("", ALL),
             ("--superclass bird", {"rooster", "hawk", "bird", "human"}),
             ("--superclass cat", set()),
+            ("--superclass bird --superclass dog", ALL - {"strange", "cut"}),
+            ("--subclass hawk --subclass dog/beagle", {"hawk", "gone", "100%_dog", "dog"}),
             ("--superclass BIRD", set()),
             ("--subclass rooster", {"rooster", "human"}),
             ("--subclass bird/rooster", {"rooster", "human"}),
@@ -141,6 +143,41 @@ class TestFilters:
         assert {Path(row["path"]).stem for row in json.loads(result.stdout)} == wanted
         count = run_phototag("query", *words.split(), "--count")
         assert count.stdout == f"{len(wanted)}\n"
+
+    def test_a_name_that_nothing_has_gets_the_nearest_on_stderr(self, run_phototag: RunCommand) -> None:
+        result = run_phototag("query", "--superclass", "Bird", "--subclass", "bird/roster", "--count")
+        assert (result.exit_code, result.stdout) == (0, "0\n")
+        assert "No class here is called Bird; did you mean bird?" in result.stderr
+        assert "bird/roster; did you mean bird/rooster?" in result.stderr
+
+    def test_a_variable_separates_names_by_commas(
+        self, run_phototag: RunCommand, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PHOTOTAG_QUERY_SUPERCLASS", "bird,american egret")
+        result = run_phototag("query", "--count")
+        assert result.stdout == "4\n"
+        assert "american egret" in result.stderr
+
+    def test_counts_come_as_a_table_and_for_machines(self, run_phototag: RunCommand) -> None:
+        def counted(*words: str) -> str:
+            result = run_phototag("query", *words)
+            assert result.exit_code == 0, result.stderr
+            return str(result.stdout)
+
+        assert " ".join(counted("--count-by", "superclass").split()) == "superclass photos bird 4 dog 3 - 2"
+        rows = json.loads(counted("--count-by", "subclass", "--superclass", "bird", "--format", "json"))
+        assert rows == [
+            {"superclass": "bird", "subclass": "rooster", "photos": 2},
+            {"superclass": "bird", "subclass": None, "photos": 1},
+            {"superclass": "bird", "subclass": "hawk", "photos": 1},
+        ]
+        assert counted("--count-by", "state", "--format", "csv") == "state,photos\nok,7\nmissing,1\nunreadable,1\n"
+        assert (
+            counted("--count-by", "source", "--limit", "1", "--format", "ndjson")
+            == '{"source": "model", "photos": 7}\n'
+        )
+        assert counted("--count-by", "rank", "--superclass", "cat") == ""
+        assert run_phototag("query", "--count-by", "rank", "--print0").exit_code == 2
 
     def test_under_takes_relative_paths(
         self, run_phototag: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

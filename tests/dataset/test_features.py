@@ -243,15 +243,15 @@ def test_too_many_unreadable_pictures_stop(folder: Path) -> None:
         Extraction()(folder)
 
 
-def test_cut_divides_where_the_given_pictures_did(folder: Path) -> None:
+def test_a_part_has_the_pictures_and_hashes_of_its_places(folder: Path) -> None:
     pictures = load_data(folder).pictures
     for index in (1, 30):
         pictures[index].path.write_bytes(b"broken")
     content = read_content(pictures, PREPROCESSING)
-    first, second = content.cut(20)
-    assert first.pictures == (*pictures[:1], *pictures[2:20])
-    assert second.pictures == (*pictures[20:30], *pictures[31:])
-    assert first.hashes + second.hashes == content.hashes
+    part = content.part([0, 1, 40])
+    assert part.pictures == (pictures[0], pictures[2], pictures[42])
+    assert part.hashes == (content.hashes[0], content.hashes[1], content.hashes[40])
+    assert part.positions == (0, 2, 42)
 
 
 # -- the digest of the data

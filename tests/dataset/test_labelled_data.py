@@ -21,6 +21,7 @@ from phototag.dataset.labelled import (
     split,
     training_taxonomy,
     unchecked_classes,
+    unknown_labels,
 )
 from phototag.errors import DataError
 from phototag.imaging.preprocessing import Preprocessing
@@ -200,7 +201,7 @@ def test_csv_with_names_that_are_not_utf8(pictures: Path) -> None:
     [
         ("filepath,label\n", "superclass, subclass"),
         ("file,superclass,subclass\n", "filepath"),
-        ("filepath;superclass;subclass\n", "filepath, superclass, subclass"),
+        ("filepath superclass subclass\n", "filepath, superclass, subclass"),
         ("", "filepath"),
     ],
 )
@@ -411,3 +412,103 @@ def test_pictures_are_decoded_as_tag_does(tmp_path: Path, monkeypatch: pytest.Mo
         f"{tmp_path / 'deadly.gif'}: the decoder crashed (signal 6, SIGABRT)",
         f"{tmp_path / 'pipe.jpg'}: the file is gone; there is a named pipe, not a file",
     )
+
+
+# -- one spelling, one label, nothing left out in silence
+
+
+def test_names_are_composed_and_two_forms_are_one_class(tmp_path: Path) -> None:
+    for number, name in enumerate(("cafe\u0301", "caf\u00e9")):
+        draw(tmp_path / name / "cup" / f"{number}.png", (1, 2, 3), seed=number)
+    assert {picture.superclass for picture in load_data(tmp_path).pictures} == {"caf\u00e9"}
+
+
+@pytest.mark.parametrize("other", ["Warm/orange", "warm/RED", "hot/red_"])
+def test_class_folders_that_differ_only_in_spelling_are_refused(tmp_path: Path, other: str) -> None:
+    draw(colour_folder(tmp_path, 2) / other / "x.png", (1, 2, 3), seed=1)
+    refused(tmp_path, "differs from", "only in spelling", str(tmp_path / other))
+
+
+def test_linked_folders_and_files_are_followed(tmp_path: Path) -> None:
+    elsewhere = colour_folder(tmp_path / "elsewhere", 2)
+    root = tmp_path / "data"
+    (root / "cold" / "blue").mkdir(parents=True)
+    (root / "warm").symlink_to(elsewhere / "warm")
+    (root / "cold" / "green").symlink_to(elsewhere / "cold" / "green")
+    (root / "cold" / "blue" / "0.png").symlink_to(elsewhere / "cold" / "blue" / "000.png")
+    (root / "cold" / "loop").symlink_to(root)
+    assert len(load_data(root).pictures) == 7
+
+
+def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = colour_folder(tmp_path, 2)
+    (root / "warm" / "orange").mkdir()
+    (root / "warm" / "orange" / "IMG_1.HEIC").write_bytes(b"x")
+    draw(root / "warm" / "red" / "@eaDir" / "000.png" / "thumb.png", (1, 2, 3), seed=1)
+    draw(root / "#recycle" / "old" / "x.png", (1, 2, 3), seed=1)
+    data = load_data(root)
+    assert (len(data.pictures), data.ignored, data.empty) == (8, 0, ("warm/orange",))
+    assert "no pictures in warm/orange" in caplog.text
+    assert "1 file in formats that are not read (1 .heic)" in caplog.text
+    assert "1 @eaDir" in caplog.text and "1 #recycle" in caplog.text
+
+
+def test_a_folder_of_formats_that_are_not_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bird" / "hawk").mkdir(parents=True)
+    (tmp_path / "bird" / "hawk" / "1.CR2").write_bytes(b"x")
+    refused(tmp_path, "no pictures found", "1 .cr2")
+
+
+def test_a_row_that_contradicts_another_is_refused_with_both_lines(pictures: Path) -> None:
+    source = write_csv(pictures, "a.png,bird,hawk", "b.png,bird,hawk", "./a.png,dog,beagle")
+    refused(source, "line 4", "a.png is dog/beagle here and bird/hawk in", "line 2")
+
+
+def test_a_row_that_repeats_another_counts_once(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = load_data(write_csv(pictures, "a.png,bird,hawk", "b.png,bird,", f"{pictures}/a.png,bird,hawk"))
+    assert [picture.path.name for picture in data.pictures] == ["a.png", "b.png"]
+    assert "1 rows repeat others and count once" in caplog.text
+
+
+def test_a_file_is_found_in_whichever_form_the_disk_spells_it(tmp_path: Path) -> None:
+    draw(tmp_path / "cafe\u0301" / "\u00e9.png", (1, 2, 3), seed=1)
+    (picture,) = load_data(write_csv(tmp_path, "caf\u00e9/e\u0301.png,bird,hawk")).pictures
+    assert picture.path.exists()
+
+
+def test_another_encoding_is_named_as_the_reason(tmp_path: Path) -> None:
+    draw(tmp_path / "é.png", (1, 2, 3), seed=1)
+    refused(write_csv(tmp_path, "é.png,bird,hawk", encoding="latin-1"), "no such file", "save it as UTF-8")
+    draw(tmp_path / "a.png", (1, 2, 3), seed=1)
+    refused(write_csv(tmp_path, "a.png,é,hawk", encoding="latin-1"), "line 2", "not in UTF-8")
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [["2019/05-June", "2020/Rome"], ["Family/2019-05-31", "Trips/20200102 Oslo"], ["DCIM/100CANON", "DCIM/101_PANA"]],
+)
+def test_a_library_is_told_from_labelled_pictures(tmp_path: Path, folders: list[str]) -> None:
+    for number, folder in enumerate(folders):
+        draw(tmp_path / folder / "x.png", (1, 2, 3), seed=number)
+    assert "named after dates or cameras" in load_data(tmp_path).doubt
+
+
+def test_pictures_that_lie_everywhere_look_like_a_library_and_classes_do_not(tmp_path: Path) -> None:
+    root = colour_folder(tmp_path, 2)
+    for name in ("1990s/x.png", "digit/7/x.png", "car/Audi 2011/x.png"):
+        draw(root / name, (1, 2, 3), seed=1)
+    assert load_data(root).doubt == ""
+    for number in range(20):
+        draw(root / f"{number}.png", (1, 2, 3), seed=number)
+    assert "no superclass/subclass folder" in load_data(root).doubt
+
+
+def test_labels_of_validation_data_get_the_nearest_name(pictures: Path) -> None:
+    taxonomy = Taxonomy.from_pairs([("bird", "hawk"), ("dog", "beagle")])
+    data = load_data(write_csv(pictures, "a.png,brid,", "b.png,fish,eel", "c.png,dog,hawk"))
+    assert unknown_labels(data, taxonomy) == ["brid", "dog/hawk", "eel", "fish"]
+    with pytest.raises(DataError, match="no superclass 'brid' \\(the nearest is 'bird'\\)"):
+        check_labels(data, taxonomy)
+    other = load_data(write_csv(pictures, "a.png,Bird,Hawk"))
+    with pytest.raises(DataError, match="superclass 'Bird' is spelt 'bird' in the model"):
+        unknown_labels(other, taxonomy)

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from phototag.choices import ReviewOrigin
-from phototag.dataset.labelled import load_data
+from phototag.dataset.labelled import COLUMNS, load_data
+from phototag.dataset.sheet import open_sheet
 from phototag.decision import gather, pack
 from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standardizer, Tier
 from phototag.discovery.contact_sheet import chosen_numbers, write_sheet
@@ -529,6 +530,11 @@ class TestNaming:
         )
 
 
+def load_sheet(file: Path) -> list[list[str]]:
+    with open_sheet(file, COLUMNS) as sheet:
+        return list(sheet)
+
+
 class TestLabelsFile:
     def test_other_rows_and_columns_stay(self, tmp_path: Path) -> None:
         file = tmp_path / "labels.csv"
@@ -555,7 +561,16 @@ class TestLabelsFile:
         add_labels(file, [tmp_path / "a.jpg"], superclass="dog", subclass="pug")
         with pytest.raises(DataError, match="has subclass 'pug' under 'dog'"):
             add_labels(file, [tmp_path / "b.jpg"], superclass="cat", subclass="pug")
+        with pytest.raises(DataError, match="has 'pug', from which 'Pug' differs only in spelling"):
+            add_labels(file, [tmp_path / "b.jpg"], superclass="dog", subclass="Pug")
         assert len(rows_of(file)) == 1
+
+    def test_a_file_that_a_spreadsheet_saved_is_read_and_goes_on(self, tmp_path: Path) -> None:
+        file = tmp_path / "labels.csv"
+        file.write_text("FilePath;Note;Superclass;Subclass\na.jpg;x;dog;pug\n;;;\n", encoding="utf-16")
+        assert add_labels(file, [tmp_path / "b.jpg"], superclass="dog", subclass="pug") == Written(1, 0, 2)
+        rows = load_sheet(file)
+        assert rows == [["a.jpg", "x", "dog", "pug"], [str(tmp_path / "b.jpg"), "", "dog", "pug"]]
 
     @pytest.mark.parametrize(
         ("text", "words"),

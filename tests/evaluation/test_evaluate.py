@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,17 +167,41 @@ def test_only_empty_labels_give_no_accuracy_and_no_crash(folder: Path, tiny_mode
     assert metrics.novel_photos == 2
 
 
-def test_unknown_label_is_refused_by_name_before_any_work(
+def test_unknown_labels_count_as_none_of_the_classes_and_are_named(
+    folder: Path, tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, name in enumerate(("bird/crow/0.png", "fish/eel/0.png")):
+        draw(folder / name, (0, 0, 0), seed=1000 + number)
+    found = examine(folder, model=tiny_model, **TORCH)  # type: ignore[arg-type]
+    assert (found.metrics.photos, found.metrics.novel_photos) == (42, 2)
+    assert found.unknown == ("crow", "eel", "fish")
+    assert "does not know" in caplog.text and "crow, eel, fish" in caplog.text
+
+
+def test_a_subclass_that_lies_elsewhere_in_the_model_is_none_of_its_classes(folder: Path, tiny_model: Path) -> None:
+    csv = folder / "labels.csv"
+    csv.write_text("filepath,superclass,subclass\nbird/hawk/0.png,fish,hawk\nbird/hawk/1.png,fish,\n")
+    found = examine(csv, model=tiny_model, **TORCH)  # type: ignore[arg-type]
+    assert found.unknown == ("fish", "fish/hawk")
+    assert found.metrics.novel_photos == 2
+
+
+def test_a_label_spelt_otherwise_is_refused_before_any_work(
     folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("the model was loaded although the labels are wrong")
 
     monkeypatch.setattr("phototag.evaluation.score.Runtime", never)
-    draw(folder / "bird" / "crow" / "0.png", (0, 0, 0), seed=1)
-    with pytest.raises(DataError, match="'crow'") as caught:
+    (folder / "bird").rename(folder / "Bird")
+    with pytest.raises(DataError, match="superclass 'Bird' is spelt 'bird' in the model"):
         evaluate(folder, model=tiny_model)
-    assert str(folder / "bird" / "crow") in str(caught.value)
+
+
+def test_copies_count_once_and_contradictions_not_at_all(folder: Path, tiny_model: Path) -> None:
+    shutil.copy(folder / "bird" / "hawk" / "0.png", folder / "bird" / "hawk" / "copy.png")
+    shutil.copy(folder / "bird" / "hawk" / "1.png", folder / "dog" / "boxer" / "copy.png")
+    assert evaluate(folder, model=tiny_model, **TORCH).photos == 39  # type: ignore[arg-type]
 
 
 def test_unreadable_pictures_are_left_out_aloud(
@@ -188,7 +213,7 @@ def test_unreadable_pictures_are_left_out_aloud(
     assert metrics.photos == 38
     assert str(folder / "bird" / "hawk" / "0.png") in caplog.text
     for index in range(2, 4):
-        (folder / "bird" / "hawk" / f"{index}.png").write_bytes(b"broken")
+        (folder / "bird" / "hawk" / f"{index}.png").write_bytes(b"broken %d" % index)
     with pytest.raises(DataError, match="4 of 40 pictures cannot be read"):
         evaluate(folder, model=tiny_model, **TORCH)  # type: ignore[arg-type]
 

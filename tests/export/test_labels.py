@@ -238,3 +238,9 @@ class TestImport:
             file.write(f"{make_picture(tmp_path / 'elsewhere.png')},dog,beagle\n")
         report = import_truth(store, labels)
         assert (report.saved, report.unknown) == (3, 1)
+
+
+def test_names_that_differ_only_in_spelling_are_noted(store: Store, photos: list[Path]) -> None:
+    for path, name in zip(photos, ("Rooster", "rooster"), strict=False):
+        review(store, path, "bird", name)
+    assert collect(store).apart == ("rooster and Rooster",)

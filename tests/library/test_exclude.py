@@ -152,6 +152,14 @@ def test_excluded_folder_is_not_even_opened(tmp_path: Path) -> None:
     assert opened == [str(tmp_path)]
 
 
+@pytest.mark.parametrize(
+    "pattern", ["caf\u00e9", "cafe\u0301", "caf?", "*/caf\u00e9", "x/cafe\u0301/*", "/photos/mine/x/caf\u00e9"]
+)
+@pytest.mark.parametrize("name", ["caf\u00e9", "cafe\u0301"])
+def test_accents_match_in_whichever_form_they_are_written(pattern: str, name: str) -> None:
+    assert covered(pattern, f"x/{name}/a.jpg")
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash to compare with")
 def test_brackets_agree_with_those_of_the_shell(tmp_path: Path) -> None:
     """Bash is the judge of what a user expects of simple patterns."""

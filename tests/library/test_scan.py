@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from phototag.errors import UsageError
 from phototag.imaging.formats import SUFFIXES, is_picture
+from phototag.library.left_out import LeftOut
 from phototag.library.scanner import ScanProblems, count, resolve_roots, scan
 from phototag.records import Photo
 
@@ -148,7 +149,44 @@ class TestScan:
         assert len(paths) == len(names)
 
 
+class TestLeftOut:
+    @pytest.mark.parametrize(
+        "folder",
+        ["@eaDir", "#recycle", "$RECYCLE.BIN", "$Recycle.Bin", "lost+found", "System Volume Information", "@Recycle"],
+    )
+    def test_folders_of_the_system_are_left_out_and_counted(self, tmp_path: Path, folder: str) -> None:
+        touch(tmp_path / "a.jpg", tmp_path / folder / "b.jpg", tmp_path / "x" / folder / "y" / "c.jpg")
+        problems = ScanProblems()
+        assert found(tmp_path, problems=problems) == ["a.jpg"]
+        assert problems.left_out.folders == {folder: 2}
+        assert count([tmp_path]) == 1
+        assert found(tmp_path / folder) == ["b.jpg"], "named on purpose"
+
+    def test_what_a_person_may_miss_is_counted_in_one_line(self, tmp_path: Path) -> None:
+        touch(*(tmp_path / name for name in ["a.jpg", "b.HEIC", "c.heic", "d.cr2", "e.txt", ".f.heic", "noname"]))
+        (tmp_path / "g.jpg").symlink_to("a.jpg")
+        (tmp_path / "h").symlink_to(tmp_path.parent)
+        (tmp_path / "i.txt").symlink_to("e.txt")
+        problems = ScanProblems()
+        assert found(tmp_path, problems=problems) == ["a.jpg"]
+        assert problems.left_out.line() == (
+            "Left out: 3 files in formats that are not read (2 .heic, 1 .cr2), 2 symbolic links."
+        )
+        assert not ScanProblems().left_out and ScanProblems().left_out.line() == ""
+
+    def test_formats_that_are_read_are_none_of_them(self) -> None:
+        left_out = LeftOut()
+        for suffix in SUFFIXES:
+            left_out.note_file(f"a{suffix}")
+        assert not left_out
+
+
 class TestRoots:
+    @pytest.mark.parametrize("typed", ["cafe\u0301", "caf\u00e9"])
+    def test_a_root_is_found_in_whichever_form_the_disk_spells_it(self, tmp_path: Path, typed: str) -> None:
+        touch(tmp_path / "cafe\u0301" / "\u00e9" / "a.jpg")
+        assert resolve_roots([tmp_path / typed / "e\u0301"]) == [tmp_path / "cafe\u0301" / "\u00e9"]
+
     def test_a_path_that_does_not_exist_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"nowhere: no such file or folder"):
             resolve_roots([tmp_path, tmp_path / "nowhere"])

@@ -179,6 +179,15 @@ class TestNames:
             with pytest.raises(UsageError):
                 names.check_new(superclass, subclass)
 
+    def test_a_name_has_one_spelling(self) -> None:
+        names = Names()
+        names.add("cafe\u0301", "boxer")
+        assert names.qualified == ["caf\u00e9/boxer"]
+        names.check_new("cafe\u0301", "boxer")
+        with pytest.raises(UsageError, match="'Boxer' is spelt 'boxer' here"):
+            names.check_new("caf\u00e9", "Boxer")
+        assert narrow(["caf\u00e9"], "e\u0301") == ["caf\u00e9"]
+
 
 class TestKeys:
     def keys(self, *chunks: bytes) -> list[str]:

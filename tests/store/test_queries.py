@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from phototag.choices import SortKey
+from phototag.audit.sampling import Scope
+from phototag.audit.tag_columns import read_tags
+from phototag.catalog import columns as catalog_columns
+from phototag.choices import CountBy, SortKey
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.records import PhotoState, Source
-from phototag.store import Query, Store, check_database, connection
+from phototag.store import Query, Review, Store, check_database, connection
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, failure, register, stored
 
 
@@ -41,6 +44,9 @@ def library(store: Store) -> Store:
         (Query(subclass="rooster"), ["rooster"]),
         (Query(subclass="bird/rooster"), ["rooster"]),
         (Query(subclass="dog/rooster"), []),
+        (Query(superclass=["bird", "dog"]), ["beagle", "bird", "rooster"]),
+        (Query(subclass=("dog/beagle", "rooster")), ["beagle", "rooster"]),
+        (Query(superclass=[], subclass="beagle"), ["beagle"]),
         (Query(novel=True), ["bird", "strange"]),
         (Query(min_score=0.65), ["bird", "rooster"]),
         (Query(min_score=0.3, novel=True), ["bird", "strange"]),
@@ -147,3 +153,77 @@ def test_database_that_vanishes_is_reported(database: Path) -> None:
         database.unlink()
         with pytest.raises(StoreError, match="does not exist"):
             opened.count(Query())
+
+
+# -- counts, names, and the two forms of a name
+
+
+def test_photos_are_counted_by_what_they_have(library: Store) -> None:
+    assert library.count_by(Query(), CountBy.SUPERCLASS) == {("bird",): 2, ("dog",): 1, (None,): 2}
+    by_subclass = {("bird", "rooster"): 1, ("bird", None): 1, ("dog", "beagle"): 1, (None, None): 2}
+    assert library.count_by(Query(limit=1), "subclass") == by_subclass
+    assert library.count_by(Query(superclass="bird"), CountBy.RANK) == {("subclass",): 1, ("superclass",): 1}
+    assert library.count_by(Query(), CountBy.STATE) == {("ok",): 4, ("unreadable",): 1}
+    assert library.count_by(Query(), CountBy.MODEL) == {("sample",): 4, (None,): 1}
+    assert sum(library.count_by(Query(), CountBy.REASON).values()) == 5
+
+
+def test_names_that_nothing_has_get_the_nearest(library: Store) -> None:
+    asked = Query(superclass=["bird", "brid", "whale"], subclass=["hawk", "roster", "bird/roster", "dog/hawk"])
+    assert library.unknown_classes(asked) == {
+        "brid": ["bird"],
+        "whale": [],
+        "roster": ["rooster"],
+        "bird/roster": ["bird/rooster"],
+        "dog/hawk": ["bird/hawk"],
+    }
+    # A model knows hawks, though no photo shows one; a person named a newt.
+    photo = library.photos.find(Path("/p/bird.jpg"))
+    assert photo is not None
+    library.reviews.save(Review(photo_id=photo.id, superclass="reptile", subclass="newt"))
+    assert library.unknown_classes(Query(subclass=["hawk", "reptile/newt"])) == {}
+
+
+@pytest.fixture
+def forms(library: Store) -> Store:
+    """The library with names and paths as an earlier version stored what a Mac wrote."""
+    library.tags.save_batch(
+        model_id=register(library),
+        tagged=[stored("/cafe\u0301/a.jpg", BEAGLE), stored("/caf\u00e9/b.jpg", BEAGLE), stored("/c.jpg", ROOSTER)],
+    )
+    with library._database.write() as connection:
+        for name, path in (("cafe\u0301", "/cafe\u0301/a.jpg"), ("caf\u00e9", "/caf\u00e9/b.jpg")):
+            statement = "UPDATE tags SET superclass = ? WHERE photo_id = (SELECT id FROM photos WHERE path_text = ?)"
+            connection.exec_driver_sql(statement, (name, path))
+    return library
+
+
+@pytest.mark.parametrize("typed", ["cafe\u0301", "caf\u00e9"])
+def test_a_name_is_found_in_both_forms_and_told_in_one(forms: Store, typed: str) -> None:
+    found = list(forms.query(Query(superclass=typed)))
+    assert {photo.superclass for photo in found} == {"caf\u00e9"} and len(found) == 2
+    assert forms.count(Query(subclass=f"{typed}/beagle")) == 2
+    assert forms.count(Query(under=Path(f"/{typed}"))) == 2
+    assert forms.count_by(Query(superclass=typed), CountBy.SUPERCLASS) == {("caf\u00e9",): 2}
+    assert forms.unknown_classes(Query(superclass=typed)) == {}
+
+
+def test_labels_of_people_are_composed(forms: Store) -> None:
+    photo = forms.photos.find(Path("/c.jpg"))
+    assert photo is not None
+    assert Review(photo_id=photo.id, superclass="e\u0301").superclass == "\u00e9"
+    forms.tags.set_human(photo.path, superclass="e\u0301", subclass="a\u030a")
+    (row,) = forms.query(Query(source="human"))  # type: ignore[arg-type]
+    assert (row.superclass, row.subclass) == ("\u00e9", "\u00e5")
+
+
+def test_the_gallery_and_the_audit_see_one_class(forms: Store) -> None:
+    rows = catalog_columns.read(forms.catalog.photos())
+    assert [label[0] for label in rows.labels].count("caf\u00e9") == 1
+    assert "cafe\u0301" not in [label[0] for label in rows.labels]
+    assert ("caf\u00e9", "beagle") in read_tags(forms, Scope()).labels
+
+
+def test_a_name_that_is_not_text_is_refused() -> None:
+    with pytest.raises(UsageError, match="not in UTF-8"):
+        Query(superclass="caf\udce9")

@@ -25,10 +25,10 @@ def draw(path: Path, colour: tuple[int, int, int], *, seed: int, size: int = 40)
     return path
 
 
-def colour_folder(root: Path, counts: Mapping[str, int] | int = 8) -> Path:
-    """A folder superclass/subclass/*.png of four subclasses; `counts` of each, or by subclass."""
+def colour_folder(root: Path, counts: Mapping[str, int] | int = 8, *, first: int = 0) -> Path:
+    """A folder superclass/subclass/*.png of four subclasses; `counts` of each, or by subclass, from `first` on."""
     for number, ((superclass, subclass), colour) in enumerate(COLOURS.items()):
         count = counts if isinstance(counts, int) else counts.get(subclass, 8)
         for index in range(count):
-            draw(root / superclass / subclass / f"{index:03}.png", colour, seed=1000 * number + index)
+            draw(root / superclass / subclass / f"{index:03}.png", colour, seed=1000 * number + first + index)
     return root

@@ -57,8 +57,9 @@ def test_scores_are_calibrated_and_the_record_tells_by_how_much(doubtful: Path, 
 
 
 def test_calibration_lies_in_the_weights_so_that_tagging_needs_to_know_nothing(
-    doubtful: Path, plenty: Path, weights: Path
+    doubtful: Path, weights: Path, tmp_path: Path
 ) -> None:
+    plenty = colour_folder(tmp_path, 60, first=100)
     result = train(doubtful, val=plenty, config=tiny_config(weights=weights))
     assert result.model.header.record["calibration"]["temperatures"]["subclass"] != 1.0
     # The stored heads are those that were judged: what tags gives their calibrated scores.

@@ -259,7 +259,9 @@ def test_model_judged_on_validation_data_of_its_own_can_be_extended(
     folder: Path, old: Path, new: Path, tmp_path: Path
 ) -> None:
     """Some classes have no validation pictures then."""
-    shutil.copytree(old / "warm" / "red", tmp_path / "val" / "warm" / "red")
+    val = colour_folder(tmp_path / "others", 16, first=100)
+    (tmp_path / "val" / "warm").mkdir(parents=True)
+    (val / "warm" / "red").rename(tmp_path / "val" / "warm" / "red")
     config = tiny_config(weights=folder / "weights.pth")
     parent = train(old, val=tmp_path / "val", config=config, activate=False).model
     result = train(new, extend=parent, config=usual(), activate=False)
@@ -372,7 +374,7 @@ def test_class_none_of_whose_pictures_can_be_read_is_named(parent: Path, new: Pa
         broken = tmp_path / "data" / "warm" / "ochre" / f"{index}.png"
         broken.parent.mkdir(exist_ok=True)
         broken.write_bytes(b"no picture")
-    with pytest.raises(DataError, match="none of the pictures of ochre can be read"):
+    with pytest.raises(DataError, match=r"none of the pictures of .*/ochre can be read"):
         train(tmp_path / "data", extend=parent, config=usual())
 
 

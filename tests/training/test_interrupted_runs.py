@@ -203,7 +203,7 @@ def test_resume_with_other_options_or_data_is_refused(data: Path, tmp_path: Path
 def test_resume_with_training_and_validation_data_swapped_is_refused(
     data: Path, tmp_path: Path, interruption: Interruption
 ) -> None:
-    other = colour_folder(tmp_path / "other", 4)
+    other = colour_folder(tmp_path / "other", 4, first=100)
     interruption.epoch = 1
     train(data, config=tiny_config(epochs=2), val=other, output="stopped")
     interruption.epoch = None

@@ -13,6 +13,7 @@ import pytest
 
 from phototag import settings
 from phototag.choices import Tune
+from phototag.dataset.labelled import load_data, split
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.model.registry import active_reference, open_model
 from phototag.training.finetune.trainer import Trainer
@@ -96,7 +97,7 @@ def test_output_that_cannot_be_a_model_is_refused_before_training(
 
 
 def test_validation_data_of_its_own_leaves_all_pictures_for_training(data: Path, weights: Path, tmp_path: Path) -> None:
-    val = colour_folder(tmp_path / "val", 3)
+    val = colour_folder(tmp_path / "val", 3, first=100)
     result = train(data, config=tiny_config(weights=weights), val=val)
     record = result.model.header.record
     assert (record["training_pictures"], record["validation_pictures"]) == (48, 12)
@@ -105,7 +106,7 @@ def test_validation_data_of_its_own_leaves_all_pictures_for_training(data: Path,
 
 
 def test_unknown_label_in_validation_data_is_refused_by_name(data: Path, weights: Path, tmp_path: Path) -> None:
-    val = colour_folder(tmp_path / "val", 3)
+    val = colour_folder(tmp_path / "val", 3, first=100)
     draw(val / "cold" / "violet" / "x.png", (90, 0, 200), seed=1)
     with pytest.raises(DataError, match="no subclass 'violet'") as caught:
         train(data, config=tiny_config(weights=weights), val=val)
@@ -115,7 +116,8 @@ def test_unknown_label_in_validation_data_is_refused_by_name(data: Path, weights
 def test_unlabelled_pictures_in_validation_data_do_not_count_against_the_model(
     data: Path, weights: Path, tmp_path: Path
 ) -> None:
-    rows = [f"{path},{path.parts[-3]},{path.parts[-2]}" for path in sorted(data.rglob("*.png"))[::4]]
+    others = colour_folder(tmp_path / "others", 3, first=100)
+    rows = [f"{path},{path.parts[-3]},{path.parts[-2]}" for path in sorted(others.rglob("*.png"))]
     rows += [f"{draw(tmp_path / 'novel.png', (128, 128, 128), seed=1)},,"]
     val = tmp_path / "val.csv"
     val.write_text("\n".join(["filepath,superclass,subclass", *rows]))
@@ -125,7 +127,52 @@ def test_unlabelled_pictures_in_validation_data_do_not_count_against_the_model(
     assert result.metrics.novel_photos == 1
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_validation_pictures_that_are_learned_from_are_refused(
+    data: Path, weights: Path, tmp_path: Path, copied: bool
+) -> None:
+    val = shutil.copytree(data, tmp_path / "val") if copied else data
+    with pytest.raises(DataError, match="every validation picture is also in the training data"):
+        train(data, config=tiny_config(weights=weights), val=val)
+
+
+def test_a_picture_has_no_copy_on_the_other_side_of_the_split(
+    data: Path, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    doubled = shutil.copytree(data, tmp_path / "doubled")
+    for path in sorted(doubled.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"copy-{path.name}"))
+    record = train(doubled, config=tiny_config(weights=weights)).model.header.record
+    assert record["training_pictures"] + record["validation_pictures"] == 48
+    assert "48 pictures are copies of others of their class and count once" in caplog.text
+
+
 # -- unreadable pictures
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_class_without_a_readable_picture_is_refused_by_name(
+    data: Path, weights: Path, tmp_path: Path, pretrained: bool
+) -> None:
+    mixed = shutil.copytree(data, tmp_path / "mixed")
+    (mixed / "warm" / "ghost").mkdir()
+    (mixed / "warm" / "ghost" / "0.jpg").write_bytes(b"no picture")
+    config = tiny_config(weights=weights) if pretrained else tiny_config()
+    with pytest.raises(DataError, match="none of the pictures of warm/ghost can be read; mend or remove them"):
+        train(mixed, config=config)
+
+
+def test_a_class_whose_training_pictures_are_broken_learns_from_the_others(
+    data: Path, weights: Path, tmp_path: Path
+) -> None:
+    mixed = shutil.copytree(data, tmp_path / "mixed")
+    draw(mixed / "warm" / "rare" / "0.png", (1, 2, 3), seed=1)
+    draw(mixed / "warm" / "rare" / "1.png", (1, 2, 3), seed=2)
+    training, _ = split(load_data(mixed).pictures, fraction=0.2, seed=0)
+    next(picture for picture in training if picture.subclass == "rare").path.write_bytes(b"no picture")
+    result = train(mixed, config=tiny_config(weights=weights))
+    assert "rare" in result.model.header.taxonomy.subclasses
+    assert "warm/rare" not in {scores.name for scores in result.metrics.subclasses if scores.support}
 
 
 @pytest.mark.parametrize("tune", [Tune.HEADS, Tune.FULL, "random"])
@@ -135,7 +182,7 @@ def test_unreadable_pictures_are_told_counted_and_skipped(
     mixed = shutil.copytree(data, tmp_path / "mixed")
     # Two of 50 are few, even if both come to lie among the 8 validation pictures.
     for index in range(2):
-        (mixed / "warm" / "red" / f"broken{index}.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+        (mixed / "warm" / "red" / f"broken{index}.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut %d" % index)
     config = tiny_config(epochs=1) if tune == "random" else tiny_config(weights=weights, tune=Tune(tune), epochs=1)
     result = train(mixed, config=config)
     assert "broken0.jpg" in caplog.text
@@ -227,7 +274,7 @@ def test_a_model_that_cannot_become_active_is_trained_all_the_same(
 ) -> None:
     (home / "data" / "active-model").mkdir(parents=True)
     result = train(data, config=tiny_config(weights=weights), output=tmp_path / "m.safetensors")
-    assert not result.active
+    assert result.inactive
     assert result.metrics.photos > 0
     assert result.model.path is not None
     assert "will not become the active one" in caplog.messages[0], "before the training"

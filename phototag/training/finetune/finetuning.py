@@ -148,7 +148,7 @@ def _readable(session: Session, started: list[Start]) -> tuple[Content, Content,
         return start.features.training, start.features.validation, start.recipe.choice.strategy
     both = read_content((*pictures.training, *pictures.validation), session.preprocessing, workers=config.workers)
     report_unreadable(both)
-    training, validation = readable_parts(both, pictures)
+    training, validation = readable_parts(both, pictures.training, kept_apart=pictures.kept_apart)
     labels = np.array([pictures.taxonomy.subclass_index[picture.subclass or ""] for picture in training.pictures])
     strategy = config.balance
     if strategy is Balance.AUTO:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from phototag.dataset import Features, data_digest
+from phototag.dataset import Features, data_digest, remembered
 from phototag.model import Examples
 from phototag.training.finalize import Outcome
 from phototag.training.heads.fit import Fitted, Recipe
@@ -33,7 +33,7 @@ class SplitFeatures:
         """Compute those of a session's pictures by its starting weights, or by another `backbone`."""
         pictures = session.pictures
         both = session.features((*pictures.training, *pictures.validation), backbone)
-        training, validation = readable_parts(both, pictures)
+        training, validation = readable_parts(both, pictures.training, kept_apart=pictures.kept_apart)
         parts = [Part.of(part.values, part.pictures, pictures.taxonomy) for part in (training, validation)]
         return cls(training, validation, (parts[0], parts[1]))
 
@@ -57,6 +57,7 @@ class SplitFeatures:
         network.set_heads(final.superclass, final.subclass)
         network.set_embedding(final.embedding)
         training, validation = (part.known() for part in self.parts)
+        hashes = (*self.training.hashes, *self.validation.hashes)
         return Outcome(
             tensors=to_numpy(network),
             labels=self.parts[1].labels,
@@ -70,10 +71,8 @@ class SplitFeatures:
                 seed=session.config.seed,
                 pretraining=session.pretraining,
             ),
-            digest=data_digest(
-                (*self.training.pictures, *self.validation.pictures), (*self.training.hashes, *self.validation.hashes)
-            ),
-            details=details,
+            digest=data_digest((*self.training.pictures, *self.validation.pictures), hashes),
+            details={**details, "contents": remembered(hashes)},
             interrupted=interrupted,
         )
 
