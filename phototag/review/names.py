@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from phototag.errors import UsageError
-from phototag.taxonomy import check_name
+from phototag.taxonomy import check_name, spelled
 
 
 class Key(StrEnum):
@@ -30,7 +31,7 @@ class Names:
         self._under: dict[str, set[str]] = {}
 
     def add(self, superclass: str, subclass: str | None) -> None:
-        """Return note a superclass, and a subclass under it."""
+        """Note a superclass, and a subclass under it."""
         children = self._under.setdefault(superclass, set())
         if subclass is not None:
             children.add(subclass)
@@ -51,30 +52,50 @@ class Names:
             f"{superclass}/{subclass}" for superclass in self.superclasses for subclass in self.subclasses(superclass)
         ]
 
-    def check_new(self, superclass: str, subclass: str | None) -> None:
-        """Refuse names that training would refuse.
+    def know(self, superclass: str, subclass: str | None) -> bool:
+        """Return whether the class is among them."""
+        children = self._under.get(superclass)
+        return children is not None and (subclass is None or subclass in children)
+
+    def settle(self, superclass: str, subclass: str | None) -> tuple[str, str | None]:
+        """Return the class as it is known, however it was spelled; a new one only if training would take it.
 
         Raises:
-            UsageError: it cannot be a name, or the subclass lies under another superclass.
+            UsageError: it is new and cannot be a name, or its subclass lies under another superclass.
         """
-        check_name(superclass, "superclass")
+        if self.know(superclass, subclass):
+            return superclass, subclass
+        superclass = _as_known(superclass, self._under)
+        if subclass is not None:
+            subclass = _as_known(subclass, self._under.get(superclass, ()))
+        if not self.know(superclass, subclass):
+            check_name(superclass, "superclass")
+            self._check_parent(superclass, subclass)
+        return superclass, subclass
+
+    def _check_parent(self, superclass: str, subclass: str | None) -> None:
         if subclass is None:
             return
         check_name(subclass, "subclass")
-        others = [name for name, children in self._under.items() if name != superclass and subclass in children]
-        if others:
-            raise UsageError(f"{subclass!r} lies under {others[0]!r}; choose that superclass, or another name")
+        for other, children in self._under.items():
+            if other != superclass and spelled(subclass) in map(spelled, children):
+                raise UsageError(f"{subclass!r} lies under {other!r}; choose that superclass, or another name")
+
+
+def _as_known(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is spelled alike, else the name with composed letters."""
+    return next((each for each in known if spelled(each) == spelled(name)), unicodedata.normalize("NFC", name))
 
 
 def narrow(names: Iterable[str], typed: str) -> list[str]:
     """Return the names that hold what was typed: that name, then those that begin so, whose last part does, the rest.
 
-    Capitals do not matter; names that fit as well keep their order.
+    Capitals do not matter, nor do underscores for blanks; names that fit as well keep their order.
     """
-    wanted = typed.strip().casefold()
+    wanted = spelled(typed.strip())
     ranked = []
     for place, name in enumerate(names):
-        folded = name.casefold()
+        folded = spelled(name)
         if wanted in folded:
             last = folded.rpartition("/")[2]
             fit = 0 if folded == wanted else 1 if folded.startswith(wanted) else 2 if last.startswith(wanted) else 3
@@ -114,7 +135,7 @@ class TypeAhead:
         """Return what can be chosen now, best first; what was typed comes last, unless it is a name already."""
         fitting = [Chosen(name) for name in narrow(self._names, self.typed)]
         typed = self.typed.strip()
-        if typed and all(each.name is None or each.name.casefold() != typed.casefold() for each in fitting):
+        if typed and all(each.name is None or spelled(each.name) != spelled(typed) for each in fitting):
             fitting.append(Chosen(typed, new=True))
         return fitting
 
@@ -156,7 +177,7 @@ class TypeAhead:
         fitting = narrow(self._names, typed)
         if not fitting:
             return Chosen(typed, new=True)
-        if len(fitting) == 1 or fitting[0].casefold() == typed.casefold():
+        if len(fitting) == 1 or spelled(fitting[0]) == spelled(typed):
             return Chosen(fitting[0])
         return None
 
