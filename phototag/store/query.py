@@ -26,7 +26,8 @@ ROWS_AT_ONCE = 1000
 PLAIN_ROWS_AT_ONCE = 16_384
 
 
-_BY_MODEL = tags.c.source == Source.MODEL.value
+# Not as an equation: SQLite would expect few such tags, and sort them all instead of walking along an index.
+_BY_MODEL = tags.c.source != Source.HUMAN.value
 NOVELTY = case((_BY_MODEL, tags.c.novelty)).label("novelty")
 """The novelty of a tag: only a model measures one, so that a person's has none, whatever stands in the column."""
 
@@ -131,7 +132,8 @@ def _statements(connection: Connection, query: Query) -> Iterator[Select[Any]]:
     elif query.sort is SortKey.NOVELTY:
         # In two parts, since SQLite walks along the index of a column, and not of what `NOVELTY` makes of it.
         yield statement.where(_BY_MODEL).order_by(order, photos.c.path_bytes)
-        yield statement.where(tags.c.source.is_distinct_from(Source.MODEL.value)).order_by(photos.c.path_bytes)
+        others = or_(tags.c.source.is_(None), tags.c.source == Source.HUMAN.value)
+        yield statement.where(others).order_by(photos.c.path_bytes)
     else:
         yield statement.order_by(order.nulls_last(), photos.c.path_bytes)
 
