@@ -217,8 +217,8 @@ class TaggedPhoto:
 
     `path` is absolute. Without a tag all of the tag is None; scores, `novelty` and `reason` are as in `Tag`. `model` is
     the name of the model that gave the tag, and `tagged_at` when, with a time zone. `error` says why a photo is
-    unreadable. `reason` is None for a tag that a person gave, and where the database does not know the thresholds that
-    the model was used with: phototag notes them since it tells reasons.
+    unreadable. `novelty` and `reason` are None for a tag that a person gave, `reason` also where the database does not
+    know the thresholds that the model was used with: phototag notes them since it tells reasons.
 
     >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
     ...     report = tagger.tag(["inbox"], store)

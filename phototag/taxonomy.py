@@ -68,6 +68,29 @@ def nearest_names(name: str, names: Iterable[str], *, count: int = 3) -> list[st
     return [by_key[key] for key in difflib.get_close_matches(spelling_key(name), by_key, n=count)]
 
 
+NO_LABEL = "no label"
+"""What a photo has that shows none of the known classes, in words."""
+
+SUPERCLASS_ONLY = "superclass only"
+"""What a tag is that names a superclass and no subclass, in words."""
+
+
+NO_SUBCLASS = "no subclass"
+"""What both of these are among subclasses, in words."""
+
+
+def label_text(superclass: str | None, subclass: str | None) -> str:
+    """Return a label in words: "bird/rooster", "bird (superclass only)" or "no label"."""
+    if superclass is None:
+        return NO_LABEL
+    return f"{superclass} ({SUPERCLASS_ONLY})" if subclass is None else f"{superclass}/{subclass}"
+
+
+def as_written(name: str) -> str:
+    """Return a class name as people write it: "american egret" for american_egret."""
+    return name.replace("_", " ")
+
+
 @dataclass(frozen=True)
 class Taxonomy:
     """A hierarchy of two levels: every subclass lies under exactly one superclass.

@@ -10,7 +10,6 @@ from .confusion import photos_of_cell as photos_of_cell
 from .estimation import Estimate as Estimate
 from .model_diff import ModelDiff as ModelDiff
 from .model_diff import compare_models as compare_models
-from .model_diff import label_of as label_of
 from .reviewed import usable_samples as usable_samples
 from .sample_creation import create_sample as create_sample
 from .sample_creation import extend_sample as extend_sample
@@ -18,6 +17,7 @@ from .sample_creation import find_sample as find_sample
 from .sample_creation import focus_sample as focus_sample
 from .sample_size import Plan as Plan
 from .sampling import Scope as Scope
+from .sampling import part_text as part_text
 from .score_curves import FEW as FEW
 from .score_curves import ScoreCurves as ScoreCurves
 from .truth import ImportReport as ImportReport

@@ -12,6 +12,7 @@ from phototag.audit.accuracy import Accuracy, Row
 from phototag.audit.confusion import Confusion, confusion
 from phototag.audit.estimation import Estimate
 from phototag.audit.library_drift import LibraryDrift, library_drift
+from phototag.audit.overconfidence import ScoreTest, score_test
 from phototag.audit.reviewed import ReviewedSample, read_reviewed_sample, usable_samples
 from phototag.audit.sample_size import Plan, plan
 from phototag.audit.sampling import Scope
@@ -49,7 +50,7 @@ class AuditReport:
     `samples` were used, the newest first; of the photos `drawn` some were `reviewed` or `skipped`, have `changed` since
     or are `pending`. `population` counts the photos sampled from, and those with a label at each level; None where only
     a folder is judged. `promised` are the mean scores of all these labels, `bounds` what the skipped photos could make
-    of the intervals. `curves` and `confusions` are by level.
+    of the intervals. `score_tests`, `curves` and `confusions` are by level.
     """
 
     samples: tuple[Sample, ...]
@@ -67,6 +68,7 @@ class AuditReport:
     predictions: bool
     plan: Plan | None
     drift: LibraryDrift | None
+    score_tests: Mapping[str, ScoreTest]
     curves: Mapping[str, ScoreCurves]
     confusions: Mapping[str, Confusion]
     notes: tuple[str, ...]
@@ -89,6 +91,7 @@ class AuditReport:
             "rows": [row.to_json() for row in self.rows],
             "plan": None if self.plan is None else self.plan.to_json(),
             "drift": None if self.drift is None else self.drift.to_json(),
+            "score_tests": {level: test.to_json() for level, test in self.score_tests.items()},
             "curves": {level: curves.to_json() for level, curves in self.curves.items()},
             "confusions": {level: found.to_json() for level, found in self.confusions.items()},
             "notes": list(self.notes),
@@ -138,7 +141,8 @@ def make_report(
     bounds = {level: accuracy.bounds(level) for level in LEVELS}
     bounded = any(ends is not None for ends in bounds.values())
     notes += _notes(samples, newest, drift, predictions=predictions, under=under, bounded=bounded)
-    notes += _overconfident(metrics, promised)
+    tests = {level: score_test(accuracy, level) for level in LEVELS}
+    notes += [test.statement for test in tests.values()]
     return AuditReport(
         samples=tuple(used),
         drawn=sum(each.size for each in used),
@@ -155,6 +159,7 @@ def make_report(
         predictions=predictions,
         plan=None if half_width is None else _plan(metrics, rows, half_width, used, population, by),
         drift=drift,
+        score_tests=tests,
         curves={level: score_curves(accuracy, level) for level in LEVELS},
         confusions={level: confusion(accuracy, level) for level in LEVELS},
         notes=tuple(notes),
@@ -179,20 +184,6 @@ def _plan(
         population=population,
         levels=(by.value,) if by in (By.SUPERCLASS, By.SUBCLASS) else LEVELS,
     )
-
-
-def _overconfident(metrics: Mapping[str, Estimate], promised: Mapping[str, float | None]) -> list[str]:
-    """Return a sentence for each level where the reviews show that scores are overconfident."""
-    lines = []
-    for level, value in promised.items():
-        found = metrics.get(f"{level}_precision_given")
-        if value is not None and found is not None and found.high is not None and value > found.high:
-            lines.append(
-                f"By their scores {percent(value)} of the {level} tags are right, and by the reviews it is at "
-                f"most {percent(found.high)}: do not rely on scores in this library. Train with pictures of it "
-                "(phototag export labels), or name what is new in it (phototag novel)."
-            )
-    return lines
 
 
 def _rows(accuracy: Accuracy, by: By) -> list[Row]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.audit.drift import LabelShift, ScoreShift, Shift, label_shift, recent_shift, score_shift
-from phototag.audit.sampling import Scope
+from phototag.audit.drift import FEWEST, LabelShift, ScoreShift, Shift, label_shift, recent_shift, score_shift
+from phototag.audit.sampling import Scope, part_text
 from phototag.audit.tag_columns import RANKS, TagColumns, read_tags
 from phototag.errors import ModelError, UsageError
-from phototag.evaluation import ValidationScores
+from phototag.evaluation import ValidationScores, wilson_interval
 from phototag.model import Model, ModelHeader, list_models, open_model
 from phototag.records import LEVELS, Rank
 from phototag.store import ModelInfo, Store
@@ -210,12 +210,14 @@ def _advised(found: LibraryDrift, header: ModelHeader | None) -> LibraryDrift:
         lines += _told(one, f"those of photos tagged before {found.since:%Y-%m-%d}", first=False)
     for shift, against in ((found.classes, "training"), (found.recent_classes, "older photos")):
         if shift.shift in (Shift.SOME, Shift.STRONG):
-            moved = [f"{name} {percent(now)} ({percent(then)})" for name, now, then in shift.grown + shift.shrunk]
+            moved = [
+                f"{part_text(name)} {percent(now)} ({percent(then)})" for name, now, then in shift.grown + shift.shrunk
+            ]
             lines.append(
                 f"The mix of classes differs from that of the {against}: {', '.join(moved)}. That alone is no reason "
                 "to distrust the scores."
             )
-    too_many = found.novel is not None and found.novel > (found.novel_expected or 0.05) + _NOVEL_TOO_MANY
+    too_many = _looks_novel(found)
     if found.novel is not None and too_many:
         lines.append(
             f"{percent(found.novel)} of the photos look like nothing the model learned; of photos of known classes it "
@@ -234,6 +236,14 @@ def _advised(found: LibraryDrift, header: ModelHeader | None) -> LibraryDrift:
     ):
         lines.append("Nothing speaks against trusting the scores.")
     return replace(found, advice=tuple(lines))
+
+
+def _looks_novel(found: LibraryDrift) -> bool:
+    """Return whether far more photos look novel than is to be expected, and not by chance."""
+    if found.novel is None or found.photos < FEWEST:
+        return False
+    low, _ = wilson_interval(np.array(found.novel), np.array(float(found.photos)))
+    return float(low) > (found.novel_expected or 0.05) + _NOVEL_TOO_MANY
 
 
 def _told(one: ScoreShift, what: str, *, first: bool) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from phototag.decision import decide, unpack
 from phototag.evaluation import ALPHA, holm, mcnemar
 from phototag.model import Model
-from phototag.records import LEVELS, PhotoState, Rank, Source, Tag
+from phototag.records import LEVELS, PhotoState, Source, Tag
 from phototag.store import KnownPhoto, ReviewFilter, SavedReview, Store
 from phototag.tagging import UNCHANGED, Flows, kind_of
 
@@ -198,10 +198,3 @@ def _judge(diff: ModelDiff, review: SavedReview, before: Tag, after: Tag, most: 
         examples = diff.examples["fixed" if right[1] else "broken"]
         if len(examples) < most:
             examples.append((review, before, after))
-
-
-def label_of(tag: Tag | SavedReview) -> str:
-    """Return a label in words: "bird/rooster", "bird" or "none"."""
-    if tag.superclass is None:
-        return Rank.NONE.value
-    return tag.superclass if tag.subclass is None else f"{tag.superclass}/{tag.subclass}"

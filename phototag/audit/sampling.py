@@ -30,6 +30,7 @@ from phototag.errors import UsageError
 from phototag.evaluation import Floats
 from phototag.records import PhotoState, Rank, Source, Tag
 from phototag.store import Query, Store
+from phototag.taxonomy import NO_LABEL, label_text
 
 Counts = NDArray[np.int64]
 
@@ -45,6 +46,14 @@ NONE = "(none)"
 _FEWEST = 4
 _PHOTOS_A_STRATUM = 8
 _LEAST_ERROR = 0.02
+
+
+def part_text(name: str) -> str:
+    """Return the name of a stratum or class, as samples store it, in words."""
+    superclass, _, subclass = name.partition("/")
+    if name == NONE:
+        return NO_LABEL
+    return label_text(superclass, None) if subclass == NONE else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from phototag.audit.accuracy import Accuracy, ReviewedTags
 from phototag.audit.estimation import Estimate, Sums, ratio
+from phototag.evaluation import equal_mass
 
 FEW = 100
 """Curves over fewer photos are rough, and say so."""
@@ -78,10 +79,7 @@ def score_curves(accuracy: Accuracy, level: str) -> ScoreCurves:
 
 
 def _reliability(tags: ReviewedTags) -> tuple[ReliabilityPoint, ...]:
-    bins = max(1, min(_MOST_BINS, len(tags.scores) // _PER_BIN))
-    # Equal scores stay together, so there may be fewer bins.
-    edges = np.unique(np.quantile(tags.scores, np.arange(1, bins) / bins))
-    which = np.searchsorted(edges, tags.scores, side="right")
+    which = equal_mass(tags.scores, fewest=_PER_BIN, most=_MOST_BINS)
     points = []
     for number in np.unique(which):
         inside = which == number

@@ -19,6 +19,7 @@ from phototag.catalog.folders import FolderTree, folder_of
 from phototag.catalog.months import Months
 from phototag.catalog.search import PathText, fold
 from phototag.records import Rank, Source
+from phototag.taxonomy import as_written
 
 Bools = NDArray[np.bool_]
 Places = NDArray[np.int64]
@@ -96,7 +97,9 @@ class Snapshot:
         found = np.ones(len(self), dtype=np.bool_)
         for word in words:
             folded = fold(word)
-            found &= self.by_path.text.holds(word) | self.labelled([folded in label for label in labels])
+            # A name is found as it is stored, and as the page writes it.
+            fits = [folded in label or folded in as_written(label) for label in labels]
+            found &= self.by_path.text.holds(word) | self.labelled(fits)
         return found
 
     # ---- in which order

@@ -41,7 +41,7 @@ def truth(
     """Compare the stored tags with known labels.
 
     LABELS is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass. In a CSV an
-    empty subclass or superclass says that the photo is of none of the known classes at that level; any tag there
+    empty superclass says "no label" (none of the known classes), an empty subclass "superclass only"; any tag there
     counts as wrong.
     """
     from phototag.audit import compare_with_truth, import_truth, load_truth

@@ -18,6 +18,7 @@ from phototag.cli.viewer import Viewer
 from phototag.errors import LockedError, UsageError
 from phototag.records import Rank
 from phototag.review import Cancelled, Chosen, Key, Names, TypeAhead
+from phototag.taxonomy import label_text
 from phototag.text import printable, shorten
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Labels = tuple[str | None, str | None]
 
-_KEYS = "y right  c other subclass  s other superclass  u unknown subclass  n none  k skip  b back  ? help  q quit"
+_KEYS = "y right  c other subclass  s other superclass  u superclass only  n no label  k skip  b back  ? help  q quit"
 _HELP = """\
   y  right: the photo shows what the tag says, and no more can be said of it
   c  another subclass of the same superclass
   s  another superclass, then its subclass
-  u  the superclass is right, the subclass is none that the model knows
-  n  nothing that has a label
+  u  superclass only: that is right, the subclass is none that the model knows
+  n  no label: the photo shows none of the known classes
   k  skip: it cannot be told
   b  back: take the last answer back, as often as you like
   q  quit; go on later where you stopped
@@ -53,8 +54,8 @@ def review(name: str | None, viewer: str | None, no_view: bool, db: str | None) 
     """Review the photos of a sample here in the terminal: say of each whether its tag is right.
 
     Without SAMPLE, the newest with photos that wait. One key answers for a photo: y right, c and s choose another
-    class, u and n say that it has none; ? shows all. Each answer is stored at once, so stop at any time and go on
-    later. Without a terminal, answers are read as lines of stdin: a key each, and after c and s the name.
+    class, u says superclass only and n no label; ? shows all. Each answer is stored at once, so stop at any time and
+    go on later. Without a terminal, answers are read as lines of stdin: a key each, and after c and s the name.
     """
     if viewer is not None and no_view:
         raise click.UsageError("--viewer and --no-view exclude each other")
@@ -190,7 +191,7 @@ class Reviewing:
             return
         reason = f"{_inert(key)!r} is no answer; ? shows what is"
         if key == "u":
-            reason = "the tag names no superclass: s chooses one, n says that there is none"
+            reason = "the tag has no label: s chooses a superclass, n says that none fits"
         if self._keys.strict:
             raise UsageError(f"photo {shown.item.position} of the sample: {reason}")
         self._say(f"  {reason[0].upper()}{reason[1:]}")
@@ -242,7 +243,7 @@ class Reviewing:
         if chosen is None or chosen.name is None:
             return None
         parent, _, child = chosen.name.partition("/")
-        return self._confirmed(parent.strip(), child.strip() or None, new=chosen.new)
+        return self._confirmed(shown, parent.strip(), child.strip() or None, new=chosen.new)
 
     def _both(self, shown: ShownPhoto) -> Labels | None:
         """Ask for another superclass, and its subclass if it has a name."""
@@ -252,9 +253,11 @@ class Reviewing:
         chosen = self._choose(TypeAhead("superclass", listed))
         if chosen is None or chosen.name is None:
             return None
-        if chosen.new and self._confirmed(chosen.name, None, new=True) is None:
-            return None
-        return self._choose_subclass(shown, chosen.name, optional=True)
+        superclass: str | None = chosen.name
+        if chosen.new:
+            confirmed = self._confirmed(shown, chosen.name, None, new=True)
+            superclass = None if confirmed is None else confirmed[0]
+        return None if superclass is None else self._choose_subclass(shown, superclass, optional=True)
 
     def _choose_subclass(self, shown: ShownPhoto, superclass: str, *, optional: bool) -> Labels | None:
         names: Names = self._session.names
@@ -264,22 +267,23 @@ class Reviewing:
         chosen = self._choose(TypeAhead(prompt, listed, optional=optional))
         if chosen is None:
             return None
-        return self._confirmed(superclass, chosen.name, new=chosen.new)
+        return self._confirmed(shown, superclass, chosen.name, new=chosen.new)
 
-    def _confirmed(self, superclass: str, subclass: str | None, *, new: bool) -> Labels | None:
-        """Return the labels, if they are valid; a new name only once the reviewer confirms it."""
+    def _confirmed(self, shown: ShownPhoto, superclass: str, subclass: str | None, *, new: bool) -> Labels | None:
+        """Return the labels as they are known, if they are valid; a new name only once the reviewer confirms it."""
         try:
-            self._session.names.check_new(superclass, subclass)
+            labels = self._session.settle(shown, superclass, subclass)
         except UsageError as error:
             if self._keys.strict:
                 raise
             self._say(f"  {_inert(str(error))}")
             return None
-        if new:
-            self._say(f"  {_named(superclass, subclass)} is a new name: y takes it, any other key goes back")
+        # What was typed in another spelling is no new name.
+        if new and labels == (superclass, subclass):
+            self._say(f"  {_named(*labels)} is a new name: y takes it, any other key goes back")
             if self._keys.key() != "y":
                 return None
-        return superclass, subclass
+        return labels
 
     def _choose(self, choice: TypeAhead) -> Chosen | None:
         """Ask for a name from a list; None if the reviewer goes back."""
@@ -338,9 +342,7 @@ def _inert(text: str | os.PathLike[str]) -> str:
 
 
 def _named(superclass: str | None, subclass: str | None) -> str:
-    if superclass is None:
-        return "none"
-    return _inert(superclass if subclass is None else f"{superclass}/{subclass}")
+    return _inert(label_text(superclass, subclass))
 
 
 def _said(review: SavedReview) -> str:

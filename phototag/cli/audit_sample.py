@@ -187,9 +187,11 @@ def _table(made: Sample) -> str:
     if made.for_estimation:
         lines[0] += f", seed {made.seed}"
     if made.strata_by is not None:
+        from phototag.audit import part_text
+
         columns = [Column(made.strata_by, 42, most=42), *numbers(("photos", 10), ("sampled", 8), ("chance", 8))]
         rows = [
-            (each.name, f"{each.population:,}", f"{each.drawn:,}", percent(each.drawn / each.population, 2))
+            (part_text(each.name), f"{each.population:,}", f"{each.drawn:,}", percent(each.drawn / each.population, 2))
             for each in made.strata
         ]
         lines += ["", *table(columns, rows, indent="  ")]

@@ -17,6 +17,7 @@ from phototag.choices import OutputFormat
 from phototag.cli.messages import data_out
 from phototag.export import write_rows
 from phototag.records import Source, TaggedPhoto
+from phototag.taxonomy import NO_LABEL, SUPERCLASS_ONLY
 from phototag.text import Column, numbers, percent, table
 
 _LEAST_PATH_WIDTH = 24
@@ -82,9 +83,11 @@ def photo_table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
     rows = [
         (
             os.path.relpath(photo.path, folder),
-            photo.superclass or "-",
+            photo.superclass or (NO_LABEL if photo.rank else "not tagged" if photo.state == "ok" else ""),
             _score(photo.superclass_score, photo),
-            photo.subclass or "-" if photo.state == "ok" else f"({photo.state})",
+            photo.subclass or (SUPERCLASS_ONLY if photo.superclass else "")
+            if photo.state == "ok"
+            else f"({photo.state})",
             _score(photo.subclass_score, photo) if photo.subclass else "",
             _score(photo.novelty, photo),
             str(photo.source or ""),

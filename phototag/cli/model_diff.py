@@ -12,6 +12,7 @@ import click
 from phototag.choices import OutputFormat, Scored
 from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, db_option, format_option
+from phototag.taxonomy import NO_LABEL, label_text
 from phototag.text import Column, numbers, printable, table
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def diff_lines(found: ModelDiff) -> list[str]:
     if moved:
         columns = [Column("superclass"), *numbers(found.first, found.second, "changed", width=0)]
         rows = [
-            (name or "(none)", f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
+            (name or NO_LABEL, f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
             for name, flow in moved[:_MOST_SUPERCLASSES]
         ]
         lines += ["", *table(columns, rows)]
@@ -197,9 +198,7 @@ def _line(path: Path, before: str, after: str) -> str:
 
 
 def _label(tag: Any) -> str:
-    from phototag.audit import label_of
-
-    return printable(label_of(tag))
+    return printable(label_text(tag.superclass, tag.subclass))
 
 
 def _summarise(found: ModelDiff) -> None:

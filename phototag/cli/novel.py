@@ -14,6 +14,7 @@ from phototag.choices import MIN_GROUP_SIZE, OutputFormat
 from phototag.cli.messages import data_out, say
 from phototag.cli.options import EnumChoice, db_option, format_option, model_option
 from phototag.records import NovelTier
+from phototag.taxonomy import NO_LABEL
 from phototag.text import Column, numbers, table
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _LABELS = "novel-labels.csv"
     type=EnumChoice(list(NovelTier)),
     default=NovelTier.ANY.value,
     show_default=True,
-    help="superclass: photos without a superclass; subclass: with a superclass, but no subclass.",
+    help="superclass: photos with no label; subclass: photos tagged superclass only.",
 )
 @click.option(
     "--novel-only", is_flag=True, help="Leave out photos tagged with a known subclass, even if they fit a group better."
@@ -117,27 +118,43 @@ def novel(
         ctx.exit(2)
 
 
-def _write_sheets(folder: Path, groups: tuple[Group, ...], *, afresh: bool) -> dict[int, Path]:
+def _write_sheets(folder: Path, groups: tuple[Group, ...], *, afresh: bool) -> dict[int, list[Path]]:
     """Write the contact sheets, by the groups' numbers; none for a group whose pictures cannot be read.
 
     `afresh`: sheets of an earlier grouping go, since they show other groups under the same numbers.
     """
-    from phototag.discovery import chosen_numbers, write_sheet
+    from tqdm import tqdm
+
+    from phototag.discovery import write_sheets
 
     if afresh:
         for path in folder.glob("novel-group-*.jpg"):
             path.unlink(missing_ok=True)
     written = {}
-    for group in groups:
-        path = folder / f"novel-group-{group.id:02}.jpg"
-        marked = {number for number, member in enumerate(group.members, start=1) if member.tagged_as is not None}
-        numbers = chosen_numbers(len(group.members), marked=marked)
-        if write_sheet(path, [(number, group.members[number - 1].path) for number in numbers], marked=marked):
-            written[group.id] = path
+    total = sum(len(group.members) for group in groups)
+    with tqdm(desc="contact sheets", total=total, unit="photo", disable=None, leave=False) as progress:
+        for group in groups:
+            marked = {number for number, member in enumerate(group.members, start=1) if member.tagged_as is not None}
+            pages = write_sheets(
+                folder / f"novel-group-{group.id:02}.jpg",
+                [(number, member.path) for number, member in enumerate(group.members, start=1)],
+                heading=_heading(group),
+                marked=marked,
+                told=progress.update,
+            )
+            if pages:
+                written[group.id] = pages
     return written
 
 
-def _as_json(found: Found, shown: tuple[Group, ...], written: dict[int, Path]) -> dict[str, Any]:
+def _heading(group: Group) -> str:
+    parts = [f"Group {group.id}: {len(group.members):,} photos, {group.superclass or NO_LABEL}"]
+    parts += [f"closest known {group.closest}"] if group.closest else []
+    parts += ["* tagged with a known subclass"] if group.taken else []
+    return ", ".join(parts)
+
+
+def _as_json(found: Found, shown: tuple[Group, ...], written: dict[int, list[Path]]) -> dict[str, Any]:
     return {
         "model": found.groups.model,
         "photos": found.photos,
@@ -153,7 +170,8 @@ def _as_json(found: Found, shown: tuple[Group, ...], written: dict[int, Path]) -
                 "superclass": group.superclass,
                 "closest": group.closest,
                 "spread": round(group.spread, 3),
-                "sheet": os.fspath(written[group.id]) if group.id in written else None,
+                "sheet": os.fspath(written[group.id][0]) if group.id in written else None,
+                "sheets": [os.fspath(page) for page in written.get(group.id, [])],
                 "examples": [os.fspath(member.path) for member in group.members[:_EXAMPLES]],
             }
             for group in shown
@@ -174,7 +192,7 @@ def _table(groups: tuple[Group, ...]) -> list[str]:
             str(group.id),
             f"{len(group.members):,}",
             f"{group.taken:,}",
-            group.superclass or "-",
+            group.superclass or NO_LABEL,
             group.closest or "-",
             f"{group.spread:.2f}",
             os.fspath(group.members[0].path),

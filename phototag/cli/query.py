@@ -58,8 +58,8 @@ class _ClassName(click.ParamType[str]):
     type=_NovelChoice(list(NovelTier)),
     is_flag=False,
     flag_value=NovelTier.ANY.value,
-    help="Photos like nothing the model knows. superclass: they have no superclass; subclass: a superclass, but no "
-    "subclass; any, or --novel alone: both.",
+    help="Photos without a subclass. superclass: those with no label; subclass: those tagged superclass only; any, or "
+    "--novel alone: both.",
 )
 @click.option(
     "--reason",

@@ -14,6 +14,7 @@ from phototag.choices import OutputFormat
 from phototag.cli.messages import say
 from phototag.cli.options import Number, db_option, format_option, model_option
 from phototag.cli.tag import terminated_as_interrupted
+from phototag.taxonomy import NO_LABEL, label_text
 from phototag.text import Column, numbers, percent, printable, table
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _table(report: RetagReport) -> list[str]:
     if moved:
         columns = [Column("superclass"), *numbers("before", "after", "changed", width=9)]
         rows = [
-            (name or "(none)", f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
+            (name or NO_LABEL, f"{flow.before:,}", f"{flow.after:,}", f"{flow.changed:,}")
             for name, flow in moved[:_MOST_SUPERCLASSES]
         ]
         lines += ["", *table(columns, rows)]
@@ -146,9 +147,7 @@ def _example(example: Example) -> str:
 
 
 def _label(superclass: str | None, subclass: str | None) -> str:
-    if superclass is None:
-        return "none"
-    return printable(superclass if subclass is None else f"{superclass}/{subclass}")
+    return printable(label_text(superclass, subclass))
 
 
 def _summarise(report: RetagReport, model: str, thresholds: Thresholds, *, dry_run: bool) -> None:

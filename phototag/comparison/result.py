@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from phototag.evaluation import (
     ALPHA,
     PRECISIONS,
+    Mistake,
     ScoreTable,
     auroc,
     bootstrap_difference,
@@ -36,7 +37,8 @@ class Run:
     `superclasses` and `subclasses` name the classes, the latter in full. `truth`, `predicted` and `scores` hold a row
     [N] for each level, superclass first: positions of the classes, and the probability of the predicted one. `novelty`
     holds that of the known [N] and of the novel pictures [M]; `novel_rejected` is the share of the novel ones that got
-    no subclass. `seconds` is the time of the training.
+    no subclass. `seconds` is the time of the training. `mistakes` are as in an `Evaluation`, none in files of earlier
+    versions.
     """
 
     backbone: str
@@ -60,6 +62,7 @@ class Run:
     versions: Mapping[str, str]
     digest: str
     unreadable: int
+    mistakes: tuple[Mistake, ...] = ()
 
     def right(self, level: int) -> NDArray[np.bool_]:
         """Return whether the label of that level is right [N]."""
@@ -88,7 +91,9 @@ class Run:
         if len(lengths) != 1 or any(len(part) != len(LEVELS) for part in rows.values()):
             raise ValueError("the rows are not of one length")
         plain = {name: tuple(value[name]) for name in ("superclasses", "subclasses", "curves")}
-        return cls(**{**value, **rows, **plain, "novelty": (tuple(known), tuple(novel))})
+        mistakes = tuple(Mistake(**each) for each in value.get("mistakes", ()))
+        novelty = tuple(known), tuple(novel)
+        return cls(**{**value, **rows, **plain, "novelty": novelty, "mistakes": mistakes})
 
 
 @dataclass(frozen=True)

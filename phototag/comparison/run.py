@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from phototag.comparison.result import Run
 from phototag.decision import decide
-from phototag.evaluation import measure_tags, score_labelled
+from phototag.evaluation import measure_tags, mistakes_of, score_labelled
 from phototag.model import Model
 from phototag.runtime import Target
 
@@ -54,6 +54,7 @@ def evaluate_run(model: Model, test: Path, *, backbone: str, seed: int, target: 
         versions=dict(record.get("versions") or {}),
         digest=scored.digest,
         unreadable=len(scored.content.unreadable),
+        mistakes=mistakes_of(scored),
     )
 
 

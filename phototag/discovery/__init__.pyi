@@ -1,5 +1,4 @@
-from .contact_sheet import chosen_numbers as chosen_numbers
-from .contact_sheet import write_sheet as write_sheet
+from .contact_sheet import write_sheets as write_sheets
 from .find import Found as Found
 from .find import find_groups as find_groups
 from .groups import Group as Group

@@ -1,10 +1,10 @@
-"""Contact sheets: one picture of many small numbered ones, to look at a group at a glance."""
+"""Contact sheets: pages of small numbered pictures, to look at a group at a glance."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,64 +14,57 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from phototag.errors import DecodeError
 from phototag.files import atomic_write
 from phototag.imaging import WholeDecoder, read_bytes
+from phototag.text import printable, shorten
 
-MOST_PICTURES = 24
+PAGE_PICTURES = 48
 _COLUMNS = 6
 _SIDE = 160  # pixels of a thumbnail
 _GAP = 4
 _LABEL = 18
-_MOST_MARKED = 8
+_HEADING = 32
+_HEADING_CHARACTERS = 90
 _QUALITY = 85
 _BACKGROUND = "#202020"
 
-
-def chosen_numbers(count: int, *, marked: Collection[int] = (), most: int = MOST_PICTURES) -> list[int]:
-    """Return which of `count` photos, the most typical first, stand on a sheet: numbers from 1.
-
-    Half of them are the most typical ones; the others are spread evenly over the rest, up to the last, as that is where
-    those lie that do not belong. Of the numbers `marked`, a third of the sheet is shown if there are as many.
-    """
-    if count <= most:
-        return list(range(1, count + 1))
-    typical = most // 2
-    others = most - typical
-    numbers = [
-        *range(1, typical + 1),
-        *(typical + round((count - typical) * step / others) for step in range(1, others + 1)),
-    ]
-    left = sorted(set(marked) - set(numbers))
-    missing = min(_MOST_MARKED - len(set(marked) & set(numbers)), len(left))
-    if missing <= 0:
-        return numbers
-    more = {left[(2 * step + 1) * len(left) // (2 * missing)] for step in range(missing)}
-    # The most typical of what is not marked are the most alike: they can be spared.
-    spared = [number for number in reversed(numbers[:typical]) if number not in marked]
-    spared += [number for number in numbers[typical:] if number not in marked]
-    return sorted(set(numbers) - set(spared[: len(more)]) | more)
+Numbered = tuple[int, Path]
 
 
-def write_sheet(path: Path, pictures: Sequence[tuple[int, Path]], *, marked: Collection[int] = ()) -> list[int]:
-    """Write a JPEG of numbered thumbnails; those that cannot be read are left out.
+def write_sheets(
+    path: Path,
+    pictures: Sequence[Numbered],
+    *,
+    heading: str,
+    marked: Collection[int] = (),
+    told: Callable[[int], object] = lambda _: None,
+) -> list[Path]:
+    """Write numbered thumbnails as JPEG files under a heading, some on a page; those that cannot be read are left out.
 
-    Behind the numbers `marked` stands a star.
+    Behind the numbers `marked` stands a star. `told` hears of so many more pictures that were looked at.
 
     Returns:
-        The numbers that are on it. With none there is no file.
+        The pages: the first at `path`, the others beside it as in "group-page-2.jpg". No page is without a picture.
 
     Raises:
-        UsageError: the file cannot be written.
+        UsageError: a file cannot be written.
     """
+    way_out = "; name another folder with --sheets, or leave contact sheets out with --no-sheets"
+    parts = [pictures[start : start + PAGE_PICTURES] for start in range(0, len(pictures), PAGE_PICTURES)]
+    pages = []
     # Pillow lets other threads run while it decodes.
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as threads, WholeDecoder(_SIDE) as decode:
-        decoded = threads.map(partial(_thumbnail, decode), [picture for _, picture in pictures])
-        shown = [(number, image) for (number, _), image in zip(pictures, decoded, strict=True) if image is not None]
-    if not shown:
-        return []
-    data = io.BytesIO()
-    _grid(shown, marked).save(data, "JPEG", quality=_QUALITY)
-    way_out = "; name another folder with --sheets, or leave contact sheets out with --no-sheets"
-    atomic_write(path, data.getvalue(), way_out=way_out)
-    return [number for number, _ in shown]
+        for number, part in enumerate(parts, start=1):
+            decoded = threads.map(partial(_thumbnail, decode), [picture for _, picture in part])
+            shown = [(place, image) for (place, _), image in zip(part, decoded, strict=True) if image is not None]
+            told(len(part))
+            if not shown:
+                continue
+            page = path if number == 1 else path.with_name(f"{path.stem}-page-{number}{path.suffix}")
+            title = f"{heading}, page {number} of {len(parts)}" if len(parts) > 1 else heading
+            data = io.BytesIO()
+            _grid(shown, marked, title).save(data, "JPEG", quality=_QUALITY)
+            atomic_write(page, data.getvalue(), way_out=way_out)
+            pages.append(page)
+    return pages
 
 
 def _thumbnail(decode: WholeDecoder, path: Path) -> Image.Image | None:
@@ -83,15 +76,16 @@ def _thumbnail(decode: WholeDecoder, path: Path) -> Image.Image | None:
     return ImageOps.pad(image, (_SIDE, _SIDE), color=_BACKGROUND)
 
 
-def _grid(shown: Sequence[tuple[int, Image.Image]], marked: Collection[int]) -> Image.Image:
-    columns = min(_COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
+def _grid(shown: Sequence[tuple[int, Image.Image]], marked: Collection[int], title: str) -> Image.Image:
+    rows = -(-len(shown) // _COLUMNS)
     step = _SIDE + _GAP
-    sheet = Image.new("RGB", (columns * step + _GAP, rows * step + _GAP), _BACKGROUND)
+    sheet = Image.new("RGB", (_COLUMNS * step + _GAP, _HEADING + rows * step + _GAP), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=_LABEL)
+    # Names of classes come from others, and the font has no signs for many of them; the table has them in full.
+    draw.text((_GAP + 5, 6), shorten(printable(title), _HEADING_CHARACTERS), fill="white", font=font)
     for place, (number, image) in enumerate(shown):
-        left, top = _GAP + place % columns * step, _GAP + place // columns * step
+        left, top = _GAP + place % _COLUMNS * step, _HEADING + _GAP + place // _COLUMNS * step
         sheet.paste(image, (left, top))
         # White on black, since it may stand on anything.
         text = f"{number}*" if number in marked else str(number)

@@ -1,14 +1,17 @@
 from .curves import Calibrated as Calibrated
 from .curves import RiskCoverage as RiskCoverage
 from .curves import auroc as auroc
+from .curves import equal_mass as equal_mass
 from .curves import reliability as reliability
 from .curves import risk_coverage as risk_coverage
 from .curves import roc as roc
 from .evaluation import Candidates as Candidates
 from .evaluation import Evaluation as Evaluation
+from .evaluation import Mistake as Mistake
 from .evaluation import evaluate as evaluate
 from .evaluation import examine as examine
 from .evaluation import measure_tags as measure_tags
+from .evaluation import mistakes_of as mistakes_of
 from .evaluation import read_candidates as read_candidates
 from .gates import failed_gates as failed_gates
 from .gates import parse_gates as parse_gates

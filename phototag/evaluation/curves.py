@@ -1,7 +1,9 @@
 """Curves over scores: calibration, risk and coverage, and how well they tell novel pictures apart.
 
-Sources: Guo et al., ICML 2017 (reliability diagrams); Geifman and El-Yaniv, "Selective classification for deep neural
-networks", NeurIPS 2017 (risk and coverage); Hanley and McNeil, Radiology 1982 (area under the ROC curve).
+Sources: Guo et al., ICML 2017 (reliability diagrams), with bins of equal mass (Nguyen and O'Connor, EMNLP 2015), since
+bins of equal width leave most labels in the last one and few in each other; Geifman and El-Yaniv, "Selective
+classification for deep neural networks", NeurIPS 2017 (risk and coverage); Hanley and McNeil, Radiology 1982 (area
+under the ROC curve).
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from numpy.typing import NDArray
 
 from phototag.evaluation.intervals import wilson
 
-_BINS = 15
+_BINS = 10
+_FEWEST = 15
 _GRID = 100
 
 _Floats = NDArray[np.float64]
@@ -30,9 +33,12 @@ class RiskCoverage:
     area: float
 
 
-def reliability(name: str, scores: _Floats, right: _Right, *, intervals: bool = False) -> Calibrated:
-    """Return the reliability curve of labels with scores [N] in [0, 1], in the 15 bins of the calibration error."""
-    which = np.searchsorted(np.arange(1, _BINS) / _BINS, scores, side="left")
+def reliability(name: str, scores: _Floats, right: _Right) -> Calibrated:
+    """Return the reliability curve of labels with scores [N] in [0, 1], in up to 10 bins of equally many labels.
+
+    Labels of equal score stay together, so that there may be fewer bins.
+    """
+    which = equal_mass(scores, fewest=_FEWEST, most=_BINS)
     bins = [which == number for number in np.unique(which)]
     hits = [(int(right[part].sum()), int(part.sum())) for part in bins]
     ends = [wilson(*pair) for pair in hits]
@@ -41,9 +47,17 @@ def reliability(name: str, scores: _Floats, right: _Right, *, intervals: bool = 
         confidence=[float(scores[part].mean()) for part in bins],
         accuracy=[hit / count for hit, count in hits],
         counts=[count for _, count in hits],
-        low=[low for low, _ in ends] if intervals else None,
-        high=[high for _, high in ends] if intervals else None,
+        low=[low for low, _ in ends],
+        high=[high for _, high in ends],
     )
+
+
+def equal_mass(scores: _Floats, *, fewest: int, most: int) -> NDArray[np.intp]:
+    """Return the bin of each score [N]: up to `most` bins of equally many, `fewest` or more, equal scores together."""
+    bins = max(1, min(most, len(scores) // fewest))
+    edges = np.unique(np.quantile(scores, np.arange(1, bins) / bins)) if bins > 1 else scores[:0]
+    which: NDArray[np.intp] = np.searchsorted(edges, scores, side="right")
+    return which
 
 
 def risk_coverage(scores: _Floats, right: _Right) -> RiskCoverage:
@@ -85,12 +99,12 @@ def roc(known: _Floats, novel: _Floats) -> tuple[list[float], list[float]]:
 class Calibrated:
     """A reliability curve: mean scores and shares that are right [K], over `counts` [K] labels each.
 
-    `low` and `high` [K] are the ends of the shares' intervals, if they are to be plotted.
+    `low` and `high` [K] are the ends of the shares' 95 % intervals.
     """
 
     name: str
     confidence: Sequence[float]
     accuracy: Sequence[float]
     counts: Sequence[int]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    low: Sequence[float]
+    high: Sequence[float]

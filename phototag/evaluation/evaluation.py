@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from phototag.choices import DEFAULT_BATCH_SIZE, Device, RuntimeName
 from phototag.decision import Evidence, Thresholds, decide
 from phototag.evaluation.metrics import Label, Metrics, Prediction, measure
-from phototag.evaluation.score import score_labelled
+from phototag.evaluation.score import Scored, score_labelled
 from phototag.evaluation.score_table import ValidationScores
 from phototag.evaluation.validation import Labels, Level, Validation
 from phototag.model import Model, open_model
@@ -127,11 +130,38 @@ def read_candidates(evidence: Evidence, taxonomy: Taxonomy) -> list[Candidates]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A picture whose best subclass is wrong: positions of the true and of the predicted class, and its score."""
+
+    path: str
+    truth: int
+    predicted: int
+    score: float
+
+
+def mistakes_of(scored: Scored) -> tuple[Mistake, ...]:
+    """Return the pictures with a true subclass whose best one is wrong, those of the highest score first."""
+    level = scored.validation.subclass
+    wrong = np.flatnonzero((level.truth >= 0) & ~level.right)
+    order = wrong[np.argsort(-level.scores[wrong], kind="stable")].tolist()
+    return tuple(
+        Mistake(
+            path=os.path.abspath(scored.content.pictures[place].path),  # noqa: PTH100  # a text, and no links followed
+            truth=int(level.truth[place]),
+            predicted=int(level.best[place]),
+            score=round(float(level.scores[place]), 5),
+        )
+        for place in order
+    )
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A model with its metrics on labelled pictures, and the curves over its scores; superclass level first.
 
-    `unknown` are labels of the pictures that the model does not know.
+    `mistakes` are the pictures whose best subclass is wrong, those of the highest score first; `unknown` are labels of
+    the pictures that the model does not know.
     """
 
     model: Model
@@ -140,6 +170,7 @@ class Evaluation:
     coverages: Mapping[str, Mapping[str, float]]
     validation: ValidationScores
     levels: tuple[Level, Level]
+    mistakes: tuple[Mistake, ...]
     unreadable: int
     unknown: tuple[str, ...]
 
@@ -170,6 +201,7 @@ def examine(
         coverages=tables.coverages(),
         validation=tables,
         levels=(scored.validation.superclass.labelled, scored.validation.subclass.labelled),
+        mistakes=mistakes_of(scored),
         unreadable=len(scored.content.unreadable),
         unknown=scored.unknown,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from phototag.store import KnownPhoto, SavedReview, Store
 
 SAMPLED = "sampled for estimation"
-UNLABELLED = "of none of the classes, or without a subclass"
+UNLABELLED = "with no label, or superclass only"
 GONE = "gone"
 CHANGED = "changed since they were reviewed"
 STALE = "not the newest word on the same picture"

@@ -8,6 +8,7 @@ from typing import TypeVar
 from phototag.audit import FEW, NONE, AuditReport, Confused, Confusion, Estimate, ScoreCurves
 from phototag.evaluation import Calibrated
 from phototag.records import LEVELS
+from phototag.report.blocks import class_text
 from phototag.report.page import (
     Block,
     Cell,
@@ -23,6 +24,7 @@ from phototag.report.page import (
     table,
 )
 from phototag.report.plots import Axis, Series, line_chart, reliability_diagram
+from phototag.taxonomy import NO_SUBCLASS
 
 CellLink = Callable[[str, str, str], str]
 """The address of the photos of a true class that are tagged as another (or the same), by level, truth and tag."""
@@ -33,9 +35,9 @@ _CLASSES = 16
 _PAIRS = 60
 
 
-def named(name: str) -> str:
-    """Return a class as it is shown."""
-    return "none" if name == NONE else name
+def named(name: str, level: str) -> str:
+    """Return a class of a level as it is shown."""
+    return class_text(None if name == NONE else name, level)
 
 
 def confusion_section(report: AuditReport, cell: CellLink | None) -> Section:
@@ -57,7 +59,7 @@ def _matrix(found: Confusion, cell: CellLink | None) -> Block:
 
     return matrix(
         found.matrix(names),
-        [named(name) for name in names],
+        [named(name, found.level) for name in names],
         caption=f"Reviewed photos by true superclass (rows) and tag (columns), with shares of the row.{most}",
         link=None if cell is None else link,
     )
@@ -69,7 +71,7 @@ def _pairs(found: Confusion, cell: CellLink | None) -> Block:
         return paragraph("None among the reviewed photos.")
     most = f" The {_PAIRS} most frequent of {len(wrong):,}." if len(wrong) > _PAIRS else ""
     rows: list[list[Cell | str | None]] = [_pair(found.level, one, cell) for one in wrong[:_PAIRS]]
-    caption = f"Reviewed photos whose subclass tag is not what they are; none is no subclass that is known.{most}"
+    caption = f"Reviewed photos whose subclass tag is wrong; “{NO_SUBCLASS}”: superclass only, or no label.{most}"
     columns = ["is", "tagged as", "photos", "of all photos of the library"]
     return table(columns, rows, caption=caption, sortable=True, numbers_from=2)
 
@@ -77,7 +79,12 @@ def _pairs(found: Confusion, cell: CellLink | None) -> Block:
 def _pair(level: str, one: Confused, cell: CellLink | None) -> list[Cell | str | None]:
     text = f"{one.count:,} of {one.of:,}"
     link = None if cell is None else cell(level, one.truth, one.tag)
-    return [named(one.truth), named(one.tag), Cell(text, one.count, link=link), Cell(percent(one.share, 2), one.share)]
+    return [
+        named(one.truth, level),
+        named(one.tag, level),
+        Cell(text, one.count, link=link),
+        Cell(percent(one.share, 2), one.share),
+    ]
 
 
 def curves_section(report: AuditReport) -> Section:
@@ -107,9 +114,7 @@ def _reliability(level: str, curves: ScoreCurves) -> Block:
     )
     title = f"Reliability, {level}"
     told = ", ".join(f"score {percent(point.score, 0)} right {percent(point.right.value, 0)}" for point in points)
-    chart = reliability_diagram(
-        [drawn], title=title, description=f"Share of right tags over their mean score: {told}.", columns=False
-    )
+    chart = reliability_diagram([drawn], title=title, description=f"Share of right tags over their mean score: {told}.")
     caption = (
         "Tags in groups of about the same score, with 95 % intervals: on the diagonal scores are calibrated, "
         "below it they are overconfident."

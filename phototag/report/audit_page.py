@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from phototag.audit import BOUNDS_NOTE, AuditReport, Estimate
+from phototag.audit import BOUNDS_NOTE, AuditReport, Estimate, part_text
+from phototag.choices import By
 from phototag.report import blocks
 from phototag.report.audit_figures import CellLink, confusion_section, curves_section
 from phototag.report.audit_table import levels_of, next_steps, sentence, told
@@ -23,6 +24,7 @@ from phototag.report.page import (
     table,
 )
 from phototag.report.plots import Estimate as Drawn
+from phototag.taxonomy import as_written
 
 _CHARTED = 30
 
@@ -80,8 +82,8 @@ def _metrics_table(report: AuditReport) -> Block:
         "hierarchical_f1": "Hierarchical F1",
         "novel_share": "Photos of no known subclass",
         "novel_handled": "Of these, tagged as such",
-        "novel_superclass_rejected": "No superclass known, and none given",
-        "novel_subclass_rejected": "Only the superclass known, and no subclass given",
+        "novel_superclass_rejected": "No label, and none given",
+        "novel_subclass_rejected": "Superclass only, and no subclass given",
     }
     rows: list[list[Cell | str | None]] = []
     for name, title in titles.items():
@@ -96,7 +98,7 @@ def _parts(report: AuditReport) -> Section:
     levels = levels_of(report.by)
     rows: list[list[Cell | str | None]] = []
     for row in report.rows:
-        cells: list[Cell | str | None] = [row.name, _number(row.population)]
+        cells: list[Cell | str | None] = [_part(row.name, report), _number(row.population)]
         for level in levels:
             one: Estimate = getattr(row, level)
             cells += [Cell(percent(one.value), one.value, _between(one)), Cell(f"{one.reviewed:,}", one.reviewed)]
@@ -109,7 +111,9 @@ def _parts(report: AuditReport) -> Section:
     caption = f"By {report.by}: shares of right tags with 95 % intervals"
     listed = table(columns, rows, caption=caption, sortable=True)
     known = [
-        _drawn(row.name, getattr(row, levels[-1])) for row in report.rows if getattr(row, levels[-1]).value is not None
+        _drawn(_part(row.name, report), getattr(row, levels[-1]))
+        for row in report.rows
+        if getattr(row, levels[-1]).value is not None
     ]
     known.sort(key=lambda one: (one.value, one.name))
     chart: list[Block] = []
@@ -123,12 +127,17 @@ def _parts(report: AuditReport) -> Section:
     return Section(f"By {report.by}", "parts", [*chart, shown])
 
 
+def _part(name: str, report: AuditReport) -> str:
+    """Return a class, stratum or folder as the page shows it."""
+    return name if report.by is By.FOLDER else as_written(part_text(name))
+
+
 def _plan(report: AuditReport) -> Section:
     if report.plan is None:
         return Section("More reviews", "plan", [])
     rows: list[list[Cell | str | None]] = [
         [
-            f"{need.name} ({need.level})",
+            f"{_part(need.name, report)} ({need.level})",
             Cell("–" if need.half_width is None else f"± {100 * need.half_width:.1f}", need.half_width),
             Cell(f"{need.reviewed:,}", need.reviewed),
             Cell("reached" if need.reached else f"{need.more:,}", need.more),

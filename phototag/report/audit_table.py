@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from functools import partial
 
-from phototag.audit import AuditReport, Estimate, Plan
+from phototag.audit import AuditReport, Estimate, Plan, part_text
 from phototag.choices import By
 from phototag.records import LEVELS
 from phototag.text import Column, numbers, percent, percent_range, printable, table
@@ -87,7 +87,7 @@ def _rows_block(report: AuditReport) -> list[str]:
         columns += numbers((level, 9), ("95 % interval", 15), ("n", 3))
     cells = [
         (
-            row.name,
+            part_text(row.name),
             "-" if row.population is None else f"{row.population:,}",
             *(cell for level in levels for cell in _cells("", getattr(row, level))[1:]),
         )
@@ -102,7 +102,8 @@ def _plan_block(found: Plan, report: AuditReport) -> list[str]:
     rows = []
     for need in (*found.whole, *found.parts)[:_ROWS]:
         now = "-" if need.half_width is None else f"{100 * need.half_width:.1f}"
-        name = f"{need.name} ({need.level})" if need in found.whole or report.by not in LEVELS else need.name
+        of = part_text(need.name)
+        name = f"{of} ({need.level})" if need in found.whole or report.by not in LEVELS else of
         rows.append((name, now, f"{need.reviewed:,}", "reached" if need.reached else f"{need.more:,}"))
     columns = [Column(f"For {wanted}", _NAME, most=_NAME), *numbers(("now", 8), ("reviewed", 18), ("more", 8))]
     return [*table(columns, rows, indent="  "), *_wrapped(next_steps(found, report))]
@@ -127,7 +128,9 @@ def next_steps(found: Plan, report: AuditReport) -> list[str]:
     elif found.more:
         lines = [f"For the whole: phototag audit sample {newest.name} --more {found.more}"]
         if len(found.allocation) > 1:
-            lines.append("That is " + ", ".join(f"{number:,} of {name}" for name, number in found.allocation) + ".")
+            lines.append(
+                "That is " + ", ".join(f"{number:,} of {part_text(name)}" for name, number in found.allocation) + "."
+            )
     else:
         lines = [f"For the whole: review what is sampled already: phototag audit review {newest.name}"]
     short = [need.more for need in found.parts if not need.reached and need.population != need.reviewed]

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.evaluation import Calibrated, RiskCoverage
+from phototag.records import LEVELS
 from phototag.report.page import Block, Cell, figure, figures, folded, paragraph, percent, share_cell, table
 from phototag.report.plots import Axis, Estimate, Series, heat_map, interval_chart, line_chart
 from phototag.report.plots import reliability_diagram as diagram
+from phototag.taxonomy import NO_LABEL, NO_SUBCLASS, as_written
 
 HEAT_MAP_CLASSES = 120
 """A heat map of more classes can no longer be read: then it shows those that are confused most."""
@@ -24,6 +26,11 @@ class ClassRow:
     name: str
     support: int
     values: tuple[float | None, ...]
+
+
+def class_text(name: str | None, level: str) -> str:
+    """Return a class of a level as people write it; None is a label that names none there."""
+    return as_written(name) if name is not None else NO_LABEL if level == LEVELS[0] else NO_SUBCLASS
 
 
 def accuracy_chart(estimates: Sequence[Estimate], *, level: str | None, caption: str) -> Block:
@@ -45,7 +52,9 @@ def accuracy_chart(estimates: Sequence[Estimate], *, level: str | None, caption:
 def reliability_chart(curves: Sequence[Calibrated], *, level: str, caption: str) -> Block:
     """Return the reliability diagram of a level."""
     title = f"Reliability, {level}"
-    description = "Share of right labels over their mean score, in bins. " + "; ".join(_told(curve) for curve in curves)
+    description = "Share of right labels over their mean score, in bins of equally many. " + "; ".join(
+        _told(curve) for curve in curves
+    )
     drawn = diagram(curves, title=title, description=description)
     return figure(drawn, title=title, caption=caption, names=[curve.name for curve in curves])
 
@@ -88,7 +97,7 @@ def class_table(rows: Sequence[ClassRow], columns: Sequence[str], *, caption: st
     """Return classes with their shares, the one with the lowest last share first; sortable."""
     ordered = sorted(rows, key=lambda row: (row.values[-1] if row.values[-1] is not None else 2.0, row.name))
     cells: list[list[Cell | str | None]] = [
-        [row.name, Cell(f"{row.support:,}", row.support), *map(share_cell, row.values)] for row in ordered
+        [as_written(row.name), Cell(f"{row.support:,}", row.support), *map(share_cell, row.values)] for row in ordered
     ]
     return table(["class", "pictures", *columns], cells, caption=caption, sortable=True)
 
@@ -96,7 +105,8 @@ def class_table(rows: Sequence[ClassRow], columns: Sequence[str], *, caption: st
 def confused_table(pairs: Sequence[tuple[str, str, int, int]], *, caption: str) -> Block:
     """Return truth, label, how often, and of how many, as a table."""
     rows: list[list[Cell | str | None]] = [
-        [truth, found, Cell(f"{number:,} of {of:,}", number)] for truth, found, number, of in pairs
+        [as_written(truth), as_written(found), Cell(f"{number:,} of {of:,}", number)]
+        for truth, found, number, of in pairs
     ]
     return table(["is a", "predicted as", "times"], rows, caption=caption, sortable=True, numbers_from=2)
 
@@ -113,7 +123,7 @@ def confusion_map(counts: NDArray[np.int64], names: Sequence[str], *, title: str
     shown = [names[index] for index in chosen.tolist()]
     drawn = heat_map(
         part,
-        [name.partition("/")[2] or name for name in shown],
+        [as_written(name.partition("/")[2] or name) for name in shown],
         groups=[name.partition("/")[0] for name in shown],
         title=title,
         description="Each cell is darker the larger the share of the row's pictures is; the tables hold the numbers.",

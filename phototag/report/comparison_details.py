@@ -10,6 +10,8 @@ from phototag.comparison import Comparison, confusion, most_confused
 from phototag.evaluation import RESAMPLES
 from phototag.report import blocks
 from phototag.report.page import Block, Section, definitions, figures, folded, matrix, percent
+from phototag.report.photographs import photographs
+from phototag.taxonomy import as_written
 
 _CONFUSED = 15
 _MATRIX_CLASSES = 20
@@ -43,7 +45,7 @@ def confusions(comparison: Comparison) -> Section:
     """Return what was confused with what, by backbone."""
     seeds = f", all {comparison.seeds} seeds together" if comparison.seeds > 1 else ""
     shown: list[Block] = []
-    names = list(comparison.runs[0].superclasses)
+    names = [as_written(name) for name in comparison.runs[0].superclasses]
     if len(names) <= _MATRIX_CLASSES:
         shown += [
             matrix(
@@ -70,6 +72,16 @@ def confusions(comparison: Comparison) -> Section:
         names = list(each.runs[0].subclasses)
         shown.append(blocks.folded_map(confusion(each.runs, 1), names, title=title, shown=number == 0))
     return Section("Confusions", "confusions", shown)
+
+
+def mistaken(comparison: Comparison) -> Section | None:
+    """Return photographs of the worst mistakes and of the subclasses confused most, by backbone."""
+    shown: list[Block] = []
+    for each in comparison.contenders:
+        mistakes = sorted((one for run in each.runs for one in run.mistakes), key=lambda one: -one.score)
+        confused = most_confused(each.runs, count=_CONFUSED)
+        shown += photographs(mistakes, confused, each.runs[0].subclasses, of=each.name)
+    return Section("Photographs", "photographs", shown) if shown else None
 
 
 def method(comparison: Comparison) -> Section:

@@ -12,7 +12,7 @@ from phototag.comparison import Comparison, Contender
 from phototag.evaluation import PRECISIONS, auroc, reliability, risk_coverage, roc
 from phototag.records import LEVELS
 from phototag.report import blocks
-from phototag.report.comparison_details import classes, confusions, footer, method
+from phototag.report.comparison_details import classes, confusions, footer, method, mistaken
 from phototag.report.page import (
     Cell,
     Page,
@@ -62,6 +62,7 @@ def build_comparison_page(comparison: Comparison) -> Page:
         _curves(comparison),
         classes(comparison),
         confusions(comparison),
+        mistaken(comparison),
         method(comparison),
     ]
     title = f"Backbones compared on {_title_of(comparison.source)}"
@@ -180,8 +181,9 @@ def _calibration(comparison: Comparison) -> Section:
             right = np.concatenate([run.right(level) for run in each.runs])
             curves.append(reliability(each.name, values, right))
         caption = (
-            "On the dashed line, of the labels with a score of 80 % four in five are right; below it, scores are "
-            "overconfident."
+            "Each mark stands for equally many labels of about that score, with the 95 % interval of the share that "
+            "is right. On the dashed line, of the labels with a score of 80 % four in five are right; below it, scores "
+            "are overconfident."
         )
         charts.append(blocks.reliability_chart(curves, level=LEVELS[level], caption=caption))
     rows: list[list[Cell | str | None]] = []
@@ -236,10 +238,10 @@ def _novelty(comparison: Comparison) -> Section | None:
         series.append(Series(each.name, x.tolist(), y.tolist()))
     drawn = line_chart(
         series,
-        title="Novel pictures found",
-        description="Share of the novel pictures found over the share of known ones predicted as novel.",
-        x=Axis("known pictures predicted as novel", 0, 1, percent=True),
-        y=Axis("novel pictures found", 0, 1, percent=True),
+        title="Classes left out, found by novelty",
+        description="Share of the pictures of classes left out that are found, over the share of known ones.",
+        x=Axis("known pictures above the novelty", 0, 1, percent=True),
+        y=Axis("pictures of classes left out", 0, 1, percent=True),
         diagonal=True,
     )
     contenders = comparison.contenders
@@ -249,7 +251,7 @@ def _novelty(comparison: Comparison) -> Section | None:
             *(_spread(each.spread(lambda run: auroc(*run.novelties())), share=False, digits=3) for each in contenders),
         ],
         [
-            "Novel pictures, rightly given no subclass",
+            "Pictures of classes left out, given no subclass",
             *(_spread(each.spread(lambda run: run.novel_rejected)) for each in contenders),
         ],
         ["Known pictures given a subclass", *(_spread(each.metric("subclass_coverage")) for each in contenders)],
@@ -260,7 +262,10 @@ def _novelty(comparison: Comparison) -> Section | None:
         f"{', '.join(comparison.novel_subclasses)}. Their {comparison.parts['novel']:,} pictures are what no model was "
         "taught. AUROC is the chance that such a picture gets a higher novelty than a known one: 0.5 is guessing."
     )
-    shown = [paragraph(text), figures(figure(drawn, title="Novel pictures found", names=[one.name for one in series]))]
+    shown = [
+        paragraph(text),
+        figures(figure(drawn, title="Classes left out, found by novelty", names=[one.name for one in series])),
+    ]
     return Section("Novelty", "novelty", [*shown, table(["", *(each.name for each in contenders)], rows)])
 
 

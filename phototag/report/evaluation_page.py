@@ -23,12 +23,13 @@ from phototag.report.page import (
     percent,
     table,
 )
+from phototag.report.photographs import photographs
 from phototag.report.plots import Estimate
 from phototag.runtime import machine
+from phototag.taxonomy import NO_SUBCLASS
 
 _CONFUSED = 20
 _MATRIX_CLASSES = 20
-_NOTHING = "(no known class)"
 
 
 def build_evaluation_page(found: Evaluation) -> Page:
@@ -43,6 +44,7 @@ def build_evaluation_page(found: Evaluation) -> Page:
         _risk(found),
         _classes(metrics),
         _confusions(metrics),
+        _photographs(found),
         _about(found),
     ]
     made_with = header.record.get("versions")  # the file is untrusted
@@ -109,7 +111,9 @@ def _figures_table(metrics: Metrics) -> Block:
         )
     ]
     if metrics.novel_photos:
-        rows.append(["Novel, rightly not given", *(percent(scalars[f"novel_{level}_rejected"]) for level in LEVELS)])
+        rows.append(
+            ["Of no known class, and none given", *(percent(scalars[f"novel_{level}_rejected"]) for level in LEVELS)]
+        )
     whole: list[list[Cell | str | None]] = [
         [title, *(percent(scalars[f"{prefix}_{name}"]) for name in ("precision", "recall", "f1"))]
         for title, prefix in (("All nodes (micro)", "hierarchical"), ("Mean over pictures", "hierarchical_sample"))
@@ -131,10 +135,10 @@ def _calibration(found: Evaluation) -> Section:
     for place in (1, 0):
         level = found.levels[place]
         if len(level.right):
-            curve = reliability(LEVELS[place].capitalize(), level.scores, level.right, intervals=True)
+            curve = reliability(LEVELS[place].capitalize(), level.scores, level.right)
             caption = (
-                "Each mark: the labels of about that score, and the share of them that is right, with its 95 % "
-                "interval. Below the dashed line scores are overconfident. Columns: how many labels there are."
+                "Each mark stands for equally many labels of about that score: the share of them that is right, with "
+                "its 95 % interval. Below the dashed line scores are overconfident."
             )
             charts.append(blocks.reliability_chart([curve], level=LEVELS[place], caption=caption))
     record = found.model.header.record.get("calibration")
@@ -195,13 +199,25 @@ def _confusions(metrics: Metrics) -> Section:
     shown: list[Block] = []
     top = metrics.superclass_confusion
     if len(top.labels) <= _MATRIX_CLASSES:
-        shown.append(matrix(top.matrix().tolist(), top.names, caption="Superclasses; rows are the truth"))
+        names = [blocks.class_text(label, "superclass") for label in top.labels]
+        shown.append(matrix(top.matrix().tolist(), names, caption="Superclasses; rows are the truth"))
     shown.append(
         blocks.confused_table(_most_confused(metrics.subclass_confusion), caption="Subclasses most often confused")
     )
     sub = metrics.subclass_confusion
-    shown.append(blocks.folded_map(sub.matrix(), sub.names, title="All subclasses", shown=True))
+    shown.append(
+        blocks.folded_map(
+            sub.matrix(), [label or NO_SUBCLASS for label in sub.labels], title="All subclasses", shown=True
+        )
+    )
     return Section("Confusions", "confusions", shown)
+
+
+def _photographs(found: Evaluation) -> Section:
+    taxonomy = found.model.header.taxonomy
+    names = [taxonomy.qualified(index) for index in range(len(taxonomy.subclasses))]
+    shown = photographs(found.mistakes, _most_confused(found.metrics.subclass_confusion), names)
+    return Section("Photographs", "photographs", shown or [paragraph("No subclass is wrong.")])
 
 
 def _most_confused(confusion: Confusion) -> list[tuple[str, str, int, int]]:
@@ -209,7 +225,7 @@ def _most_confused(confusion: Confusion) -> list[tuple[str, str, int, int]]:
     for truth, _, count in confusion.cells:
         totals[truth] = totals.get(truth, 0) + count
     wrong = [cell for cell in confusion.cells if cell[0] != cell[1]]
-    names = [_NOTHING if label is None else label for label in confusion.labels]
+    names = [label or NO_SUBCLASS for label in confusion.labels]
     ordered = sorted(wrong, key=lambda cell: (-cell[2], cell[0], cell[1]))[:_CONFUSED]
     return [(names[truth], names[label], count, totals[truth]) for truth, label, count in ordered]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from phototag.evaluation import ClassScores, Confusion, Metrics
 from phototag.records import LEVELS
+from phototag.taxonomy import NO_SUBCLASS
 from phototag.text import Column, numbers, percent, percent_range, table
 
 if TYPE_CHECKING:
@@ -113,8 +114,8 @@ def _novelty(metrics: Metrics) -> list[str]:
     if not metrics.novel_photos:
         return []
     rows = [
-        ("unknown superclass, rightly left alone", percent(metrics.novel_superclass_rejected)),
-        ("unknown subclass, rightly backed off", percent(metrics.novel_subclass_rejected)),
+        ("no label, and none given", percent(metrics.novel_superclass_rejected)),
+        ("superclass only, and no subclass given", percent(metrics.novel_subclass_rejected)),
     ]
     return table([Column("Photos outside the known classes", _FIRST), *numbers("")], rows, indent="  ")
 
@@ -142,7 +143,7 @@ def _confusion_block(confusion: Confusion) -> list[str]:
     ]
     if not wrong:
         return []
-    names = ["(no known subclass)" if label is None else label for label in confusion.labels]
+    names = [NO_SUBCLASS if label is None else label for label in confusion.labels]
     rows = [
         (names[truth], names[predicted], f"{count:,}")
         for count, truth, predicted in sorted(wrong, key=lambda row: (-row[0], row[1], row[2]))[:_CONFUSIONS]

@@ -135,41 +135,24 @@ def line_chart(
     return _svg(parts, _WIDTH, _HEIGHT, title, description)
 
 
-def reliability_diagram(curves: Sequence[Calibrated], *, title: str, description: str, columns: bool = True) -> Markup:
+def reliability_diagram(curves: Sequence[Calibrated], *, title: str, description: str) -> Markup:
     """Draw the share of right labels over the mean score, bin by bin; on the diagonal scores are calibrated.
 
-    A curve alone also shows how many labels lie in each bin, as `columns` along the bottom.
+    Each bin is a mark with its interval. No line joins them: between two bins nothing was measured.
     """
-    x, y = Axis("score", 0, 1, percent=True), Axis("share right", 0, 1, percent=True)
+    known = [value for curve in curves for value in (*curve.confidence, *curve.low)]
+    # Most scores are high ones: the axes begin where the labels do.
+    least = min(0.8, math.floor(10 * min(known, default=0.0)) / 10)
+    x, y = Axis("score", least, 1, percent=True), Axis("share right", least, 1, percent=True)
     frame = _Frame(x, y)
-    parts: list[Shape] = []
-    if len(curves) == 1 and columns:
-        most = max(curves[0].counts, default=1) or 1
-        for place, count in zip(curves[0].confidence, curves[0].counts, strict=True):
-            # Under a quarter of the height, so that the columns stay in the background.
-            top = frame.y(0.22 * count / most)
-            parts.append(
-                _shape(
-                    "rect",
-                    tip=f"{count:,} labels",
-                    class_="count",
-                    x=_f(frame.x(place) - 7),
-                    y=_f(top),
-                    width="14",
-                    height=_f(frame.y(0) - top),
-                )
-            )
-    parts = [*frame.grid(), *parts, frame.line(0, 0, 1, 1, class_="diagonal")]
+    parts = [*frame.grid(), frame.line(least, least, 1, 1, class_="diagonal")]
     for number, curve in enumerate(curves):
-        points = list(zip(curve.confidence, curve.accuracy, strict=True))
-        if curve.low is not None and curve.high is not None:
-            for (place, _), low, high in zip(points, curve.low, curve.high, strict=True):
-                parts.append(frame.line(place, low, place, high, class_=f"whisker {color_class(number)}"))
-        if len(points) > 1:
-            parts.append(_stroke(frame.path(points), number))
-        for (a, b), count in zip(points, curve.counts, strict=True):
-            tip = f"{curve.name}: score {x.text(a)}, right {y.text(b)}, {count:,} labels"
-            parts.append(mark(frame.x(a), frame.y(b), number, tip=tip))
+        bins = zip(curve.confidence, curve.accuracy, curve.low, curve.high, curve.counts, strict=True)
+        for score, share, low, high, count in bins:
+            ends = f"{y.text(low)} to {y.text(high)}"
+            tip = f"{curve.name}: score {x.text(score)}, right {y.text(share)} ({ends}), {count:,} labels"
+            parts.append(frame.line(score, low, score, high, class_=f"whisker {color_class(number)}"))
+            parts.append(mark(frame.x(score), frame.y(share), number, tip=tip))
     return _svg(parts, _WIDTH, _HEIGHT, title, description)
 
 
@@ -208,42 +191,43 @@ def heat_map(
 ) -> Markup:
     """Draw counts [truth, prediction] as a square of cells, each as dark as its share of its row.
 
-    `names` are those of rows and columns; lines separate neighbours of different `groups`.
+    `names` are those of rows and columns, which stay in sight while the cells scroll; lines separate neighbours of
+    different `groups`.
     """
     labels = [shorten(name, _LABEL_CHARACTERS) for name in names]
     margin = 14 + 6.2 * max((display_width(label) for label in labels), default=0)
     side = _CELL * len(names)
     totals = counts.sum(axis=1)
-    parts: list[Shape] = [_shape("rect", class_="sheet", x=_f(margin), y=_f(margin), width=_f(side), height=_f(side))]
+    cells: list[Shape] = [_shape("rect", class_="sheet", x="0", y="0", width=_f(side), height=_f(side))]
     for row, column in zip(*(axis.tolist() for axis in np.nonzero(counts)), strict=True):
         share = counts[row, column] / totals[row]
         kind = "right" if row == column else "wrong"
         tip = f"{names[row]} predicted as {names[column]}: {counts[row, column]:,} of {totals[row]:,}"
-        parts.append(
+        cells.append(
             _shape(
                 "rect",
                 tip=tip,
                 class_=f"cell {kind}",
-                x=_f(margin + column * _CELL),
-                y=_f(margin + row * _CELL),
+                x=_f(column * _CELL),
+                y=_f(row * _CELL),
                 width=_f(_CELL),
                 height=_f(_CELL),
                 # The root lifts rare confusions, which are what one looks for.
                 fill_opacity=f"{max(0.08, math.sqrt(share)):.2f}",
             )
         )
+    rows, columns = [], []
     for number, label in enumerate(labels):
-        place = margin + (number + 0.5) * _CELL
-        parts.append(_shape("text", text=label, class_="tick", x=_f(margin - 5), y=_f(place + 3.5), text_anchor="end"))
-        turned = f"translate({_f(place + 3.5)} {_f(margin - 5)}) rotate(-90)"
-        parts.append(_shape("text", text=label, class_="tick", transform=turned))
+        place, end = _f((number + 0.5) * _CELL + 3.5), _f(margin - 5)
+        rows.append(_shape("text", text=label, class_="tick", x=end, y=place, text_anchor="end"))
+        columns.append(_shape("text", text=label, class_="tick", transform=f"translate({place} {end}) rotate(-90)"))
     for number in range(1, len(names)):
         if groups is not None and groups[number] != groups[number - 1]:
-            at, ends = _f(margin + number * _CELL), (_f(margin), _f(margin + side))
-            parts.append(_shape("line", class_="border", x1=at, x2=at, y1=ends[0], y2=ends[1]))
-            parts.append(_shape("line", class_="border", y1=at, y2=at, x1=ends[0], x2=ends[1]))
-    size = margin + side + 8
-    return _svg(parts, size, size, title, description, natural=True)
+            at, end = _f(number * _CELL), _f(side)
+            cells.append(_shape("line", class_="border", x1=at, x2=at, y1="0", y2=end))
+            cells.append(_shape("line", class_="border", y1=at, y2=at, x1="0", x2=end))
+    drawn = _svg(cells, side, side, title, description, natural=True)
+    return block("heat_map", rows=rows, columns=columns, cells=drawn, margin=_f(margin), side=_f(side))
 
 
 def legend(names: Sequence[str]) -> Markup:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from phototag.errors import UsageError
-from phototag.taxonomy import check_name, spelled_apart
+from phototag.taxonomy import check_name, spelling_key
 from phototag.text import nfc
 
 
@@ -52,40 +52,50 @@ class Names:
             f"{superclass}/{subclass}" for superclass in self.superclasses for subclass in self.subclasses(superclass)
         ]
 
-    def check_new(self, superclass: str, subclass: str | None) -> None:
-        """Refuse names that training would refuse.
+    def know(self, superclass: str, subclass: str | None) -> bool:
+        """Return whether the class is among them."""
+        children = self._under.get(superclass)
+        return children is not None and (subclass is None or subclass in children)
+
+    def settle(self, superclass: str, subclass: str | None) -> tuple[str, str | None]:
+        """Return the class as it is known, however it was spelled; a new one only if training would take it.
 
         Raises:
-            UsageError: it cannot be a name, or the subclass lies under another superclass.
+            UsageError: it is new and cannot be a name, or its subclass lies under another superclass.
         """
-        superclass = check_name(superclass, "superclass")
-        _check_spelling(superclass, self._under)
+        if self.know(superclass, subclass):
+            return superclass, subclass
+        superclass = _as_known(superclass, self._under)
+        if subclass is not None:
+            subclass = _as_known(subclass, self._under.get(superclass, ()))
+        if not self.know(superclass, subclass):
+            check_name(superclass, "superclass")
+            self._check_parent(superclass, subclass)
+        return superclass, subclass
+
+    def _check_parent(self, superclass: str, subclass: str | None) -> None:
         if subclass is None:
             return
-        subclass = check_name(subclass, "subclass")
-        _check_spelling(subclass, {name for children in self._under.values() for name in children})
-        others = [name for name, children in self._under.items() if name != superclass and subclass in children]
-        if others:
-            raise UsageError(f"{subclass!r} lies under {others[0]!r}; choose that superclass, or another name")
+        check_name(subclass, "subclass")
+        for other, children in self._under.items():
+            if other != superclass and spelling_key(subclass) in map(spelling_key, children):
+                raise UsageError(f"{subclass!r} lies under {other!r}; choose that superclass, or another name")
 
 
-def _check_spelling(name: str, known: Collection[str]) -> None:
-    other = spelled_apart([name], known).get(name)
-    if other is not None:
-        raise UsageError(
-            f"{name!r} is spelt {other!r} here; choose that name, or one that differs in more than spelling"
-        )
+def _as_known(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is spelled alike, else the name with composed letters."""
+    return next((each for each in known if spelling_key(each) == spelling_key(name)), nfc(name))
 
 
 def narrow(names: Iterable[str], typed: str) -> list[str]:
     """Return the names that hold what was typed: that name, then those that begin so, whose last part does, the rest.
 
-    Capitals do not matter; names that fit as well keep their order.
+    Capitals do not matter, nor do underscores for blanks; names that fit as well keep their order.
     """
-    wanted = nfc(typed.strip()).casefold()
+    wanted = spelling_key(typed.strip())
     ranked = []
     for place, name in enumerate(names):
-        folded = name.casefold()
+        folded = spelling_key(name)
         if wanted in folded:
             last = folded.rpartition("/")[2]
             fit = 0 if folded == wanted else 1 if folded.startswith(wanted) else 2 if last.startswith(wanted) else 3
@@ -125,7 +135,7 @@ class TypeAhead:
         """Return what can be chosen now, best first; what was typed comes last, unless it is a name already."""
         fitting = [Chosen(name) for name in narrow(self._names, self.typed)]
         typed = self.typed.strip()
-        if typed and all(each.name is None or each.name.casefold() != typed.casefold() for each in fitting):
+        if typed and all(each.name is None or spelling_key(each.name) != spelling_key(typed) for each in fitting):
             fitting.append(Chosen(typed, new=True))
         return fitting
 
@@ -167,7 +177,7 @@ class TypeAhead:
         fitting = narrow(self._names, typed)
         if not fitting:
             return Chosen(typed, new=True)
-        if len(fitting) == 1 or fitting[0].casefold() == typed.casefold():
+        if len(fitting) == 1 or spelling_key(fitting[0]) == spelling_key(typed):
             return Chosen(fitting[0])
         return None
 

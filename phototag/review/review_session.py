@@ -7,7 +7,7 @@ and other reviewers may go on beside it. Nothing here reads keys or prints.
 from __future__ import annotations
 
 from phototag.errors import UsageError
-from phototag.review.sample_reviews import Meanwhile, PassedPhoto, SampleReviews, ShownPhoto, Step
+from phototag.review.sample_reviews import Class, Meanwhile, PassedPhoto, SampleReviews, ShownPhoto, Step
 from phototag.store import Sample, SampleItem, SavedReview, Store, Verdict
 
 _COMMAND = "audit review"
@@ -92,6 +92,15 @@ class ReviewSession:
 
     # ---- answers
 
+    def settle(self, shown: ShownPhoto, superclass: str | None, subclass: str | None) -> Class:
+        """Return the class of an answer as it is known, before it is saved.
+
+        Raises:
+            UsageError: it is new, and training would refuse it.
+            StoreError: the database cannot be read.
+        """
+        return self._reviews.settle(shown.item, superclass, subclass)
+
     def save(
         self, shown: ShownPhoto, superclass: str | None, subclass: str | None, *, replace: bool = False
     ) -> SavedReview | Meanwhile:
@@ -101,7 +110,7 @@ class ReviewSession:
         stays in the record, and counts again when this one is taken back.
 
         Raises:
-            UsageError: the labels cannot be labels, or the photo changed since it was shown.
+            UsageError: `settle` refuses the labels, or the photo changed since it was shown.
             LockedError: another process writes for longer than this waits.
             StoreError: the database cannot be written.
         """
@@ -111,8 +120,8 @@ class ReviewSession:
             self._away = True
             return saved
         self._history.append(Step(item.position, saved.id, own=True, right=saved.verdict is Verdict.RIGHT))
-        if superclass is not None:
-            self.names.add(superclass, subclass)
+        if saved.superclass is not None:
+            self.names.add(saved.superclass, saved.subclass)
         return saved
 
     def skip(self, shown: ShownPhoto) -> Meanwhile | None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from phototag.choices import ReviewOrigin
 from phototag.decision import MOST, Candidate, best_subclasses, unpack
@@ -23,6 +24,7 @@ from phototag.records import PhotoState
 from phototag.review.names import Names
 from phototag.store import (
     KnownPhoto,
+    Query,
     Review,
     ReviewFilter,
     Sample,
@@ -32,7 +34,10 @@ from phototag.store import (
     ShownTag,
     Store,
 )
-from phototag.taxonomy import Taxonomy
+from phototag.taxonomy import Taxonomy, check_name
+
+Class: TypeAlias = tuple[str | None, str | None]
+"""A superclass and a subclass; None where it names none."""
 
 # The right to write keeps other processes away while an answer is compared and stored; this the threads of this one.
 _ONE_AT_A_TIME = threading.RLock()
@@ -176,6 +181,15 @@ class SampleReviews:
 
     # ---- answers
 
+    def settle(self, item: SampleItem, superclass: str | None, subclass: str | None) -> Class:
+        """Return the class of an answer as it is known; see `settle_class`.
+
+        Raises:
+            UsageError: it is new, and training would refuse it.
+            StoreError: the database cannot be read.
+        """
+        return settle_class(self._store, superclass, subclass, shown=(item.tag.superclass, item.tag.subclass))
+
     def save(
         self,
         item: SampleItem,
@@ -193,11 +207,12 @@ class SampleReviews:
         taken back. An answer that comes again with its `token` is not stored again, even if it was taken back since.
 
         Raises:
-            UsageError: the labels cannot be labels, the photo changed since it was shown, or the token belongs to
+            UsageError: `settle` refuses the labels, the photo changed since it was shown, or the token belongs to
                 another answer.
             LockedError: another process writes for longer than this waits.
             StoreError: the database cannot be written.
         """
+        superclass, subclass = self.settle(item, superclass, subclass)
         review = Review(
             photo_id=item.photo_id,
             superclass=superclass,
@@ -316,7 +331,7 @@ def review_photo(
     An answer that comes again with its `token` is not stored again.
 
     Raises:
-        UsageError: the photo is not known, is gone or changed since it was shown, or the labels cannot be labels.
+        UsageError: the photo is not known, is gone or changed since it was shown, or `settle_class` refuses the labels.
         LockedError: another process writes for longer than this waits.
         StoreError: the database cannot be written.
     """
@@ -326,6 +341,7 @@ def review_photo(
         reason = why_not(seen, seen.path, seen.content_hash, seen.state)
         if reason is not None:
             raise UsageError(f"the photo {reason}")
+    superclass, subclass = settle_class(store, superclass, subclass)
     with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
         known = store.photos.find(photo_id)
         if known is None:
@@ -389,8 +405,35 @@ def find_by_token(store: Store, token: str) -> SavedReview | None:
     return next(store.reviews.find_all(ReviewFilter(token=token, current=False, valid=False)), None)
 
 
-def known_names(store: Store, taxonomies: Iterable[Taxonomy]) -> Names:
-    """Return the names of these taxonomies, and those that people gave.
+def settle_class(store: Store, superclass: str | None, subclass: str | None, *, shown: Class = (None, None)) -> Class:
+    """Return the class of an answer as it is known: the one rule for what a person may say, wherever they say it.
+
+    What the tag that was `shown` says, what any model knows and what is stored of any photo can be said, even where one
+    subclass lies under two superclasses; what is new only if training would take it beside the others.
+
+    Raises:
+        UsageError: it is new, and cannot be a name or lies under another superclass.
+        StoreError: the database cannot be read.
+    """
+    if superclass is None or (superclass, subclass) == shown:
+        return superclass, subclass
+    names = known_names(store, (model.taxonomy for model in store.models.find_all()), tuple(ReviewOrigin))
+    if not names.know(superclass, subclass):
+        check_name(superclass, "superclass")
+        if subclass is not None:
+            check_name(subclass, "subclass")
+        stored = store.query(Query(superclass=superclass, subclass=subclass, limit=1))
+        if next(iter(stored), None) is not None:
+            return superclass, subclass
+    return names.settle(superclass, subclass)
+
+
+def known_names(
+    store: Store,
+    taxonomies: Iterable[Taxonomy],
+    origins: Sequence[ReviewOrigin] = (ReviewOrigin.REVIEW, ReviewOrigin.NAMED),
+) -> Names:
+    """Return the names of these taxonomies, and those that people gave in reviews of these origins.
 
     Raises:
         StoreError: the database cannot be read.
@@ -399,7 +442,7 @@ def known_names(store: Store, taxonomies: Iterable[Taxonomy]) -> Names:
     for taxonomy in taxonomies:
         for subclass in taxonomy.subclasses:
             names.add(taxonomy.parent(subclass), subclass)
-    for superclass, given in store.reviews.given_labels((ReviewOrigin.REVIEW, ReviewOrigin.NAMED)):
+    for superclass, given in store.reviews.given_labels(origins):
         names.add(superclass, given)
     return names
 

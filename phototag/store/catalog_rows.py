@@ -16,7 +16,7 @@ from phototag.store.database import Database
 from phototag.store.location import FileKey, Location
 from phototag.store.models import Models
 from phototag.store.photos import chunked
-from phototag.store.query import PLAIN_ROWS_AT_ONCE, joined, plain_rows
+from phototag.store.query import NOVELTY, PLAIN_ROWS_AT_ONCE, joined, plain_rows
 from phototag.store.reasons import reason_column
 from phototag.store.scores import scores_of
 from phototag.store.tables import models, photos, predictions, reviews, tags
@@ -125,7 +125,7 @@ def _rows(connection: Connection) -> Select[Any]:
             tags.c.rank,
             tags.c.superclass_score,
             tags.c.subclass_score,
-            tags.c.novelty,
+            NOVELTY,
             tags.c.source,
             tags.c.model_id,
             tags.c.tagged_at,

@@ -32,6 +32,11 @@ _MOST_ROWS = 2**63 - 1  # what a database can count
 PLAIN_ROWS_AT_ONCE = 16_384
 
 
+# Not as an equation: SQLite would expect few such tags, and sort them all instead of walking along an index.
+_BY_MODEL = tags.c.source != Source.HUMAN.value
+NOVELTY = case((_BY_MODEL, tags.c.novelty)).label("novelty")
+"""The novelty of a tag: only a model measures one, so that a person's has none, whatever stands in the column."""
+
 _COLUMN_OF: dict[SortKey, ColumnElement[Any]] = {
     SortKey.PATH: photos.c.path_bytes,
     SortKey.TAGGED: tags.c.tagged_at,
@@ -134,9 +139,12 @@ def _texts(names: Collection[str]) -> Iterator[str]:
 
 def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     """Yield the wanted photos, fetched a few at a time."""
-    statement = _select(connection, query).execution_options(yield_per=ROWS_AT_ONCE)
-    for row in connection.execute(statement):
-        yield tagged_photo(row)
+    left = query.limit
+    for statement in _statements(connection, query):
+        part = statement if left is None else statement.limit(left)
+        for row in connection.execute(part.execution_options(yield_per=ROWS_AT_ONCE)):
+            yield tagged_photo(row)
+            left = None if left is None else left - 1
 
 
 def count(connection: Connection, query: Query) -> int:
@@ -184,16 +192,21 @@ def unknown_classes(connection: Connection, query: Query) -> dict[str, list[str]
     return unknown
 
 
-def _select(connection: Connection, query: Query) -> Select[Any]:
+def _statements(connection: Connection, query: Query) -> Iterator[Select[Any]]:
+    """Yield what finds the wanted photos, whatever the limit: those with the value sorted by first."""
     column = _COLUMN_OF[query.sort]
-    order = (column.desc() if query.descending else column.asc()).nulls_last()
+    order = column.desc() if query.descending else column.asc()
     statement = joined(select(*tagged_columns(connection))).where(*conditions(connection, query))
     if query.sort is SortKey.PATH:
         # The path is never null, and saying nothing of nulls lets SQLite walk along the index.
-        statement = statement.order_by(column.desc() if query.descending else column.asc())
+        yield statement.order_by(order)
+    elif query.sort is SortKey.NOVELTY:
+        # In two parts, since SQLite walks along the index of a column, and not of what `NOVELTY` makes of it.
+        yield statement.where(_BY_MODEL).order_by(order, photos.c.path_bytes)
+        others = or_(tags.c.source.is_(None), tags.c.source == Source.HUMAN.value)
+        yield statement.where(others).order_by(photos.c.path_bytes)
     else:
-        statement = statement.order_by(order, photos.c.path_bytes)
-    return statement if query.limit is None else statement.limit(query.limit)
+        yield statement.order_by(order.nulls_last(), photos.c.path_bytes)
 
 
 def joined(columns: Select[Any]) -> Select[Any]:
@@ -263,7 +276,7 @@ def tagged_columns(connection: Connection) -> tuple[ColumnElement[Any], ...]:
         tags.c.rank,
         tags.c.superclass_score,
         tags.c.subclass_score,
-        tags.c.novelty,
+        NOVELTY,
         tags.c.source,
         tags.c.tagged_at,
         models.c.name.label("model"),

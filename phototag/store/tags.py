@@ -110,7 +110,7 @@ class Tags:
     def set_human(self, path: Path, *, superclass: str | None, subclass: str | None = None) -> None:
         """Set what a human says of a photo, durably. Neither label: it is nothing that the model knows.
 
-        A named level gets the score 1, a level not named 0; the novelty is 0 with a subclass and 1 without.
+        A named level gets the score 1, a level not named 0. Only a model's tag has a novelty.
 
         Raises:
             StoreError: the photo is not in the database.
@@ -179,9 +179,12 @@ def rank_of(superclass: str | None, subclass: str | None) -> Rank:
 
 
 def human_tag(superclass: str | None, subclass: str | None, now: datetime) -> dict[str, Any]:
-    """Return the tag that a human's label becomes: a level that is named has the score 1, one that is not 0."""
-    named, unnamed = float(subclass is not None), float(subclass is None)
-    tag = Tag(superclass, subclass, rank_of(superclass, subclass), float(superclass is not None), named, unnamed)
+    """Return the tag that a human's label becomes: a level that is named has the score 1, one that is not 0.
+
+    The column of the novelty has to hold something; nothing reads it of such a tag.
+    """
+    scores = float(superclass is not None), float(subclass is not None)
+    tag = Tag(superclass, subclass, rank_of(superclass, subclass), *scores, novelty=0.0)
     return {**tag_columns(tag), "source": Source.HUMAN.value, "model_id": None, "tagged_at": now}
 
 

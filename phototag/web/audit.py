@@ -20,6 +20,7 @@ from phototag.store import Sample, SampleItem
 from phototag.text import printable
 from phototag.web import respond
 from phototag.web.context import Context, context_of
+from phototag.web.review import SIZE
 
 HALF_WIDTH = 0.03
 _SHOWN = 500
@@ -45,6 +46,8 @@ def _audit(request: Request) -> Response:
         page=page,
         newest=newest,
         more=more,
+        offered=min(more, SIZE),
+        points=f"{100 * HALF_WIDTH:.0f}",
         samples=[sample for sample in samples if sample.reviewed],
         chosen=name or "",
         by=by.value,
@@ -91,8 +94,8 @@ def _cell(request: Request) -> Response:
         "audit_cell.html",
         section="audit",
         level=level,
-        truth=named(truth),
-        tag=named(tag),
+        truth=named(truth, level),
+        tag=named(tag, level),
         same=truth == tag,
         count=len(items),
         photos=[_shown(item) for item in items[:_SHOWN]],
@@ -107,14 +110,10 @@ def _shown(item: SampleItem) -> dict[str, object]:
         "id": item.photo_id,
         "name": printable(item.path.name),
         "version": item.content_hash.hex()[:8],
-        "tag": _labels(item.tag.superclass, item.tag.subclass),
-        "said": _labels(*said),
+        "tag": (item.tag.superclass, item.tag.subclass),
+        "said": said,
         "score": item.tag.subclass_score if item.tag.subclass is not None else item.tag.superclass_score,
     }
-
-
-def _labels(superclass: str | None, subclass: str | None) -> str:
-    return "none" if superclass is None else superclass if subclass is None else f"{superclass}/{subclass}"
 
 
 ROUTES: list[BaseRoute] = [

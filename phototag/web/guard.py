@@ -32,6 +32,8 @@ from phototag.web.security import Security
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1 << 20
+SESSION = "phototag.session"
+"""Where the scope of a request says whether it belongs to a session."""
 _LONGEST_PATH = 1000
 _PICTURE = re.compile(r"/photos/[^/]*/(thumbnail|picture)")
 _HEADERS = {
@@ -66,6 +68,7 @@ class Guard:
             return
         guarded = _Answering(scope, send, verbose=self._verbose)
         request = Request(scope)
+        scope[SESSION] = self._security.has_session(request)
         try:
             answer = await self._refusal(request)
             await (answer or self._app)(scope, receive, guarded)
@@ -94,7 +97,7 @@ class Guard:
             return None
         if request.method in ("GET", "HEAD") and _is_page(path) and "token" in request.query_params:
             return await self._entered(request)
-        if self._security.has_session(request) or path == "/login":
+        if request.scope[SESSION] or path == "/login":
             return None
         return self._unknown(request)
 

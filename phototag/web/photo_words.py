@@ -10,13 +10,14 @@ from phototag.choices import ReviewOrigin
 from phototag.decision import Candidate
 from phototag.records import PhotoState, Rank, Reason, Source
 from phototag.store import Verdict
+from phototag.taxonomy import as_written
 from phototag.text import percent
 
 VERDICTS = {
     Verdict.RIGHT: "the tag was right",
     Verdict.SUPERCLASS_WRONG: "the superclass was wrong",
     Verdict.SUBCLASS_WRONG: "the subclass was wrong",
-    Verdict.NONE: "it shows nothing that has a label",
+    Verdict.NONE: "no label fits",
     Verdict.LABEL: "the tag said less, or nothing",
 }
 ORIGINS = {
@@ -50,9 +51,9 @@ def _tag(photo: PhotoDetail) -> tuple[str, str]:
         return "This photo has no tag yet.", ""
     if item.source is Source.HUMAN:
         if item.rank is Rank.NONE:
-            return "A person said that it shows nothing that has a label.", ""
+            return "A person said that it shows none of the known classes.", ""
         if item.rank is Rank.SUPERCLASS:
-            return "Named by a person, who could not say more, or no known subclass fits.", ""
+            return "Named by a person, superclass only: who could not say more, or no known subclass fits.", ""
         return "Named by a person.", ""
     return _why(photo), _strange(item.novelty)
 
@@ -63,10 +64,10 @@ def _why(photo: PhotoDetail) -> str:
     superclass, subclass = _share(photo.superclass_score), _share(photo.subclass_score)
     if item.rank is Rank.SUBCLASS:
         return f"The model gives this subclass {subclass}, and the superclass {superclass}."
-    known = item.superclass
-    guesses = [each for each in best_candidates(photo) if known in (None, each.superclass)][:_GUESSES]
+    guesses = [each for each in best_candidates(photo) if item.superclass in (None, each.superclass)][:_GUESSES]
+    known = None if item.superclass is None else as_written(item.superclass)
     # Where the superclass is said already, the subclass will do.
-    names = [each.subclass if known else f"{each.superclass} / {each.subclass}" for each in guesses]
+    names = [as_written(each.subclass if known else f"{each.superclass} / {each.subclass}") for each in guesses]
     shares = ", ".join(f"{name} {_share(each.score)}" for name, each in zip(names, guesses, strict=True))
     nearest = f"; nearest: {shares}" if shares else ""
     sure = f"{known} is sure" if (photo.superclass_score or 0.0) > _SURE else f"{known} {superclass}"

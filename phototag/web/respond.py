@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, Response
 
 from phototag.errors import LockedError, PhotoTagError, UsageError
 from phototag.report import html_environment
+from phototag.taxonomy import as_written, label_text
 from phototag.text import percent, printable
 from phototag.web.assets import asset_url
 
@@ -182,6 +183,8 @@ def _environment() -> Environment:
     environment.filters |= {
         "printable": printable,
         "named": named,
+        "class_name": lambda name: named(as_written(name)),
+        "label": lambda labels: named(as_written(label_text(*labels))),
         "thousands": "{:,}".format,
         "percent": partial(percent, digits=0),
     }

@@ -265,7 +265,6 @@ def _answer(request: Request, body: dict[str, Any]) -> Response:
     if kind != "review":
         raise UsageError("an answer is a review or a skip")
     superclass, subclass = name(body, "superclass"), name(body, "subclass")
-    reviewing.check_new(context.store, superclass, subclass, tagged=(item.tag.superclass, item.tag.subclass))
     token, replace = identity(body, "token"), flag(body, "replace")
     saved = reviewing.write(
         context,

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from phototag.errors import UsageError
 from phototag.review import SampleReviews, known_names, narrow, review_photo, undo_review
-from phototag.store import SavedReview, Store
+from phototag.store import SavedReview
 from phototag.web import respond
 from phototag.web.bodies import identity, name, version
 from phototag.web.context import Context, context_of
@@ -34,7 +34,6 @@ def _review_photo(request: Request, body: dict[str, Any]) -> Response:
     if body.get("version") == "":
         raise UsageError("the photo was never read, so it cannot be reviewed; run: phototag tag FOLDER")
     seen = version(body)
-    check_new(context.store, superclass, subclass, tagged=None)
     saved = write(
         context,
         photo_id,
@@ -78,8 +77,12 @@ def as_json(review: SavedReview) -> dict[str, Any]:
 
 
 def _names(request: Request) -> Response:
-    """Known names: all of them by superclass, or those that fit what was typed."""
+    """Known names: all of them by superclass, or those that fit what was typed.
+
+    With a sample, those that its models know; `also` are classes that other models know, so that they can be said too.
+    """
     store = context_of(request).store
+    every = known_names(store, [model.taxonomy for model in store.models.find_all()])
     if "sample" in request.query_params:
         wanted = request.query_params["sample"]
         sample = next((one for one in store.samples.find_all() if str(one.id) == wanted), None)
@@ -87,22 +90,14 @@ def _names(request: Request) -> Response:
             raise HTTPException(404, "there is no such sample")
         names = SampleReviews(store, sample.id, command=COMMAND, wait_seconds=WAIT_SECONDS).names(sample)
     else:
-        names = known_names(store, [model.taxonomy for model in store.models.find_all()])
+        names = every
     typed, superclass = request.query_params.get("typed"), request.query_params.get("superclass")
     if typed is None:
         listed: list[Any] = [{"superclass": one, "subclasses": names.subclasses(one)} for one in names.superclasses]
-        return respond.json({"names": listed})
+        also = set(every.qualified) - set(names.qualified)
+        return respond.json({"names": listed, "also": sorted(also)})
     among = [*names.superclasses, *names.qualified] if not superclass else names.subclasses(superclass)
     return respond.json({"names": narrow(among, typed)[:_NAMES]})
-
-
-def check_new(
-    store: Store, superclass: str | None, subclass: str | None, *, tagged: tuple[str | None, str | None] | None
-) -> None:
-    """Refuse names that training would refuse."""
-    if superclass is not None and (superclass, subclass) != tagged:
-        taxonomies = [model.taxonomy for model in store.models.find_all()]
-        known_names(store, taxonomies).check_new(superclass, subclass)
 
 
 def write(context: Context, photo_id: int, write: Callable[[], Answer]) -> Answer:

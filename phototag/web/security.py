@@ -20,6 +20,8 @@ from phototag.web.passwords import Password, Throttle
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _TICKET_SECONDS = 120.0
 _MOST_SESSIONS = 1000
+_SESSION_SECONDS = 30 * 86_400.0
+_IDLE_SECONDS = 86_400.0
 _MOST_TICKETS = 100
 _LONGEST_DELAY_SECONDS = 2.0
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.ASCII)
@@ -45,7 +47,8 @@ class Security:
         self._clock = clock
         self._lock = threading.Lock()
         # By their hashes: how long it takes to find one then says nothing about the others.
-        self._sessions: OrderedDict[bytes, None] = OrderedDict()
+        # When each began and was used last; the last used one is at the end.
+        self._sessions: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
         self._tickets: OrderedDict[bytes, float] = OrderedDict()
         self._wrong_tokens = 0
 
@@ -73,18 +76,24 @@ class Security:
 
     def begin_session(self) -> str:
         """Return the secret of a new session."""
-        secret = secrets.token_urlsafe(32)
+        secret, now = secrets.token_urlsafe(32), self._clock()
         with self._lock:
-            self._sessions[_digest(secret)] = None
+            self._sessions[_digest(secret)] = now, now
             while len(self._sessions) > _MOST_SESSIONS:
                 self._sessions.popitem(last=False)
         return secret
 
     def has_session(self, request: Request) -> bool:
-        """Return whether the request belongs to a session."""
-        secret = request.cookies.get(self.cookie_name, "")
+        """Return whether the request belongs to a session, which ends a day after its last one, or after 30 days."""
+        key, now = _digest(request.cookies.get(self.cookie_name, "")), self._clock()
         with self._lock:
-            return _digest(secret) in self._sessions
+            if key not in self._sessions:
+                return False
+            began, used = self._sessions.pop(key)
+            if now - began > _SESSION_SECONDS or now - used > _IDLE_SECONDS:
+                return False
+            self._sessions[key] = began, now
+            return True
 
     def end_session(self, request: Request) -> None:
         """Forget the session of the request."""

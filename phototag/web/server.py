@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -20,13 +20,20 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from phototag.errors import UsageError
+from phototag.web.guard import SESSION
 
 DEFAULT_PORT = 8765
 _PORTS_TO_TRY = 20
 _MOST_CONNECTIONS = 256
+_MOST_STRANGERS = 32
+_STRANGER_SECONDS = 60.0
+_FRESH_SECONDS = 1.0
 _HEAD_BYTES = 32 << 10
 _HEAD_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 15
+_WRITE_SECONDS = 20.0
+_WRITE_BYTES = 16 << 10
+_TICKS = 5  # of the server's main loop, a tenth of a second each
 _GRACE_SECONDS = 0.3
 _STOP_SECONDS = 0.8
 
@@ -76,14 +83,26 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that also ends connections which take too long over the head of a request."""
+    """HTTP/1.1 on a connection that ends where its client is too slow, and that knows whether it has a session."""
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **values)
         self._head_timer: asyncio.TimerHandle | None = None
+        self._is_stranger = True
+        self.began = self._read_at = self.loop.time()
+        self._unread = 0
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the last request that the guard looked at had no session."""
+        scope: Any = self.scope
+        if scope is not None and SESSION in scope:
+            self._is_stranger = not scope[SESSION]
+        return self._is_stranger
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        _make_room(self.connections, self.began)
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
@@ -93,6 +112,23 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_watching()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_at = self.loop.time()
+
+    def watch(self, now: float) -> None:
+        """End the connection if its client hardly reads what is written, or if it has been a stranger's for long.
+
+        Not by `close`, which waits until all is written.
+        """
+        unread = self.transport.get_write_buffer_size()
+        if unread <= max(0, self._unread - _WRITE_BYTES):
+            self._read_at, self._unread = now, unread
+        self._unread = max(self._unread, unread)
+        slow = unread > 0 and now - self._read_at > _WRITE_SECONDS
+        if slow or (self.is_stranger and now - self.began > _STRANGER_SECONDS):
+            self.transport.abort()
 
     def _watch_head(self) -> None:
         if self.conn.their_state is not h11.IDLE:
@@ -104,6 +140,18 @@ class _Protocol(H11Protocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _make_room(connections: Iterable[Any], now: float) -> None:
+    """End the oldest connections without a session where they are many, or all together are.
+
+    A fresh one has a moment to show its session before it counts: those of the owner go on beside any number of others.
+    """
+    every = list(connections)
+    strangers = sorted((each for each in every if each.is_stranger), key=lambda each: each.began)
+    known = sum(now - each.began > _FRESH_SECONDS for each in strangers)
+    for each in strangers[: max(0, known - _MOST_STRANGERS, len(every) - _MOST_CONNECTIONS)]:
+        each.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -120,6 +168,14 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS == 0:
+            now, connections = asyncio.get_running_loop().time(), list(self.server_state.connections)
+            _make_room(connections, now)
+            for each in connections:
+                each.watch(now)  # type: ignore[union-attr]
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
@@ -144,7 +200,6 @@ def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], None],
         server_header=False,
         # What a client says of itself in headers decides nothing here.
         proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,  # type: ignore[arg-type]  # a fraction does as well
         h11_max_incomplete_event_size=_HEAD_BYTES,

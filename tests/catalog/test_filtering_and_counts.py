@@ -44,7 +44,8 @@ class Plain:
 def plain_photos(store: Store) -> list[Plain]:
     statement = (
         "SELECT id, path_text, superclass, subclass, rank, CASE WHEN source = 'human' THEN NULL "
-        "WHEN rank = 'subclass' THEN subclass_score ELSE superclass_score END, novelty, source, state, "
+        "WHEN rank = 'subclass' THEN subclass_score ELSE superclass_score END, "
+        "CASE WHEN source = 'model' THEN novelty END, source, state, "
         "modified_ns FROM photos LEFT JOIN tags ON photo_id = id"
     )
     with store._database.read() as connection:

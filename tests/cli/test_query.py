@@ -243,11 +243,23 @@ class TestOrderAndLimit:
     ) -> None:
         rows = json.loads(run_phototag("query", "--sort", sign + key, "--format", "json").stdout)
         values = [row["tagged_at" if key == "tagged" else key] for row in rows]
-        assert values[-1] is None
-        assert values[:-1] == sorted(values[:-1], reverse=bool(sign))
+        known = [value for value in values if value is not None]
+        assert values == [*sorted(known, reverse=bool(sign)), *[None] * (len(values) - len(known))]
+        assert len(known) == (7 if key == "novelty" else 8)
 
     def test_the_largest_come_first_with_a_minus(self, run_phototag: RunCommand) -> None:
         assert self.names(run_phototag, "--sort", "-subclass_score", "--limit", "2") == ["human", "dog"]
+
+    @pytest.mark.parametrize("sign", ["", "-"])
+    def test_what_a_person_tagged_has_no_novelty(self, run_phototag: RunCommand, sign: str) -> None:
+        with Store.open() as store, store.writing("test"):
+            store.tags.set_human(Path("/photos/dog.jpg"), superclass=None)
+        rows = json.loads(run_phototag("query", "--sort", f"{sign}novelty", "--format", "json").stdout)
+        assert [Path(row["path"]).stem for row in rows[-3:]] == ["cut", "dog", "human"]
+        assert all(row["novelty"] is None for row in rows[-3:])
+        assert self.names(run_phototag, "--novel", "--sort=-novelty", "--limit", "2") == ["strange", "bird"]
+        assert self.names(run_phototag, "--novel", "--sort=-novelty") == ["strange", "bird", "dog"]
+        assert self.names(run_phototag, "--sort=-novelty", "--limit", "8")[-2:] == ["cut", "dog"]
 
     def test_limit_cuts_every_format(self, run_phototag: RunCommand) -> None:
         assert len(self.names(run_phototag, "--limit", "2")) == 2
@@ -447,7 +459,7 @@ class TestTable:
         head, one, two = text.splitlines()
         assert head.split() == ["in", "/p", "superclass", "subclass", "novelty", "by"]
         assert one.split() == ["a/one.jpg", "bird", "99", "%", "rooster", "80", "%", "20", "%", "model"]
-        assert two.split() == ["b/two.jpg", "bird", "99", "%", "-", "20", "%", "model"]
+        assert two.split() == ["b/two.jpg", "bird", "99", "%", "superclass", "only", "20", "%", "model"]
 
     def test_long_paths_are_shortened_to_the_terminal(self) -> None:
         rows = [self.row(f"/p/{'very-long-folder-name/' * 8}{number}/photo-{number}.jpg") for number in range(3)]

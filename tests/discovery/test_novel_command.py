@@ -21,7 +21,7 @@ from phototag.dataset.labelled import COLUMNS, load_data
 from phototag.dataset.sheet import open_sheet
 from phototag.decision import gather, pack
 from phototag.decision.novelty import SIGNALS, NoveltyModel, Space, Standardizer, Tier
-from phototag.discovery.contact_sheet import chosen_numbers, write_sheet
+from phototag.discovery.contact_sheet import PAGE_PICTURES, write_sheets
 from phototag.discovery.labels_file import Written, add_labels
 from phototag.discovery.name import parse_label, parse_numbers
 from phototag.errors import DataError, UsageError
@@ -313,8 +313,10 @@ class TestSheets:
     ) -> None:
         result = run_phototag("novel", "--model", model.path or "", "--format", "json")
         folder = home / "data" / "novel-sheets"
-        sheets = [Path(entry["sheet"]) for entry in json.loads(result.stdout)["groups"]]
-        assert sorted(folder.iterdir()) == sheets
+        groups = json.loads(result.stdout)["groups"]
+        sheets = [Path(sheet) for entry in groups for sheet in entry["sheets"]]
+        assert sorted(folder.iterdir()) == sorted(sheets)
+        assert [entry["sheet"] for entry in groups] == [entry["sheets"][0] for entry in groups]
         for sheet in sheets:
             with Image.open(sheet) as image:
                 assert image.format == "JPEG"
@@ -340,42 +342,44 @@ class TestSheets:
         assert "--no-sheets" in result.stderr
 
     def test_pictures_that_cannot_be_read_are_left_out(self, tmp_path: Path, make_picture: MakePicture) -> None:
-        good = [make_picture(tmp_path / f"{number}.png") for number in range(2)]
         (tmp_path / "bad.jpg").write_bytes(b"no picture")
-        pictures = [(1, good[0]), (2, tmp_path / "bad.jpg"), (3, tmp_path / "gone.jpg"), (4, good[1])]
-        assert write_sheet(tmp_path / "sheet.jpg", pictures) == [1, 4]
-        assert write_sheet(tmp_path / "none.jpg", pictures[1:3]) == []
+        bad = [(2, tmp_path / "bad.jpg"), (3, tmp_path / "gone.jpg")]
+        good = [(number, make_picture(tmp_path / f"{number}.png")) for number in (1, 4)]
+        whole = [good[0], *bad, good[1]]
+        assert write_sheets(tmp_path / "sheet.jpg", whole, heading="h") == [tmp_path / "sheet.jpg"]
+        write_sheets(tmp_path / "same.jpg", good, heading="h")
+        assert (tmp_path / "sheet.jpg").read_bytes() == (tmp_path / "same.jpg").read_bytes()
+        assert write_sheets(tmp_path / "none.jpg", bad, heading="h") == []
         assert not (tmp_path / "none.jpg").exists()
 
     @pytest.mark.skipif(sys.platform == "win32", reason="makes pipes and links")
     def test_what_is_no_file_any_more_is_left_out_at_once(self, tmp_path: Path, make_picture: MakePicture) -> None:
         os.mkfifo(tmp_path / "1.png")
         (tmp_path / "2.png").symlink_to("/dev/zero")
-        pictures = [*((number, tmp_path / f"{number}.png") for number in (1, 2)), (3, make_picture(tmp_path / "3.tif"))]
-        assert write_sheet(tmp_path / "sheet.jpg", pictures) == [3]
+        others = [(number, tmp_path / f"{number}.png") for number in (1, 2)]
+        whole = [*others, (3, make_picture(tmp_path / "3.tif"))]
+        assert write_sheets(tmp_path / "none.jpg", others, heading="h") == []
+        assert write_sheets(tmp_path / "sheet.jpg", whole, heading="h") == [tmp_path / "sheet.jpg"]
 
-    def test_a_large_group_shows_its_core_and_its_edge(self) -> None:
-        assert chosen_numbers(5) == [1, 2, 3, 4, 5]
-        numbers = chosen_numbers(1000)
-        assert len(set(numbers)) == len(numbers) == 24
-        assert numbers[:12] == list(range(1, 13))
-        assert numbers[-1] == 1000
-        assert chosen_numbers(25)[-1] == 25
-
-    def test_a_third_of_a_sheet_shows_marked_ones(self) -> None:
-        marked = set(range(101, 201))
-        numbers = chosen_numbers(1000, marked=marked)
-        assert len(set(numbers)) == len(numbers) == 24
-        assert numbers == sorted(numbers)
-        assert len(marked & set(numbers)) == 8
-        assert numbers[-1] == 1000
-        assert {500, 501} <= set(chosen_numbers(1000, marked={500, 501}))
-        assert len(chosen_numbers(1000, marked=range(1, 1001))) == 24
+    def test_all_photos_of_a_group_stand_on_pages_under_a_heading(
+        self, tmp_path: Path, make_picture: MakePicture
+    ) -> None:
+        picture = make_picture(tmp_path / "1.png")
+        told: list[int] = []
+        pictures = [(number, picture) for number in range(1, 2 * PAGE_PICTURES + 2)]
+        pages = write_sheets(tmp_path / "group.jpg", pictures, heading="Group 1", told=told.append)
+        assert [page.name for page in pages] == ["group.jpg", "group-page-2.jpg", "group-page-3.jpg"]
+        assert sum(told) == len(pictures)
+        with Image.open(pages[0]) as first, Image.open(pages[2]) as last:
+            assert first.width == last.width
+            assert first.height > last.height > 160
+            heading = np.asarray(last.convert("L"))[:32]
+        assert heading.max() > 200  # white letters on the dark ground
 
     def test_a_star_marks_a_number(self, tmp_path: Path, make_picture: MakePicture) -> None:
         pictures = [(1, make_picture(tmp_path / "1.png"))]
-        write_sheet(tmp_path / "plain.jpg", pictures)
-        write_sheet(tmp_path / "star.jpg", pictures, marked={1})
+        write_sheets(tmp_path / "plain.jpg", pictures, heading="h")
+        write_sheets(tmp_path / "star.jpg", pictures, heading="h", marked={1})
         assert (tmp_path / "plain.jpg").read_bytes() != (tmp_path / "star.jpg").read_bytes()
 
 

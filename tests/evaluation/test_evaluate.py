@@ -272,6 +272,19 @@ def test_report_is_a_page_with_everything_and_json_beside_it(
         assert part in text
     assert "x&lt;i&gt;&amp;.csv" in text and "<i>" not in text
     assert text.count("<svg") >= 6
+    assert "Wrong, with the highest scores" in text
+    assert text.count('<img src="data:image/jpeg;base64,/9j/') >= 3
+
+
+def test_a_picture_that_is_gone_since_does_not_stop_the_report(folder: Path, tiny_model: Path) -> None:
+    found = examine(folder, model=tiny_model, device=Device.CPU, runtime=RuntimeName.TORCH)
+    assert found.mistakes
+    assert [one.score for one in found.mistakes] == sorted((one.score for one in found.mistakes), reverse=True)
+    for one in found.mistakes:
+        Path(one.path).unlink()
+    text = render(build_evaluation_page(found))
+    assert "cannot be shown" in text
+    assert "data:image" not in text.replace("img-src data:", "")
 
 
 def test_a_report_of_perfect_and_of_hopeless_models_can_be_drawn(tmp_path: Path, tiny_model: Path) -> None:

@@ -38,12 +38,14 @@ def line(**changes: object) -> Markup:
 def test_every_chart_says_what_it_shows() -> None:
     charts = [
         line(title=NASTY, description="told"),
-        plots.reliability_diagram([Calibrated("a", [0.2, 0.9], [0.3, 0.8], [4, 9])], title=NASTY, description="told"),
+        plots.reliability_diagram(
+            [Calibrated("a", [0.2, 0.9], [0.3, 0.8], [4, 9], [0.1, 0.6], [0.6, 0.9])], title=NASTY, description="told"
+        ),
         plots.interval_chart([Estimate("a", 0.5, 0.4, 0.6)], title=NASTY, description="told", axis=Axis("x", 0, 1)),
         plots.heat_map(np.array([[3, 1], [0, 2]]), ["a", "b"], title=NASTY, description="told"),
     ]
     for chart in charts:
-        root = drawn(chart)
+        root = next(each for each in drawn(chart).iter(f"{SVG}svg") if each.get("role"))
         title, description = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
         assert title is not None and title.text == NASTY
         assert description is not None and description.text == "told"
@@ -108,16 +110,28 @@ def test_series_differ_by_more_than_colour() -> None:
     assert len({re.sub(r"[\d.]+", "", path) for path in re.findall(r'd="(M15[^"]+)"', html)}) == 4
 
 
+def test_reliability_is_marks_with_intervals_and_no_line() -> None:
+    curves = [Calibrated(name, [0.7, 0.9], [0.6, 0.8], [40, 41], [0.5, 0.7], [0.7, 0.9]) for name in "ab"]
+    root = drawn(plots.reliability_diagram(curves, title="T", description="D"))
+    kinds = [each.get("class") or "" for each in root.iter()]
+    assert sum(kind.startswith("mark") for kind in kinds) == sum(kind.startswith("whisker") for kind in kinds) == 4
+    assert not any(kind.startswith("line") for kind in kinds)
+    assert "50 %" in texts(root) and "40 %" not in texts(root)  # the axes begin where the labels do
+
+
 def test_a_heat_map_of_many_classes_keeps_its_labels_apart() -> None:
     names = [f"class number {number}" for number in range(75)]
     counts = np.eye(75, dtype=np.int64) * 9
     counts[3, 70] = 1
-    root = drawn(plots.heat_map(counts, names, title="T", description="D", groups=["a"] * 40 + ["b"] * 35))
+    whole = drawn(plots.heat_map(counts, names, title="T", description="D", groups=["a"] * 40 + ["b"] * 35))
+    columns, rows, root = whole.iter(f"{SVG}svg")
     cells = [each for each in root.iter(f"{SVG}rect") if "cell" in (each.get("class") or "")]
     assert len(cells) == 76  # empty cells are not drawn
     assert any("class number 3 predicted as class number 70: 1 of 10" in "".join(cell.itertext()) for cell in cells)
-    heights = sorted(float(each.get("y") or 0) for each in root.iter(f"{SVG}text") if each.get("y") and each.get("x"))
-    assert min(np.diff(heights[:75])) >= 12
+    heights = sorted(float(each.get("y") or 0) for each in rows.iter(f"{SVG}text"))
+    assert len(heights) == len(texts(columns)) == 75
+    assert min(np.diff(heights)) >= 12
+    assert not texts(root)  # the labels are beside the cells, so that they can stay in sight
     assert root.get("width")  # it does not shrink on a phone, it scrolls
 
 

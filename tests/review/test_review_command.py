@@ -174,10 +174,10 @@ class TestNames:
     def test_a_subclass_lies_under_one_superclass(self) -> None:
         names = Names()
         names.add("dog", "boxer")
-        names.check_new("dog", "boxer")
+        assert names.settle("dog", "boxer") == ("dog", "boxer")
         for superclass, subclass in (("bird", "boxer"), ("dog", " "), ("", None), ("dog", "a/b")):
             with pytest.raises(UsageError):
-                names.check_new(superclass, subclass)
+                names.settle(superclass, subclass)
 
     def test_a_name_has_one_spelling(self) -> None:
         names = Names()
@@ -250,7 +250,7 @@ def test_rank_none_is_right_or_gets_a_class_in_full(tmp_path: Path, make_picture
 
     library = Novel(tmp_path / "n", make_picture)
     words = go(library, "u", "y", "c", *"roo", Key.ENTER, "c", *"cat/lynx", Key.ENTER, "y")
-    assert "names no superclass" in words
+    assert "the tag has no label: s chooses" in words.lower()
     assert library.said() == {1: (None, None), 2: ("bird", "rooster"), 3: ("cat", "lynx")}
 
 

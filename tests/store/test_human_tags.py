@@ -22,7 +22,7 @@ def test_human_tag_replaces_the_models_and_is_never_replaced_by_one(store: Store
     store.tags.save_batch(model_id=model_id, tagged=[stored("/p/a.jpg", BEAGLE, content="edited")])
     (row,) = store.query(Query())
     assert (row.superclass, row.subclass, row.source, row.model) == ("bird", "hawk", Source.HUMAN, None)
-    assert (row.superclass_score, row.subclass_score, row.novelty) == (1.0, 1.0, 0.0)
+    assert (row.superclass_score, row.subclass_score, row.novelty) == (1.0, 1.0, None)
     known = store.photos.find(Path("/p/a.jpg"))
     assert known is not None
     assert known.content_hash == digest("edited")
@@ -52,7 +52,7 @@ def test_human_may_name_less_and_change_their_mind(store: Store) -> None:
     assert next(iter(store.query(Query(novel=True)))).rank is Rank.NONE
     store.tags.set_human(Path("/p/a.jpg"), superclass="fish")
     (row,) = store.query(Query(source=Source.HUMAN))
-    assert (row.superclass, row.subclass, row.rank, row.novelty) == ("fish", None, Rank.SUPERCLASS, 1.0)
+    assert (row.superclass, row.subclass, row.rank, row.novelty) == ("fish", None, Rank.SUPERCLASS, None)
 
 
 def test_human_tag_needs_a_known_photo_and_clean_labels(store: Store) -> None:

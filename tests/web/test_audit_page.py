@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,7 +204,7 @@ class TestPage:
         assert f'href="/photos/{library.items()[2].photo_id}"' in page.text
         none = client.get("/audit/cell", params={"level": "superclass", "truth": "", "tag": "dog", "sample": "first"})
         assert none.text.count('<li><a href="/photos/') == 1
-        assert "none tagged as" in none.text.replace("<bdi>", "").replace("</bdi>", "")
+        assert "no label tagged as" in none.text.replace("<bdi>", "").replace("</bdi>", "")
         empty = client.get("/audit/cell", params={"level": "subclass", "truth": "<b>", "tag": "x"})
         assert empty.status_code == 200
         assert "<b>" not in empty.text
@@ -244,6 +245,15 @@ class TestPage:
         assert 'value="57"' in form
         assert '<option value="superclass" selected>' in form
         assert "<script>alert" not in client.get("/review", params={"size": '"><script>alert(1)'}).text
+
+    def test_a_sensible_number_is_offered_however_many_are_wanted(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(audit_web, "SIZE", 2)
+        monkeypatch.setattr(audit_web, "HALF_WIDTH", 0.001)
+        page = client.get("/audit").text
+        wanted = int(re.search(r"--more (\d+)", page)[1]) if "--more" in page else 0  # type: ignore[index]
+        assert f'href="/review?size={min(wanted, 2)}' in page or not wanted
 
     def test_before_the_first_review_it_says_what_to_do(self, tmp_path: Path, make_picture: MakePicture) -> None:
         library = Sampled(tmp_path / "new", make_picture)

@@ -13,9 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -24,6 +25,7 @@ from PIL import Image
 from phototag.cli import serve
 from phototag.records import Rank, Source, Tag
 from phototag.store import Query, Store
+from phototag.web import server as server_module
 from tests.support.browser import chromium
 from tests.support.commands import RunCommand, RunProcess
 from tests.support.pictures import MakePicture
@@ -485,6 +487,102 @@ def test_crowd_of_connections_does_not_stop_it(running: ServerProcess) -> None:
     finally:
         for connection in crowd:
             connection.close()
+
+
+def test_readers_without_a_session_do_not_keep_the_owner_out(running: ServerProcess) -> None:
+    """Requests for a file that needs no session, one after another, whose answers are never read."""
+    request = b"GET /static/review.js HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    crowd = []
+    with let_in(running) as client:
+        try:
+            for number in range(300):
+                connection = socket.socket()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.connect(("127.0.0.1", running.port))
+                connection.setblocking(False)
+                with suppress(OSError):
+                    connection.send(request * 300)
+                crowd.append(connection)
+                if number % 20 == 0:
+                    assert client.get("/").status_code == 200
+            assert client.get("/").status_code == 200
+            # What the system still holds of an ended connection has to be read before its end is seen.
+            left, deadline = crowd, time.monotonic() + 30
+            while len(left) > 32 and time.monotonic() < deadline:
+                time.sleep(0.2)
+                left = [connection for connection in left if not has_ended(connection)]
+            assert len(left) <= 32
+            with let_in(running) as another:
+                assert another.get("/").status_code == 200
+        finally:
+            for connection in crowd:
+                connection.close()
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Whether the other side has ended a connection, once all that it sent is read."""
+    try:
+        while connection.recv(1 << 20):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+class _Transport:
+    """What a connection is written to, and how much of that is not read yet."""
+
+    def __init__(self, unread: int) -> None:
+        self.unread, self.aborted = unread, False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def connection_with(unread: int, *, session: bool) -> Any:
+    """A connection that began at the time 0."""
+    made = object.__new__(server_module._Protocol)
+    made.scope = {server_module.SESSION: session}  # type: ignore[typeddict-unknown-key,typeddict-item]
+    made.transport = _Transport(unread)  # type: ignore[assignment]
+    made.began = made._read_at = 0.0
+    made._unread = 0
+    return made
+
+
+def test_an_answer_that_is_hardly_read_ends_its_connection_also_with_a_session() -> None:
+    still, drip, steady, idle = (connection_with(unread, session=True) for unread in (50_000, 2**20, 2**20, 0))
+    for second in range(31):
+        drip.transport.unread -= 100
+        steady.transport.unread -= 2000
+        for each in (still, drip, steady, idle):
+            each.watch(float(second))
+    assert [each.transport.aborted for each in (still, drip, steady, idle)] == [True, True, False, False]
+
+
+def test_a_connection_without_a_session_is_short() -> None:
+    stranger, owner = (connection_with(0, session=session) for session in (False, True))
+    for each in (stranger, owner):
+        each.watch(59.0)
+        assert not each.transport.aborted
+        each.watch(61.0)
+    assert (stranger.transport.aborted, owner.transport.aborted) == (True, False)
+
+
+def test_the_oldest_without_a_session_go_first_and_fresh_ones_have_a_moment() -> None:
+    owner = connection_with(0, session=True)
+    crowd = [connection_with(0, session=False) for _ in range(100)]
+    for number, each in enumerate(crowd):
+        each.began = number / 1000
+    server_module._make_room([owner, *crowd], 0.5)
+    assert not any(each.transport.aborted for each in crowd)
+    server_module._make_room([owner, *crowd], 2.0)
+    assert [each.transport.aborted for each in crowd] == [True] * 68 + [False] * 32
+    assert not owner.transport.aborted
 
 
 def test_verbose_tells_what_is_asked_without_the_token(database: Path) -> None:

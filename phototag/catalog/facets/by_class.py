@@ -9,6 +9,7 @@ import numpy as np
 from phototag.catalog.facets.facet import Chip, Choice, Facet, Group, Values
 from phototag.catalog.snapshot import Bools, Snapshot
 from phototag.errors import UsageError
+from phototag.taxonomy import as_written
 
 
 class ByClass(Facet):
@@ -44,14 +45,14 @@ class ByClass(Facet):
             [
                 Choice(
                     key=f"superclass-{name}",
-                    label=name,
+                    label=as_written(name),
                     count=number,
                     to={} if name == superclass else {"superclass": name},
                     chosen=name == superclass,
                     below=[
                         Choice(
                             key=f"subclass-{name}/{child}",
-                            label=child,
+                            label=as_written(child),
                             count=photos,
                             to={"superclass": name} | ({} if child == subclass else {"subclass": child}),
                             chosen=child == subclass,
@@ -65,9 +66,9 @@ class ByClass(Facet):
 
     def chips(self, snapshot: Snapshot, values: Values) -> Iterable[Chip]:
         if "superclass" in values:
-            yield Chip(self, "Superclass", values["superclass"])
+            yield Chip(self, "Superclass", as_written(values["superclass"]))
         if "subclass" in values:
-            yield Chip(self, "Subclass", values["subclass"], {"superclass": values["superclass"]})
+            yield Chip(self, "Subclass", as_written(values["subclass"]), {"superclass": values["superclass"]})
 
 
 def _most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:

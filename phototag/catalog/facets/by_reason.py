@@ -11,8 +11,8 @@ FACET = CodedFacet(
     {
         Reason.SUBCLASS: "Sure of the subclass",
         Reason.LOW_SUBCLASS_SCORE: "Not sure of the subclass",
-        Reason.NOVEL_SUBCLASS: "Looks like no known subclass",
+        Reason.NOVEL_SUBCLASS: "Novel subclass",
         Reason.LOW_SUPERCLASS_SCORE: "Not sure of the superclass",
-        Reason.NOVEL_SUPERCLASS: "Looks like no known superclass",
+        Reason.NOVEL_SUPERCLASS: "Novel superclass",
     },
 )

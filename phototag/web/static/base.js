@@ -1,5 +1,5 @@
 // What all pages share, as window.phototag: say(text), getJson(path), postJson(path, value), HttpError, editing(event),
-// identity().
+// identity(), asWritten(name), spelled(name), fullName(superclass, subclass).
 "use strict";
 
 (() => {
@@ -64,6 +64,12 @@
     return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   }
 
+  // A class as people write it, and what names have in common that differ only in spelling: as taxonomy.py has it.
+  const asWritten = (name) => name.replaceAll("_", " ");
+  const spelled = (name) => asWritten(name.normalize("NFC")).toLowerCase();
+  const fullName = (superclass, subclass) =>
+    superclass === null ? "no label" : asWritten(subclass === null ? `${superclass} (superclass only)` : `${superclass}/${subclass}`);
+
   // Thumbnails that cannot be had say so; the event does not bubble, but it can be caught on its way down.
   addEventListener("error", (event) => {
     const image = event.target;
@@ -74,5 +80,5 @@
     image.replaceWith(words);
   }, true);
 
-  window.phototag = { say, getJson, postJson, HttpError, editing, identity };
+  window.phototag = { say, getJson, postJson, HttpError, editing, identity, asWritten, spelled, fullName };
 })();

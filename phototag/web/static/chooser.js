@@ -6,9 +6,9 @@
 
   // The names that hold what was typed: that name itself, those that begin so, those whose last part does, the rest.
   function narrow(names, typed) {
-    const wanted = typed.toLowerCase();
+    const wanted = phototag.spelled(typed);
     const fits = (name) => {
-      const folded = name.toLowerCase();
+      const folded = phototag.spelled(name);
       if (!folded.includes(wanted)) return -1;
       const last = folded.slice(folded.lastIndexOf("/") + 1);
       return folded === wanted ? 0 : folded.startsWith(wanted) ? 1 : last.startsWith(wanted) ? 2 : 3;
@@ -105,8 +105,8 @@
       const fitting = narrow(this.names, typed);
       const left = fitting.length - SHOWN;
       this.hint.textContent = left > 0 ? `${left} more: type to narrow the list` : "";
-      const options = fitting.slice(0, SHOWN).map((name) => ({ name, label: name, isNew: false }));
-      const known = fitting.some((name) => name.toLowerCase() === typed.toLowerCase());
+      const options = fitting.slice(0, SHOWN).map((name) => ({ name, label: phototag.asWritten(name), isNew: false }));
+      const known = fitting.some((name) => phototag.spelled(name) === phototag.spelled(typed));
       if (typed && !known) options.push({ name: typed, label: typed, note: "as a new name", isNew: true });
       return options;
     }

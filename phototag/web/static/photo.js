@@ -128,8 +128,7 @@
   }
 
   function review(superclass, subclass) {
-    const label = subclass === null ? superclass : `${superclass} / ${subclass}`;
-    const said = superclass === null ? "nothing that has a label" : label;
+    const said = phototag.fullName(superclass, subclass);
     // One token for all tries, so that what is sent twice counts once.
     const token = phototag.identity();
     const body = { superclass, subclass, version: photo.dataset.version, token };
@@ -178,7 +177,7 @@
     }
     const options = names.map(split);
     const fresh = split(wanted);
-    const known = names.some((name) => name.toLowerCase() === wanted.toLowerCase());
+    const known = names.some((name) => phototag.spelled(name) === phototag.spelled(wanted));
     if (wanted && !known && fresh.superclass && (fresh.subclass === null || fresh.subclass)) {
       options.push({ ...fresh, note: fresh.subclass === null ? "as a superclass" : "as a new name", isNew: true });
     }
@@ -189,7 +188,7 @@
     const at = name.indexOf("/");
     const superclass = (at < 0 ? name : name.slice(0, at)).trim();
     const subclass = at < 0 ? null : name.slice(at + 1).trim();
-    return { superclass, subclass, label: subclass === null ? superclass : `${superclass} / ${subclass}` };
+    return { superclass, subclass, label: phototag.fullName(superclass, subclass) };
   }
 
   // A new name is asked back: a slip of the keys must not become a class.

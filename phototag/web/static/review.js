@@ -55,7 +55,11 @@ document.addEventListener("DOMContentLoaded", () => {
     if (letter.kind !== "undo") {
       memory.steps = memory.steps.filter((step) => step.token !== letter.token);
       remember();
-      if (!theirs) passed.set(letter.body.position, { position: letter.body.position, name: letter.name, reason: text });
+      if (!theirs) {
+        // It still waits: without the photos that are hard to name the sample would say too much good of the tags.
+        done.delete(letter.body.position);
+        if (ended) advance();
+      }
     }
     progress.resync();
   }
@@ -314,7 +318,7 @@ document.addEventListener("DOMContentLoaded", () => {
     else if (key === "c") chosen(names.otherSubclass(current));
     else if (key === "s") chosen(names.otherSuperclass(current));
     else if (key === "u" && tag.superclass !== null) settled("review", tag.superclass, null);
-    else if (key === "u") phototag.say("The tag names no superclass: s chooses one, n says that there is none.");
+    else if (key === "u") phototag.say("The tag has no label: s chooses a superclass, n says that none fits.");
     else if (candidates[Number(key) - 1]) settled("review", candidates[Number(key) - 1].superclass, candidates[Number(key) - 1].subclass);
   }
 

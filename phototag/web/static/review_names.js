@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const full = (superclass, subclass) => (superclass === null ? "no label" : subclass === null ? superclass : `${superclass}/${subclass}`);
+  const full = (superclass, subclass) => (subclass === null ? superclass : `${superclass}/${subclass}`);
 
   function parted(name) {
     const [parent, ...rest] = name.split("/").map((part) => part.trim());
@@ -14,11 +14,14 @@
     constructor(ask) {
       this.ask = ask;
       this.known = [];
+      this.also = []; // classes of other models, in full: in no list, but they can be said
     }
 
     async load(sample) {
       try {
-        this.known = (await phototag.getJson(`/api/names?sample=${sample}`)).names;
+        const { names, also } = await phototag.getJson(`/api/names?sample=${sample}`);
+        this.known = names;
+        this.also = also;
       } catch {
         // Answers need no list; it is asked for again while the first ones are given.
         setTimeout(() => this.load(sample), 3000);
@@ -42,10 +45,12 @@
       for (const name of [superclass, subclass]) {
         if (name !== null && (!name || name !== name.trim() || /[\/\p{C}]/u.test(name))) return `"${name}" cannot be a name: no slashes`;
       }
-      const other = this.known.find(
-        (each) => each.superclass !== superclass && subclass !== null && each.subclasses.includes(subclass),
-      );
-      return other ? `"${subclass}" lies under "${other.superclass}": choose that superclass, or another name` : "";
+      if (subclass === null) return "";
+      const alike = (one, other) => phototag.spelled(one) === phototag.spelled(other);
+      const all = [...this.known.flatMap((each) => each.subclasses.map((child) => full(each.superclass, child))), ...this.also];
+      const under = all.map(parted).filter(([, child]) => alike(child, subclass)).map(([parent]) => parent);
+      if (!under.length || under.some((parent) => alike(parent, superclass))) return "";
+      return `"${subclass}" lies under "${under[0]}": choose that superclass, or another name`;
     }
 
     // Another subclass of the tag's superclass, of all where the tag names none: [superclass, subclass] or null.
@@ -74,7 +79,7 @@
       const first = candidates.filter((each) => each.superclass === superclass).map((each) => each.subclass);
       const listed = [...first, ...this.subclasses(superclass)];
       const chosen = await this.ask({
-        title: `Subclass of ${superclass}`, optional, check: (name) => this.unfit(superclass, name),
+        title: `Subclass of ${phototag.asWritten(superclass)}`, optional, check: (name) => this.unfit(superclass, name),
         names: listed.filter((name) => name !== tag.subclass || superclass !== tag.superclass),
       });
       return chosen === null ? null : [superclass, chosen.name];
@@ -82,5 +87,4 @@
   }
 
   window.phototag.Names = Names;
-  window.phototag.fullName = full;
 })();

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from phototag.store import Review, ReviewFilter, Store
+from phototag.taxonomy import Taxonomy
 from tests.support.pictures import MakePicture
 from tests.support.samples import Sampled
 from tests.support.server import ServerProcess
@@ -86,6 +87,32 @@ def labels_of(library: Sampled, keys: str) -> dict[int, tuple[str | None, str | 
 
 
 class TestBrowser:
+    def test_a_class_of_another_model_is_said_and_a_refused_answer_leaves_its_photo_waiting(
+        self, context: BrowserContext, twelve: Sampled
+    ) -> None:
+        other = Taxonomy.from_pairs([("amphibian", "gecko"), ("amphibian", "common_newt")])
+        with Store.open(twelve.database) as store, store.writing("test"):
+            store.models.register(hash="b" * 64, name="o", backbone="b", taxonomy=other, metrics={})
+        with serving(twelve) as link:
+            reviewer = Reviewer(context, link, twelve)
+            reviewer.sees(1)
+            reviewer.keys("s", *"amphibian", "Enter", "y", *"gecko", "Enter", "y")
+            reviewer.sees(2)
+            reviewer.keys("s", *"amphibian", "Enter", *"Common newt", "Enter", "y")
+            reviewer.sees(3)
+            reviewer.is_saved()
+            refusal = {"status": 400, "json": {"error": "not that"}}
+            reviewer.page.route("**/answers", lambda route: route.fulfill(**refusal), times=1)
+            reviewer.keys("n")
+            reviewer.page.wait_for_selector("text=Photo 3 is not stored: not that")
+            reviewer.keys(*"yyyyyyyyyy")  # the nine others, and that one when it comes again
+            reviewer.ends()
+            said = twelve.said()
+        assert said[1] == ("amphibian", "gecko")
+        assert said[2] == ("amphibian", "common_newt")
+        assert said[3] == twelve.tags()[3]
+        assert len(said) == 12
+
     def test_each_key_is_recorded_once_and_taken_back_exactly(self, context: BrowserContext, twelve: Sampled) -> None:
         before, keys = twelve.rows(), "yunkyynukyyn"
         with serving(twelve) as link:

@@ -285,3 +285,23 @@ def test_sessions_are_bounded(app: Starlette) -> None:
     for _ in range(1000):
         context_in(app).security.begin_session()
     assert first.get("/").status_code == 401
+
+
+def test_sessions_end_a_day_after_their_last_use_and_after_a_month(database: Path) -> None:
+    clock = Clock()
+    with application(database, clock=clock) as app:
+        client = logged_in(app)
+        for _ in range(29):
+            clock.now += 86_000
+            assert client.get("/").status_code == 200
+        clock.now += 2 * 86_400
+        assert client.get("/").status_code == 401
+        again = logged_in(app)
+        for _ in range(31):
+            clock.now += 86_000
+            last = again.get("/").status_code
+        assert last == 401
+
+
+def test_servers_on_two_ports_keep_their_cookies_apart() -> None:
+    assert {Security(port=port).cookie_name for port in (8765, 8766)} == {"phototag-8765", "phototag-8766"}
