@@ -178,7 +178,9 @@ class TestTiff:
     def test_short_values_in_long_integers(self, kind: str, top: int) -> None:
         assert_shows(tiff_file(page_of(np.round(gradient(1) * top).astype(kind), 1)), gradient(1))
 
-    @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "jpeg", "raw"])
+    @pytest.mark.parametrize(
+        "compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "group3", "group4", "jpeg", "raw"]
+    )
     @pytest.mark.parametrize("mode", ["L", "RGB", "YCbCr", "LA", "RGBA", "P", "1", "I;16", "I", "F"])
     def test_whatever_pillow_writes(self, compression: str, mode: str) -> None:
         seen = gradient(3 if mode in ("RGB", "YCbCr", "RGBA", "P") else 1)
@@ -381,7 +383,9 @@ def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
 
 class TestJpeg:
     @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-    @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 3}])
+    @pytest.mark.parametrize(
+        "options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 3}, {"keep_rgb": True}]
+    )
     def test_every_kind(self, mode: str, options: dict[str, Any]) -> None:
         seen = gradient(1 if mode == "L" else 3)
         image = Image.fromarray(as_seen(seen).astype(np.uint8)).convert(mode)
