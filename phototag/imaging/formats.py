@@ -67,7 +67,7 @@ class UnsupportedPictureError(OSError):
 JPEG = Format(
     "JPEG",
     (".jpg", ".jpeg", ".jpe", ".jfif"),
-    rb"\xff\xd8\xff",
+    rb"\xff\xd8\xff[\xc0-\xff]",
     pillow="PIL.JpegImagePlugin:jpeg_factory",
     bare="phototag.imaging.jpeg.mending:without_metadata",
     untrusted=False,
