@@ -67,7 +67,7 @@ class UnsupportedPictureError(OSError):
 JPEG = Format(
     "JPEG",
     (".jpg", ".jpeg", ".jpe", ".jfif"),
-    rb"\xff\xd8\xff",
+    rb"\xff\xd8\xff[\xc0-\xff]",
     pillow="PIL.JpegImagePlugin:jpeg_factory",
     bare="phototag.imaging.jpeg.mending:without_metadata",
     untrusted=False,
@@ -93,7 +93,9 @@ FORMATS = (
     ),
     TIFF,
     Format("GIF", (".gif",), rb"GIF8[79]a", opener="phototag.imaging.openers:open_gif", note="first frame"),
-    Format("BMP", (".bmp",), rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", pillow="PIL.BmpImagePlugin:BmpImageFile"),
+    Format(
+        "BMP", (".bmp",), rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", opener="phototag.imaging.openers:open_bmp"
+    ),
     Format(
         "AVIF",
         (".avif",),

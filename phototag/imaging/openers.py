@@ -47,6 +47,7 @@ BROKEN = (
     struct.error,
     zlib.error,
 )
+_BMP_V5 = b"\x7c\0\0\0"
 _AVIF_COLOURS = b"colrnclx"
 _WEBP_PIXELS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 # How many bits of a picture a bit of the file can become, or how many pixels for JPEG, of PNG and of compressions in
@@ -127,6 +128,17 @@ def _what_is_wrong(error: Exception, form: Format, data: bytes) -> tuple[Failure
     if _UNSUPPORTED.search(text):
         return FailureKind.UNSUPPORTED, f"{form.name} of this kind is not read: {text}"
     return FailureKind.CORRUPT, f"the picture is damaged: {text}"
+
+
+def open_bmp(data: bytes) -> Image.Image:
+    """Open a BMP file, with the colour profile that its fifth version may have."""
+    from PIL import BmpImagePlugin
+
+    image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+    if data[14:18] == _BMP_V5 and data[70:74] == b"DEBM":
+        start, size = struct.unpack_from("<II", data, 126)
+        image.info["icc_profile"] = data[14 + start : 14 + start + size]
+    return image
 
 
 def open_gif(data: bytes) -> Image.Image:

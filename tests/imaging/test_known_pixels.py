@@ -178,7 +178,9 @@ class TestTiff:
     def test_short_values_in_long_integers(self, kind: str, top: int) -> None:
         assert_shows(tiff_file(page_of(np.round(gradient(1) * top).astype(kind), 1)), gradient(1))
 
-    @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "jpeg", "raw"])
+    @pytest.mark.parametrize(
+        "compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "group3", "group4", "jpeg", "raw"]
+    )
     @pytest.mark.parametrize("mode", ["L", "RGB", "YCbCr", "LA", "RGBA", "P", "1", "I;16", "I", "F"])
     def test_whatever_pillow_writes(self, compression: str, mode: str) -> None:
         seen = gradient(3 if mode in ("RGB", "YCbCr", "RGBA", "P") else 1)
@@ -381,7 +383,9 @@ def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
 
 class TestJpeg:
     @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-    @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 3}])
+    @pytest.mark.parametrize(
+        "options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 3}, {"keep_rgb": True}]
+    )
     def test_every_kind(self, mode: str, options: dict[str, Any]) -> None:
         seen = gradient(1 if mode == "L" else 3)
         image = Image.fromarray(as_seen(seen).astype(np.uint8)).convert(mode)
@@ -546,6 +550,38 @@ class TestProfiles:
         if form == "JPEG" and mode == "LA":
             pytest.skip("cannot be written")
         assert_shows(encoded(image, form, icc_profile=LINEAR_GREY, **SAFE[form]), seen, within=6)
+
+    def test_a_bitmap(self) -> None:
+        image = Image.fromarray(as_seen(self.SEEN).astype(np.uint8))
+        stored = ImageCms.profileToProfile(
+            image, ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(WIDE))
+        )
+        pixels = np.asarray(stored)[:, :, ::-1]
+        body = b"".join(row.tobytes() + bytes(-3 * WIDTH % 4) for row in pixels)
+        head = struct.pack("<IiiHHIIiiII", 124, WIDTH, -HEIGHT, 1, 24, 0, 0, 0, 0, 0, 0).ljust(56, b"\0") + b"DEBM"
+        head = head.ljust(112, b"\0") + struct.pack("<III", 124 + len(body), len(WIDE), 0)
+        assert_shows(b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 124) + head + body + WIDE, self.SEEN, within=4)
+
+    @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+    def test_inks(self, form: str) -> None:
+        """A printer of its own, whose cyan is a green and whose black a brown."""
+        seen = {(0, 0, 0, 0): (100, 0, 0), (255, 0, 0, 0): (60, -50, 40), (0, 0, 0, 255): (30, 20, 30)}
+        nodes = bytearray(b"\0\x80\x80" * 16)
+        for inks, (light, a, b) in seen.items():
+            at = 3 * int("".join(str(ink // 255) for ink in inks), 2)
+            nodes[at : at + 3] = bytes([light * 255 // 100, a + 128, b + 128])
+        straight = bytes(range(256))
+        matrix = b"".join(struct.pack(">i", 65536 if n % 4 == 0 else 0) for n in range(9))
+        table = b"mft1\0\0\0\0\4\3\2\0" + matrix + straight * 4 + bytes(nodes) + straight * 3
+        printer = bytearray(profile(b"CMYK", {b"A2B0": table}))
+        printer[12:16], printer[20:24] = b"prtr", b"Lab "
+        for inks, lab in seen.items():
+            image = Image.new("CMYK", (WIDTH, HEIGHT), inks)
+            data = encoded(image, form, icc_profile=bytes(printer), **SAFE[form])
+            pixel = Image.frombytes("LAB", (1, 1), struct.pack("Bbb", lab[0] * 255 // 100, *lab[1:])).convert("RGB")
+            expected = np.array(pixel.getpixel((0, 0)))
+            assert np.abs(shown(data)[30, 40] - expected).max() <= 8
+            assert np.abs(decode_bytes(data, WHOLE, NAMELESS)[0][30, 30] - expected).max() <= 8
 
     @pytest.mark.parametrize("count", [1, 2])
     @pytest.mark.parametrize("bits", [8, 16])

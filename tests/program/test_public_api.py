@@ -36,7 +36,7 @@ def library(
     for number in range(3):
         make_picture(tmp_path / "inbox" / f"photo{number}.jpg")
     make_picture(tmp_path / "truth" / "bird" / "hawk" / "0.jpg")
-    make_picture(tmp_path / "truth" / "dog" / "boxer" / "0.jpg")
+    make_picture(tmp_path / "truth" / "dog" / "boxer" / "1.jpg")
     (tmp_path / "inbox" / "cut_short.jpg").write_bytes((tmp_path / "inbox" / "photo0.jpg").read_bytes()[:400])
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.ERROR, "phototag")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from phototag.choices import DecodeOn
 from phototag.errors import DecodeError, UsageError
+from phototag.imaging.colour import coded_colours
 from phototag.imaging.decode import decode_bytes
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.runtime.nvjpeg import GpuJpegDecoder
@@ -60,6 +61,26 @@ def test_pictures_are_those_of_the_cpu_and_upright(device: str, orientation: int
     assert [width, height] == size
     assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected).mean() < 2
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_colour_profiles_are_followed(device: str) -> None:
+    fallback = Fallback()
+    decode = GpuJpegDecoder(PREPROCESSING, fallback, device=device, max_pixels=10**9)
+    data = jpeg(quality=95, **coded_colours(12, 13))
+    pixels, *_ = decode(data, NAMELESS)
+    expected = decode_bytes(data, PREPROCESSING, NAMELESS)[0]
+    plain = decode_bytes(jpeg(quality=95), PREPROCESSING, NAMELESS)[0]
+    assert fallback.calls == 0
+    assert np.abs(pixels.astype(int) - expected).mean() < 2 < np.abs(plain.astype(int) - expected).mean()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_photo_cut_and_closed_again_is_refused(device: str) -> None:
+    decode = GpuJpegDecoder(PREPROCESSING, Fallback(), device=device, max_pixels=10**9)
+    whole = jpeg(quality=95)
+    with pytest.raises(DecodeError, match="cut short"):
+        decode(whole[: len(whole) // 2] + b"\xff\xd9", NAMELESS)
 
 
 @pytest.mark.parametrize("device", DEVICES)
