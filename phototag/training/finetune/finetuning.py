@@ -17,6 +17,7 @@ import numpy as np
 
 from phototag.choices import Balance
 from phototag.dataset import Content, LabelledPicture, read_content, report_unreadable
+from phototag.errors import RuntimeUnavailableError
 from phototag.model import state_path
 from phototag.runtime import current_world
 from phototag.training.config import HeadsConfig
@@ -134,8 +135,9 @@ def train_by_gradient(session: Session, path: Path, *, resume: bool) -> Trained:
         config=replace(config, tune=session.tune, balance=plan.strategy).finetuning,
         device=session.target.device,
     )
-    interrupted = _run(trainer, state_path(path), plan.fingerprint, resume=resume)
-    best, trials = averaged(trainer) if config.pretrained else (trainer.best_network(), [])
+    with killed_loaders_told():
+        interrupted = _run(trainer, state_path(path), plan.fingerprint, resume=resume)
+        best, trials = averaged(trainer) if config.pretrained else (trainer.best_network(), [])
     return Trained(session, trainer, best, start, trials, interrupted)
 
 
@@ -175,6 +177,24 @@ def _run(trainer: Trainer, state: Path, fingerprint: str, *, resume: bool) -> bo
         log.warning("interrupted: keeping the best model so far; go on with --resume")
         return True
     return False
+
+
+@contextmanager
+def killed_loaders_told() -> Iterator[None]:
+    """Say what to do when a process that decodes beside the network is killed.
+
+    Raises:
+        RuntimeUnavailableError: one was.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # raised by torch wherever the program happens to be
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RuntimeUnavailableError(
+            "a process that decodes pictures was killed, as when memory runs out; free some, or use fewer --workers, "
+            "and go on with --resume"
+        ) from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import shutil
 import sys
@@ -25,6 +26,7 @@ from phototag.imaging import Preprocessing, WholeDecoder
 from phototag.training.finetune import augment as augment_module
 from phototag.training.finetune.augment import TrainingPictures, augmentation, collate_pairs, degrade, seed_all
 from phototag.training.finetune.batches import cut, epoch_batches, own_share
+from phototag.training.finetune.finetuning import killed_loaders_told
 from phototag.training.finetune.losses import Objective
 from phototag.training.finetune.mixup import Mix, Mixing
 from phototag.training.finetune.optimizer import freeze, stages
@@ -384,6 +386,13 @@ def test_pictures_are_spoiled_only_where_augmentation_is_on(data: Path) -> None:
     assert degrade not in steps(augment="")
 
 
+class Deadly(TrainingPictures):
+    """Pictures of which none outlasts a process, as where memory runs out."""
+
+    def __getitem__(self, index: int) -> None:
+        os.kill(os.getpid(), 9)
+
+
 class TestLoading:
     """Pictures are decoded as `tag` decodes them, here and in the processes of a loader."""
 
@@ -403,6 +412,12 @@ class TestLoading:
         (batch,) = DataLoader(loaded, batch_size=2, num_workers=processes, collate_fn=augment_module.collate)
         assert batch[0].shape == (2, 32, 32, 3)
         assert batch[1].tolist() == [0, 1]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX matters")
+    def test_a_loader_that_is_killed_ends_the_training_with_a_way_out(self, pictures: list[LabelledPicture]) -> None:
+        loaded = Deadly(pictures, [0, 1], Preprocessing(size=32), augment=None, seed=())
+        with pytest.raises(RuntimeUnavailableError, match="was killed, as when memory runs out"), killed_loaders_told():
+            list(DataLoader(loaded, batch_size=2, num_workers=1, collate_fn=augment_module.collate))
 
     @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX matters")
     def test_a_picture_that_crashes_its_decoder_is_skipped(
