@@ -66,6 +66,8 @@ def read_tags(store: Store, scope: Scope) -> TagColumns:
     codes: dict[Label, int] = {}
     labels = [codes.setdefault(label, len(codes)) for label in zip(superclasses, subclasses, strict=True)]
     try:
+        if not all(name is None or isinstance(name, str) for label in codes for name in label):
+            raise TypeError("a name that is no text")
         return TagColumns(
             labels=tuple(codes),
             label=np.array(labels, dtype=np.int64),

@@ -22,7 +22,7 @@ BUSY_TIMEOUT_SECONDS = 30.0
 _LEAST_FREE_BYTES = 1 << 20
 # What one statement may take of SQLite's machine: a part, and more for every page of the file. What phototag asks for
 # takes a hundredth of it; a view without end would take for ever.
-_LEAST_STEPS, _STEPS_A_PAGE = 300_000_000, 20_000
+_LEAST_STEPS, _STEPS_A_PAGE = 100_000_000, 20_000
 _STEPS_AT_ONCE = 100_000
 _PAGE_BYTES = 4096
 _LARGEST_VALUE = 64 << 20
