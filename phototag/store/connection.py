@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from sqlalchemy.pool import NullPool, StaticPool
 
 from phototag.errors import LockedError, StoreError
+from phototag.files import keeps_locks
 from phototag.store.location import Location
 
 BUSY_TIMEOUT_SECONDS = 30.0
@@ -217,6 +218,8 @@ def translate(error: SQLAlchemyError | sqlite3.Error, location: Location) -> Sto
         if sign in reason.lower():
             if sign == "unable to open":
                 return StoreError(unopenable(location))
+            if sign == "readonly" and location.path is not None and not keeps_locks(location.path):
+                return StoreError(f"{where}: its file system keeps no locks; to write, keep it on a local disk")
             kind = LockedError if sign == "locked" else StoreError
             return kind(f"{where}: {text}")
     if isinstance(error, IntegrityError) or isinstance(cause, sqlite3.IntegrityError):
