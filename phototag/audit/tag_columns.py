@@ -65,6 +65,8 @@ def read_tags(store: Store, scope: Scope) -> TagColumns:
     codes = LabelCodes()
     labels = [codes[label] for label in zip(superclasses, subclasses, strict=True)]
     try:
+        if not all(name is None or isinstance(name, str) for label in codes for name in label):
+            raise TypeError("a name that is no text")
         return TagColumns(
             labels=tuple(codes.labels),
             label=np.array(labels, dtype=np.int64),

@@ -16,13 +16,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from sqlalchemy.pool import NullPool, StaticPool
 
 from phototag.errors import LockedError, StoreError
+from phototag.files import keeps_locks
 from phototag.store.location import Location
 
 BUSY_TIMEOUT_SECONDS = 30.0
 _LEAST_FREE_BYTES = 1 << 20
 # What one statement may take of SQLite's machine: a part, and more for every page of the file. What phototag asks for
 # takes a hundredth of it; a view without end would take for ever.
-_LEAST_STEPS, _STEPS_A_PAGE = 300_000_000, 20_000
+_LEAST_STEPS, _STEPS_A_PAGE = 100_000_000, 20_000
 _STEPS_AT_ONCE = 100_000
 _PAGE_BYTES = 4096
 _LARGEST_VALUE = 64 << 20
@@ -217,6 +218,8 @@ def translate(error: SQLAlchemyError | sqlite3.Error, location: Location) -> Sto
         if sign in reason.lower():
             if sign == "unable to open":
                 return StoreError(unopenable(location))
+            if sign == "readonly" and location.path is not None and not keeps_locks(location.path):
+                return StoreError(f"{where}: its file system keeps no locks; to write, keep it on a local disk")
             kind = LockedError if sign == "locked" else StoreError
             return kind(f"{where}: {text}")
     if isinstance(error, IntegrityError) or isinstance(cause, sqlite3.IntegrityError):

@@ -238,7 +238,7 @@ def _from_row(row: Row[Any]) -> KnownPhoto:
         content_hash=None if row.content_hash is None else bytes(row.content_hash),
         state=PhotoState(row.state),
         error_kind=None if row.error_kind is None else FailureKind(row.error_kind),
-        attempts=row.attempts,
+        attempts=int(row.attempts),
         tag_model_id=row.model_id,
         tag_source=None if row.source is None else Source(row.source),
     )

@@ -21,7 +21,7 @@ from phototag.records import LEVELS, NovelTier, PhotoState, Rank, Reason, Source
 from phototag.store.models import known_models
 from phototag.store.photos import is_under
 from phototag.store.reasons import reason_column
-from phototag.store.tables import foreign_value, models, photos, python_types, reviews, tags
+from phototag.store.tables import models, photos, reviews, tags
 from phototag.taxonomy import nearest_names
 from phototag.text import is_text, nfc
 
@@ -310,12 +310,8 @@ def plain_rows(connection: Connection, statement: Select[Any]) -> Iterator[Seque
     """Yield the rows of a statement, many at a time; in SQLite moments are texts in UTC, as they are stored there."""
     if connection.dialect.name == "sqlite":
         # Nothing here needs SQLAlchemy to convert it, which takes as long again as reading a million rows.
-        allowed = [python_types(column.type) for column in statement.selected_columns]
         with closing(connection.execute(statement)) as result:
             while result.cursor is not None and (part := result.cursor.fetchmany(PLAIN_ROWS_AT_ONCE)):
-                for values, kinds in zip(zip(*part, strict=True), allowed, strict=True):
-                    if kinds is not None and not kinds.issuperset(map(type, values)):
-                        raise foreign_value(next(value for value in values if type(value) not in kinds))
                 yield part
     else:
         result = connection.execution_options(yield_per=PLAIN_ROWS_AT_ONCE).execute(statement)

@@ -1,7 +1,8 @@
 """The tables. `migrations/` makes them; a test keeps the two alike.
 
 SQLite takes any value into any column, and a database may come from anyone: the types here let only what phototag
-writes out of it, and raise ValueError for all else.
+writes out of it, and raise ValueError for all else. Whole numbers, and names of a few choices, are seen to where they
+are converted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -23,7 +25,9 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    Integer,
     MetaData,
+    String,
     Table,
     TypeDecorator,
     UniqueConstraint,
@@ -48,21 +52,24 @@ class _Checked:
         kind = self.kind
 
         def check(value: Any) -> Any:
-            if kind is float and isinstance(value, float | int) and isfinite(value):
-                return float(value)
-            if value is None or type(value) is kind is not float:
+            if value is None or type(value) is kind:
                 return value
             raise foreign_value(value)
 
+        def check_number(value: Any) -> Any:
+            if value is None or (type(value) is float and isfinite(value)):
+                return value
+            if type(value) is int:
+                return float(value)
+            raise foreign_value(value)
+
+        if dialect.name == "sqlite":
+            return check_number if kind is float else check
         # Others keep to the types themselves, and may need the usual conversion.
-        return check if dialect.name == "sqlite" else super().result_processor(dialect, coltype)  # type: ignore[misc]
+        return super().result_processor(dialect, coltype)  # type: ignore[misc, no-any-return]
 
 
 class Text(_Checked, sqlalchemy.Text):
-    kind = str
-
-
-class String(_Checked, sqlalchemy.String):
     kind = str
 
 
@@ -74,14 +81,6 @@ class Double(_Checked, sqlalchemy.Double[float]):
     kind = float
 
 
-class Integer(_Checked, sqlalchemy.Integer):
-    kind = int
-
-
-class BigInteger(_Checked, sqlalchemy.BigInteger):
-    kind = int
-
-
 _STORED: tuple[tuple[type[TypeEngine[Any]], tuple[str, ...]], ...] = (
     (sqlalchemy.DateTime, ("text",)),
     (sqlalchemy.JSON, ("text",)),
@@ -91,7 +90,6 @@ _STORED: tuple[tuple[type[TypeEngine[Any]], tuple[str, ...]], ...] = (
     (sqlalchemy.Boolean, ("integer",)),
     (sqlalchemy.Integer, ("integer",)),
 )
-_PYTHON = {"text": str, "blob": bytes, "real": float, "integer": int}
 
 
 def stored_as(kind: TypeEngine[Any]) -> tuple[str, ...]:
@@ -99,12 +97,6 @@ def stored_as(kind: TypeEngine[Any]) -> tuple[str, ...]:
     if isinstance(kind, TypeDecorator):
         kind = kind.impl_instance
     return next((names for known, names in _STORED if isinstance(kind, known)), ())
-
-
-def python_types(kind: TypeEngine[Any]) -> frozenset[type] | None:
-    """Return the types of such values in rows as SQLite's driver gives them; None where they are not known."""
-    names = stored_as(kind)
-    return frozenset({type(None), *(_PYTHON[name] for name in names)}) if names else None
 
 
 # SQLite counts up by itself only for a column that is exactly INTEGER.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -208,3 +209,31 @@ def test_what_holds_people_is_for_the_user_alone(tmp_path: Path, home: Path) -> 
     assert note is not None
     for private in (tmp_path / "new.db", note, copy, home / "data", home / "data" / "phototag.db"):
         assert stat.S_IMODE(private.stat().st_mode) & 0o077 == 0, private
+
+
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+
+
+def test_without_locks_reading_waits_for_nothing(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_locks(monkeypatch)
+    started = time.monotonic()
+    query(database)
+    assert database_info(database).photos
+    assert time.monotonic() - started < 20
+    with (
+        Store.open(database) as store,
+        pytest.raises(StoreError, match="keeps no locks; to write"),
+        store.writing("test"),
+    ):
+        store.tags.set_human(Path("/p/a.jpg"), superclass="bird")
+
+
+def test_without_locks_changes_that_wait_are_not_passed_over(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(f"{database}-wal").write_bytes(b"changes")
+    without_locks(monkeypatch)
+    with pytest.raises(StoreError, match="keeps no locks and changes wait beside it; copy it"):
+        query(database)
