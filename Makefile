@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The demo keeps its database, models and cache here, away from your own.
 DEMO := demo
+# Where `make install` puts the command.
+BINDIR ?= $(HOME)/.local/bin
 PHOTOTAG := PHOTOTAG_HOME="$(CURDIR)/$(DEMO)" $(BIN)/phototag
 
-.PHONY: demo test lint docs format bench clean
+.PHONY: demo install test lint docs format bench clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "phototag needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
@@ -31,6 +33,15 @@ demo: $(VENV)/.installed
 	@$(PHOTOTAG) query --superclass bird
 	@echo; echo '== phototag audit truth sample_images/inbox.csv'
 	@$(PHOTOTAG) audit truth sample_images/inbox.csv
+
+## Put `phototag` on the PATH, from the environment that `make demo` made: no second copy of PyTorch.
+install: $(VENV)/.installed
+	@mkdir -p "$(BINDIR)"
+	@test ! -e "$(BINDIR)/phototag" || test -L "$(BINDIR)/phototag" || \
+		{ echo "$(BINDIR)/phototag is there already and no link; remove it, or: make install BINDIR=FOLDER" >&2; exit 1; }
+	@ln -sf "$(CURDIR)/$(BIN)/phototag" "$(BINDIR)/phototag"
+	@echo "$(BINDIR)/phototag; it needs this folder, so keep it here"
+	@case ":$$PATH:" in *":$(BINDIR):"*) ;; *) echo "$(BINDIR) is not on your PATH yet; add it" >&2;; esac
 
 ## Linters, the type checker, the documentation and all tests.
 test: $(VENV)/.installed-dev lint docs

@@ -60,6 +60,18 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     return folder
 
 
+@pytest.fixture(autouse=True)
+def cores() -> Iterator[None]:
+    """Give back the cores that a test kept this process from: the next ones would be slow, and see another machine."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    there = os.sched_getaffinity(0)
+    yield
+    if os.sched_getaffinity(0) != there:
+        os.sched_setaffinity(0, there)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The data beside the repository, which a clone elsewhere does not have."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from phototag.errors import StoreError
 from phototag.records import PhotoState, Rank, Reason, Source
-from phototag.store import GalleryRow
+from phototag.store import GALLERY_COLUMNS, GalleryRow
 
 Label = tuple[str | None, str | None]
 
@@ -96,34 +96,33 @@ def read(parts: Iterable[Sequence[GalleryRow]], labels: Sequence[Label] = ()) ->
 
 
 def _convert(rows: Sequence[GalleryRow], codes: dict[Label, int]) -> tuple[list[bytes], dict[str, NDArray[Any]]]:
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 17
-    (ids, paths, modified, hashes, width, height, state, superclass, subclass, rank) = columns[:10]
-    superclass_score, subclass_score, novelty, source, model, tagged_at, reason = columns[10:]
-    ranks = _codes(rank, RANKS)
+    columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else [()] * len(GALLERY_COLUMNS)
+    by_name = dict(zip(GALLERY_COLUMNS, columns, strict=True))
+    ranks = _codes(by_name["rank"], RANKS)
     values: dict[str, NDArray[Any]] = {
-        "id": np.array(ids, dtype=np.int64),
-        "modified_ns": np.array(modified, dtype=np.int64),
-        "version": _versions(hashes),
-        "width": _numbers(width, np.int32),
-        "height": _numbers(height, np.int32),
-        "state": _codes(state, STATES),
+        "id": np.array(by_name["id"], dtype=np.int64),
+        "modified_ns": np.array(by_name["modified_ns"], dtype=np.int64),
+        "version": _versions(by_name["hash_start"]),
+        "width": _numbers(by_name["width"], np.int32),
+        "height": _numbers(by_name["height"], np.int32),
+        "state": _codes(by_name["state"], STATES),
         "label": np.array(
             [
                 ABSENT if code == ABSENT else codes.setdefault((first, second), len(codes))
-                for code, first, second in zip(ranks.tolist(), superclass, subclass, strict=True)
+                for code, first, second in zip(ranks.tolist(), by_name["superclass"], by_name["subclass"], strict=True)
             ],
             dtype=np.int32,
         ),
         "rank": ranks,
-        "superclass_score": np.array(superclass_score, dtype=np.float64),
-        "subclass_score": np.array(subclass_score, dtype=np.float64),
-        "novelty": np.array(novelty, dtype=np.float64),
-        "source": _codes(source, SOURCES),
-        "model": _numbers(model, np.int64),
-        "tagged_at": _moments(tagged_at),
-        "reason": _codes(reason, REASONS),
+        "superclass_score": np.array(by_name["superclass_score"], dtype=np.float64),
+        "subclass_score": np.array(by_name["subclass_score"], dtype=np.float64),
+        "novelty": np.array(by_name["novelty"], dtype=np.float64),
+        "source": _codes(by_name["source"], SOURCES),
+        "model": _numbers(by_name["model_id"], np.int64),
+        "tagged_at": _moments(by_name["tagged_at"]),
+        "reason": _codes(by_name["reason"], REASONS),
     }
-    return [bytes(path) for path in paths], values
+    return [bytes(path) for path in by_name["path_bytes"]], values
 
 
 def _codes(values: Sequence[str | None], among: Sequence[StrEnum]) -> NDArray[np.int8]:

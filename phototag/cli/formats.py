@@ -36,7 +36,10 @@ def write_path(path: Path) -> None:
 
 
 def photo_table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
-    """Return a table that fits the terminal: the folder that all photos share is said once, and paths are shortened."""
+    """Return a table; the folder that all photos share is said once.
+
+    On a terminal paths are shortened to its width, or to `width`. Elsewhere they are complete: programs read them.
+    """
     if not photos:
         return ""
     folder = os.path.commonpath([photo.path.parent for photo in photos])
@@ -62,7 +65,7 @@ def photo_table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
         )
         for photo in photos
     ]
-    fit = width or shutil.get_terminal_size((100, 24)).columns
+    fit = width or (shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else None)
     return "".join(f"{line}\n" for line in table(columns, rows, fit=fit))
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @tagging_options
 @click.option("--force", is_flag=True, help="Run the network on every photo, also on unchanged ones.")
-@click.option("--dry-run", is_flag=True, help="Write nothing to the database; print the tags instead.")
+@click.option("--dry-run", is_flag=True, help="Write nothing to the database; print all tags instead.")
 @click.option(
     "--format",
     "form",
@@ -67,6 +67,10 @@ def tag(
                 sinks=[keep] if dry_run else (),
             )
             if dry_run:
+                new = {row.path for row in rows}
+                unchanged = (row for row in stored_rows(store, roots, options.exclude) if row.path not in new)
+                rows += (row for row in unchanged if row.path.exists())
+                rows.sort(key=lambda row: row.path)
                 print_rows(rows, form or OutputFormat.TABLE)
             elif form is not None:
                 print_rows(stored_rows(store, roots, options.exclude), form)

@@ -251,6 +251,10 @@ def _echo_extension(extension: Extension) -> None:
     say(f"{added}: {', '.join(extension.added)}" if extension.added else added)
     before, after, new = extension.before, extension.after, extension.new
     say(f"Old classes, {before.pictures} pictures: {_change(before, after)}.")
+    kept, turned = int(extension.known_before.sum()), extension.turned_novel
+    if turned:
+        way_out = ". To have fewer: more pictures of the new classes, or a higher --keep-known"
+        say(f"Of {kept} of them that the model did not call novel before, it does so with {turned} now{way_out}.")
     if new.subclass is not None and new.superclass is not None:
         say(
             f"Pictures of DATA, {new.pictures}: superclass {percent(new.superclass)}, "

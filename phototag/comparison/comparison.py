@@ -37,6 +37,7 @@ from phototag.model import (
     resolve_backbone,
     state_path,
 )
+from phototag.progress import waiting
 from phototag.runtime import Cost, Target, choose_target, costs, machine, step_seconds
 from phototag.training import TrainingConfig, train
 
@@ -69,6 +70,7 @@ def compare(data: str | Path, config: ComparisonConfig, *, output: str | Path | 
     source = Path(data)
     names = _resolved(config)
     loaded = load_data(source)
+    _check_start(config, names)
     if loaded.ignored:
         log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, loaded.ignored)
     parts = divide(loaded, config)
@@ -92,17 +94,21 @@ def compare(data: str | Path, config: ComparisonConfig, *, output: str | Path | 
 
 
 def _resolved(config: ComparisonConfig) -> dict[str, str]:
-    """Return timm's full name of each backbone; found out, with its weights, before hours of training."""
+    """Return timm's full name of each backbone."""
     names = {name: resolve_backbone(name) for name in dict.fromkeys(config.backbones)}
     if len(set(names.values())) < len(config.backbones):
         raise UsageError("the same backbone is named twice; a comparison takes different ones")
+    return names
+
+
+def _check_start(config: ComparisonConfig, names: Mapping[str, str]) -> None:
+    """Find out before hours of training whether all backbones can start: their weights, which may be downloaded."""
     if config.training.pretrained:
         for name, full in names.items():
             load_weights(full, config.weights.get(name))
     if config.training.img_size is not None:
         for full in names.values():
             check_size(create_backbone(full), config.training.img_size)
-    return names
 
 
 def _adapted(training: TrainingConfig, parts: Parts, names: Mapping[str, str]) -> TrainingConfig:
@@ -169,18 +175,22 @@ class _Bench:
         # Seed by seed, so that what an interruption leaves can be compared.
         order = [(name, seed) for seed in range(self.config.seeds) for name in self.names]
         found = {key: run for key in order if (run := self._finished(*key)) is not None}
-        waiting = [key for key in order if key not in found]
+        trained = [key for key in order if key not in found]
         if found:
             log.info("%d of %d trainings are finished already: %s", len(found), len(order), self.folder)
-        if waiting:
-            self._announce(waiting)
-        started = time.monotonic()
-        for number, (name, seed) in enumerate(waiting):
-            log.info("%s, seed %d: training %d of %d", name, seed, number + 1, len(waiting))
+        if trained:
+            self._announce(trained)
+        seconds: dict[str, float] = {}
+        for number, (name, seed) in enumerate(trained):
+            log.info("%s, seed %d: training %d of %d", name, seed, number + 1, len(trained))
+            started = time.monotonic()
             found[name, seed] = self._run(name, seed)
-            left = (time.monotonic() - started) / (number + 1) * (len(waiting) - number - 1)
-            if left:
-                log.info("about %s left", _duration(left))
+            # The last one says most: with frozen features the first one of a backbone also computes these.
+            seconds[name] = time.monotonic() - started
+            left = [other for other, _ in trained[number + 1 :]]
+            # One backbone's time says nothing of another's.
+            if left and seconds.keys() >= set(left):
+                log.info("about %s left", _duration(sum(seconds[other] for other in left)))
         digests = {run.digest for run in found.values()}
         if len(digests) > 1:
             raise DataError(f"{self.source}: the pictures changed between the trainings; name another --output")
@@ -191,8 +201,8 @@ class _Bench:
         paths = {name: self._model(name, 0) for name in self.names}
         if not all(path.exists() for path in paths.values()):
             return {}
-        log.info("measuring speed and memory side by side")
-        found = costs([open_model(path) for path in paths.values()], target=self.target)
+        with waiting("measuring speed and memory side by side"):
+            found = costs([open_model(path) for path in paths.values()], target=self.target)
         return dict(zip(paths, found, strict=True))
 
     def _training(self, name: str, seed: int) -> TrainingConfig:

@@ -20,6 +20,9 @@ from phototag.doctor.check import Check, State, gib
 
 _OLDEST_PYTHON = (3, 11)
 _LOADING_SECONDS = 120.0
+# What torch's builds for CUDA bring along.
+_GPU_DISTRIBUTIONS = ("nvidia-", "cuda-", "triton")
+_NOTEWORTHY_BYTES = 1 << 28
 INSTALL_TORCH = "install them together: pip install --upgrade --force-reinstall torch torchvision timm"
 
 
@@ -64,7 +67,33 @@ def check_torch() -> list[Check]:
         return [Check("torch", State.FAILED, text, INSTALL_TORCH)]
     values = {"torch": torch, "torchvision": torchvision, "timm": timm}
     text = f"torch {torch}, torchvision {torchvision}, timm {timm}"
-    return [Check("torch", State.OK, text, values=values), _devices(gpus, mps=mps, built_for=built_for)]
+    found = [Check("torch", State.OK, text, values=values), _devices(gpus, mps=mps, built_for=built_for)]
+    if built_for and not gpus and not Path("/dev/nvidia0").exists():
+        found += _unused_gpu_libraries()
+    return found
+
+
+def _unused_gpu_libraries() -> list[Check]:
+    """Say how much room the GPU's part of torch takes where there is no GPU."""
+    size = sum(
+        file.stat().st_size
+        for distribution in metadata.distributions()
+        for entry in distribution.files or ()
+        if _is_for_gpu(distribution.name, entry.name) and (file := Path(str(entry.locate()))).is_file()
+    )
+    if size < _NOTEWORTHY_BYTES:
+        return []
+    text = f"{gib(size)} of CUDA libraries, and no NVIDIA GPU to use them"
+    remedy = (
+        "nothing, if the room does not matter; else install torch and torchvision built for the CPU, both by the "
+        "command that https://pytorch.org/get-started/locally shows for CPU"
+    )
+    return [Check("gpu libraries", State.WARNING, text, remedy, {"bytes": size})]
+
+
+def _is_for_gpu(distribution: str | None, file: str) -> bool:
+    name = (distribution or "").lower().replace("_", "-")
+    return name.startswith(_GPU_DISTRIBUTIONS) or (name == "torch" and file.startswith("libtorch_cuda"))
 
 
 def _devices(gpus: list[tuple[str, int]], *, mps: bool, built_for: str | None) -> Check:

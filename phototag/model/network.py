@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from phototag.decision import NOVELTY
+from phototag.decision import NOVELTY, Space
 from phototag.errors import ModelError, UsageError
 from phototag.imaging import Preprocessing
 from phototag.model.backbones import create_backbone, resolve_backbone
@@ -121,6 +121,15 @@ class DualHead(nn.Module):
             layer.weight.copy_(torch.from_numpy(embedding.weight))
             layer.bias.copy_(torch.from_numpy(embedding.bias))
         self.embedding = layer
+
+    def fitted_embedding(self, space: Space) -> Embedding:
+        """Return the embedding as it is; `space` is where the classes lie in it."""
+        from phototag.model.linear import Embedding
+
+        if self.embedding is None:
+            raise ModelError("this network has no embedding")
+        weight, bias = (value.detach().cpu().numpy().copy() for value in (self.embedding.weight, self.embedding.bias))
+        return Embedding(weight, bias, space)
 
     def resize(self, superclasses: int, subclasses: int) -> None:
         """Make room for other numbers of classes; both heads are random then."""

@@ -18,7 +18,11 @@ class Pending(Protocol):
     """A batch on its way through a network."""
 
     def result(self) -> Outputs:
-        """Wait for it: the network's outputs, float32 with a row for each picture."""
+        """Wait for it: the network's outputs, float32 with a row for each picture.
+
+        They are the logits of superclasses and of subclasses and the embedding; of a network with one head (ImageNet's
+        classes) its logits alone.
+        """
         ...
 
 

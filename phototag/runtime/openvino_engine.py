@@ -91,7 +91,8 @@ class OpenVinoEngine:
         openvino = import_openvino()
         self.batch_size = batch_size
         self.precision = precision
-        network.reshape([1, size, size, 3])
+        self._shape = (size, size, 3)
+        network.reshape([1, *self._shape])
         cores = min(threads or available_cores(), available_cores())
         # OpenVINO picks bfloat16 on its own on some processors; agreement with torch is certain for float32 only. What
         # was quantised keeps float32 for the layers that were not.
@@ -113,7 +114,7 @@ class OpenVinoEngine:
 
     def start(self, pictures: Pictures) -> _Requests:
         """See `Engine`. Returns when the last picture has begun."""
-        requests = _Requests(self._queue, [np.ascontiguousarray(picture)[None] for picture in pictures], self._widths)
+        requests = _Requests(self._queue, [self._checked(picture) for picture in pictures], self._widths)
         try:
             for row, picture in enumerate(requests.pictures):
                 self._queue.start_async([picture], userdata=(requests, row), share_inputs=True)
@@ -122,6 +123,12 @@ class OpenVinoEngine:
             self._queue.wait_all()
             raise
         return requests
+
+    def _checked(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a batch of one picture. OpenVINO loses each request that it refuses, and waits once it has none."""
+        if picture.shape != self._shape or picture.dtype != np.uint8:
+            raise ValueError(f"a picture is {picture.dtype} {picture.shape}; the network takes uint8 {self._shape}")
+        return np.ascontiguousarray(picture)[None]
 
 
 class _Requests:

@@ -1,4 +1,4 @@
-"""The only place that knows devices: PyTorch (CUDA, MPS, CPU) and OpenVINO behind one call.
+"""Devices and engines behind one call: PyTorch (CUDA, MPS, CPU) and OpenVINO behind one call.
 
 Importing this module imports neither torch nor OpenVINO: a model already converted for OpenVINO is tagged with torch
 never loaded.
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,10 +79,16 @@ def _gpus() -> list[Device]:
 
 def faster_precision(target: Target) -> Precision | None:
     """Return what may replace F32 there, if it proves to agree with it; None if nothing would be faster."""
-    if target.runtime is RuntimeName.OPENVINO:
-        return Precision.BF16 if Precision.BF16 in cpu_precisions() else None
-    # Twice the mantissa bits of bfloat16: scores stay closer to those of the CPU.
-    return Precision.F16 if target.device is Device.CUDA else None
+    match target.runtime:
+        case RuntimeName.OPENVINO:
+            return Precision.BF16 if Precision.BF16 in cpu_precisions() else None
+        case RuntimeName.TORCH:
+            # Twice the mantissa bits of bfloat16: scores stay closer to those of the CPU.
+            return Precision.F16 if target.device is Device.CUDA else None
+        case RuntimeName.AUTO:
+            raise ValueError(f"{target}: not from choose_target")
+        case _:
+            assert_never(target.runtime)
 
 
 def create_engine(
@@ -115,22 +121,35 @@ def create_engine(
         UsageError: the device does not compute in that precision.
         RuntimeUnavailableError: the runtime cannot run this network.
     """
-    if target.runtime is RuntimeName.TORCH:
-        from phototag.runtime.torch_engine import TorchEngine
+    match target.runtime:
+        case RuntimeName.TORCH:
+            from phototag.runtime.torch_engine import TorchEngine
 
-        return TorchEngine(
-            build(), preprocessing, device=target.device, batch_size=batch_size, precision=precision, compiled=compiled
-        )
-    if precision not in (here := cpu_precisions()):
-        names = ", ".join(here)
-        raise UsageError(f"this processor does not compute in {precision}; it has {names} (--runtime-precision)")
-    return OpenVinoEngine(
-        converted(build, preprocessing, key[:32]),
-        size=preprocessing.size,
-        batch_size=batch_size or DEFAULT_BATCH_SIZE,
-        precision=precision,
-        threads=threads,
-    )
+            return TorchEngine(
+                build(),
+                preprocessing,
+                device=target.device,
+                batch_size=batch_size,
+                precision=precision,
+                compiled=compiled,
+            )
+        case RuntimeName.OPENVINO:
+            if precision not in (here := cpu_precisions()):
+                names = ", ".join(here)
+                raise UsageError(
+                    f"this processor does not compute in {precision}; it has {names} (--runtime-precision)"
+                )
+            return OpenVinoEngine(
+                converted(build, preprocessing, key[:32]),
+                size=preprocessing.size,
+                batch_size=batch_size or DEFAULT_BATCH_SIZE,
+                precision=precision,
+                threads=threads,
+            )
+        case RuntimeName.AUTO:
+            raise ValueError(f"{target}: not from choose_target")
+        case _:
+            assert_never(target.runtime)
 
 
 class Runtime:

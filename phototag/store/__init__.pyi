@@ -1,3 +1,4 @@
+from .catalog_rows import GALLERY_COLUMNS as GALLERY_COLUMNS
 from .catalog_rows import GalleryRow as GalleryRow
 from .catalog_rows import ScoredContentRow as ScoredContentRow
 from .connection import translated_errors as translated_errors

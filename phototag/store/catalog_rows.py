@@ -23,10 +23,13 @@ from phototag.store.tables import models, photos, predictions, reviews, tags
 
 _HASH_START_BYTES = 4
 
+GALLERY_COLUMNS = (
+    *("id", "path_bytes", "modified_ns", "hash_start", "width", "height", "state"),
+    *("superclass", "subclass", "rank", "superclass_score", "subclass_score", "novelty"),
+    *("source", "model_id", "tagged_at", "reason"),
+)
 GalleryRow = tuple[Any, ...]
-"""id, path_bytes, modified_ns, first 4 bytes of the content's hash, width, height, state, superclass, subclass, rank,
-superclass_score, subclass_score, novelty, source, model_id, tagged_at (a text or a moment, as the database has it),
-reason."""
+"""The values of `GALLERY_COLUMNS`; `hash_start` is 4 bytes, `tagged_at` a text or a moment, as the database has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

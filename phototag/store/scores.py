@@ -22,7 +22,7 @@ from phototag.store.tables import models, photos, predictions, tags
 class StoredTag:
     """One photo that was tagged.
 
-    `content_hash` is the SHA-256 of the file; `scores` is what `phototag.decision.rule` packed; `width` and
+    `content_hash` is the SHA-256 of the file; `scores` is what `phototag.decision` packed; `width` and
     `height` are those of the upright photo, in pixels.
     """
 

@@ -102,7 +102,7 @@ models = Table(
     _required("created_at", UtcTime),
 )
 
-# What one model said of one photo's content. Only `phototag.decision.rule` packs and reads `scores`.
+# What one model said of one photo's content. Only `phototag.decision` packs and reads `scores`.
 # `model_id` is the oldest of all models with the same weights: files that differ only in thresholds share scores.
 predictions = Table(
     "predictions",

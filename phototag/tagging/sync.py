@@ -127,7 +127,9 @@ class Pass:
 
     def _process(self, photos: Iterator[Photo], *, large: bool) -> None:
         started = time.monotonic()
+        self._name_bar("loading the network")
         runtime, photos = self._runner.prepare(photos)
+        self._name_bar(self._progress)
         self._report.load_seconds = time.monotonic() - started
         runner, known = self._runner, self._lookup(large=large)
         # Closed here: whatever ends the run, no more photos are begun when the tagger is closed.
@@ -146,6 +148,10 @@ class Pass:
     def _save(self, batch: Batch) -> None:
         if self._model_id is not None:
             self._store.tags.save_batch(model_id=self._model_id, tagged=batch.tagged, failures=batch.failures)
+
+    def _name_bar(self, words: str | None) -> None:
+        if self._bar is not None and not self._bar.disable:
+            self._bar.set_description(words)
 
     def _show(self, batch: Batch) -> None:
         if self._bar is not None:

@@ -132,12 +132,15 @@ class Tagger:
             raise ModelError(f"{self.model.path}: this model was replaced since it was opened; start again")
 
     def prepare(self, photos: Iterator[Photo]) -> tuple[Runtime, Iterator[Photo]]:
-        """Return the network, loaded, and all of `photos`; the first are decoded if a precision is to be measured."""
-        if self._runtime is None and self._precision.needs_sample:
+        """Return the network, loaded, and all of `photos`; int8 may have to be calibrated on the first ones before."""
+        if self._runtime is None and (self._precision.needs_sample or self._precision.undecided):
             self._refuse_if_changed()
             first = list(islice(photos, SAMPLE_PHOTOS))
-            # With too few for a measurement, decoding them twice would be for nothing.
-            self._runtime = self._precision.open(list(self._pixels(first)) if len(first) >= LEAST_PHOTOS else ())
+            sample: list[NDArray[np.uint8]] = []
+            if self._precision.needs_sample and len(first) >= LEAST_PHOTOS:
+                sample += self._pixels(first)
+            # With few photos a trial would cost more than it can gain.
+            self._runtime = self._precision.open(sample, try_faster=len(first) == SAMPLE_PHOTOS)
             photos = chain(first, photos)
         return self.runtime, photos
 

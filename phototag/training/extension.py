@@ -26,7 +26,7 @@ from phototag.records import Scores
 from phototag.runtime import Target
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import DataConfig
-from phototag.training.finalize import Outcome
+from phototag.training.finalize import Finished, Outcome, known_to
 from phototag.training.heads import Fitted, Part, Recipe, Rule, unevenness
 from phototag.training.session import check_unchecked, class_pictures, load_counted
 
@@ -57,7 +57,9 @@ class Extension:
     """A model with more classes, before it is written: its header still lacks thresholds, metrics and record.
 
     `before` and `after` are the accuracies on the same examples of the old classes, `new` those on the new pictures;
-    `added` are the subclasses that the parent did not know, in full.
+    `added` are the subclasses that the parent did not know, in full. `known_before` [M] says which of the old examples,
+    which come first among the validation pictures, the parent did not call novel; `turned_novel` is how many of these
+    the new model calls so, None until its thresholds are chosen.
     """
 
     taxonomy: Taxonomy
@@ -66,6 +68,13 @@ class Extension:
     after: Accuracies
     new: Accuracies
     added: tuple[str, ...]
+    known_before: NDArray[np.bool_]
+    turned_novel: int | None = None
+
+    def finished(self, finished: Finished) -> Extension:
+        """Return it with what the finished model says of the old examples."""
+        still_known = finished.known[: len(self.known_before)]
+        return replace(self, turned_novel=int((self.known_before & ~still_known).sum()))
 
     def header(self, parent: Model) -> ModelHeader:
         """Return the parent's header with the new classes, and what the training record says of them."""
@@ -189,6 +198,7 @@ class _Fit:
         evaluated = recipe.fit(training, taxonomy)
         final = recipe.fit(training + validation, taxonomy, embedding=evaluated.embedding)
         is_old = np.arange(len(validation.subclasses)) < len(old[1].subclasses)
+        known_before = self._known_before(old[1], known)
         self.network.resize(len(taxonomy.superclasses), len(taxonomy.subclasses))
         self.network.set_heads(final.superclass, final.subclass)
         self.network.set_embedding(final.embedding)
@@ -198,6 +208,7 @@ class _Fit:
             before=self._before(old, known),
             after=self._accuracies(evaluated, validation, is_old),
             new=self._accuracies(evaluated, validation, ~is_old),
+            known_before=known_before,
             added=tuple(
                 taxonomy.qualified(index)
                 for index, name in enumerate(taxonomy.subclasses)
@@ -229,6 +240,12 @@ class _Fit:
         """Return those of the old classes alone, by heads fitted alike: the stored ones may have seen all examples."""
         training, validation = old
         return Accuracies.of(self.recipe.fit(training, known).scores(validation.features), validation, known)
+
+    def _known_before(self, part: Part, known: Taxonomy) -> NDArray[np.bool_]:
+        """Return which pictures the parent, as it is, does not call novel."""
+        scores = Fitted(*self.network.heads(), self.network.fitted_embedding(self.novelty.space)).scores(part.features)
+        validation = Validation.of(part.labels, scores, known, novelty=self.novelty)
+        return known_to(validation, self.parent.header.thresholds)
 
     def _outcome(self, parts: tuple[Part, Part], evaluated: Fitted, final: Fitted) -> Outcome:
         from phototag.model import to_numpy

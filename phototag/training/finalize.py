@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision import Space
+from phototag.decision import Space, Thresholds, Tier
 from phototag.evaluation import Metrics, Validation, measure_tags
 from phototag.model import Examples, ModelHeader
 from phototag.records import Scores
@@ -50,11 +50,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Finished:
-    """What the model file is to hold, but for the circumstances of its making, and all metrics."""
+    """What the model file is to hold, but for the circumstances of its making, and all metrics.
+
+    `known` [N] says which validation pictures the model does not call novel.
+    """
 
     tensors: dict[str, NDArray[Any]]
     header: ModelHeader
     metrics: Metrics
+    known: NDArray[np.bool_]
 
 
 def finish(outcome: Outcome, header: ModelHeader, wanted: ThresholdConfig) -> Finished:
@@ -92,7 +96,12 @@ def finish(outcome: Outcome, header: ModelHeader, wanted: ThresholdConfig) -> Fi
         record=record,
     )
     tensors = temperatures.folded(outcome.tensors) | novelty.tensors() | outcome.examples.tensors()
-    return Finished(tensors, complete, metrics)
+    return Finished(tensors, complete, metrics, known_to(validation, choice.thresholds))
+
+
+def known_to(validation: Validation, thresholds: Thresholds) -> NDArray[np.bool_]:
+    """Return which pictures [N] are not called novel, at either level."""
+    return validation.known((thresholds.novel_superclass, thresholds.novel_subclass))[Tier.SUBCLASS]
 
 
 def _of_known(subclasses: Labels, scores: Scores) -> Scores:

@@ -15,9 +15,10 @@ from phototag.choices import Tune
 from phototag.errors import UsageError
 from phototag.evaluation import Metrics
 from phototag.model import Model, ModelHeader, open_model, set_active, state_path, write_tensors
+from phototag.progress import waiting
 from phototag.runtime import Target, choose_target, current_world
 from phototag.training.config import TrainingConfig
-from phototag.training.finalize import Outcome, finish
+from phototag.training.finalize import Finished, Outcome, finish
 from phototag.training.finetune import train_by_gradient
 from phototag.training.heads import fit_heads_only
 from phototag.training.output import choose_output, extended_output
@@ -113,7 +114,8 @@ def train(
 
         def complete() -> TrainingResult:
             outcome = learn()
-            result = _write(path, outcome, session.header(), config, session.target, started, activate=activate)
+            finished = _finish(outcome, session.header(), config)
+            result = _write(path, outcome, finished, config, session.target, started, activate=activate)
             if not outcome.interrupted:
                 state_path(path).unlink(missing_ok=True)
             return result
@@ -135,22 +137,28 @@ def _extend(
 
     path, target = extended_output(output, parent, overwrite=overwrite), choose_target(config.device)
     extension = extend(parent, data, config.data, target)
-    result = _write(path, extension.outcome, extension.header(parent), config, target, started, activate=activate)
+    finished = _finish(extension.outcome, extension.header(parent), config)
+    extension = extension.finished(finished)
+    result = _write(path, extension.outcome, finished, config, target, started, activate=activate)
     return replace(result, extension=extension)
+
+
+def _finish(outcome: Outcome, header: ModelHeader, config: TrainingConfig) -> Finished:
+    with waiting("choosing thresholds"):
+        return finish(outcome, header, config.thresholds)
 
 
 def _write(
     path: Path,
     outcome: Outcome,
-    header: ModelHeader,
+    finished: Finished,
     config: TrainingConfig,
     target: Target,
     started: float,
     *,
     activate: bool,
 ) -> TrainingResult:
-    """Finish what was learned and write the model; `header` says what the network is and how it was trained."""
-    finished = finish(outcome, header, config.thresholds)
+    """Write the model with the circumstances of its training."""
     seconds = time.monotonic() - started
     record = {
         "configuration": config.to_json(),

@@ -22,7 +22,13 @@ PUBLIC = sorted(set(phototag.__all__) - {"__version__"})
 
 
 @pytest.fixture
-def library(tmp_path: Path, tiny_model: Path, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch) -> Path:
+def library(
+    tmp_path: Path,
+    tiny_model: Path,
+    make_picture: MakePicture,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> Path:
     """A working folder with labelled pictures (`my_photos`), photos to tag (`inbox`, `truth`), a model `animals`."""
     models_folder().mkdir(parents=True, exist_ok=True)
     shutil.copy(tiny_model, models_folder() / "animals.safetensors")
@@ -33,7 +39,7 @@ def library(tmp_path: Path, tiny_model: Path, make_picture: MakePicture, monkeyp
     make_picture(tmp_path / "truth" / "dog" / "boxer" / "0.jpg")
     (tmp_path / "inbox" / "cut_short.jpg").write_bytes((tmp_path / "inbox" / "photo0.jpg").read_bytes()[:400])
     monkeypatch.chdir(tmp_path)
-    logging.getLogger("phototag").setLevel(logging.ERROR)
+    caplog.set_level(logging.ERROR, "phototag")
     return tmp_path
 
 

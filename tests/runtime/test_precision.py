@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from phototag.model.registry import Model, open_model
 from phototag.runtime import precision as precision_module
 from phototag.runtime import runtime as runtime_module
 from phototag.runtime.openvino_engine import cache_path, cpu_precisions, read_cached
-from phototag.runtime.precision import LEAST_PHOTOS, Agreement, PrecisionChooser, measure
+from phototag.runtime.precision import LEAST_PHOTOS, SAMPLE_PHOTOS, Agreement, PrecisionChooser, measure
+from phototag.runtime.precision import _Comparison as Comparison
 from phototag.runtime.runtime import Runtime, Target, faster_precision
 from phototag.store import Store
 from phototag.tagging.tagger import Tagger
@@ -32,6 +34,9 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, re
 OPENVINO = Target(Device.CPU, RuntimeName.OPENVINO)
 TORCH = Target(Device.CPU, RuntimeName.TORCH)
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="NNCF is not installed")
+
+
+_BATCH = 32
 
 
 def sample(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
@@ -61,24 +66,40 @@ def candidate(monkeypatch: pytest.MonkeyPatch) -> Precision:
 
 @pytest.fixture
 def verdict(candidate: Precision, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[int]]:
-    """Settles what a measurement will show; gives a list of the sizes of the samples that were measured on."""
+    """Settles what a trial will show; gives a list with an entry for each that began."""
 
     def settle(good: bool) -> list[int]:
-        samples: list[int] = []
+        begun: list[int] = []
+        begin = Comparison.__init__
 
-        def measured(plain: Runtime, faster: Runtime, pictures: Sequence[Any]) -> Agreement:
+        def noted(self: Comparison, plain: Runtime, faster: Runtime, first: Any) -> None:
             assert (plain.engine.precision, faster.engine.precision) == (Precision.F32, candidate)
-            samples.append(len(pictures))
-            return Agreement(candidate, len(pictures), 1.0 if good else 0.9, 0.001, 2.0)
+            begun.append(len(first))
+            begin(self, plain, faster, first)
 
-        monkeypatch.setattr(precision_module, "measure", measured)
-        return samples
+        def agreed(self: Comparison) -> Agreement:
+            return Agreement(candidate, self._photos, 1.0 if good else 0.9, 0.001, 2.0)
+
+        monkeypatch.setattr(Comparison, "__init__", noted)
+        monkeypatch.setattr(Comparison, "agreement", agreed)
+        return begun
 
     return settle
 
 
 def chooser(model: Model, wanted: Precision = Precision.AUTO, **options: Any) -> PrecisionChooser:
-    return PrecisionChooser(model, OPENVINO, wanted, batch_size=8, **options)
+    return PrecisionChooser(model, OPENVINO, wanted, batch_size=_BATCH, **options)
+
+
+def tried(model: Model, photos: int = SAMPLE_PHOTOS) -> Precision:
+    """Tag so many photos, trying what is undecided, and return what the next ones would be computed with."""
+    runtime, pictures = chooser(model).open(try_faster=True), sample(photos)
+    plain = chooser(model, Precision.F32).open()
+    for first in range(0, photos, _BATCH):
+        batch = pictures[first : first + _BATCH]
+        found, expected = runtime.start(batch).result(), plain.start(batch).result()
+        np.testing.assert_allclose(found.subclass, expected.subclass, atol=1e-4)
+    return runtime.engine.precision
 
 
 class TestAgreement:
@@ -97,13 +118,16 @@ class TestAgreement:
     def test_it_holds_from_the_stated_bounds_on(self, photos: int, same: float, moved: float, holds: bool) -> None:
         assert Agreement(Precision.BF16, photos, same, moved, 2.0).holds is holds
 
+    @pytest.mark.parametrize(("speedup", "gains"), [(1.1, True), (1.05, False)])
+    def test_it_has_to_gain_something(self, speedup: float, gains: bool) -> None:
+        assert Agreement(Precision.BF16, 256, 1.0, 0.0, speedup).holds is gains
+
     def test_a_network_agrees_with_itself(self, model: Model) -> None:
         plain = Runtime(model, target=OPENVINO, batch_size=8)
         found = measure(plain, Runtime(model, target=OPENVINO, batch_size=3), sample(70))
         assert (found.photos, found.same, found.precision) == (70, 1.0, Precision.F32)
         assert found.largest_move < 1e-4
         assert found.speedup > 0
-        assert found.holds
 
     def test_a_network_does_not_agree_with_another(self, model: Model, other_model: Path) -> None:
         other = Runtime(open_model(other_model), target=TORCH, batch_size=8)
@@ -121,37 +145,75 @@ class TestAuto:
     def test_what_agrees_is_used_now_and_from_then_on(
         self, model: Model, candidate: Precision, verdict: Callable[[bool], list[int]]
     ) -> None:
-        samples = verdict(True)
-        assert chooser(model).needs_sample
-        assert chooser(model).open(sample(70)).engine.precision is candidate
-        assert not chooser(model).needs_sample
+        begun = verdict(True)
+        assert chooser(model).undecided
+        assert tried(model) is candidate
+        assert not chooser(model).undecided
         assert chooser(model).open().engine.precision is candidate
-        assert samples == [70], "measured once"
+        assert len(begun) == 1, "tried once"
 
-    def test_what_does_not_agree_is_never_used_nor_measured_again(
-        self, model: Model, verdict: Callable[[bool], list[int]]
+    def test_what_does_not_agree_is_tried_again_with_no_model_of_that_backbone(
+        self, model: Model, other_model: Path, verdict: Callable[[bool], list[int]]
     ) -> None:
-        samples = verdict(False)
-        assert chooser(model).open(sample(70)).engine.precision is Precision.F32
-        assert not chooser(model).needs_sample
-        assert chooser(model).open(sample(70, seed=1)).engine.precision is Precision.F32
-        assert samples == [70]
+        begun = verdict(False)
+        assert tried(model) is Precision.F32
+        for each in (model, open_model(other_model)):
+            assert not chooser(each).undecided
+            assert tried(each, 64) is Precision.F32
+        assert len(begun) == 1
 
+    def test_what_agrees_with_one_model_is_tried_with_another(
+        self, model: Model, other_model: Path, verdict: Callable[[bool], list[int]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        verdict(True)
+        tried(model)
+        assert chooser(open_model(other_model)).undecided
+        monkeypatch.setattr(precision_module, "_processor", lambda _: "another processor")
+        assert chooser(model).undecided
+
+    @pytest.mark.parametrize("photos", [32, SAMPLE_PHOTOS - 32])
     def test_too_few_photos_prove_nothing_and_leave_nothing(
-        self, model: Model, verdict: Callable[[bool], list[int]]
+        self, model: Model, verdict: Callable[[bool], list[int]], photos: int
     ) -> None:
-        samples = verdict(True)
-        for count in (0, 1, LEAST_PHOTOS - 1):
-            assert chooser(model).open(sample(count)).engine.precision is Precision.F32
-        assert (samples, verdicts()) == ([], [])
-        assert chooser(model).needs_sample
+        verdict(True)
+        assert tried(model, photos) is Precision.F32
+        assert verdicts() == []
+        assert chooser(model).undecided
+
+    def test_without_a_trial_it_is_f32_that_is_used(self, model: Model, candidate: Precision) -> None:
+        assert chooser(model).open().engine.precision is Precision.F32
+        assert chooser(model).undecided
+
+    @pytest.mark.parametrize("wrong", [{"speedup": 0.9}, {"largest_move": 0.3}, {"largest_move": float("nan")}])
+    def test_a_trial_that_cannot_succeed_any_more_ends_early(
+        self, model: Model, candidate: Precision, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, float]
+    ) -> None:
+        def hopeless(self: Comparison) -> Agreement:
+            return replace(Agreement(candidate, self._photos, 1.0, 0.001, 2.0), **wrong)
+
+        monkeypatch.setattr(Comparison, "agreement", hopeless)
+        assert tried(model, LEAST_PHOTOS) is Precision.F32
+        assert not chooser(model).undecided
+
+    def test_a_precision_that_does_not_load_leaves_f32(
+        self, model: Model, candidate: Precision, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain = Runtime.__init__
+
+        def refuse(self: Runtime, *args: Any, precision: Precision = Precision.F32, **more: Any) -> None:
+            if precision is candidate:
+                raise RuntimeUnavailableError("no such kernel")
+            plain(self, *args, precision=precision, **more)
+
+        monkeypatch.setattr(Runtime, "__init__", refuse)
+        assert tried(model, 64) is Precision.F32
 
     def test_the_verdict_is_told(
         self, model: Model, verdict: Callable[[bool], list[int]], caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.INFO, logger="phototag"):
             verdict(False)
-            chooser(model).open(sample(70))
+            tried(model)
         assert "so f32 stays" in caplog.text
         assert "90.0 %" in caplog.text
 
@@ -164,45 +226,28 @@ class TestAuto:
             b'{"precision": "bf16", "photos": 256, "same": null, "largest_move": 0, "speedup": 2}',
         ],
     )
-    def test_a_damaged_verdict_is_measured_anew(
+    def test_a_damaged_verdict_leaves_it_undecided(
         self, model: Model, verdict: Callable[[bool], list[int]], content: bytes
     ) -> None:
-        samples = verdict(True)
-        chooser(model).open(sample(70))
-        (file,) = verdicts()
-        whole = file.read_bytes()
-        file.write_bytes(content)
-        assert chooser(model).needs_sample
-        chooser(model).open(sample(80))
-        assert samples == [70, 80]
-        assert file.read_bytes() == whole.replace(b"70", b"80")
-
-    def test_another_model_or_processor_is_measured_anew(
-        self,
-        model: Model,
-        other_model: Path,
-        verdict: Callable[[bool], list[int]],
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
         verdict(True)
-        chooser(model).open(sample(70))
-        assert chooser(open_model(other_model)).needs_sample
-        monkeypatch.setattr(precision_module, "_processor", lambda _: "another processor")
-        assert chooser(model).needs_sample
+        tried(model)
+        (file,) = verdicts()
+        file.write_bytes(content)
+        assert chooser(model).undecided
 
-    def test_a_cache_that_cannot_be_written_costs_a_measurement_each_time(
+    def test_a_cache_that_cannot_be_written_costs_a_trial_each_time(
         self, tiny_model: Path, verdict: Callable[[bool], list[int]], candidate: Precision
     ) -> None:
         settings.cache_folder().parent.mkdir(parents=True, exist_ok=True)
         settings.cache_folder().write_text("a file where the folder should be")
-        samples = verdict(True)
+        begun = verdict(True)
         for _ in range(2):
-            assert chooser(open_model(tiny_model)).open(sample(70)).engine.precision is candidate
-        assert samples == [70, 70]
+            assert tried(open_model(tiny_model)) is candidate
+        assert len(begun) == 2
 
     def test_nothing_is_measured_where_nothing_is_faster(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(precision_module, "faster_precision", lambda _: None)
-        assert not chooser(model).needs_sample
+        assert not chooser(model).undecided
         assert chooser(model).open().engine.precision is Precision.F32
 
     def test_it_is_bf16_on_processors_that_have_it_and_f16_on_nvidia(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +263,7 @@ class TestWanted:
     def test_what_is_asked_for_needs_no_proof(self, model: Model) -> None:
         for wanted in cpu_precisions():
             if wanted is not Precision.INT8:
-                assert not chooser(model, wanted).needs_sample
+                assert not chooser(model, wanted).undecided
                 runtime = chooser(model, wanted).open()
                 assert runtime.engine.precision is wanted
                 assert runtime.start(sample(3)).result().subclass.shape == (3, 5)
@@ -258,44 +303,29 @@ class TestTagger:
 
     @pytest.fixture
     def library(self, tmp_path: Path, make_picture: MakePicture) -> Path:
-        for number in range(LEAST_PHOTOS + 6):
+        for number in range(SAMPLE_PHOTOS + 6):
             make_picture(tmp_path / "library" / f"{number:03}.jpg", size=(32, 32))
         return tmp_path / "library"
 
-    @pytest.fixture
-    def used(self, monkeypatch: pytest.MonkeyPatch) -> set[Precision]:
-        """The precisions that photos were scored with."""
-        used: set[Precision] = set()
-        start = Runtime.start
-
-        def note(self: Runtime, pictures: Any) -> Any:
-            used.add(self.engine.precision)
-            return start(self, pictures)
-
-        monkeypatch.setattr(Runtime, "start", note)
-        return used
-
     @pytest.mark.parametrize("good", [True, False])
-    def test_a_run_uses_one_precision_throughout_and_the_next_knows_it(
+    def test_photos_are_tagged_while_a_precision_is_tried_and_the_next_run_knows(
         self,
         quick_model: Path,
         library: Path,
         tmp_path: Path,
         candidate: Precision,
         verdict: Callable[[bool], list[int]],
-        used: set[Precision],
         good: bool,
     ) -> None:
         wanted = candidate if good else Precision.F32
-        samples = verdict(good)
+        begun = verdict(good)
         (library / "bad.jpg").write_bytes(b"no picture")
         with Store.open(tmp_path / "photos.db") as store:
-            with Tagger(quick_model, batch_size=8) as tagger:
-                assert tagger.tag([library], store).tagged == LEAST_PHOTOS + 6
-            assert (used, samples) == ({wanted}, [LEAST_PHOTOS + 6])
-            with Tagger(quick_model, batch_size=8) as tagger:
-                assert tagger.tag([library], store, force=True).inferred == LEAST_PHOTOS + 6
-        assert (used, samples) == ({wanted}, [LEAST_PHOTOS + 6])
+            for force in (False, True):
+                with Tagger(quick_model, batch_size=8) as tagger:
+                    assert tagger.tag([library], store, force=force).inferred == SAMPLE_PHOTOS + 6
+                    assert tagger.runtime.engine.precision is wanted
+        assert len(begun) == 1
 
     def test_a_tagger_that_began_with_few_photos_stays_with_f32(
         self,
@@ -303,15 +333,15 @@ class TestTagger:
         library: Path,
         tmp_path: Path,
         verdict: Callable[[bool], list[int]],
-        used: set[Precision],
         make_picture: MakePicture,
     ) -> None:
-        samples = verdict(True)
+        begun = verdict(True)
         make_picture(tmp_path / "few" / "a.jpg")
         with Store.open(tmp_path / "photos.db") as store, Tagger(quick_model, batch_size=8) as tagger:
             tagger.tag([tmp_path / "few"], store)
             tagger.tag([library], store)
-        assert (used, samples) == ({Precision.F32}, [])
+            assert tagger.runtime.engine.precision is Precision.F32
+        assert begun == []
 
     def test_too_few_photos_are_not_decoded_for_nothing(
         self, quick_model: Path, library: Path, candidate: Precision

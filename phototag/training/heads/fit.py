@@ -8,6 +8,7 @@ from typing import Any
 
 from phototag.evaluation import Validation
 from phototag.model import Embedding, Floats, LinearHead, Pretraining, PretrainingPosteriors
+from phototag.progress import waiting
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import HeadsConfig
@@ -61,38 +62,41 @@ class Recipe:
         pretraining: Pretraining | None = None,
     ) -> Recipe:
         """Return the recipe that does best on the validation part."""
-        choice = choose_heads(training, validation, taxonomy, strategy=config.balance, seed=config.seed, blocks=blocks)
+        with waiting("choosing how the heads are fitted"):
+            strategy, seed = config.balance, config.seed
+            choice = choose_heads(training, validation, taxonomy, strategy=strategy, seed=seed, blocks=blocks)
         return cls(choice, blocks, config.seed, pretraining)
 
     def fit(self, part: Part, taxonomy: Taxonomy, *, embedding: Embedding | None = None) -> Fitted:
         """Fit heads on a part, and the embedding unless one is given; pictures without a subclass are left out."""
         known = part.known()
-        superclass, subclass = fit_heads(
-            known.features,
-            known.labels,
-            taxonomy,
-            penalties=self.choice.penalties,
-            strategy=self.choice.strategy,
-            seed=self.seed,
-            blocks=self.blocks,
-        )
-        if embedding is None:
-            embedding = fit_embedding(
-                known.features, known.subclasses, classes=len(taxonomy.subclasses), posteriors=self._posteriors(known)
+        with waiting("fitting the heads"):
+            superclass, subclass = fit_heads(
+                known.features,
+                known.labels,
+                taxonomy,
+                penalties=self.choice.penalties,
+                strategy=self.choice.strategy,
+                seed=self.seed,
+                blocks=self.blocks,
             )
+            if embedding is None:
+                classes, posteriors = len(taxonomy.subclasses), self._posteriors(known)
+                embedding = fit_embedding(known.features, known.subclasses, classes=classes, posteriors=posteriors)
         return Fitted(superclass, subclass, embedding)
 
     def rule(self, part: Part, taxonomy: Taxonomy) -> Rule:
         """Learn how novelty shows, by holding out classes of this part."""
         known = part.known()
-        return learn_rule(
-            known.features,
-            known.subclasses,
-            taxonomy,
-            blocks=self.blocks,
-            posteriors=self._posteriors(known),
-            seed=self.seed,
-        )
+        with waiting("learning what is novel"):
+            return learn_rule(
+                known.features,
+                known.subclasses,
+                taxonomy,
+                blocks=self.blocks,
+                posteriors=self._posteriors(known),
+                seed=self.seed,
+            )
 
     def _posteriors(self, part: Part) -> PretrainingPosteriors | None:
         return None if self.pretraining is None else self.pretraining.posteriors(part.features)
