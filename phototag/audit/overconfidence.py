@@ -85,8 +85,9 @@ class ScoreTest:
         if self.verdict is ScoreVerdict.CALIBRATED:
             return f"{found}; scores that promise {100 * GAP:.0f} points too much would show with {_odds(self.power)}."
         return (
-            f"{found}, which chance alone explains with {_odds(self.p)}: do not rely on scores in this library. Train "
-            "with pictures of it (phototag export labels), or name what is new in it (phototag novel)."
+            f"{found}. If scores were calibrated, so few would be right with {_odds(self.p)}: do not rely on scores in "
+            "this library. Train with pictures of it (phototag export labels), or name what is new in it (phototag "
+            "novel)."
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,11 +248,16 @@ class TestPage:
     def test_a_sensible_number_is_offered_however_many_are_wanted(
         self, client: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(audit_web, "SIZE", 2)
-        monkeypatch.setattr(audit_web, "HALF_WIDTH", 0.001)
+        made = audit_web._made
+
+        def wanting(*args: Any) -> tuple[Any, Any, int]:
+            page, newest, _ = made(*args)
+            return page, newest, 1033
+
+        monkeypatch.setattr(audit_web, "_made", wanting)
         page = client.get("/audit").text
-        wanted = int(re.search(r"--more (\d+)", page)[1]) if "--more" in page else 0  # type: ignore[index]
-        assert f'href="/review?size={min(wanted, 2)}' in page or not wanted
+        assert 'href="/review?size=200#draw">Sample 200 more photos here' in page
+        assert "1,033 are needed until intervals reach 3 points up and down" in page
 
     def test_before_the_first_review_it_says_what_to_do(self, tmp_path: Path, make_picture: MakePicture) -> None:
         library = Sampled(tmp_path / "new", make_picture)
