@@ -49,7 +49,7 @@ BROKEN = (
 )
 _BMP_V5 = b"\x7c\0\0\0"
 _AVIF_COLOURS = b"colrnclx"
-_WEBP_PIXELS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
+_WEBP_PIXELS = (b"ICCP", b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 # How many bits of a picture a bit of the file can become, or how many pixels for JPEG, of PNG and of compressions in
 # TIFF. Of others any number.
 _MOST_EXPANSION = {
@@ -171,7 +171,7 @@ def open_avif(data: bytes) -> Image.Image:
 
 
 def without_webp_metadata(data: bytes) -> bytes:
-    """Return a WebP file of nothing but its pixels and how they are laid out.
+    """Return a WebP file of nothing but its pixels, how they are laid out, and their colours.
 
     Raises:
         EOFError: the file ends before its pixels do.

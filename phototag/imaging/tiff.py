@@ -34,6 +34,9 @@ _TYPE_BYTES = {5: 8, 10: 8, 11: 4, 12: 8} | {number: struct.calcsize(code) for n
 _MOST_PAGES = 1000
 _MOST_ENTRIES = 4096
 _MOST_SAMPLES = 64
+# How many times as large as the picture a tile may be: the decoder makes room for a whole one.
+_LARGEST_TILE = 4
+_SMALL_PIXELS = 1 << 20
 _LONGEST_PROFILE = 16 << 20
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, CMYK, YCBCR, LAB, ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
@@ -204,6 +207,9 @@ def check_supported(page: Page) -> None:
     compression, photometric, samples, bits = page.compression, page.photometric, page.samples, page.bits
     if min(page.size) < 1 or samples < 1:
         raise SyntaxError("it says no size")
+    across, down = page.number(TILE_WIDTH, 0), page.number(TILE_LENGTH, 0)
+    if TILE_OFFSETS in page.tags and across * down > _LARGEST_TILE * max(_SMALL_PIXELS, page.size[0] * page.size[1]):
+        raise SyntaxError(f"tiles of {across} x {down} pixels are far larger than the picture")
     if compression not in PLAIN | FAX | {JPEG}:
         refuse(f"{_COMPRESSIONS.get(compression, f'unknown compression {compression}')} inside")
     if photometric not in COLOURS:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from phototag.errors import DecodeError
 from phototag.imaging.cost import cost_of
@@ -282,8 +282,10 @@ class TestOthers:
     def test_a_webp_cut_within_its_metadata(self) -> None:
         exif = Image.Exif()
         exif[0x010F] = "M" * 400
-        sound = encoded("WEBP", quality=90, exif=exif.tobytes())
-        assert_same(sound[:-100], sound)
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        for options in ({}, {"icc_profile": profile}):
+            sound = encoded("WEBP", quality=90, exif=exif.tobytes(), **options)
+            assert_same(sound[:-100], sound)
         assert refused(sound[: len(sound) // 2]).kind in (FailureKind.TRUNCATED, FailureKind.CORRUPT)
 
     def test_nonsense_in_tags_of_a_tiff_does_not_matter(self) -> None:

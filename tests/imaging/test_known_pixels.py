@@ -280,6 +280,12 @@ class TestRefusedTiff:
         error = refusal(tiff_file(({**tags, **change}, parts)))
         assert (error.kind, word in error.reason) == (FailureKind.UNSUPPORTED, True), error.reason
 
+    @pytest.mark.parametrize("kind", ["u1", "u2"])
+    def test_giant_tiles_of_a_small_picture_cost_nothing(self, kind: str) -> None:
+        tags, parts = page_of(stored_as(gradient(3), kind), 2, tile=64, compression=8)
+        error = refusal(tiff_file(({**tags, 322: (4, [1 << 20]), 323: (4, [1 << 20])}, parts)))
+        assert "far larger than the picture" in error.reason
+
     @pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
     @pytest.mark.parametrize("compression", [1, 8])
     def test_a_file_cut_short_says_so(self, kind: str, compression: int) -> None:

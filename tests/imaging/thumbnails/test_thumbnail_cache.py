@@ -84,7 +84,7 @@ def test_picture_that_cannot_be_decoded_is_tried_once(
     tmp_path: Path, folder: Path, thumbnailer: CountingThumbnailer
 ) -> None:
     photo = folder / "a.jpg"
-    photo.write_bytes(b"\xff\xd8\xff no picture")
+    photo.write_bytes(b"\xff\xd8\xff\xe0 no picture")
     thumbnails = Thumbnails(tmp_path / "cache", thumbnailer=thumbnailer)
     for _ in range(3):
         with pytest.raises(DecodeError):
