@@ -17,6 +17,8 @@ from phototag.progress import waiting
 log = logging.getLogger(__name__)
 
 _END_BYTES = 4096
+# No picture is smaller. What is none counts as unreadable, each file of it.
+_LEAST_BYTES = 64
 _LISTED = 3
 
 
@@ -32,7 +34,7 @@ def copies_among(paths: Sequence[Path]) -> list[list[int]]:
             found = path.stat()
         except (OSError, ValueError):
             continue
-        if stat.S_ISREG(found.st_mode) and found.st_size:
+        if stat.S_ISREG(found.st_mode) and found.st_size >= _LEAST_BYTES:
             # Links, and the same file named twice, need no reading. Some network drives have no inodes.
             file = (found.st_dev, found.st_ino) if found.st_ino else (found.st_dev, 0, position)
             at[file].append(position)

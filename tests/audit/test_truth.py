@@ -158,7 +158,7 @@ class TestContradictions:
     ) -> None:
         labels = write(TAGS, TRUTH)
         for name in "ab":
-            (tmp_path / f"{name}.jpg").write_bytes(b"the same picture")
+            (tmp_path / f"{name}.jpg").write_bytes(b"the same picture" * 10)
         found = figures(audit(labels, "--import", "--format", "json"))
         assert found["labelled"] == 2
         assert caplog.text.count("contradict each other") == 1

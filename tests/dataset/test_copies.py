@@ -18,7 +18,14 @@ from tests.support.pictures import colour_folder
 
 def test_copies_and_links_are_found_and_like_files_are_not(tmp_path: Path) -> None:
     big = bytes(range(256)) * 64
-    contents = {"a": big, "b": big, "same_size": big[::-1], "same_end": b"x" + big[1:], "empty": b"", "also_empty": b""}
+    contents = {
+        "a": big,
+        "b": big,
+        "same_size": big[::-1],
+        "same_end": b"x" + big[1:],
+        "junk": b"no picture",
+        "more_junk": b"no picture",
+    }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "link").symlink_to("same_end")
@@ -34,7 +41,7 @@ def test_copies_and_links_are_found_and_like_files_are_not(tmp_path: Path) -> No
 
 
 def test_files_that_differ_in_size_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for size in range(1, 5):
+    for size in range(101, 105):
         (tmp_path / str(size)).write_bytes(bytes(size))
     monkeypatch.setattr("phototag.dataset.copies._digest", None)
     assert copies_among(sorted(tmp_path.iterdir())) == []
