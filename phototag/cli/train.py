@@ -222,7 +222,7 @@ def _echo(result: TrainingResult) -> None:
         say("The model itself was then fitted again, on all pictures, and calibrated alike.")
     made = f"Model {result.model.name}: {result.model.path}, {result.seconds:.0f} s."
     if not result.inactive:
-        say(f"{made} It is active now.")
+        say(f"{made} It is active now. Next: phototag tag FOLDER, then phototag serve.")
         return
     say(made, f"It was not made the active model: {result.inactive}.")
     say(f"To use it all the same: phototag model use {shlex.quote(str(result.model.path))}")
