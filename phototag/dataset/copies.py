@@ -12,6 +12,7 @@ from pathlib import Path
 
 from phototag.dataset.labelled import LabelledData, LabelledPicture
 from phototag.errors import DataError
+from phototag.files import open_regular
 from phototag.progress import waiting
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def _parted(
 def _digest(path: Path, start: int) -> Hashable:
     """Return SHA-256 of a file from an offset on; what is like nothing else if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, start))
             return hashlib.file_digest(file, "sha256").digest()
     except (OSError, ValueError):
