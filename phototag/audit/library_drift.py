@@ -217,7 +217,7 @@ def _advised(found: LibraryDrift, header: ModelHeader | None) -> LibraryDrift:
                 f"The mix of classes differs from that of the {against}: {', '.join(moved)}. That alone is no reason "
                 "to distrust the scores."
             )
-    too_many = _looks_novel(found)
+    too_many = looks_novel(found)
     if found.novel is not None and too_many:
         lines.append(
             f"{percent(found.novel)} of the photos look like nothing the model learned; of photos of known classes it "
@@ -238,7 +238,7 @@ def _advised(found: LibraryDrift, header: ModelHeader | None) -> LibraryDrift:
     return replace(found, advice=tuple(lines))
 
 
-def _looks_novel(found: LibraryDrift) -> bool:
+def looks_novel(found: LibraryDrift) -> bool:
     """Return whether far more photos look novel than is to be expected, and not by chance."""
     if found.novel is None or found.photos < FEWEST:
         return False

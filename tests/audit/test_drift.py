@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from phototag import settings
-from phototag.audit.drift import Shift, label_shift, recent_shift, score_shift
-from phototag.audit.library_drift import LibraryDrift, library_drift
+from phototag.audit.drift import LabelShift, Shift, label_shift, recent_shift, score_shift
+from phototag.audit.library_drift import LibraryDrift, library_drift, looks_novel
 from phototag.audit.sampling import Scope
 from phototag.evaluation.score_table import ScoreTable, ValidationScores
 from phototag.model.file import read_header, read_tensors, write_tensors
@@ -206,6 +206,12 @@ class TestLibrary:
         assert found.advice == (
             "The file of model field is not here, so the library cannot be compared with its training.",
         )
+
+    @pytest.mark.parametrize(("count", "share", "said"), [(3, 1.0, False), (60, 0.25, False), (400, 0.25, True)])
+    def test_few_novel_looking_photos_prove_nothing(self, count: int, share: float, said: bool) -> None:
+        nothing = LabelShift(Shift.UNKNOWN, 0)
+        found = LibraryDrift("m", count, (), nothing, datetime.now(UTC), (), nothing, share, 0.06, ())
+        assert looks_novel(found) is said
 
     def test_a_model_without_validation_scores(self, tiny_model: Path) -> None:
         path = settings.models_folder() / "plain.safetensors"

@@ -20,6 +20,7 @@ from phototag.comparison.comparison import ComparisonConfig, compare, divide
 from phototag.comparison.result import Comparison, Run, confusion, most_confused
 from phototag.dataset.labelled import LabelledData, LabelledPicture, load_data
 from phototag.errors import DataError, UsageError
+from phototag.evaluation import Mistake
 from phototag.report.comparison_page import build_comparison_page
 from phototag.report.page import render
 from phototag.runtime.complexity import multiply_adds
@@ -397,8 +398,11 @@ def test_many_pairs_are_corrected() -> None:
 
 
 def test_a_run_survives_its_file() -> None:
-    run = made_up("a", 0.7, seed=0)
+    run = replace(made_up("a", 0.7, seed=0), mistakes=(Mistake("/a/\udcff.jpg", 0, 1, 0.9),))
     assert Run.from_json(json.loads(json.dumps(run.to_json()))) == run
+    older = run.to_json()
+    del older["mistakes"]
+    assert Run.from_json(older).mistakes == ()
 
 
 def test_confusions_of_all_runs_are_added_up() -> None:
