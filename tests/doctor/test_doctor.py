@@ -82,7 +82,8 @@ class TestHere:
         assert all(set(check) == {"name", "state", "text", "remedy", "values"} for check in answer["checks"])
         names = ["phototag", "python", "system", "memory", "torch", "devices", "openvino", "numba", "nncf", "decoder"]
         names += ["model", "inotify", "database", "disk", "decoding speed", "network speed f32"]
-        assert list(checks)[: len(names)] == names
+        # Whether there are GPU libraries without a GPU is the machine's business.
+        assert [name for name in checks if name != "gpu libraries"][: len(names)] == names
         assert checks["decoding speed"]["values"]["photos_per_second"] > 0
         speeds = [check for name, check in checks.items() if name.startswith("network speed")]
         assert all(check["values"]["photos_per_second"] > 0 for check in speeds)

@@ -13,10 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -25,15 +24,15 @@ from PIL import Image
 from phototag.cli import serve
 from phototag.records import Rank, Source, Tag
 from phototag.store import Query, Store
-from phototag.web import server as server_module
 from tests.support.browser import chromium
 from tests.support.commands import RunCommand, RunProcess
 from tests.support.pictures import MakePicture
 from tests.support.project import SCHEMA_DATABASES
 from tests.support.server import ServerProcess
+from tests.support.serving import (
+    let_in,
+)
 from tests.support.web import save_photos
-
-OWN = {"Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture
@@ -59,24 +58,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
     save_photos(folder / "photos.db", [folder / "rooster.jpg"])
     with ServerProcess(folder / "photos.db", env={"PHOTOTAG_HOME": str(folder / "home")}) as started:
         yield started
-
-
-@contextmanager
-def let_in(server: ServerProcess) -> Iterator[httpx.Client]:
-    """A client with a session."""
-    with httpx.Client(base_url=server.address, headers=OWN) as client:
-        assert client.get(server.link).status_code == 303
-        yield client
-
-
-def talk(server: ServerProcess, data: bytes, *, seconds: float = 10.0) -> bytes:
-    """All that the server answers to these bytes until it closes the connection."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as connection:
-        connection.sendall(data)
-        answer = b""
-        while piece := connection.recv(65536):
-            answer += piece
-        return answer
 
 
 # ---- the link
@@ -398,191 +379,6 @@ def test_browser_shows_why_there_is_no_picture(database: Path, tmp_path: Path) -
         assert page.evaluate(size, "/photos/1/thumbnail") == 96
         assert page.evaluate(size, "/photos/2/thumbnail") == 320
         assert not [text for text in problems if "Content Security Policy" in text]
-
-
-# ---- hostile connections
-
-
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
-        b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
-        b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
-        b"GET / HTTP/1.0\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: \0\r\n\r\n",
-        b"GET /\x80 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-        b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
-        b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"
-        b"Connection: close\r\n\r\n0\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 500_000,
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100) + b"\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ],
-)
-def test_raw_nonsense_is_refused(running: ServerProcess, request_bytes: bytes) -> None:
-    try:
-        answer = talk(running, request_bytes)
-    except ConnectionResetError:
-        answer = b""  # it stopped listening in the middle, which is right as well
-    assert b" 200 " not in answer.partition(b"\r\n")[0]
-    assert b"rooster" not in answer
-    with let_in(running) as client:
-        assert client.get("/").status_code == 200
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *(
-            "/login%3F/../photos/1",
-            "/login%23",
-            "/login/",
-            "/LOGIN",
-            "/static%2F..%2Fphotos%2F1",
-            "//login",
-            "/login;a",
-        ),
-        *("/photos/1%3F/static/", "/photos/1%23/login", "/%2e/photos/1", "/photos/1?/login", "/static/../photos/1"),
-        *("http://127.0.0.1:8765/login", "@evil.example/static/base.css", "/static/../", "*", "/?token", "/?token=%00"),
-    ],
-)
-def test_addresses_that_look_public_are_not(running: ServerProcess, path: str) -> None:
-    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\nConnection: close\r\n\r\n"
-    answer = talk(running, head.encode())
-    assert int(answer.split()[1]) in (400, 401, 403, 404)
-    assert b"rooster" not in answer
-
-
-def test_web_sockets_are_refused(running: ServerProcess) -> None:
-    head = (
-        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
-    assert b"101" not in talk(running, head.encode()).partition(b"\r\n")[0]
-
-
-@pytest.mark.slow
-def test_slow_connections_are_ended(running: ServerProcess) -> None:
-    with socket.create_connection(("127.0.0.1", running.port), timeout=60) as silent:
-        with socket.create_connection(("127.0.0.1", running.port), timeout=60) as slow:
-            for _ in range(40):  # a header that never ends, a letter at a time
-                try:
-                    slow.sendall(b"GET / HTTP/1.1\r\nX: " if _ == 0 else b"a")
-                except OSError:
-                    break
-                time.sleep(0.5)
-            else:
-                raise AssertionError("the server still listens")
-        assert silent.recv(100) == b""
-
-
-def test_crowd_of_connections_does_not_stop_it(running: ServerProcess) -> None:
-    crowd = [socket.create_connection(("127.0.0.1", running.port), timeout=10) for _ in range(100)]
-    try:
-        with let_in(running) as client:
-            assert client.get("/").status_code == 200
-    finally:
-        for connection in crowd:
-            connection.close()
-
-
-def test_readers_without_a_session_do_not_keep_the_owner_out(running: ServerProcess) -> None:
-    """Requests for a file that needs no session, one after another, whose answers are never read."""
-    request = b"GET /static/review.js HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    crowd = []
-    with let_in(running) as client:
-        try:
-            for number in range(300):
-                connection = socket.socket()
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                connection.connect(("127.0.0.1", running.port))
-                connection.setblocking(False)
-                with suppress(OSError):
-                    connection.send(request * 300)
-                crowd.append(connection)
-                if number % 20 == 0:
-                    assert client.get("/").status_code == 200
-            assert client.get("/").status_code == 200
-            # What the system still holds of an ended connection has to be read before its end is seen.
-            left, deadline = crowd, time.monotonic() + 30
-            while len(left) > 32 and time.monotonic() < deadline:
-                time.sleep(0.2)
-                left = [connection for connection in left if not has_ended(connection)]
-            assert len(left) <= 32
-            with let_in(running) as another:
-                assert another.get("/").status_code == 200
-        finally:
-            for connection in crowd:
-                connection.close()
-
-
-def has_ended(connection: socket.socket) -> bool:
-    """Whether the other side has ended a connection, once all that it sent is read."""
-    try:
-        while connection.recv(1 << 20):
-            pass
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-class _Transport:
-    """What a connection is written to, and how much of that is not read yet."""
-
-    def __init__(self, unread: int) -> None:
-        self.unread, self.aborted = unread, False
-
-    def get_write_buffer_size(self) -> int:
-        return self.unread
-
-    def abort(self) -> None:
-        self.aborted = True
-
-
-def connection_with(unread: int, *, session: bool) -> Any:
-    """A connection that began at the time 0."""
-    made = object.__new__(server_module._Protocol)
-    made.scope = {server_module.SESSION: session}  # type: ignore[typeddict-unknown-key,typeddict-item]
-    made.transport = _Transport(unread)  # type: ignore[assignment]
-    made.began = made._read_at = 0.0
-    made._unread = 0
-    return made
-
-
-def test_an_answer_that_is_hardly_read_ends_its_connection_also_with_a_session() -> None:
-    still, drip, steady, idle = (connection_with(unread, session=True) for unread in (50_000, 2**20, 2**20, 0))
-    for second in range(31):
-        drip.transport.unread -= 100
-        steady.transport.unread -= 2000
-        for each in (still, drip, steady, idle):
-            each.watch(float(second))
-    assert [each.transport.aborted for each in (still, drip, steady, idle)] == [True, True, False, False]
-
-
-def test_a_connection_without_a_session_is_short() -> None:
-    stranger, owner = (connection_with(0, session=session) for session in (False, True))
-    for each in (stranger, owner):
-        each.watch(59.0)
-        assert not each.transport.aborted
-        each.watch(61.0)
-    assert (stranger.transport.aborted, owner.transport.aborted) == (True, False)
-
-
-def test_the_oldest_without_a_session_go_first_and_fresh_ones_have_a_moment() -> None:
-    owner = connection_with(0, session=True)
-    crowd = [connection_with(0, session=False) for _ in range(100)]
-    for number, each in enumerate(crowd):
-        each.began = number / 1000
-    server_module._make_room([owner, *crowd], 0.5)
-    assert not any(each.transport.aborted for each in crowd)
-    server_module._make_room([owner, *crowd], 2.0)
-    assert [each.transport.aborted for each in crowd] == [True] * 68 + [False] * 32
-    assert not owner.transport.aborted
 
 
 def test_verbose_tells_what_is_asked_without_the_token(database: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import signal
@@ -11,127 +10,38 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from phototag.errors import DecodeError
-from phototag.imaging.cost import HEAVY_BYTES, cost_of
+from phototag.imaging.cost import cost_of
 from phototag.imaging.decode import decode_bytes, decode_whole
-from phototag.imaging.preprocessing import Preprocessing
-from phototag.imaging.sandbox import decoder as decoder_module
 from phototag.imaging.sandbox import pool as worker_pool
-from phototag.imaging.sandbox import process as worker_process
 from phototag.imaging.sandbox.decoder import Decoder, WholeDecoder
 from phototag.records import FailureKind
-from tests.support.commands import run_python
 from tests.support.project import ROOT
-
-SMALL = Preprocessing(size=32, crop=1.0)
-PHOTO = Path("photo")
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
-RISKY = ("WEBP", "TIFF", "GIF", "BMP", "AVIF")
-posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits are POSIX matters")
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or needs a limit on address space")
-
-
-def scene(size: tuple[int, int] = (120, 80), seed: int = 0) -> Image.Image:
-    blots = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-    return Image.fromarray(blots).resize(size, Image.Resampling.BICUBIC)
-
-
-def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
-
-
-def png(width: int, height: int, *, colour: int = 0, hollow: bool = False) -> bytes:
-    """A PNG of zeros, small as a file whatever its size in pixels. A hollow one has no pixels behind its header."""
-    packer = zlib.compressobj(1)
-    row = b"" if hollow else bytes(1 + width * {0: 1, 2: 3, 6: 4}[colour])
-    content = b"".join(packer.compress(row) for _ in range(0 if hollow else height)) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in ((b"IHDR", header), (b"IDAT", content), (b"IEND", b""))
-    )
-
-
-BMP = encoded(scene(), "BMP")
-
-
-def worker_that(*body: str, name: str = "decode_bytes") -> list[str]:
-    """A worker whose `decode_bytes(data, preprocessing, path, *, max_megapixels)` is that code; `real` is the usual."""
-    lines = ["import os, signal, sys, time", "from pathlib import Path", "from phototag.imaging.sandbox import worker"]
-    lines += [
-        "real = worker.decode_bytes",
-        "def decode(data, preprocessing=None, path=None, *, max_megapixels=0, **_):",
-    ]
-    lines += [f"    {line}" for line in body]
-    return [sys.executable, "-c", "\n".join([*lines, f"worker.{name} = decode", "worker.main()"])]
-
-
-REALLY = "return real(data, preprocessing, path, max_megapixels=max_megapixels)"
-
-MakeDecoder = Callable[..., Decoder]
-
-
-@pytest.fixture
-def decoder() -> Iterator[MakeDecoder]:
-    """A function that makes a decoder, closed in the end."""
-    made: list[Decoder] = []
-
-    def make(command: Sequence[str] | None = None, **options: Any) -> Decoder:
-        made.append(Decoder(SMALL, command=command, **options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
-
-
-@pytest.fixture(scope="module")
-def plain() -> Iterator[Decoder]:
-    """A decoder as it comes, with workers that other tests may have started."""
-    with Decoder(SMALL) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def whole() -> Iterator[WholeDecoder]:
-    with WholeDecoder(64) as one:
-        yield one
-
-
-def pids(decoder: Decoder | WholeDecoder) -> list[int]:
-    return [worker._process.pid for worker in decoder._all]
-
-
-def failure(decoder: Decoder, data: bytes) -> DecodeError:
-    with pytest.raises(DecodeError) as caught:
-        decoder(data, PHOTO)
-    assert caught.value.path == PHOTO
-    return caught.value
-
-
-def ends(pid: int, *, within_seconds: float = 20) -> bool:
-    """Whether a process that is not ours ends in time. A zombie, which only waits to be reaped, has ended."""
-    give_up = time.monotonic() + within_seconds
-    while time.monotonic() < give_up:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.02)
-    return False
+from tests.support.sandboxed import (
+    BMP,
+    FORMATS,
+    PHOTO,
+    REALLY,
+    RISKY,
+    SMALL,
+    MakeDecoder,
+    encoded,
+    ends,
+    failure,
+    linux_only,
+    pids,
+    png,
+    posix_only,
+    scene,
+    worker_that,
+)
 
 
 class TestSamePicture:
@@ -364,223 +274,6 @@ class TestCrash:
         assert capfd.readouterr() == ("", "")
 
 
-class TestLimits:
-    def test_a_decoder_that_hangs_is_ended(self, decoder: MakeDecoder) -> None:
-        one = decoder(worker_that("if data[:2] == b'BM': time.sleep(300)", REALLY), time_limit_seconds=0.5)
-        started = time.monotonic()
-        found = failure(one, BMP)
-        assert found.kind == FailureKind.DECODER
-        assert found.reason == "the decoder took longer than 0.5 s"
-        assert time.monotonic() - started < 30
-        assert not pids(one)
-
-    @pytest.mark.parametrize("body", ["while True: pass", "os.nice(19)", "signal.pause()"])
-    def test_computing_and_waiting_both_count(self, decoder: MakeDecoder, body: str) -> None:
-        found = failure(decoder(worker_that(body, "while True: pass"), time_limit_seconds=0.5), BMP)
-        assert (found.kind, found.reason) == (FailureKind.DECODER, "the decoder took longer than 0.5 s")
-
-    @linux_only
-    def test_time_in_which_a_worker_is_stopped_does_not_count(self, decoder: MakeDecoder, tmp_path: Path) -> None:
-        mark = tmp_path / "stopped"
-        stop = f"Path({str(mark)!r}).write_text(str(os.getpid())); os.kill(os.getpid(), signal.SIGSTOP)"
-        one = decoder(worker_that(stop, REALLY), time_limit_seconds=0.5)
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(one, BMP, PHOTO)
-            while not mark.exists() or not mark.read_text():
-                time.sleep(0.02)
-            time.sleep(1.5)
-            os.kill(int(mark.read_text()), signal.SIGCONT)
-            assert waiting.result()[1:] == (120, 80)
-
-    @linux_only
-    def test_time_in_which_all_is_stopped_does_not_count(self) -> None:
-        """As by Ctrl-Z, or with a machine that is paused."""
-        script = (
-            f"from {__name__} import BMP, PHOTO, REALLY, SMALL, Decoder, worker_that\n"
-            "slow = worker_that('os.write(2, b\".\"); end = time.process_time() + 0.7',"
-            " 'while time.process_time() < end: pass', REALLY)\n"
-            "one = Decoder(SMALL, command=slow, time_limit_seconds=1.5)\n"
-            "print('begun', flush=True)\n"
-            "print(one(BMP, PHOTO)[1:])\n"
-            "one.close()"
-        )
-        process = run_python(script, start_new_session=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        for _ in range(3):
-            time.sleep(0.3)
-            os.killpg(process.pid, signal.SIGSTOP)
-            time.sleep(2.5)
-            os.killpg(process.pid, signal.SIGCONT)
-        out, error = process.communicate(timeout=60)
-        assert out == "(120, 80)\n", error
-
-    def test_a_computer_that_gives_a_worker_no_time_is_to_blame(
-        self, decoder: MakeDecoder, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(worker_process, "_activity", lambda _: (0.0, False))
-        found = failure(decoder(worker_that("time.sleep(300)"), time_limit_seconds=0.2), BMP)
-        assert found.kind == FailureKind.BUSY
-        assert "too busy" in found.reason
-
-    def test_a_picture_for_which_this_process_has_no_memory_goes_to_a_worker(
-        self, decoder: MakeDecoder, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def fail(*_: Any, **__: Any) -> None:
-            raise DecodeError(PHOTO, FailureKind.CORRUPT, "the picture is damaged: MemoryError") from MemoryError()
-
-        monkeypatch.setattr(decoder_module, "decode_bytes", fail)
-        assert decoder()(encoded(scene(), "JPEG"), PHOTO)[1:] == (120, 80)
-
-    @linux_only
-    def test_a_decoder_that_eats_memory_is_ended(self, decoder: MakeDecoder) -> None:
-        one = decoder(
-            worker_that("hoard = []", "while True: hoard.append(b'x' * 10_000_000)"), memory_limit_bytes=512 << 20
-        )
-        found = failure(one, BMP)
-        assert found.kind == FailureKind.DECODER
-        assert found.reason == "the decoder needed more than 0.5 GiB of memory"
-
-    @linux_only
-    @pytest.mark.parametrize("form", ["BMP", "TIFF", "GIF"])
-    def test_a_picture_over_the_memory_limit_fails_and_the_next_goes_well(
-        self, decoder: MakeDecoder, form: str
-    ) -> None:
-        one = decoder(memory_limit_bytes=300 << 20)
-        large = encoded(Image.new("RGB", (8000, 7000)), form)
-        assert failure(one, large).kind == FailureKind.DECODER
-        assert one(BMP, PHOTO)[1:] == (120, 80)
-
-    @linux_only
-    def test_a_file_over_the_memory_limit_fails(self, decoder: MakeDecoder) -> None:
-        found = failure(decoder(memory_limit_bytes=300 << 20), b"BM" + bytes(400 << 20))
-        assert found.reason == "the decoder needed more than 0.3 GiB of memory"
-
-    def test_a_worker_is_replaced_after_many_pictures(
-        self, decoder: MakeDecoder, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(worker_pool, "_MOST_PICTURES", 3)
-        one = decoder()
-        seen = []
-        for _ in range(5):
-            one(BMP, PHOTO)
-            seen.append(pids(one))
-        assert seen[0] == seen[1]
-        assert not seen[2]
-        assert seen[3] == seen[4] != seen[0]
-
-    @pytest.mark.parametrize("limit", [None, 1])
-    def test_larger_pictures_than_allowed_are_refused(self, decoder: MakeDecoder, limit: int | None) -> None:
-        one = decoder(**({} if limit is None else {"max_megapixels": limit}))
-        size = (20_000, 20_000) if limit is None else (1100, 1000)
-        found = failure(one, png(*size, hollow=True))
-        assert found.kind == FailureKind.TOO_LARGE
-        assert f"limit of {limit or 300} megapixels" in found.reason
-
-    def test_heavy_pictures_are_decoded_one_at_a_time(self, decoder: MakeDecoder, tmp_path: Path) -> None:
-        # A heavy one leaves a mark while it is decoded, and tells when it finds that of another; others pass by.
-        mark, met = tmp_path / "busy", tmp_path / "met"
-        one = decoder(
-            worker_that(
-                f"mark = Path({str(mark)!r})",
-                "if data[:2] == b'BM': return real(data, preprocessing, path, max_megapixels=max_megapixels)",
-                f"if mark.exists(): Path({str(met)!r}).touch()",
-                "mark.touch(); time.sleep(0.1); mark.unlink(missing_ok=True)",
-                "return real(Path(os.environ['SMALL_PICTURE']).read_bytes(), preprocessing, path, max_megapixels=1)",
-            )
-        )
-        heavy = png(10_000, 9_000, colour=2, hollow=True)
-        small = tmp_path / "small.bmp"
-        small.write_bytes(BMP)
-        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(4) as pool:
-            patch.setenv("SMALL_PICTURE", str(small))
-            sizes = list(pool.map(lambda data: one(data, PHOTO)[1:], [heavy, heavy, BMP, heavy, heavy, BMP]))
-        assert sizes == [(120, 80)] * 6
-        assert not met.exists()
-
-    def test_waiting_for_another_heavy_one_does_not_count_as_decoding(self, decoder: MakeDecoder) -> None:
-        one = decoder(time_limit_seconds=1.5)
-        with ThreadPoolExecutor(1) as pool:
-            with one._one_heavy:
-                waiting = pool.submit(failure_or_size, one, png(9000, 8000, hollow=True, colour=2))
-                time.sleep(2.2)
-            assert waiting.result().kind in {FailureKind.TRUNCATED, FailureKind.CORRUPT}
-
-
-def failure_or_size(decoder: Decoder, data: bytes) -> Any:
-    try:
-        return decoder(data, PHOTO)[1:]
-    except DecodeError as error:
-        return error
-
-
-class TestHostile:
-    @pytest.mark.parametrize(
-        "data",
-        [
-            b"BM" + struct.pack("<IIIIiiHHIIiiII", 99, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24, 0, 0, 0, 0, 0, 0),
-            b"BM" + struct.pack("<IIIIiiHHIIiiII", 99, 0, 54, 40, 17000, -17000, 1, 24, 0, 0, 0, 0, 0, 0),
-            b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b",\0\0\0\0\xff\xff\xff\xff\0\x02\0;",
-            b"GIF89a" + struct.pack("<HHBBB", 10, 10, 0, 0, 0) + b",\0\0\0\0\xff\xff\xff\xff\0\x02\0;",
-            b"RIFF\x20\0\0\0WEBPVP8X" + struct.pack("<II", 10, 0x10) + b"\xff\xff\xff\xff\xff\xff",
-        ],
-    )
-    def test_headers_that_claim_huge_sizes_fail_at_once(self, plain: Decoder, data: bytes) -> None:
-        started = time.monotonic()
-        failure(plain, data)
-        assert time.monotonic() - started < 30
-
-    @pytest.mark.parametrize("size", [(2**31 - 1, 2**31 - 1), (17000, 17000), (1, 200_000_000), (200_000_000, 1)])
-    def test_tiff_headers_that_claim_huge_sizes_fail(self, plain: Decoder, size: tuple[int, int]) -> None:
-        entries = [(256, 4, 1, size[0]), (257, 4, 1, size[1]), (258, 3, 1, 8), (259, 3, 1, 5), (262, 3, 1, 1)]
-        entries += [(273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, size[1]), (279, 4, 1, 2**31)]
-        ifd = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
-        failure(plain, b"II*\0" + struct.pack("<I", 8) + ifd)
-
-    def test_a_picture_one_pixel_wide_and_200_million_high_is_survived(self, plain: Decoder) -> None:
-        one = plain
-        for size in ((1, 200_000_000), (200_000_000, 1)):
-            assert failure(one, png(*size, hollow=True)).kind in {FailureKind.CORRUPT, FailureKind.TRUNCATED}
-
-    @pytest.mark.slow
-    def test_a_decompression_bomb_below_the_limit_is_decoded(self, plain: Decoder) -> None:
-        bomb = png(15_000, 15_000)
-        assert len(bomb) < 1_100_000
-        pixels, width, height = plain(bomb, PHOTO)
-        assert (width, height) == (15_000, 15_000)
-        assert not pixels.any()
-
-    def test_random_bytes_behind_every_magic_fail_or_decode(self, plain: Decoder) -> None:
-        one, chance = plain, random.Random(2)
-        for form in RISKY:
-            data = encoded(scene((64, 64)), form)
-            for _ in range(40):
-                broken = bytearray(data)
-                for _ in range(8):
-                    broken[chance.randrange(len(broken))] = chance.randrange(256)
-                failure_or_size(one, bytes(broken))
-
-    @linux_only
-    @pytest.mark.slow
-    def test_memory_of_this_process_stays_flat(self) -> None:
-        script = (
-            "import resource, sys; sys.path.insert(0, sys.argv[1])\n"
-            "from concurrent.futures import ThreadPoolExecutor\n"
-            "from pathlib import Path\n"
-            f"from {__name__} import png, PHOTO, SMALL, Decoder\n"
-            "data = png(10_000, 8_000, colour=2)\n"
-            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-            "before = peak()\n"
-            "with Decoder(SMALL) as decoder, ThreadPoolExecutor(3) as pool:\n"
-            "    found = [picture[1:] for picture in pool.map(lambda _: decoder(data, PHOTO), range(6))]\n"
-            "assert found == [(10_000, 8_000)] * 6\n"
-            "print((peak() - before) // 1024)"
-        )
-        words = [sys.executable, "-c", script, str(ROOT)]
-        done = subprocess.run(words, capture_output=True, check=True, text=True, timeout=300)
-        assert int(done.stdout) < 60  # MiB; one such picture takes 305
-
-
 @linux_only
 class TestLifetime:
     def test_closing_ends_every_worker_and_leaves_no_zombie(self) -> None:
@@ -685,7 +378,3 @@ def test_no_thread_is_left_behind() -> None:
     with Decoder(SMALL) as one:
         one(BMP, PHOTO)
     assert threading.active_count() == before
-
-
-def test_a_256_mib_picture_is_where_heavy_begins() -> None:
-    assert HEAVY_BYTES == 256 * 2**20
