@@ -73,7 +73,7 @@ class TestLimits:
     def test_time_in_which_all_is_stopped_does_not_count(self) -> None:
         """As by Ctrl-Z, or with a machine that is paused."""
         script = (
-            f"from {__name__} import BMP, PHOTO, REALLY, SMALL, Decoder, worker_that\n"
+            "from tests.support.sandboxed import BMP, PHOTO, REALLY, SMALL, Decoder, worker_that\n"
             "slow = worker_that('os.write(2, b\".\"); end = time.process_time() + 0.7',"
             " 'while time.process_time() < end: pass', REALLY)\n"
             "one = Decoder(SMALL, command=slow, time_limit_seconds=1.5)\n"
@@ -244,7 +244,7 @@ class TestHostile:
             "import resource, sys; sys.path.insert(0, sys.argv[1])\n"
             "from concurrent.futures import ThreadPoolExecutor\n"
             "from pathlib import Path\n"
-            f"from {__name__} import png, PHOTO, SMALL, Decoder\n"
+            "from tests.support.sandboxed import png, PHOTO, SMALL, Decoder\n"
             "data = png(10_000, 8_000, colour=2)\n"
             "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
             "before = peak()\n"

@@ -313,7 +313,7 @@ class TestLifetime:
         mark = tmp_path / "begun"
         script = (
             "import sys, time; sys.path.insert(0, sys.argv[1])\n"
-            f"from {__name__} import BMP, PHOTO, SMALL, Decoder, worker_that, pids\n"
+            f"from tests.support.sandboxed import BMP, PHOTO, SMALL, Decoder, worker_that, pids\n"
             "import threading\n"
             f"one = Decoder(SMALL, command=[*worker_that({body!r}), {str(mark)!r}], time_limit_seconds=1.5)\n"
             "threading.Thread(target=one, args=(BMP, PHOTO), daemon=True).start()\n"
