@@ -7,6 +7,7 @@ from pathlib import Path
 import phototag
 from phototag import (
     Balance,
+    CountBy,
     DataError,
     DecodeError,
     DecodeOn,
@@ -82,6 +83,7 @@ def tag(folder: Path, database: Path) -> list[str]:
                     print(path, found.rank, found.novelty)
             report: TagReport = tagger.tag([folder], store)
             print(report.tagged, report.failures)
+            print(store.count_by(Query(), CountBy.SUBCLASS).most_common(3))
             return [
                 describe(row)
                 for row in store.query(
