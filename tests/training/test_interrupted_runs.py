@@ -190,7 +190,7 @@ def test_resume_with_other_options_or_data_is_refused(data: Path, tmp_path: Path
     for change in ({"epochs": 3}, {"seed": 1}, {"batch_size": 4}, {"lr": 1e-5}, {"balance": Balance.LOSS}):
         with pytest.raises(DataError, match=r"other data or options.*--overwrite"):
             train(copy, config=replace(config, **change), output="stopped", resume=True)  # type: ignore[arg-type]
-    draw(copy / "warm" / "red" / "more.png", COLOURS["warm", "red"], seed=7)
+    draw(copy / "warm" / "red" / "more.png", COLOURS["warm", "red"], seed=7007)
     with pytest.raises(DataError, match="other data or options"):
         train(copy, config=config, output="stopped", resume=True)
     (copy / "warm" / "red" / "more.png").unlink()
