@@ -152,7 +152,7 @@ class Metrics:
       true superclass that got no subclass.
 
     >>> metrics = phototag.evaluate("truth", model="animals")
-    >>> metrics.scalars()["subclass_accuracy"] == metrics.subclass_accuracy, len(metrics.superclasses)
+    >>> metrics.scalars()["subclass_accuracy"] == metrics.subclass_accuracy, metrics.photos
     (True, 2)
     """
 
