@@ -194,7 +194,7 @@ def _check_size(image: Image.Image, size_bytes: int, path: Path, max_megapixels:
     if width * height > max_megapixels * 1_000_000:
         reason = (
             f"{width} x {height} pixels are more than the limit of {max_megapixels} megapixels; "
-            "raise it with --max-megapixels"
+            "make it smaller, or tag it with --max-megapixels"
         )
         raise DecodeError(path, FailureKind.TOO_LARGE, reason)
     # Pillow makes all the pixels before it finds that there is nothing to fill them with: seconds for a few bytes that

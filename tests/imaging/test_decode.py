@@ -386,7 +386,7 @@ class TestFailures:
                 with pytest.raises(DecodeError) as caught:
                     pixels(huge_png(side))
             assert caught.value.kind is FailureKind.TOO_LARGE
-            assert "limit of 300 megapixels; raise it with --max-megapixels" in caught.value.reason
+            assert "limit of 300 megapixels; make it smaller, or tag it with --max-megapixels" in caught.value.reason
         with pytest.raises(DecodeError) as caught:
             pixels(huge_png(17_320))
         assert caught.value.kind is not FailureKind.TOO_LARGE, "just below 300 megapixels it is only broken"
