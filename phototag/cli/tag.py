@@ -175,7 +175,7 @@ def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) ->
         say("  all of them: phototag query --state unreadable --format json")
     for problem in report.problems:
         say(f"  {problem}")
-    if not report.photos and not report.problems:
+    if not report.photos and not report.problems and not report.interrupted:
         say(*filter(None, ["No pictures found there.", report.left_out.line()]))
         return
     parts = [f"{report.tagged:,} tagged", f"{report.unchanged:,} unchanged"]

@@ -25,6 +25,7 @@ from phototag.imaging.decode import decode_bytes, decode_whole, picture_size, re
 from phototag.imaging.jpeg import reader as jpeg
 from phototag.imaging.preprocessing import INTERPOLATIONS, Preprocessing
 from phototag.records import FailureKind
+from tests.support.pictures import encoded, scene
 
 SMALL = Preprocessing(size=32, crop=1.0)
 NAMELESS = Path("picture")
@@ -47,18 +48,6 @@ FORMATS = {
     "BMP": {},
     "AVIF": {"quality": 95},
 }
-
-
-def scene(size: tuple[int, int] = (120, 80), seed: int = 0) -> Image.Image:
-    """Soft blots of colour with no symmetry."""
-    blots = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-    return Image.fromarray(blots).resize(size, Image.Resampling.BICUBIC)
-
-
-def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
 
 
 def pixels(data: bytes, preprocessing: Preprocessing = SMALL) -> np.ndarray:

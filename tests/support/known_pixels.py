@@ -6,7 +6,6 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -74,12 +73,6 @@ FLOATS = [("f2", None), ("f4", None), ("f8", None)]
 
 def tolerance(kind: str, bits: int | None) -> float:
     return {2: 43, 4: 9, 6: 4}.get(bits or 8, 2)
-
-
-def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
 
 
 def png_file(samples: np.ndarray, colour: int, bits: int, *more: tuple[bytes, bytes], palette: bytes = b"") -> bytes:

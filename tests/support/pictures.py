@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,3 +34,16 @@ def colour_folder(root: Path, counts: Mapping[str, int] | int = 8, *, first: int
         for index in range(count):
             draw(root / superclass / subclass / f"{index:03}.png", colour, seed=1000 * number + first + index)
     return root
+
+
+def scene(size: tuple[int, int] = (120, 80), seed: int = 0) -> Image.Image:
+    """Draw soft blots of colour with no symmetry."""
+    blots = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    return Image.fromarray(blots).resize(size, Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    """Return the bytes of a picture file."""
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()

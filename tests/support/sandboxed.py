@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import sys
 import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from phototag.errors import DecodeError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.imaging.sandbox.decoder import Decoder, WholeDecoder
+from tests.support.pictures import encoded, scene
 
 SMALL = Preprocessing(size=32, crop=1.0)
 PHOTO = Path("photo")
@@ -25,17 +22,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 RISKY = ("WEBP", "TIFF", "GIF", "BMP", "AVIF")
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits are POSIX matters")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or needs a limit on address space")
-
-
-def scene(size: tuple[int, int] = (120, 80), seed: int = 0) -> Image.Image:
-    blots = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-    return Image.fromarray(blots).resize(size, Image.Resampling.BICUBIC)
-
-
-def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
 
 
 def png(width: int, height: int, *, colour: int = 0, hollow: bool = False) -> bytes:

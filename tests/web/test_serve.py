@@ -12,14 +12,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from PIL import Image
 
 from phototag.cli import serve
 from phototag.records import Rank, Source, Tag
@@ -33,32 +31,6 @@ from tests.support.serving import (
     let_in,
 )
 from tests.support.web import save_photos
-
-
-@pytest.fixture
-def database(tmp_path: Path, make_picture: MakePicture) -> Path:
-    """A database with three photos."""
-    path = tmp_path / "photos.db"
-    save_photos(path, [make_picture(tmp_path / f"{number}.jpg") for number in range(3)])
-    return path
-
-
-@pytest.fixture
-def server(database: Path) -> Iterator[ServerProcess]:
-    """A server over it, in a process of its own."""
-    with ServerProcess(database) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server for all tests that leave it as it is."""
-    folder = tmp_path_factory.mktemp("running")
-    Image.new("RGB", (96, 64), "firebrick").save(folder / "rooster.jpg")
-    save_photos(folder / "photos.db", [folder / "rooster.jpg"])
-    with ServerProcess(folder / "photos.db", env={"PHOTOTAG_HOME": str(folder / "home")}) as started:
-        yield started
-
 
 # ---- the link
 

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from phototag.cli.tag import summarise
 from phototag.errors import DecodeError, LockedError
 from phototag.records import FailureKind, PhotoState
 from phototag.store import Store
 from phototag.tagging import pipeline
+from phototag.tagging.tag_report import TagReport
 from phototag.tagging.tagger import Tagger
 from tests.support.commands import RunCommand, RunProcess
 from tests.support.pictures import MakePicture
@@ -340,3 +342,14 @@ class TestCutRuns:
         finally:
             holder.communicate()
         assert tag(library).tagged == 8
+
+
+def test_a_run_stopped_before_its_first_batch_does_not_say_that_there_are_no_pictures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = TagReport()
+    report.interrupted = True
+    summarise(report, "animals", dry_run=False)
+    said = capsys.readouterr().err
+    assert "Run it again to go on" in said
+    assert "No pictures" not in said

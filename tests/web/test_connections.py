@@ -4,50 +4,17 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from phototag.web import server as server_module
-from tests.support.pictures import MakePicture
 from tests.support.server import ServerProcess
 from tests.support.serving import (
     let_in,
     talk,
 )
-from tests.support.web import save_photos
-
-
-@pytest.fixture
-def database(tmp_path: Path, make_picture: MakePicture) -> Path:
-    """A database with three photos."""
-    path = tmp_path / "photos.db"
-    save_photos(path, [make_picture(tmp_path / f"{number}.jpg") for number in range(3)])
-    return path
-
-
-@pytest.fixture
-def server(database: Path) -> Iterator[ServerProcess]:
-    """A server over it, in a process of its own."""
-    with ServerProcess(database) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server for all tests that leave it as it is."""
-    folder = tmp_path_factory.mktemp("running")
-    Image.new("RGB", (96, 64), "firebrick").save(folder / "rooster.jpg")
-    save_photos(folder / "photos.db", [folder / "rooster.jpg"])
-    with ServerProcess(folder / "photos.db", env={"PHOTOTAG_HOME": str(folder / "home")}) as started:
-        yield started
-
-
-# ---- hostile connections
 
 
 @pytest.mark.parametrize(
