@@ -19,13 +19,13 @@ from tests.support.known_pixels import (
     WIDTH,
     as_seen,
     assert_shows,
-    encoded,
     gradient,
     png_file,
     refusal,
     shown,
     stored_as,
 )
+from tests.support.pictures import encoded
 from tests.support.tiff_files import page_of, tiff_file
 
 

@@ -21,7 +21,6 @@ from tests.support.known_pixels import (
     WIDTH,
     as_seen,
     assert_shows,
-    encoded,
     gradient,
     png_file,
     refusal,
@@ -29,6 +28,7 @@ from tests.support.known_pixels import (
     stored_as,
     tolerance,
 )
+from tests.support.pictures import encoded
 from tests.support.tiff_files import page_of, tiff_file
 
 

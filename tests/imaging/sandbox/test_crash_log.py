@@ -14,8 +14,9 @@ from phototag.imaging.sandbox import crash_log
 from phototag.imaging.sandbox.crash_log import CrashLog
 from phototag.imaging.sandbox.decoder import Decoder, WholeDecoder
 from phototag.settings import cache_folder
-from tests.imaging.sandbox.test_isolated_decoder import PHOTO, SMALL, encoded, pids, scene
 from tests.support.commands import run_python
+from tests.support.pictures import encoded, scene
+from tests.support.sandboxed import PHOTO, SMALL, pids
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="files are locked otherwise there")
 
@@ -23,7 +24,7 @@ DYING = """
 import sys, time
 from pathlib import Path
 from phototag.imaging.sandbox import decoder
-from tests.imaging.sandbox.test_isolated_decoder import PHOTO, SMALL
+from tests.support.sandboxed import PHOTO, SMALL
 def hang(data, *_, **__):
     print("decoding", flush=True)
     time.sleep(300)
