@@ -74,7 +74,7 @@ def dealt_folds(classes: Labels, groups: Labels, *, folds: int, seed: int) -> La
             continue
         # The largest first, each to the fold that has least of the class; ties by chance, or the first fold would get
         # most of the small classes.
-        random.shuffle(parts)  # type: ignore[arg-type]
+        random.shuffle(parts)
         parts.sort(key=len, reverse=True)
         held = random.permutation(folds) / folds
         for part in parts:
@@ -96,7 +96,7 @@ def held_out(classes: Labels, groups: Labels, *, fraction: float, seed: int) -> 
         parts = [rows[part] for part in members(groups[rows])]
         if len(parts) < 2:
             continue
-        random.shuffle(parts)  # type: ignore[arg-type]
+        random.shuffle(parts)
         wanted, taken = fraction * len(rows), 0
         chosen = []
         for part in parts:
