@@ -152,6 +152,19 @@ class Scored(StrEnum):
     ALL = "all"
 
 
+class GroupsBy(StrEnum):
+    """What tells which labelled pictures belong together, so that they stay on one side of every split.
+
+    >>> phototag.TrainingConfig(groups="folder").groups.value
+    'folder'
+    """
+
+    AUTO = "auto"
+    COLUMN = "column"
+    FOLDER = "folder"
+    NONE = "none"
+
+
 class Tune(StrEnum):
     """How much of the network learns.
 

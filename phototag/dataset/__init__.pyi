@@ -8,6 +8,10 @@ from .copies import not_learned_from as not_learned_from
 from .copies import without_contradictions as without_contradictions
 from .features import Features as Features
 from .features import features_of as features_of
+from .grouping import Links as Links
+from .grouping import dealt_folds as dealt_folds
+from .grouping import held_out as held_out
+from .grouping import near_pairs as near_pairs
 from .labelled import COLUMNS as COLUMNS
 from .labelled import LabelledData as LabelledData
 from .labelled import LabelledPicture as LabelledPicture
@@ -16,8 +20,13 @@ from .labelled import check_labels as check_labels
 from .labelled import listed_names as listed_names
 from .labelled import load_data as load_data
 from .labelled import refuse_other_spelling as refuse_other_spelling
-from .labelled import split as split
 from .labelled import training_taxonomy as training_taxonomy
-from .labelled import unchecked_classes as unchecked_classes
 from .labelled import unknown_labels as unknown_labels
+from .series import Look as Look
+from .series import default_look as default_look
+from .series import group_numbers as group_numbers
+from .series import grouped as grouped
+from .series import groups_line as groups_line
+from .series import split as split
+from .series import unchecked_classes as unchecked_classes
 from .sheet import open_sheet as open_sheet

@@ -146,8 +146,12 @@ def features_of(
     *,
     target: Target,
     workers: int | None,
+    told: bool = True,
 ) -> Features:
-    """Return features of a backbone through the fastest runtime, from the cache where it has them."""
+    """Return features of a backbone through the fastest runtime, from the cache where it has them.
+
+    Unreadable pictures are `told`, or are told elsewhere.
+    """
     from phototag.model import PooledFeatures
 
     features = FeatureExtractor(
@@ -157,7 +161,8 @@ def features_of(
         target=target,
         workers=workers,
     )(pictures)
-    report_unreadable(features)
+    if told:
+        report_unreadable(features)
     return features
 
 

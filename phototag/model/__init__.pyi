@@ -1,3 +1,4 @@
+from .backbones import DEFAULT_BACKBONE as DEFAULT_BACKBONE
 from .backbones import check_size as check_size
 from .backbones import create_backbone as create_backbone
 from .backbones import default_preprocessing as default_preprocessing

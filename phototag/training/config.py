@@ -15,6 +15,7 @@ from phototag.choices import (
     LEAST_TARGET,
     Balance,
     Device,
+    GroupsBy,
     Tune,
 )
 from phototag.errors import UsageError
@@ -29,6 +30,7 @@ class DataConfig:
     val_fraction: float
     seed: int
     workers: int | None
+    groups: GroupsBy
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,8 @@ class TrainingConfig:
         tune: `heads` fits linear heads on frozen features, `last` and `full` go on from there by gradient; `auto` is
             `heads` on a CPU and `full` on a GPU.
         val_fraction: Share of each class kept for validation, where no validation data is given.
+        groups: What tells which pictures belong together, so that they stay on one side of every split: `auto` is the
+            column "group" of a CSV, or how they look and when they were taken; `folder` the folder that they lie in.
         balance: `sampler` samples every class equally often, `loss` weighs classes by their effective number of
             pictures, `logits` adjusts the logits by the classes' shares, `mix` adds mixed pictures of rare classes;
             `auto` takes what does best on validation pictures.
@@ -202,6 +206,7 @@ class TrainingConfig:
     lr: float = _CHOSEN
     tune: Tune = Tune.AUTO
     val_fraction: float = 0.2
+    groups: GroupsBy = GroupsBy.AUTO
     balance: Balance = Balance.AUTO
     device: Device = Device.AUTO
     amp: bool | None = None
@@ -226,7 +231,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         # From Python it is natural to write tune="heads".
-        for name, choices in (("tune", Tune), ("balance", Balance), ("device", Device)):
+        for name, choices in (("tune", Tune), ("balance", Balance), ("device", Device), ("groups", GroupsBy)):
             given = getattr(self, name)
             if given not in list(choices):
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, not {given!r}")

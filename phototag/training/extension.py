@@ -23,10 +23,10 @@ from phototag.dataset import (
     LabelledPicture,
     check_complete,
     data_digest,
+    default_look,
     features_of,
     refuse_other_spelling,
     remembered,
-    split,
 )
 from phototag.decision import NoveltyModel
 from phototag.errors import DataError, ModelError
@@ -38,8 +38,8 @@ from phototag.taxonomy import Taxonomy
 from phototag.text import nfc
 from phototag.training.config import DataConfig
 from phototag.training.finalize import Finished, Outcome, known_to
-from phototag.training.heads import Fitted, Part, Recipe, Rule, unevenness
-from phototag.training.session import check_unchecked, class_pictures, load_once, readable_parts
+from phototag.training.heads import Fitted, Part, Recipe, Rule, evaluated_by, unevenness
+from phototag.training.session import class_pictures, load_once, readable_parts, split_by_groups
 
 if TYPE_CHECKING:
     from phototag.model import DualHead
@@ -127,7 +127,7 @@ def extend(parent: Model, data: Path, config: DataConfig, target: Target) -> Ext
             f"{parent.name}: keeps no examples of its classes, so it cannot be extended; train a model of your own "
             "first: phototag train DATA"
         )
-    labelled = load_once(data)
+    labelled = load_once(data, config.groups)
     taxonomy = _extended_taxonomy(header.taxonomy, labelled)
     network = build(header, parent.tensors())
     blocks = feature_blocks(network.backbone, header.stages)
@@ -138,8 +138,7 @@ def extend(parent: Model, data: Path, config: DataConfig, target: Target) -> Ext
     )
     if known_novelty.space.pretraining is not None and old_examples.pretraining is None:
         raise ModelError(f"{parent.name}: the classifier of the pretraining is missing; train it again with all data")
-    check_unchecked(labelled)
-    training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
+    training, validation = split_by_groups(labelled, config, default_look(target, config.workers))
     features = features_of(
         (*training, *validation),
         network.backbone,
@@ -250,7 +249,7 @@ class _Fit:
         ]
 
     def _accuracies(self, fitted: Fitted, part: Part, rows: NDArray[np.bool_]) -> Accuracies:
-        chosen = Part(part.features[rows], part.superclasses[rows], part.subclasses[rows])
+        chosen = part.rows(rows)
         return Accuracies.of(fitted.scores(chosen.features), chosen, self.taxonomy)
 
     def _before(self, old: list[Part], known: Taxonomy) -> Accuracies:
@@ -272,8 +271,7 @@ class _Fit:
         hashes = [value for part in self.new for value in part.hashes]
         return Outcome(
             tensors=to_numpy(self.network),
-            labels=validation.labels,
-            scores=evaluated.scores(validation.features),
+            evaluated=[evaluated_by(evaluated, validation)],
             space=evaluated.embedding.space,
             # There are too few examples to learn another one from, and it holds for other classes too.
             rule=Rule(self.novelty.weights, self.novelty.biases, {}),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phototag.choices import Tune
+from phototag.dataset import default_look
 from phototag.errors import ModelError, UsageError
 from phototag.evaluation import Metrics
 from phototag.model import Model, ModelHeader, check_activation, open_model, set_active, state_path, write_tensors
@@ -105,12 +106,14 @@ def train(
                 return _extend(parent, source, config, path, activate=activate, started=started)
 
             return world.first(add)
-        pictures = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config.data))
+        target = choose_target(config.device)
+        look = default_look(target, config.workers)
+        pictures = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config.data, look))
         path = world.first(
             lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite, held=held)
         )
         world.first(lambda: check_room(path, LEAST_ROOM_BYTES))  # more exactly once the backbone is known
-        session = Session.open(pictures, config, choose_target(config.device))
+        session = Session.open(pictures, config, target)
         world.first(lambda: check_room(path, session.written_bytes()))
         log.info(
             "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",

@@ -86,9 +86,9 @@ class Rule:
     biases: NDArray[np.float64]
     tried: dict[str, dict[str, float]]
 
-    def model(self, space: Space, known: Scores) -> NoveltyModel:
-        """Return the novelty model of a network, given its scores of known pictures that it has not learned from."""
-        return NoveltyModel(space, Standardizer.of(space.signals(known)), self.weights, self.biases)
+    def model(self, space: Space, known: NDArray[np.float64]) -> NoveltyModel:
+        """Return the novelty model of a network, given signals [N, F] of known pictures that it did not learn from."""
+        return NoveltyModel(space, Standardizer.of(known), self.weights, self.biases)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was tried, for the training record."""

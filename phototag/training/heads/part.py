@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.dataset import LabelledPicture
+from phototag.dataset import LabelledPicture, group_numbers
 from phototag.evaluation import label_indexes
 from phototag.model import Floats
 from phototag.taxonomy import Taxonomy
@@ -18,21 +18,23 @@ Labels = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Part:
-    """Features [N, D] of some pictures, and their superclass and subclass labels [N]; -1 is none of the taxonomy."""
+    """Features [N, D] of some pictures, their superclass and subclass labels [N], -1 for none, and their groups [N]."""
 
     features: Floats
     superclasses: Labels
     subclasses: Labels
+    groups: Labels
 
     @classmethod
     def of(cls, features: Floats, pictures: Sequence[LabelledPicture], taxonomy: Taxonomy) -> Part:
         """Return the part of these pictures."""
-        return cls(features, *label_indexes(pictures, taxonomy))
+        return cls(features, *label_indexes(pictures, taxonomy), group_numbers(pictures))
 
     @classmethod
     def of_subclasses(cls, features: Floats, subclasses: Labels, taxonomy: Taxonomy) -> Part:
-        """Return the part with these subclass labels."""
-        return cls(features, np.asarray(taxonomy.parents, dtype=np.intp)[subclasses], subclasses)
+        """Return the part with these subclass labels, each picture its own group."""
+        parents = np.asarray(taxonomy.parents, dtype=np.intp)
+        return cls(features, parents[subclasses], subclasses, np.arange(len(subclasses)))
 
     @property
     def labels(self) -> tuple[Labels, Labels]:
@@ -41,12 +43,20 @@ class Part:
 
     def known(self) -> Part:
         """Return the pictures with a subclass."""
-        rows = self.subclasses >= 0
-        return Part(self.features[rows], self.superclasses[rows], self.subclasses[rows])
+        return self.rows(self.subclasses >= 0)
+
+    def rows(self, chosen: NDArray[np.bool_]) -> Part:
+        """Return some of the pictures."""
+        return Part(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def __len__(self) -> int:
+        return len(self.subclasses)
 
     def __add__(self, other: Part) -> Part:
+        """Return the pictures of both, which have no group in common."""
         return Part(
             np.concatenate([self.features, other.features]),
             np.concatenate([self.superclasses, other.superclasses]),
             np.concatenate([self.subclasses, other.subclasses]),
+            np.concatenate([self.groups, other.groups + self.groups.max(initial=-1) + 1]),
         )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from phototag.choices import Balance
+from phototag.dataset import dealt_folds
 from phototag.decision import gather, join
 from phototag.model import Floats, LinearHead
 from phototag.records import Scores
@@ -197,7 +198,7 @@ class _Trials:
             border = len(training.subclasses)
             parts = [(rows[:border], rows[border:])]
         else:
-            folds = _folds(both.subclasses, seed)
+            folds = dealt_folds(both.subclasses, both.groups, folds=_FOLDS, seed=seed)
             parts = [(rows[folds != fold], rows[folds == fold]) for fold in range(_FOLDS)]
         return cls(inputs, both.labels, taxonomy, [part for part in parts if len(part[1])], seed)
 
@@ -273,18 +274,6 @@ def _components(inputs: Floats, seed: int) -> Floats:
         _, _, axes = torch.svd_lowrank(values, q=_COMPONENTS, niter=2)
         result: Floats = (values @ axes).numpy()
     return result
-
-
-def _folds(labels: Labels, seed: int) -> Labels:
-    """Return the fold [N] of each picture, every class spread evenly; -1 for the only picture of a class."""
-    random = np.random.default_rng(seed)
-    folds = np.full(len(labels), -1, dtype=np.intp)
-    for label in np.unique(labels):
-        members = random.permutation(np.flatnonzero(labels == label))
-        if len(members) > 1:
-            # Otherwise the first fold would hold most of the small classes.
-            folds[members] = random.permutation(_FOLDS)[np.arange(len(members)) % _FOLDS]
-    return folds
 
 
 def _losses(logits: Floats, truth: Labels) -> NDArray[np.float64]:
