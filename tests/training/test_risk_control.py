@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, binomtest  # type: ignore[import-untyped]
 
 from phototag.dataset.labelled import LabelledPicture
@@ -28,23 +28,28 @@ from phototag.training.thresholds import choose_thresholds, novelty_limits
 from tests.support.validation_scores import TAXONOMY, calibrated, draw_scores, picture, validation
 
 
+def tail(right: ArrayLike, total: ArrayLike, share: float) -> NDArray[np.float64]:
+    right, total = np.asarray(right, dtype=np.float64), np.asarray(total, dtype=np.float64)
+    return binomial_tail(right, total - right + 1, share)
+
+
 @given(st.integers(0, 400), st.integers(0, 400), st.floats(0.5, 0.999))
 def test_tail_is_that_of_scipy(one: int, other: int, share: float) -> None:
     right, total = min(one, other), max(one, other)
-    found = binomial_tail(np.array([right]), np.array([total]), share)
+    found = tail([right], [total], share)
     assert found[0] == pytest.approx(binom.sf(right - 1, total, share), rel=1e-7, abs=1e-14)
 
 
 def test_tail_of_many_pictures_is_that_of_scipy() -> None:
     total = np.array([100_000, 100_000, 100_000, 1_000_000, 20_000])
     right = np.array([95_000, 95_200, 99_999, 950_300, 19_100])
-    np.testing.assert_allclose(binomial_tail(right, total, 0.95), binom.sf(right - 1, total, 0.95), rtol=1e-6)
+    np.testing.assert_allclose(tail(right, total, 0.95), binom.sf(right - 1, total, 0.95), rtol=1e-6)
 
 
 def test_test_is_the_bound_of_clopper_and_pearson() -> None:
     for right, total in ((45, 45), (44, 44), (200, 205), (97, 100)):
         low = binomtest(right, total).proportion_ci(1 - 2 * DELTA, "exact").low
-        chance = binomial_tail(np.array([right]), np.array([total]), 0.95)[0]
+        chance = tail([right], [total], 0.95)[0]
         assert (chance <= DELTA) == (low >= 0.95)
 
 
