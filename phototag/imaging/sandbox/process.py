@@ -26,8 +26,8 @@ _FAULTS = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSY
 class WorkerError(Exception):
     """A worker died, or its reply made no sense.
 
-    `from_outside`: it was killed, as the kernel does where memory is short. `lacked_memory`: it was, or said itself that
-    there is too little.
+    `from_outside`: it was killed, as the kernel does where memory is short. `lacked_memory`: that, or it said itself
+    that there is too little.
     """
 
     def __init__(self, reason: str, *, from_outside: bool = False, lacked_memory: bool = False) -> None:

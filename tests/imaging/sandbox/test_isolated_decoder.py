@@ -226,7 +226,9 @@ class TestCrash:
         self, decoder: MakeDecoder, tmp_path: Path, end: str
     ) -> None:
         mark = tmp_path / "ended"
-        one = decoder(worker_that(f"mark = Path({str(mark)!r})", "if not mark.exists():", f"    mark.touch(); {end}", REALLY))
+        one = decoder(
+            worker_that(f"mark = Path({str(mark)!r})", "if not mark.exists():", f"    mark.touch(); {end}", REALLY)
+        )
         with ThreadPoolExecutor(1) as pool:
             with one._one_heavy:
                 waiting = pool.submit(one, BMP, PHOTO)
