@@ -16,6 +16,9 @@ from typing import Any
 # Before torch and numpy are imported: their threads otherwise spin while they wait, which on busy cores costs minutes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Tests start hundreds of processes, each of which would compile all of phototag again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import numpy as np
 import pytest
