@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.project import ROOT
 
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 900
 
 
 @dataclass(frozen=True)

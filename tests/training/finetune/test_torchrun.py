@@ -17,7 +17,7 @@ from phototag.model.file import read_header, read_tensors
 from tests.support.commands import RunCommand
 from tests.support.models import random_weights
 from tests.support.pictures import colour_folder
-from tests.support.ranks import Ended, run_ranks
+from tests.support.ranks import PATIENCE_SECONDS, Ended, run_ranks
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,7 +46,7 @@ def torchrun(words: list[str], folder: Path) -> Ended:
         text=True,
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=240,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)

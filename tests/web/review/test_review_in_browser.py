@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     opened = browser.new_context(viewport={"width": 1100, "height": 700})
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(120_000)
     yield opened
     opened.close()
 
@@ -382,7 +382,7 @@ def test_sixty_photos_lose_nothing(browser: Browser, tmp_path: Path, make_pictur
     """With answers taken back in between, two tabs, and a server that is killed in the middle."""
     library = Sampled(tmp_path / "many", make_picture, 60)
     context = browser.new_context(viewport={"width": 1100, "height": 700})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(120_000)
     keys = "yunk" * 15
     with ServerProcess(library.database) as server:
         port = server.port

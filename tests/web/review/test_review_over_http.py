@@ -267,7 +267,7 @@ class TestTogether:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(60)
+                thread.join(120)
             following = context_in(app).gallery
             assert following._sign.read() == following._seen, "nor is the library read anew for answers at once"
         assert sorted(acknowledged) == list(range(1, 9))
