@@ -71,9 +71,10 @@ class Recipe:
         """Fit heads on a part, and the embedding unless one is given; pictures without a subclass are left out."""
         known = part.known()
         with waiting("fitting the heads"):
+            features, labels = known.with_views()
             superclass, subclass = fit_heads(
-                known.features,
-                known.labels,
+                features,
+                labels,
                 taxonomy,
                 penalties=self.choice.penalties,
                 strategy=self.choice.strategy,
