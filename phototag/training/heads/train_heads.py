@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from phototag.dataset import Features, data_digest, dealt_folds, remembered
-from phototag.model import Examples
+from phototag.model import Examples, Floats
 from phototag.taxonomy import Taxonomy
 from phototag.training.finalize import Evaluated, Outcome
 from phototag.training.heads.fit import Fitted, Recipe
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 
 FOLDS = 5
+# Of how many views of each picture heads learn, and of how many views in all: with many pictures the next picture is
+# worth more than a view. docs/experiments.md#views
+_MOST_VIEWS = 3
+_SHOWN = 15_000
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,15 @@ class SplitFeatures:
     def of(cls, session: Session, backbone: torch.nn.Module | None = None) -> Self:
         """Compute those of a session's pictures by its starting weights, or by another `backbone`."""
         pictures = session.pictures
-        both = session.features((*pictures.training, *pictures.validation), backbone)
+        everything = (*pictures.training, *pictures.validation)
+        both = session.features(everything, backbone)
         training, validation = readable_parts(both, pictures.training, kept_apart=pictures.kept_apart)
-        parts = [Part.of(part.values, part.pictures, pictures.taxonomy) for part in (training, validation)]
+        count = max(0, min(_MOST_VIEWS, _SHOWN // len(everything)))
+        shown = session.features(everything, backbone, views=count) if count else None
+        parts = []
+        for part in (training, validation):
+            views = None if shown is None else _views_of(shown, part, count)
+            parts.append(Part.of(part.values, part.pictures, pictures.taxonomy, views=views))
         return cls(training, validation, (parts[0], parts[1]))
 
     def outcome(
@@ -75,6 +85,13 @@ class SplitFeatures:
             details={**details, "contents": remembered(hashes)},
             interrupted=interrupted,
         )
+
+
+def _views_of(shown: Features, part: Features, count: int) -> Floats:
+    """Return the features of views [N, count, D] of the pictures of a part, which are among those shown."""
+    places = {position: place for place, position in enumerate(shown.positions)}
+    rows = shown.values[[places[position] for position in part.positions]]
+    return rows.reshape(len(rows), count, -1)
 
 
 @dataclass(frozen=True)
