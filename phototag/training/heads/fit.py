@@ -15,7 +15,7 @@ from phototag.training.config import HeadsConfig
 from phototag.training.heads.embedding import extend_embedding, fit_embedding
 from phototag.training.heads.novelty_rule import Rule, learn_rule
 from phototag.training.heads.part import Labels, Part
-from phototag.training.heads.selection import HeadChoice, choose_heads, fit_heads
+from phototag.training.heads.selection import HeadChoice, accuracies_by_pictures, choose_heads, fit_heads
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,10 @@ class Recipe:
                 classes, posteriors = len(taxonomy.subclasses), self._posteriors(known)
                 embedding = fit_embedding(known.features, known.subclasses, classes=classes, posteriors=posteriors)
         return Fitted(superclass, subclass, embedding)
+
+    def accuracies_by_pictures(self, part: Part, taxonomy: Taxonomy) -> tuple[float, float]:
+        """Return shares of right labels in folds of single pictures; see there."""
+        return accuracies_by_pictures(part, taxonomy, self.choice, seed=self.seed, blocks=self.blocks)
 
     def extend(
         self, embedding: Embedding, part: Part, taxonomy: Taxonomy, *, moved: Labels, learned: Labels
