@@ -69,7 +69,7 @@ def certified_threshold(table: ScoreTable, target: float, *, delta: float = DELT
     if not starts:
         return None
     chances = chances_below(table, target)
-    last = min((score for score in table.scores if score > 0), default=0)
+    last = _last(table)
     budget, lowest = 0.0, None
     for score, number, chance in zip(table.scores, independent.tolist(), chances.tolist(), strict=True):
         while starts and number >= starts[0][0]:
@@ -79,6 +79,27 @@ def certified_threshold(table: ScoreTable, target: float, *, delta: float = DELT
         elif budget:
             lowest = min(score / SCORE_UNIT, _HALF) if score == last else score / SCORE_UNIT
     return lowest
+
+
+def likely_threshold(table: ScoreTable, target: float, *, doubt: float) -> float:
+    """Return the lowest threshold that, tested on its own at the level `doubt`, has at least the target precision.
+
+    That is no certificate, as the lowest of all is taken that pass. Where none does it is the one that comes closest
+    among those that keep enough pictures to pass. It is 0 where the lowest score of all passes, or there are too few
+    pictures to tell.
+    """
+    enough = np.flatnonzero(independent_pictures(table) >= fewest_pictures(target, doubt))
+    if not len(enough):
+        return 0.0
+    chances = chances_below(table, target)[enough]
+    passed = enough[chances <= doubt]
+    score = table.scores[int(passed[-1] if len(passed) else enough[chances.argmin()])]
+    return 0.0 if score == _last(table) else score / SCORE_UNIT
+
+
+def _last(table: ScoreTable) -> int:
+    """Return the lowest score of all, but for pictures beyond a limit on novelty."""
+    return min((score for score in table.scores if score > 0), default=0)
 
 
 def fewest_pictures(target: float, delta: float = DELTA) -> int:
