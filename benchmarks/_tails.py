@@ -42,8 +42,8 @@ def long_tail(pictures: Sequence[LabelledPicture], *, ratio: float, held_out: in
 
     The profile is that of Cui et al. (CVPR 2019, section 5.1). Which classes are rare is drawn by `seed`; the largest
     has as many pictures as the largest class of the data has left, and a class with fewer than its place asks for gives
-    all it has. Every class keeps one. Nothing is learned from a group of which a picture is held out, unless there is no
-    other.
+    all it has. Every class keeps one. Nothing is learned from a group of which a picture is held out, unless there is
+    no other.
     """
     by_class: dict[str, list[LabelledPicture]] = defaultdict(list)
     for picture in pictures:
