@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from phototag.evaluation import Validation
@@ -81,8 +81,7 @@ class Recipe:
                 blocks=self.blocks,
             )
             if embedding is None:
-                classes, posteriors = len(taxonomy.subclasses), self._posteriors(known)
-                embedding = fit_embedding(known.features, known.subclasses, classes=classes, posteriors=posteriors)
+                embedding = self._embedding(known, taxonomy)
         return Fitted(superclass, subclass, embedding)
 
     def rule(self, part: Part, taxonomy: Taxonomy) -> Rule:
@@ -95,8 +94,17 @@ class Recipe:
                 taxonomy,
                 blocks=self.blocks,
                 posteriors=self._posteriors(known),
+                groups=known.groups,
                 seed=self.seed,
             )
+
+    def _embedding(self, known: Part, taxonomy: Taxonomy) -> Embedding:
+        posteriors = self._posteriors(known)
+        classes = len(taxonomy.subclasses)
+        embedding = fit_embedding(known.features, known.subclasses, classes=classes, posteriors=posteriors)
+        if posteriors is None:
+            return embedding
+        return replace(embedding, kinship=posteriors.kinship(known.superclasses, len(taxonomy.superclasses)))
 
     def _posteriors(self, part: Part) -> PretrainingPosteriors | None:
         return None if self.pretraining is None else self.pretraining.posteriors(part.features)
