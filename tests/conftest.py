@@ -20,6 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings as hypothesis_settings
 from PIL import Image
 
 pytest.register_assert_rewrite("tests.support")
@@ -31,6 +32,11 @@ from tests.support.project import ROOT
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# How long an example takes says how busy this computer is.
+hypothesis_settings.register_profile("phototag", deadline=None)
+hypothesis_settings.load_profile("phototag")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,7 +13,7 @@ import click
 from phototag.choices import HIGHEST_TARGET, LEAST_TARGET, OutputFormat
 from phototag.cli.messages import say
 from phototag.cli.model_diff import diff
-from phototag.cli.options import Number, format_option
+from phototag.cli.options import GivenPath, Number, format_option
 from phototag.text import Column, percent, table
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=GivenPath(path_type=Path),
     help="Labelled pictures that the model did not learn from, like the photos to tag. [default: the validation "
     "scores in the model file]",
 )

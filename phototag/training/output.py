@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ from phototag.files import NO_LOCKS
 from phototag.model import SUFFIX, Model, model_path, read_json_header, read_tensors, state_path, write_tensors
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from phototag.training.finetune import Trainer
@@ -89,6 +93,31 @@ def check_room(path: Path, need_bytes: int) -> None:
                 f"{path.parent}: {usage.free / 1e6:,.0f} MB are free, and the training takes about "
                 f"{need_bytes / 1e6:,.0f} there; make room, or name another folder with --output"
             )
+
+
+def write_model(path: Path, tensors: Mapping[str, NDArray[np.generic]], header: Mapping[str, Any]) -> tuple[Path, str]:
+    """Write a trained model, and return where it lies and what was wrong with `path`, which is empty if nothing was.
+
+    What took hours is not lost with the last of the room: where `path` cannot be written any more, it is kept in a
+    folder for temporary files, or else in the working or home folder.
+
+    Raises:
+        ModelError: it cannot be written anywhere.
+    """
+    try:
+        write_tensors(path, tensors, header)
+        return path, ""
+    except ModelError as error:
+        for place in (tempfile.gettempdir, Path.cwd, Path.home):
+            with suppress(ModelError, OSError, RuntimeError):
+                kept = Path(tempfile.mkdtemp(prefix="phototag-model-", dir=place())) / path.name
+                try:
+                    write_tensors(kept, tensors, header)
+                except ModelError:
+                    kept.parent.rmdir()
+                    raise
+                return kept, f"{error}; it lies in {kept.parent} for now: make room, and move it where it is to stay"
+        raise
 
 
 def _named(output: str | Path, held: ExitStack) -> Path:
@@ -167,10 +196,13 @@ def _is_free(path: Path) -> bool:
 
 
 def save_state(trainer: Trainer, path: Path, fingerprint: str) -> None:
-    """Save a run so that it can go on; `fingerprint` says what it was a run of."""
+    """Save a run so that it can go on, or say that this is not possible; `fingerprint` says what it was a run of."""
     tensors, values = trainer.state()
     arrays = {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
-    write_tensors(path, arrays, {"run": fingerprint, **values})
+    try:
+        write_tensors(path, arrays, {"run": fingerprint, **values})
+    except ModelError as error:
+        log.warning("%s; the training goes on, but once interrupted, --resume begins with what was saved before", error)
 
 
 def read_state(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

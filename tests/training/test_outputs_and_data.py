@@ -15,6 +15,7 @@ from phototag import settings
 from phototag.choices import Tune
 from phototag.dataset.labelled import load_data, split
 from phototag.errors import DataError, ModelError, UsageError
+from phototag.model.file import write_tensors
 from phototag.model.registry import active_reference, open_model
 from phototag.training.finetune.trainer import Trainer
 from phototag.training.output import LEAST_ROOM_BYTES, check_room, choose_output
@@ -91,6 +92,26 @@ def test_output_that_cannot_be_a_model_is_refused_before_training(
         with pytest.raises(error) as caught:
             train(data, config=tiny_config(), output=output)
         assert words in str(caught.value)
+
+
+def test_a_model_that_cannot_be_written_any_more_is_kept_elsewhere(
+    data: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, spare = tmp_path / "full" / "mine.safetensors", tmp_path / "spare"
+    spare.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(spare))
+
+    def write(path: Path, *rest: Any) -> None:
+        if path == asked:
+            raise ModelError(f"{path}: cannot be written: No space left on device")
+        write_tensors(path, *rest)
+
+    monkeypatch.setattr("phototag.training.output.write_tensors", write)
+    result = train(data, config=tiny_config(weights=weights), output=asked)
+    assert result.model.path is not None
+    assert result.model.path.is_relative_to(spare)
+    assert f"No space left on device; it lies in {result.model.path.parent} for now" in result.inactive
+    assert active_reference() == "builtin"
 
 
 # -- validation data
