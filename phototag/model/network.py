@@ -111,9 +111,9 @@ class KinshipLayer(nn.Module):
 class DualHead(nn.Module):
     """A backbone without its classifier, and one linear head each for superclasses and subclasses.
 
-    Images [B, 3, H, W], normalised, to logits (superclass [B, S], subclass [B, C]), with the embedding [B, E] as a
-    third where there is one, and [B, E + 1] where kinship is told. With `superclasses` None there is no superclass head and no embedding, and only the
-    subclass logits are returned.
+    Images [B, 3, H, W], normalised, to logits (superclass [B, S], subclass [B, C]), with the embedding as a third where
+    there is one: [B, E], or [B, E + 1] with kinship. With `superclasses` None there is no superclass head and no
+    embedding, and only the subclass logits are returned.
     """
 
     def __init__(

@@ -106,8 +106,8 @@ class Pretraining:
 class PretrainingPosteriors:
     """What the classifier of the pretraining says of N pictures.
 
-    `classifier` is what is left of it where it had too many classes, `prototypes` [K, W] are its weights about their mean, `probabilities` [N, K] those of its classes, and
-    `expected` [N, W] the means of the prototypes under these.
+    `classifier` is it, or the classes of it that were taken. `prototypes` [K, W] are its weights about their mean,
+    `probabilities` [N, K] those of its classes, and `expected` [N, W] the means of the prototypes under these.
     """
 
     classifier: Pretraining

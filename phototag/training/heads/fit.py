@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from phototag.evaluation import Validation
-from phototag.model import Embedding, Floats, LinearHead, Pretraining, PretrainingPosteriors
+from phototag.model import Embedding, Floats, Kinship, LinearHead, Pretraining, PretrainingPosteriors
 from phototag.progress import waiting
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
@@ -88,16 +88,17 @@ class Recipe:
         self, embedding: Embedding, part: Part, taxonomy: Taxonomy, *, moved: Labels, learned: Labels
     ) -> Embedding:
         """Return the embedding with the classes of a taxonomy, from pictures of all; see `extend_embedding`."""
-        classes, posteriors = len(taxonomy.subclasses), self._posteriors(part)
-        return extend_embedding(
+        posteriors = self._posteriors(part)
+        extended = extend_embedding(
             embedding,
             part.features,
             part.subclasses,
-            classes=classes,
+            classes=len(taxonomy.subclasses),
             moved=moved,
             learned=learned,
             posteriors=posteriors,
         )
+        return replace(extended, kinship=_kinship(posteriors, part, taxonomy))
 
     def rule(self, part: Part, taxonomy: Taxonomy) -> Rule:
         """Learn how novelty shows, by holding out classes of this part."""
@@ -114,12 +115,9 @@ class Recipe:
             )
 
     def _embedding(self, known: Part, taxonomy: Taxonomy) -> Embedding:
-        posteriors = self._posteriors(known)
-        classes = len(taxonomy.subclasses)
+        posteriors, classes = self._posteriors(known), len(taxonomy.subclasses)
         embedding = fit_embedding(known.features, known.subclasses, classes=classes, posteriors=posteriors)
-        if posteriors is None:
-            return embedding
-        return replace(embedding, kinship=posteriors.kinship(known.superclasses, len(taxonomy.superclasses)))
+        return replace(embedding, kinship=_kinship(posteriors, known, taxonomy))
 
     def _posteriors(self, part: Part) -> PretrainingPosteriors | None:
         return None if self.pretraining is None else self.pretraining.posteriors(part.features)
@@ -131,3 +129,7 @@ class Recipe:
             "balance": str(self.choice.strategy),
             "balance_trials": self.choice.table,
         }
+
+
+def _kinship(posteriors: PretrainingPosteriors | None, part: Part, taxonomy: Taxonomy) -> Kinship | None:
+    return None if posteriors is None else posteriors.kinship(part.superclasses, len(taxonomy.superclasses))

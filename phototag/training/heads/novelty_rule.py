@@ -199,9 +199,7 @@ def _evaluate_fold(
     # No sum for superclasses uses where pretraining classes lie, and to find that takes longest. Without them no signal
     # depends on the axes that the embedding would be filled with.
     placed = fitted if tier is Tier.SUBCLASS else None
-    embedding = fit_embedding(
-        features[fit], position, classes=len(left), filled=placed is not None, posteriors=placed
-    )
+    embedding = fit_embedding(features[fit], position, classes=len(left), filled=placed is not None, posteriors=placed)
     kinship = None if fitted is None else fitted.kinship(parent_of[position], len(superclasses))
 
     def signals(of: NDArray[np.bool_]) -> NDArray[np.float64]:
