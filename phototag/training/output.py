@@ -177,14 +177,14 @@ def _free_name(stem: str, *, resume: bool, held: ExitStack) -> Path:
     """Return the first name that is free, reserved; to resume, the one with an interrupted run."""
     folder = settings.models_folder()
     _make_folder(folder)
-    candidates = [folder / f"{stem}{SUFFIX}", *(folder / f"{stem}-{number}{SUFFIX}" for number in range(2, 10_000))]
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 10_000))]
     if resume:
-        for path in candidates:
+        for path in (folder / f"{name}{SUFFIX}" for name in names):
             if state_path(path).exists() and _reserve(path, held):
                 return path
             if not path.exists() and not state_path(path).exists():
                 break
-    for path in candidates:
+    for path in (folder / f"{name}{SUFFIX}" for name in names):
         # Looked at again once it is reserved: another training may have finished in between.
         if _is_free(path) and _reserve(path, held) and _is_free(path):
             return path

@@ -108,7 +108,7 @@ class TestAllocation:
         st.lists(st.tuples(st.integers(1, 500), st.floats(0, 100)), min_size=1, max_size=20),
         st.integers(100, 900),
     )
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=60, deadline=None)
     def test_it_gives_all_photos_out_and_none_that_are_not_there(
         self, strata: list[tuple[int, float]], size: int
     ) -> None:

@@ -196,7 +196,7 @@ class TestStructure:
 
     @pytest.mark.parametrize("kind", [b"zzZz", b"IDAT", b"tEXt"])
     def test_endless_chunks_are_not_looked_through_here(self, kind: bytes) -> None:
-        data = png_with(chunk(kind, b"") * 200_000)
+        data = png_with(chunk(kind, b"") * 20_000)
         assert cost_of(data, SMALL) is None
         assert_same(data, PNG)
 

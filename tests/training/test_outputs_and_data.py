@@ -30,29 +30,24 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # -- names, existing files, folders
 
 
-def test_default_names_never_collide(data: Path, tmp_path: Path, weights: Path) -> None:
-    config = tiny_config(weights=weights)
-    csv = tmp_path / "my photos" / "labels.csv"
-    csv.parent.mkdir()
-    rows = [f"{path},{path.parts[-3]},{path.parts[-2]}" for path in sorted(data.rglob("*.png"))]
-    csv.write_text("\n".join(["filepath,superclass,subclass", *rows]))
-    names = [train(source, config=config).model.name for source in (data, data, csv, csv)]
-    assert names == [
-        f"colours-{TINY_BACKBONE}",
-        f"colours-{TINY_BACKBONE}-2",
-        f"my_photos-{TINY_BACKBONE}",
-        f"my_photos-{TINY_BACKBONE}-2",
-    ]
+def default_output(source: Path) -> Path:
+    """The file that a training on this data writes by default."""
+    with ExitStack() as held:
+        return choose_output(None, source, TINY_BACKBONE, resume=False, overwrite=False, held=held)
+
+
+def test_default_names_never_collide(data: Path, tmp_path: Path, weights: Path, tiny_model: Path) -> None:
+    names = [train(data, config=tiny_config(weights=weights)).model.name for _ in range(2)]
+    assert names == [f"colours-{TINY_BACKBONE}", f"colours-{TINY_BACKBONE}-2"]
     assert active_reference() == names[-1]
+    for name in (f"my_photos-{TINY_BACKBONE}", f"my_photos-{TINY_BACKBONE}-2"):
+        assert shutil.copy(tiny_model, default_output(tmp_path / "my photos" / "labels.csv")).stem == name
 
 
 @pytest.mark.parametrize("name", ["n" * 250, "日" * 80, "--", "Straße & Co.", "a\nb"])
-def test_folder_of_any_name_gives_a_model_of_a_usable_name(
-    data: Path, tmp_path: Path, weights: Path, name: str
-) -> None:
-    (tmp_path / name).symlink_to(data)
-    model = train(tmp_path / name, config=tiny_config(weights=weights)).model
-    assert open_model(model.name).path == model.path
+def test_folder_of_any_name_gives_a_model_of_a_usable_name(tmp_path: Path, tiny_model: Path, name: str) -> None:
+    path = shutil.copy(tiny_model, default_output(tmp_path / name))
+    assert open_model(path.stem).path == path
 
 
 def test_model_can_be_trained_without_becoming_active(data: Path, weights: Path, tmp_path: Path) -> None:
