@@ -87,6 +87,9 @@ def home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("PHOTOTAG_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PHOTOTAG_HOME", str(folder))
+    # Pictures that are drawn for tests look alike: each class would be one series.
+    monkeypatch.setenv("PHOTOTAG_TRAIN_GROUPS", "none")
+    monkeypatch.setenv("PHOTOTAG_COMPARE_GROUPS", "none")
     return folder
 
 

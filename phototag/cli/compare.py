@@ -8,9 +8,17 @@ from typing import Any
 
 import click
 
-from phototag.choices import DEFAULT_BATCH_SIZE, Device, OutputFormat, Tune
+from phototag.choices import DEFAULT_BATCH_SIZE, Device, GroupsBy, OutputFormat, Tune
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, GivenPath, Number, check_report, device_option, format_option
+from phototag.cli.options import (
+    EnumChoice,
+    GivenPath,
+    Number,
+    check_report,
+    device_option,
+    format_option,
+    groups_option,
+)
 from phototag.training import TrainingConfig
 
 _DEFAULTS = TrainingConfig()
@@ -84,6 +92,7 @@ def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
     show_default=True,
     help="Share of each class kept for the test.",
 )
+@groups_option
 @click.option(
     "--report",
     type=GivenPath(path_type=Path, dir_okay=False),
@@ -112,6 +121,7 @@ def compare(
     batch_size: int,
     seeds: int,
     test_fraction: float,
+    groups: GroupsBy,
     report: Path | None,
     form: OutputFormat,
     device: Device,
@@ -133,6 +143,7 @@ def compare(
         batch_size=batch_size,
         device=device,
         workers=workers,
+        groups=groups,
         **chosen,
     )
     from phototag.comparison import ComparisonConfig

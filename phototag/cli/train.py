@@ -19,10 +19,11 @@ from phototag.choices import (
     LEAST_TARGET,
     Balance,
     Device,
+    GroupsBy,
     Tune,
 )
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, GivenPath, Number, device_option
+from phototag.cli.options import EnumChoice, GivenPath, Number, device_option, groups_option
 from phototag.text import percent
 from phototag.training import TrainingConfig
 
@@ -95,6 +96,7 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     type=Number(0, 0.9, min_open=True),
     help=f"Share of each class kept for validation. [default: {_DEFAULTS.val_fraction}]",
 )
+@groups_option
 @click.option(
     "--balance",
     type=EnumChoice(list(Balance)),
@@ -152,6 +154,7 @@ def train(
     tune: Tune,
     val: Path | None,
     val_fraction: float | None,
+    groups: GroupsBy,
     balance: Balance,
     target_precision: float | None,
     keep_known: float | None,
@@ -183,6 +186,7 @@ def train(
         keep_known=keep_known,
         tune=tune,
         val_fraction=val_fraction or _DEFAULTS.val_fraction,
+        groups=groups,
         balance=balance,
         target_precision=target_precision,
         device=device,
@@ -216,6 +220,12 @@ def _echo(result: TrainingResult) -> None:
     figures = f"{result.metrics.photos} validation pictures, by heads or weights that had not learned from them"
     say("", f"The figures are of {figures}.")
     say(calibration_line(result.model.header.record["calibration"]))
+    by_pictures = result.model.header.record.get("by_pictures")
+    if by_pictures is not None:
+        say(
+            f"Had series been split, picture by picture, it would say: superclass {percent(by_pictures[0])}, subclass "
+            f"{percent(by_pictures[1])}. That is how well it knows these series again, and not how good it is."
+        )
     if result.extension is not None:
         _echo_extension(result.extension)
     if result.model.header.record.get("refitted_on_all"):

@@ -186,10 +186,20 @@ class Session:
             check_size(backbone, config.img_size)
         return cls(pictures, config, name, backbone.eval(), origin, preprocessing, target, tune, stages, pretraining)
 
-    def features(self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None) -> Features:
-        """Return features of the starting weights, or of another `backbone`."""
-        workers, backbone = self.config.workers, backbone or self.backbone
-        return features_of(pictures, backbone, self.stages, self.preprocessing, target=self.target, workers=workers)
+    def features(
+        self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None, *, views: int = 0
+    ) -> Features:
+        """Return features of the starting weights, or of another `backbone`: of pictures, or of views of them."""
+        return features_of(
+            pictures,
+            backbone or self.backbone,
+            self.stages,
+            self.preprocessing,
+            target=self.target,
+            workers=self.config.workers,
+            told=not views,
+            views=views,
+        )
 
     @property
     def blocks(self) -> tuple[int, ...]:

@@ -222,7 +222,7 @@ def test_files_from_before_there_were_pretraining_classes_give_the_probabilities
     read = NoveltyModel.from_json(json.loads(json.dumps(old)), tensors)
     scores = Scores(*(np.ones((3, width), np.float32) for width in (WIDTH, CLASSES, AXES)))
     without = model.weights.copy()
-    without[:, count] = 0
+    without[:, count:] = 0
     wanted = replace(model, weights=without).probabilities(scores)
     np.testing.assert_allclose(read.probabilities(scores), wanted, atol=1e-7)
 

@@ -13,7 +13,8 @@ import pytest
 
 from phototag import settings
 from phototag.choices import Tune
-from phototag.dataset import load_data, split
+from phototag.dataset.labelled import load_data
+from phototag.dataset.series import split
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.model.file import write_tensors
 from phototag.model.registry import active_reference, open_model

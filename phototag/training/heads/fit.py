@@ -15,7 +15,7 @@ from phototag.training.config import HeadsConfig
 from phototag.training.heads.embedding import extend_embedding, fit_embedding
 from phototag.training.heads.novelty_rule import Rule, learn_rule
 from phototag.training.heads.part import Labels, Part
-from phototag.training.heads.selection import HeadChoice, choose_heads, fit_heads
+from phototag.training.heads.selection import HeadChoice, accuracies_by_pictures, choose_heads, fit_heads
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ class Recipe:
         """Fit heads on a part, and the embedding unless one is given; pictures without a subclass are left out."""
         known = part.known()
         with waiting("fitting the heads"):
+            features, labels = known.with_views()
             superclass, subclass = fit_heads(
-                known.features,
-                known.labels,
+                features,
+                labels,
                 taxonomy,
                 penalties=self.choice.penalties,
                 strategy=self.choice.strategy,
@@ -83,6 +84,10 @@ class Recipe:
             if embedding is None:
                 embedding = self._embedding(known, taxonomy)
         return Fitted(superclass, subclass, embedding)
+
+    def accuracies_by_pictures(self, part: Part, taxonomy: Taxonomy) -> tuple[float, float]:
+        """Return shares of right labels in folds of single pictures; see there."""
+        return accuracies_by_pictures(part, taxonomy, self.choice, seed=self.seed, blocks=self.blocks)
 
     def extend(
         self, embedding: Embedding, part: Part, taxonomy: Taxonomy, *, moved: Labels, learned: Labels

@@ -43,7 +43,8 @@ Sum = Mapping[str, float]
 # docs/experiments.md#weights-of-the-signals
 _SUMS: dict[Tier, tuple[Sum, ...]] = {
     Tier.SUPERCLASS: (
-        {"unrelated": 1.0},
+        {"unrelated": 1.0, "energy": 0.1, "superclass_energy": 0.1},
+        {"unrelated": 1.0, "energy": 0.5, "superclass_energy": 0.5},
         {"energy": 1.0, "superclass_energy": 1.0},
         {"superclass_energy": 1.0},
         {"energy": 0.5, "superclass_energy": 1.0},
@@ -60,7 +61,7 @@ _SUMS: dict[Tier, tuple[Sum, ...]] = {
     ),
 }
 _BY_PRETRAINING = {"foreign", "unrelated"}
-_AS_GOOD = {Tier.SUPERCLASS: 0.01, Tier.SUBCLASS: 0.005}
+_AS_GOOD = 0.005
 # Where there are too few classes to hold some out: what pretraining classes are worth has to be seen.
 _USUAL: dict[Tier, Sum] = {
     Tier.SUPERCLASS: {"energy": 1.0, "superclass_energy": 1.0},
@@ -133,7 +134,7 @@ def learn_rule(
         own = [fold for fold in folds if fold.tier is tier]
         sums = [each for each in _SUMS[tier] if posteriors is not None or not _BY_PRETRAINING & each.keys()]
         areas = [float(np.mean([_area(fold, each) for fold in own])) for each in sums] if own else []
-        good = max(areas, default=0.0) - _AS_GOOD[tier]
+        good = max(areas, default=0.0) - _AS_GOOD
         best = sums[next(i for i, area in enumerate(areas) if area >= good)] if own else _USUAL[tier]
         slope, bias = _logistic(own, best) if own else (_USUAL_SLOPE, _USUAL_BIAS[tier])
         weights[tier] = slope * _weights(best)

@@ -18,23 +18,35 @@ Labels = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Part:
-    """Features [N, D] of some pictures, their superclass and subclass labels [N], -1 for none, and their groups [N]."""
+    """Features [N, D] of some pictures, their superclass and subclass labels [N], -1 for none, and their groups [N].
+
+    `views` [N, V, D] are features of random views of them; V may be 0.
+    """
 
     features: Floats
     superclasses: Labels
     subclasses: Labels
     groups: Labels
+    views: Floats
 
     @classmethod
-    def of(cls, features: Floats, pictures: Sequence[LabelledPicture], taxonomy: Taxonomy) -> Part:
-        """Return the part of these pictures."""
-        return cls(features, *label_indexes(pictures, taxonomy), group_numbers(pictures))
+    def of(
+        cls,
+        features: Floats,
+        pictures: Sequence[LabelledPicture],
+        taxonomy: Taxonomy,
+        *,
+        views: Floats | None = None,
+    ) -> Part:
+        """Return the part of these pictures, without views unless they are given."""
+        found = _no_views(features) if views is None else views
+        return cls(features, *label_indexes(pictures, taxonomy), group_numbers(pictures), found)
 
     @classmethod
     def of_subclasses(cls, features: Floats, subclasses: Labels, taxonomy: Taxonomy) -> Part:
         """Return the part with these subclass labels, each picture its own group."""
         parents = np.asarray(taxonomy.parents, dtype=np.intp)
-        return cls(features, parents[subclasses], subclasses, np.arange(len(subclasses)))
+        return cls(features, parents[subclasses], subclasses, np.arange(len(subclasses)), _no_views(features))
 
     @property
     def labels(self) -> tuple[Labels, Labels]:
@@ -59,4 +71,16 @@ class Part:
             np.concatenate([self.superclasses, other.superclasses]),
             np.concatenate([self.subclasses, other.subclasses]),
             np.concatenate([self.groups, other.groups + self.groups.max(initial=-1) + 1]),
+            np.concatenate([self.views, other.views]),
         )
+
+    def with_views(self) -> tuple[Floats, tuple[Labels, Labels]]:
+        """Return features [N + N * V, D] and labels of the pictures, followed by those of their views."""
+        count = self.views.shape[1]
+        features = np.concatenate([self.features, self.views.reshape(-1, self.features.shape[1])])
+        superclasses, subclasses = (np.concatenate([labels, labels.repeat(count)]) for labels in self.labels)
+        return features, (superclasses, subclasses)
+
+
+def _no_views(features: Floats) -> Floats:
+    return np.zeros((len(features), 0, features.shape[1]), dtype=np.float32)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from phototag.dataset import Features, data_digest, dealt_folds, remembered
-from phototag.model import Examples
+from phototag.model import Examples, Floats
 from phototag.taxonomy import Taxonomy
 from phototag.training.finalize import Evaluated, Outcome
 from phototag.training.heads.fit import Fitted, Recipe
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 
 FOLDS = 5
+# Of how many views of each picture heads learn, and of how many views in all: with many pictures the next picture is
+# worth more than a view. docs/experiments.md#views
+_MOST_VIEWS = 3
+_SHOWN = 15_000
+# With more groups, for the pictures that there are, series flatter no figure.
+_IN_SERIES = 0.9
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,15 @@ class SplitFeatures:
     def of(cls, session: Session, backbone: torch.nn.Module | None = None) -> Self:
         """Compute those of a session's pictures by its starting weights, or by another `backbone`."""
         pictures = session.pictures
-        both = session.features((*pictures.training, *pictures.validation), backbone)
+        everything = (*pictures.training, *pictures.validation)
+        both = session.features(everything, backbone)
         training, validation = readable_parts(both, pictures.training, kept_apart=pictures.kept_apart)
-        parts = [Part.of(part.values, part.pictures, pictures.taxonomy) for part in (training, validation)]
+        count = max(0, min(_MOST_VIEWS, _SHOWN // len(everything)))
+        shown = session.features(everything, backbone, views=count) if count else None
+        parts = []
+        for part in (training, validation):
+            views = None if shown is None else _views_of(shown, part, count)
+            parts.append(Part.of(part.values, part.pictures, pictures.taxonomy, views=views))
         return cls(training, validation, (parts[0], parts[1]))
 
     def outcome(
@@ -75,6 +89,13 @@ class SplitFeatures:
             details={**details, "contents": remembered(hashes)},
             interrupted=interrupted,
         )
+
+
+def _views_of(shown: Features, part: Features, count: int) -> Floats:
+    """Return the features of views [N, count, D] of the pictures of a part, which are among those shown."""
+    places = {position: place for place, position in enumerate(shown.positions)}
+    rows = shown.values[[places[position] for position in part.positions]]
+    return rows.reshape(len(rows), count, -1)
 
 
 @dataclass(frozen=True)
@@ -117,10 +138,13 @@ def fit_heads_only(session: Session) -> Outcome:
     start = choose_start(session)
     taxonomy, recipe = session.pictures.taxonomy, start.recipe
     training, validation = start.features.parts
+    details = recipe.to_json()
     if session.pictures.kept_apart:
         everything = training + validation
         final = recipe.fit(everything, taxonomy)
         evaluated = _folds(recipe, everything, taxonomy)
+        if len(np.unique(everything.groups)) < _IN_SERIES * len(everything):
+            details["by_pictures"] = list(recipe.accuracies_by_pictures(everything, taxonomy))
     else:
         final = recipe.fit(training, taxonomy)
         evaluated = []
@@ -131,7 +155,7 @@ def fit_heads_only(session: Session) -> Outcome:
         evaluated=evaluated or [evaluated_by(recipe.fit(training, taxonomy), validation)],
         final=final,
         rule=start.rule,
-        details={**recipe.to_json(), "refitted_on_all": session.pictures.kept_apart, "folds": len(evaluated)},
+        details={**details, "refitted_on_all": session.pictures.kept_apart, "folds": len(evaluated)},
     )
 
 

@@ -238,7 +238,7 @@ def test_kinship_of_classes_like_the_known_ones_is_the_same_in_the_network_and_o
     np.testing.assert_allclose(embedding(features)[:, -1], told, rtol=0.02, atol=0.02)
     np.testing.assert_allclose(KinshipLayer.of(layer.numbers())(torch.from_numpy(features)).numpy()[:, 0], told)
     others = pictures_of(known, np.repeat(np.arange(KNOWN, 2 * KNOWN), 40))
-    assert (embedding(others)[:, -1] < np.quantile(embedding(features)[:, -1], 0.01)).mean() > 0.9
+    assert np.median(embedding(others)[:, -1]) < np.quantile(embedding(features)[:, -1], 0.05)
 
 
 def test_only_pictures_of_groups_that_the_fit_has_not_seen_tell_what_is_known(
@@ -252,4 +252,4 @@ def test_only_pictures_of_groups_that_the_fit_has_not_seen_tell_what_is_known(
     lonely = learn_rule(features, moved, taxonomy, posteriors=known.posteriors(features), groups=moved, seed=0)
     assert lonely.tried == {"superclass": {}, "subclass": {}}
     rule = learn_rule(features, moved, taxonomy, posteriors=known.posteriors(features), seed=0)
-    assert rule.tried["superclass"]["1 unrelated"] > 0.9
+    assert rule.tried["superclass"]["1 unrelated + 0.1 energy + 0.1 superclass_energy"] > 0.9
