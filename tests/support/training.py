@@ -10,12 +10,8 @@ import torch
 from torch import nn
 
 from phototag.choices import Device, Tune
-<<<<<<< HEAD
-from phototag.dataset import load_data, split, training_taxonomy
-=======
 from phototag.dataset.labelled import load_data, training_taxonomy
 from phototag.dataset.series import split
->>>>>>> main
 from phototag.model.backbones import create_backbone, default_preprocessing
 from phototag.model.network import DualHead, pooled_stages
 from phototag.training.config import TrainingConfig
