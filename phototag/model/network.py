@@ -265,8 +265,10 @@ def build(header: ModelHeader, tensors: Mapping[str, NDArray[np.float32]]) -> Du
             stages=header.stages,
             embedding=header.embedding,
         )
-        if _KINSHIP in taken and header.embedding and taken[_KINSHIP].ndim == 2:
-            network.kinship = KinshipLayer(*taken[_KINSHIP].shape, len(taxonomy.superclasses))
+        shape = taken[_KINSHIP].shape if _KINSHIP in taken else ()
+        # Whatever is not of that shape does not belong.
+        if network.embedding is not None and len(shape) == 2 and shape[1] <= network.subclass_head.in_features:
+            network.kinship = KinshipLayer(*shape, len(taxonomy.superclasses))
     problem = misfit(network.state_dict(), taken)
     if problem is not None:
         raise ModelError(f"the model's tensors do not fit its backbone {header.backbone}: {problem}")
