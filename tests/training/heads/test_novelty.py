@@ -132,7 +132,7 @@ def test_parts_of_the_features_are_taken_into_account() -> None:
 def test_known_pictures_are_what_strangeness_is_measured_against() -> None:
     rule = Rule(np.ones((2, len(SIGNALS))), np.array([-4.0, -2.0]), {})
     random = np.random.default_rng(0)
-    known = Scores(*(random.normal(size=(500, width)).astype(np.float32) for width in (WIDTH, CLASSES, AXES)))
+    known = Scores(*(random.normal(size=(500, width)).astype(np.float32) for width in (WIDTH, CLASSES, AXES + 1)))
     model = rule.model(space_of(), space_of().signals(known))
     signals = model.standard(model.space.signals(known))
     np.testing.assert_allclose(signals.mean(axis=0), 0, atol=1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phototag.dataset.views import random_view, uncropped
+from phototag.dataset.random_views import random_view, uncropped
 from phototag.imaging import Preprocessing
 
 
