@@ -115,7 +115,7 @@ def split_by_groups(
     return training, validation
 
 
-def load_once(source: Path, groups: GroupsBy) -> LabelledData:
+def load_once(source: Path, groups: GroupsBy = GroupsBy.AUTO) -> LabelledData:
     """Return labelled pictures, each content once; DataError if they are not usable."""
     everything = load_data(source, deep=groups is GroupsBy.FOLDER)
     data = without_contradictions(everything, once=True)

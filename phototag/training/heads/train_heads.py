@@ -143,6 +143,7 @@ def fit_heads_only(session: Session) -> Outcome:
         everything = training + validation
         final = recipe.fit(everything, taxonomy)
         evaluated = _folds(recipe, everything, taxonomy)
+        details["training_pictures"] = len(everything)
         if len(np.unique(everything.groups)) < _IN_SERIES * len(everything):
             details["by_pictures"] = list(recipe.accuracies_by_pictures(everything, taxonomy))
     else:
