@@ -89,7 +89,8 @@ class KinshipLayer(nn.Module):
     @classmethod
     def of(cls, kinship: Kinship) -> KinshipLayer:
         """Return the layer that does what `kinship` does."""
-        layer = cls(*kinship.weight.shape, kinship.relations.shape[1])
+        classes, width = kinship.weight.shape
+        layer = cls(classes, width, kinship.relations.shape[1])
         for name, buffer in layer.named_buffers():
             most = torch.finfo(buffer.dtype).max
             buffer.copy_(torch.from_numpy(getattr(kinship, name)).clamp(-most, most))

@@ -476,6 +476,8 @@ def test_embedding_of_another_width_than_its_tensors_is_refused(tmp_path: Path, 
 
 
 def test_kinship_is_told_behind_the_embedding_and_refused_where_it_does_not_fit(tiny_model: Path) -> None:
+    import torch
+
     header, tensors = replace(read_header(tiny_model), embedding=8), read_tensors(tiny_model)
     width = tensors["subclass_head.weight"].shape[1]
     tensors |= {"embedding.weight": np.zeros((8, width), np.float32), "embedding.bias": np.zeros(8, np.float32)}
