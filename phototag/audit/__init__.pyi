@@ -20,6 +20,7 @@ from .sampling import Scope as Scope
 from .sampling import part_text as part_text
 from .score_curves import FEW as FEW
 from .score_curves import ScoreCurves as ScoreCurves
+from .scored_reviews import read_library_scores as read_library_scores
 from .truth import ImportReport as ImportReport
 from .truth import compare_with_truth as compare_with_truth
 from .truth import import_truth as import_truth

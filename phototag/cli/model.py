@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.choices import HIGHEST_TARGET, LEAST_TARGET, OutputFormat
+from phototag.choices import OutputFormat
 from phototag.cli.messages import say
 from phototag.cli.model_diff import diff
-from phototag.cli.options import Number, format_option
+from phototag.cli.model_tune import precisions, tune
+from phototag.cli.options import format_option
 from phototag.text import Column, percent, table
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def show(name: str | None, form: OutputFormat) -> None:
         ),
         ("thresholds", f"superclass {header.thresholds.superclass:.4g}, subclass {header.thresholds.subclass:.4g}"),
         ("novel above", _novel_above(header)),
-        *_precisions(header.record, header.metrics),
+        *precisions(header.record, header.metrics),
         ("trained", header.created_at),
     ]
     for key in ("source", "weights", "tune", "training_pictures", "validation_pictures", "seconds", "data_digest"):
@@ -117,25 +116,6 @@ def show(name: str | None, form: OutputFormat) -> None:
         more = f" and {len(children) - 8} more" if len(children) > 8 else ""
         lines.append((superclass, f"{len(children)}: {names}{more}"))
     click.echo("\n".join(table([Column(width=20), Column()], [line for line in lines if line[1]])))
-
-
-def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
-    """Return what is certified of stored labels, and what the validation pictures say of them."""
-    lines = []
-    certificate = record.get("promise")
-    # The file is untrusted.
-    if isinstance(certificate, dict) and isinstance(certificate.get("target_precision"), float):
-        target, pictures = certificate["target_precision"], certificate.get("pictures")
-        lines.append(("target precision", f"{target:.4g}, by {pictures} validation pictures"))
-        withheld = certificate.get("kept_back")
-        lines += [("nothing stored", str(warning)) for warning in (withheld if isinstance(withheld, list) else ())]
-    for level in ("superclass", "subclass"):
-        precision, coverage = metrics.get(f"{level}_precision_given"), metrics.get(f"{level}_coverage")
-        if precision is not None and coverage is not None:
-            lines.append(
-                (f"{level} stored", f"{percent(precision)} right, for {percent(coverage)} of the validation pictures")
-            )
-    return lines
 
 
 def _novel_above(header: ModelHeader) -> str:
@@ -166,46 +146,6 @@ def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 @model.command()
 @click.argument("name", metavar="MODEL")
-@click.option(
-    "--target-precision",
-    type=Number(LEAST_TARGET, HIGHEST_TARGET),
-    metavar="X",
-    required=True,
-    help="The share of stored labels that is to be right.",
-)
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Labelled pictures that the model did not learn from, like the photos to tag. [default: the validation "
-    "scores in the model file]",
-)
-@click.option(
-    "--output", metavar="MODEL", help="A name, or a .safetensors file. [default: the name with the target appended]"
-)
-@click.option("--overwrite", is_flag=True, help="Replace an existing model.")
-def tune(name: str, target_precision: float, data: Path | None, output: str | None, overwrite: bool) -> None:
-    """Write a copy of MODEL with thresholds by which a share X of the stored labels is right.
-
-    What falls below backs off: to the superclass, or to no label. The precision is certified for photos like the
-    labelled ones, with 90 % confidence at each level.
-    """
-    from phototag.report import coverage_table
-    from phototag.training import tune as run
-
-    result = run(name, target_precision=target_precision, data=data, output=output, overwrite=overwrite)
-    header = result.model.header
-    thresholds = header.thresholds
-    click.echo(coverage_table(result.scores))
-    click.echo(f"\nthresholds: superclass {thresholds.superclass:.4f}, subclass {thresholds.subclass:.4f}")
-    for label, value in _precisions(header.record, header.metrics):
-        if label.endswith("stored"):
-            click.echo(f"{label}: {value}")
-    say(f"Model {result.model.name}: {result.model.path}")
-    say("Make it the active one: phototag model use " + shlex.quote(result.model.name))
-
-
-@model.command()
-@click.argument("name", metavar="MODEL")
 def use(name: str) -> None:
     """Make MODEL the default: a name, a file, or 'builtin'."""
     from phototag.model import open_model, set_active
@@ -231,3 +171,4 @@ def remove(name: str, yes: bool) -> None:
 
 
 model.add_command(diff)
+model.add_command(tune)
