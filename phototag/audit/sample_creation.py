@@ -15,6 +15,7 @@ from phototag.choices import Allocation, Focus, StrataBy
 from phototag.errors import UsageError
 from phototag.records import Tag
 from phototag.store import Design, NewSample, ReviewFilter, Sample, SampledPhoto, SavedReview, ShownTag, Store, Stratum
+from phototag.text import nfc
 
 WHOLE = "all"
 """The only stratum of a simple sample."""
@@ -264,8 +265,10 @@ def _names_again(frame: Frame, sample: Sample) -> list[str]:
         names = sampling.folder_names(frame.paths, bytes.fromhex(str(sample.parameters.get("root", ""))))
     else:
         names = sampling.stratum_names(frame, by)
-    known = {stratum.name for stratum in sample.strata}
-    return [name if name in known else sampling.OTHERS for name in names]
+    known = {stratum.name: stratum.name for stratum in sample.strata}
+    if by is not StrataBy.FOLDER:  # earlier versions stored names of classes as they came
+        known |= {nfc(name): name for name in known}
+    return [known.get(name, sampling.OTHERS) for name in names]
 
 
 def _items(

@@ -12,7 +12,7 @@ from phototag.cli.audit_report import report as report_command
 from phototag.cli.audit_review import review as review_command
 from phototag.cli.audit_sample import sample as sample_command
 from phototag.cli.messages import say
-from phototag.cli.options import db_option, format_option, gates_option
+from phototag.cli.options import GivenPath, db_option, format_option, gates_option
 
 if TYPE_CHECKING:
     from phototag.audit import ImportReport
@@ -24,7 +24,7 @@ def audit() -> None:
 
 
 @audit.command()
-@click.argument("labels", type=click.Path(path_type=Path))
+@click.argument("labels", type=GivenPath(path_type=Path))
 @format_option
 @gates_option
 @click.option(

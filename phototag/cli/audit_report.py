@@ -9,7 +9,7 @@ import click
 
 from phototag.choices import By, OutputFormat
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, Number, check_report, db_option, format_option, gates_option
+from phototag.cli.options import EnumChoice, GivenPath, Number, check_report, db_option, format_option, gates_option
 
 HALF_WIDTH = 0.03
 
@@ -18,7 +18,7 @@ HALF_WIDTH = 0.03
 @click.option(
     "--sample", "name", metavar="NAME", help="Use this sample alone. [default: the newest, and those like it]"
 )
-@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
+@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
 @click.option(
     "--by", type=EnumChoice(By), default=By.SUPERCLASS.value, show_default=True, help="What to list one by one."
 )
@@ -34,7 +34,7 @@ HALF_WIDTH = 0.03
 @click.option(
     "--report",
     "page",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write an HTML page, and JSON beside it.",
 )

@@ -12,7 +12,7 @@ import click
 
 from phototag.choices import LARGEST_SEED, Allocation, Focus, OutputFormat, StrataBy
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, db_option, format_option
+from phototag.cli.options import EnumChoice, GivenPath, db_option, format_option
 from phototag.text import Column, numbers, percent, table
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ SIZE = 200
 )
 @click.option("--focus", type=EnumChoice(Focus), help="Choose doubtful photos instead. Not fit for estimates.")
 @click.option("--more", type=click.IntRange(min=1), metavar="N", help="Add N photos to the sample NAME.")
-@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
+@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
 @click.option("--model", "model_name", metavar="MODEL", help="Only photos tagged by this model.")
 @click.option("--superclass", metavar="S", help="Only photos tagged with this superclass.")
 @click.option(

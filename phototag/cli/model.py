@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.choices import OutputFormat
+from phototag.choices import HIGHEST_TARGET, LEAST_TARGET, OutputFormat
 from phototag.cli.messages import say
 from phototag.cli.model_diff import diff
-from phototag.cli.model_tune import precisions, tune
-from phototag.cli.options import format_option
+from phototag.cli.model_reviews import tune_by_reviews
+from phototag.cli.options import GivenPath, Number, db_option, format_option
 from phototag.text import Column, percent, table
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ def show(name: str | None, form: OutputFormat) -> None:
         ),
         ("thresholds", f"superclass {header.thresholds.superclass:.4g}, subclass {header.thresholds.subclass:.4g}"),
         ("novel above", _novel_above(header)),
-        *precisions(header.record, header.metrics),
+        *_precisions(header.record, header.metrics),
         ("trained", header.created_at),
     ]
     for key in ("source", "weights", "tune", "training_pictures", "validation_pictures", "seconds", "data_digest"):
@@ -116,6 +118,26 @@ def show(name: str | None, form: OutputFormat) -> None:
         more = f" and {len(children) - 8} more" if len(children) > 8 else ""
         lines.append((superclass, f"{len(children)}: {names}{more}"))
     click.echo("\n".join(table([Column(width=20), Column()], [line for line in lines if line[1]])))
+
+
+def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    """Return what is certified or estimated of stored labels, and what the pictures that they were chosen by say."""
+    lines = []
+    certificate, reviews = record.get("promise"), record.get("reviews")
+    # The file is untrusted.
+    by_reviews = isinstance(reviews, dict)
+    photos, doubts = ("reviewed photos", "not sure") if by_reviews else ("validation pictures", "nothing stored")
+    if isinstance(certificate, dict) and isinstance(certificate.get("target_precision"), float):
+        lines.append(
+            ("target precision", f"{certificate['target_precision']:.4g}, by {certificate.get('pictures')} {photos}")
+        )
+        withheld = certificate.get("kept_back")
+        lines += [(doubts, str(warning)) for warning in (withheld if isinstance(withheld, list) else ())]
+    for level in ("superclass", "subclass"):
+        precision, coverage = metrics.get(f"{level}_precision_given"), metrics.get(f"{level}_coverage")
+        if precision is not None and coverage is not None:
+            lines.append((f"{level} stored", f"{percent(precision)} right, for {percent(coverage)} of the {photos}"))
+    return lines
 
 
 def _novel_above(header: ModelHeader) -> str:
@@ -145,6 +167,73 @@ def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 @model.command()
+@click.argument("name", required=False, metavar="[MODEL]")
+@click.option(
+    "--target-precision",
+    type=Number(LEAST_TARGET, HIGHEST_TARGET),
+    metavar="X",
+    help="The share of stored labels that is to be right. [required without --reviews; default with it: the model's "
+    "own, else 0.9]",
+)
+@click.option(
+    "--data",
+    type=GivenPath(path_type=Path),
+    help="Labelled pictures that the model did not learn from, like the photos to tag. [default: the validation "
+    "scores in the model file]",
+)
+@click.option(
+    "--reviews", "sample", metavar="SAMPLE", help="A reviewed sample of your library, to fit the thresholds to it."
+)
+@click.option(
+    "--output",
+    metavar="MODEL",
+    help="A name, or a .safetensors file. [default: the name with the target, or -reviewed, appended]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing model.")
+@db_option
+def tune(
+    name: str | None,
+    target_precision: float | None,
+    data: Path | None,
+    sample: str | None,
+    output: str | None,
+    overwrite: bool,
+    db: str | None,
+) -> None:
+    """Write a copy of MODEL with thresholds by which a share X of the stored labels is right.
+
+    What falls below backs off: to the superclass, or to no label. The precision is certified for photos like the
+    labelled ones, with 90 % confidence at each level. Without MODEL: the active one.
+
+    With --reviews thresholds and limits on novelty are those for your library, by the photos that you reviewed
+    ('phototag audit sample', 'phototag audit review') and the stored scores of all: certified where the reviews prove
+    it, else estimated. Then 'phototag retag' applies them.
+    """
+    if sample is not None:
+        if data is not None:
+            raise click.UsageError("--reviews and --data exclude each other: both say what is right")
+        tune_by_reviews(name, sample, target_precision, output, overwrite=overwrite, db=db)
+        return
+    if target_precision is None:
+        raise click.UsageError("--target-precision is needed, or --reviews SAMPLE")
+    from phototag.model import active_reference
+    from phototag.report import coverage_table
+    from phototag.training import tune as run
+
+    name = active_reference() if name is None else name
+    result = run(name, target_precision=target_precision, data=data, output=output, overwrite=overwrite)
+    header = result.model.header
+    thresholds = header.thresholds
+    click.echo(coverage_table(result.scores))
+    click.echo(f"\nthresholds: superclass {thresholds.superclass:.4f}, subclass {thresholds.subclass:.4f}")
+    for label, value in _precisions(header.record, header.metrics):
+        if label.endswith("stored"):
+            click.echo(f"{label}: {value}")
+    say(f"Model {result.model.name}: {result.model.path}")
+    say("Make it the active one: phototag model use " + shlex.quote(result.model.name))
+
+
+@model.command()
 @click.argument("name", metavar="MODEL")
 def use(name: str) -> None:
     """Make MODEL the default: a name, a file, or 'builtin'."""
@@ -171,4 +260,3 @@ def remove(name: str, yes: bool) -> None:
 
 
 model.add_command(diff)
-model.add_command(tune)

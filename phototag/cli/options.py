@@ -31,6 +31,15 @@ class EnumChoice(click.Choice[Choice]):
         return str(choice)
 
 
+class GivenPath(click.Path):
+    """A path. An empty one, as of a variable that is not set, is none: it does not mean the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; write . for the working folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Moment(click.ParamType[datetime]):
     """A day or a time as ISO 8601 has them; without a zone it is local time."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phototag.cli.messages import say
-from phototag.cli.options import SharedOption, db_option, max_megapixels_option
+from phototag.cli.options import GivenPath, SharedOption, db_option, max_megapixels_option
 from phototag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class _Size(click.ParamType[int]):
 )
 @click.option(
     "--password-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=GivenPath(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="The password is the first line of FILE. [default: PHOTOTAG_PASSWORD, or asked for where one is needed]",
 )

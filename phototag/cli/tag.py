@@ -14,7 +14,7 @@ import click
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, TaggingOptions, tagging_options
+from phototag.cli.options import EnumChoice, GivenPath, TaggingOptions, tagging_options
 from phototag.imaging import FORMAT_NAMES
 from phototag.records import PhotoState, Source, TaggedPhoto
 
@@ -32,7 +32,7 @@ to go on.
 
 
 @click.command(help=_HELP)
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=GivenPath(), metavar="PATH...")
 @tagging_options
 @click.option("--force", is_flag=True, help="Run the network on every photo, also on unchanged ones.")
 @click.option("--dry-run", is_flag=True, help="Write nothing to the database; print all tags instead.")

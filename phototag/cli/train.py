@@ -22,7 +22,7 @@ from phototag.choices import (
     Tune,
 )
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, Number, device_option
+from phototag.cli.options import EnumChoice, GivenPath, Number, device_option
 from phototag.text import percent
 from phototag.training import TrainingConfig
 
@@ -34,7 +34,7 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=GivenPath(path_type=Path))
 @click.option(
     "--backbone",
     default=_DEFAULTS.backbone,
@@ -43,7 +43,7 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     help="efficientnet_lite0, efficientnet_b0, efficientnetv2_s, convnext_atto, convnext_tiny, convnext_base, or any "
     "other timm name.",
 )
-@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Pretrained weights to start from.")
+@click.option("--weights", type=GivenPath(path_type=Path), metavar="FILE", help="Pretrained weights to start from.")
 @click.option("--no-pretrained", is_flag=True, help="Start from random weights.")
 @click.option("--output", metavar="MODEL", help="A name, or a .safetensors file. [default: made of data and backbone]")
 @click.option(
@@ -89,7 +89,7 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     help="heads: linear heads on frozen features, in seconds. last, full: go on from them by gradient. auto: heads on "
     "a CPU, full on a GPU.",
 )
-@click.option("--val", type=click.Path(path_type=Path), metavar="DATA", help="Labelled pictures for validation.")
+@click.option("--val", type=GivenPath(path_type=Path), metavar="DATA", help="Labelled pictures for validation.")
 @click.option(
     "--val-fraction",
     type=Number(0, 0.9, min_open=True),

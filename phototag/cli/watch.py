@@ -14,7 +14,15 @@ import click
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, Number, TaggingOptions, db_option, format_option, tagging_options
+from phototag.cli.options import (
+    EnumChoice,
+    GivenPath,
+    Number,
+    TaggingOptions,
+    db_option,
+    format_option,
+    tagging_options,
+)
 from phototag.cli.tag import batch_rows, open_store, stored_rows, summarise
 from phototag.text import Column, table
 
@@ -25,7 +33,7 @@ _STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=GivenPath(), metavar="PATH...")
 @click.option("--once", is_flag=True, help="Catch up, and exit.")
 @click.option("--poll", is_flag=True, help="Ask the system for no events; look through the folders again and again.")
 @click.option(

@@ -13,6 +13,7 @@ from .grouping import dealt_folds as dealt_folds
 from .grouping import held_out as held_out
 from .grouping import near_pairs as near_pairs
 from .labelled import COLUMNS as COLUMNS
+from .labelled import GROUP_COLUMN as GROUP_COLUMN
 from .labelled import LabelledData as LabelledData
 from .labelled import LabelledPicture as LabelledPicture
 from .labelled import check_complete as check_complete

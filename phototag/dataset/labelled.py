@@ -88,7 +88,8 @@ def load_data(source: Path, *, deep: bool = False) -> LabelledData:
     elif os.path.isfile(source):  # noqa: PTH113
         data = _load_csv(source)
     else:
-        raise DataError(f"{source}: no such folder or CSV file")
+        what = "neither a folder nor a CSV file" if os.path.lexists(source) else "no such folder or CSV file"
+        raise DataError(f"{source}: {what}")
     if not data.pictures:
         raise DataError(
             " ".join(filter(None, [f"{source}: no pictures found.", data.left_out.line(), _expected(source)]))

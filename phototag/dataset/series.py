@@ -47,7 +47,7 @@ from phototag.runtime import Target
 
 log = logging.getLogger(__name__)
 
-LOOK_DISTANCE = 0.20
+LOOK_DISTANCE = 0.21
 MOMENT_SECONDS = 30.0
 
 # Of the stages whose features are pooled, the middle one of the default backbone.

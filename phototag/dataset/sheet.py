@@ -16,8 +16,10 @@ from phototag.text import printable, shorten
 
 # Excel writes semicolons where a comma is the decimal sign, and tabs in "Unicode text".
 _SEPARATORS = ",;\t|"
+_BLANK = f'{_SEPARATORS} "\r\n'
 _LONGEST_HEADER = 100_000
 _SHOWN_COLUMNS = 200
+_MOST_BLANK_LINES = 100
 
 
 class Sheet:
@@ -26,9 +28,11 @@ class Sheet:
     def __init__(self, source: Path, text: io.TextIOWrapper, wanted: Sequence[str], optional: Sequence[str]) -> None:
         self.line = 1
         first = text.readline(_LONGEST_HEADER)
+        while first and not first.strip(_BLANK) and self.line < _MOST_BLANK_LINES:
+            first, self.line = text.readline(_LONGEST_HEADER), self.line + 1
         named = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
         if named:  # Excel's own way to name the separator
-            first, self.line = text.readline(_LONGEST_HEADER), 2
+            first, self.line = text.readline(_LONGEST_HEADER), self.line + 1
         headers = {mark: _cells(first, mark) for mark in (named[1] if named else _SEPARATORS)}
         mark = max(headers, key=lambda each: (len(set(_keys(headers[each])) & set(wanted)), len(headers[each])))
         self.header = headers[mark]

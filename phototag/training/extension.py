@@ -2,7 +2,8 @@
 
 The old classes are learned again from the examples in the model file, so their pictures are not needed, and the new
 ones from their features. The backbone stays as it is, so what it knew of the old classes is not lost; their accuracy
-can only suffer where new classes are like them, and that is measured on pictures that nothing learned from.
+can only suffer where new classes are like them, and that is measured on pictures that nothing learned from. While the
+new pictures are few the embedding stays too, with the new classes added to it, so that fewer old pictures turn novel.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from phototag.dataset import (
 from phototag.decision import NoveltyModel
 from phototag.errors import DataError, ModelError
 from phototag.evaluation import Validation
-from phototag.model import EXAMPLES, Examples, Model, ModelHeader, read_tensors
+from phototag.model import EXAMPLES, Embedding, Examples, Model, ModelHeader, read_tensors
 from phototag.records import Scores
 from phototag.runtime import Target
 from phototag.taxonomy import Taxonomy
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 
 _USUAL_PENALTIES = (1e-3, 1e-3)
 _UNEVEN = 4.0
+# The parent's axes keep old pictures where they are, but tell too little of many new classes: they stay while they were
+# chosen on so many times as many pictures as came later. docs/experiments.md#axes-that-stay
+_PICTURES_OF_AXES = 6
+_BEYOND_AXES = "pictures_beyond_axes"
 
 
 @dataclass(frozen=True)
@@ -205,22 +210,24 @@ class _Fit:
         old = self._old_parts(known, np.arange(len(known.subclasses)))
         # Where the old classes stand in the new order.
         moved = np.array([taxonomy.subclass_index[name] for name in known.subclasses], dtype=np.intp)
-        training, validation = (
-            part + Part.of(features.values, features.pictures, taxonomy)
-            for part, features in zip(self._old_parts(taxonomy, moved), self.new, strict=True)
-        )
+        new = [Part.of(features.values, features.pictures, taxonomy) for features in self.new]
+        training, validation = (part + more for part, more in zip(self._old_parts(taxonomy, moved), new, strict=True))
         recipe = self._recipe_for(training + validation)
-        evaluated = recipe.fit(training, taxonomy)
+        embedding, beyond_axes = None, self._beyond_axes(len(new[0].subclasses))
+        if _PICTURES_OF_AXES * beyond_axes <= len(training.subclasses) - beyond_axes:
+            learned = np.unique(new[0].subclasses)
+            embedding = recipe.extend(self._embedding(), training, taxonomy, moved=moved, learned=learned)
+        evaluated = recipe.fit(training, taxonomy, embedding=embedding)
         final = recipe.fit(training + validation, taxonomy, embedding=evaluated.embedding)
         is_old = np.arange(len(validation.subclasses)) < len(old[1].subclasses)
-        known_before = self._known_before(old[1], known)
+        before, known_before = self._before(old, known), self._known_before(old[1], known)
         self.network.resize(len(taxonomy.superclasses), len(taxonomy.subclasses))
         self.network.set_heads(final.superclass, final.subclass)
         self.network.set_embedding(final.embedding)
         return Extension(
             taxonomy=taxonomy,
-            outcome=self._outcome((training, validation), evaluated, final),
-            before=self._before(old, known),
+            outcome=self._outcome((training, validation), evaluated, final, 0 if embedding is None else beyond_axes),
+            before=before,
             after=self._accuracies(evaluated, validation, is_old),
             new=self._accuracies(evaluated, validation, ~is_old),
             known_before=known_before,
@@ -255,15 +262,26 @@ class _Fit:
     def _before(self, old: list[Part], known: Taxonomy) -> Accuracies:
         """Return those of the old classes alone, by heads fitted alike: the stored ones may have seen all examples."""
         training, validation = old
-        return Accuracies.of(self.recipe.fit(training, known).scores(validation.features), validation, known)
+        fitted = self.recipe.fit(training, known, embedding=self._embedding())
+        return Accuracies.of(fitted.scores(validation.features), validation, known)
+
+    def _embedding(self) -> Embedding:
+        """Return the parent's."""
+        return self.network.fitted_embedding(self.novelty.space)
+
+    def _beyond_axes(self, more: int) -> int:
+        """Return how many training pictures came after the axes of the parent's embedding were chosen, with `more`."""
+        earlier = self.parent.header.record.get(_BEYOND_AXES)
+        # The file is untrusted.
+        return more + (max(0, earlier) if isinstance(earlier, int) else 0)
 
     def _known_before(self, part: Part, known: Taxonomy) -> NDArray[np.bool_]:
         """Return which pictures the parent, as it is, does not call novel."""
-        scores = Fitted(*self.network.heads(), self.network.fitted_embedding(self.novelty.space)).scores(part.features)
+        scores = Fitted(*self.network.heads(), self._embedding()).scores(part.features)
         validation = Validation.of(part.labels, scores, known, novelty=self.novelty)
         return known_to(validation, self.parent.header.thresholds)
 
-    def _outcome(self, parts: tuple[Part, Part], evaluated: Fitted, final: Fitted) -> Outcome:
+    def _outcome(self, parts: tuple[Part, Part], evaluated: Fitted, final: Fitted, beyond_axes: int) -> Outcome:
         from phototag.model import to_numpy
 
         training, validation = parts
@@ -286,6 +304,7 @@ class _Fit:
             details={
                 **self.recipe.to_json(),
                 "refitted_on_all": True,
+                _BEYOND_AXES: beyond_axes,
                 "training_pictures": len(training.subclasses),
                 "class_pictures": self._class_pictures(everything),
                 "contents": remembered(hashes, earlier=self.parent.header.record.get("contents")),

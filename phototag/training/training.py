@@ -16,7 +16,7 @@ from phototag.choices import Tune
 from phototag.dataset import default_look
 from phototag.errors import ModelError, UsageError
 from phototag.evaluation import Metrics
-from phototag.model import Model, ModelHeader, check_activation, open_model, set_active, state_path, write_tensors
+from phototag.model import Model, ModelHeader, check_activation, open_model, set_active, state_path
 from phototag.progress import waiting
 from phototag.runtime import Target, choose_target, current_world
 from phototag.training.activation import active_model, why_not_active
@@ -24,7 +24,7 @@ from phototag.training.config import TrainingConfig
 from phototag.training.finalize import Finished, Outcome, finish
 from phototag.training.finetune import train_by_gradient
 from phototag.training.heads import fit_heads_only
-from phototag.training.output import LEAST_ROOM_BYTES, check_room, choose_output, extended_output
+from phototag.training.output import LEAST_ROOM_BYTES, check_room, choose_output, extended_output, write_model
 from phototag.training.session import Pictures, Session, circumstances
 
 if TYPE_CHECKING:
@@ -168,6 +168,8 @@ def _extend(
 
 def _activated(result: TrainingResult, *, doubt: str) -> TrainingResult:
     """Make a new model the active one, unless that would be a mistake; the result says so then."""
+    if result.inactive:  # it lies where it cannot stay
+        return result
     active = active_model()
     why = why_not_active(result.metrics, active, doubt=doubt, extension=result.extension)
     if not why:
@@ -202,9 +204,8 @@ def _write(
         **circumstances(outcome, seconds, target.device),
     }
     header = replace(finished.header, record=record, created_at=datetime.now(UTC).isoformat(timespec="seconds"))
-    write_tensors(path, finished.tensors, header.to_json())
-    model = open_model(path)
-    return TrainingResult(model, finished.metrics, seconds, outcome.interrupted)
+    written, problem = write_model(path, finished.tensors, header.to_json())
+    return TrainingResult(open_model(written), finished.metrics, seconds, outcome.interrupted, inactive=problem)
 
 
 def _check_heads_options(config: TrainingConfig, path: Path, *, resume: bool) -> None:

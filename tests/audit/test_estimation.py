@@ -152,8 +152,8 @@ class TestCoverage:
     @pytest.mark.slow
     def test_over_many_libraries(self) -> None:
         misses: dict[str, list[float]] = {}
-        for accuracy in (0.8, 0.9, 0.95, 0.98, 0.99):
-            for seed in range(6):
+        for accuracy in (0.8, 0.95, 0.99):
+            for seed in range(2):
                 photos = library(accuracy, seed=seed)
                 for by, allocation in (
                     (None, Allocation.PROPORTIONAL),

@@ -45,7 +45,7 @@ TENSORS: dict[str, Any] = {
     "subclass_head.bias": np.array([0.5, -1, 3], dtype=np.float32),
     "counter": np.array(7, dtype=np.int64),
 }
-slow_examples = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+slow_examples = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -14,6 +15,7 @@ from phototag.model.backbones import create_backbone, default_preprocessing
 from phototag.model.network import DualHead, pooled_stages
 from phototag.training.config import TrainingConfig
 from phototag.training.finetune.trainer import Trainer
+from phototag.training.training import TrainingResult, train
 from tests.support.models import TINY_BACKBONE
 
 COUNTS = {"red": 14, "yellow": 9, "blue": 9, "green": 6}
@@ -31,6 +33,13 @@ def tiny_config(**changes: Any) -> TrainingConfig:
         "device": Device.CPU,
     }
     return TrainingConfig(**{**plain, **changes})
+
+
+def in_home(folder: Path, data: Path, config: TrainingConfig) -> TrainingResult:
+    """Train `trained.safetensors` in a folder, with a home of its own there: for fixtures that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHOTOTAG_HOME", str(folder / "home"))
+        return train(data, config=config, output=folder / "trained.safetensors")
 
 
 def make_trainer(data: Path, *, pretrained: bool = True, backbone: str = TINY_BACKBONE, **changes: Any) -> Trainer:

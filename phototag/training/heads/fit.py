@@ -12,9 +12,9 @@ from phototag.progress import waiting
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import HeadsConfig
-from phototag.training.heads.embedding import fit_embedding
+from phototag.training.heads.embedding import extend_embedding, fit_embedding
 from phototag.training.heads.novelty_rule import Rule, learn_rule
-from phototag.training.heads.part import Part
+from phototag.training.heads.part import Labels, Part
 from phototag.training.heads.selection import HeadChoice, choose_heads, fit_heads
 
 
@@ -84,6 +84,21 @@ class Recipe:
                 classes, posteriors = len(taxonomy.subclasses), self._posteriors(known)
                 embedding = fit_embedding(known.features, known.subclasses, classes=classes, posteriors=posteriors)
         return Fitted(superclass, subclass, embedding)
+
+    def extend(
+        self, embedding: Embedding, part: Part, taxonomy: Taxonomy, *, moved: Labels, learned: Labels
+    ) -> Embedding:
+        """Return the embedding with the classes of a taxonomy, from pictures of all; see `extend_embedding`."""
+        classes, posteriors = len(taxonomy.subclasses), self._posteriors(part)
+        return extend_embedding(
+            embedding,
+            part.features,
+            part.subclasses,
+            classes=classes,
+            moved=moved,
+            learned=learned,
+            posteriors=posteriors,
+        )
 
     def rule(self, part: Part, taxonomy: Taxonomy) -> Rule:
         """Learn how novelty shows, by holding out classes of this part."""

@@ -123,7 +123,7 @@ def _minimise(
     )
 
     def closure() -> Tensor:
-        optimizer.zero_grad()
+        matrix.grad = bias.grad = None
         logits = torch.addmm(bias + offsets, inputs, matrix.T)
         loss = (factors * F.cross_entropy(logits, targets, reduction="none")).mean()
         loss = loss + penalty / 2 * matrix.square().sum()
