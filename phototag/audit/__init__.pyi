@@ -3,6 +3,7 @@ from .audit_report import AuditReport as AuditReport
 from .audit_report import make_report as make_report
 from .audit_report import missed_gates as missed_gates
 from .audit_report import read_gates as read_gates
+from .audit_report import worth_fitting as worth_fitting
 from .confusion import NONE as NONE
 from .confusion import Confused as Confused
 from .confusion import Confusion as Confusion

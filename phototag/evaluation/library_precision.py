@@ -75,11 +75,6 @@ class Posterior:
         kept = total > _TOO_UNLIKELY * total.max()
         return cls(_POINTS[:, kept], total[kept] / total[kept].sum())
 
-    def mean(self) -> tuple[float, float, float]:
-        """Return the means of bias, slope and lapse."""
-        bias, slope, lapse = (self.points @ self.weight).tolist()
-        return bias, slope, lapse
-
     def curve(self, scores: Floats, target: float) -> Curve:
         """Return what is known of the precision at thresholds for photos with these scores [N], labels reviewed or not.
 

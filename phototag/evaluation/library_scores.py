@@ -35,6 +35,8 @@ _FEWEST_LABELS = 20
 # Limits on novelty that are tried: how many of the photos they keep. One is taken for more labels, not for a few more.
 _SHARES_KEPT = (0.7, 0.8, 0.9)
 _WORTH = 1.25
+# Of the labels that an estimate stores a certificate has to store so many to be preferred.
+_LEFT = 0.95
 _HALF = 0.5
 _TIMES = (1.5, 2.0, 3.0, 5.0)
 _OTHER_TARGETS = (0.98, 0.95, 0.9, 0.85, 0.8, 0.7)
@@ -206,9 +208,10 @@ class _Level:
     def _choose(self, own: float, basis: PrecisionBasis, confidence: float, least: LevelChoice | None) -> LevelChoice:
         best, most = self._at(own, basis, confidence)
         proven = self._certified(own, least)
-        if proven is not None and proven <= best.threshold:
-            best = LevelChoice(PrecisionBasis.CERTIFIED, proven, own)
-            most = int((self._members(own) & (self.library.scores[:, self.tier] >= proven)).sum())
+        if proven is not None:
+            number = int((self._members(own) & (self.library.scores[:, self.tier] >= proven)).sum())
+            if number >= _LEFT * most:
+                best, most = LevelChoice(PrecisionBasis.CERTIFIED, proven, own), number
         for limit in self._limits(own):
             other, number = self._at(limit, basis, confidence)
             if number > _WORTH * most:
