@@ -181,9 +181,7 @@ def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     help="Labelled pictures that the model did not learn from, like the photos to tag. [default: the validation "
     "scores in the model file]",
 )
-@click.option(
-    "--reviews", "sample", metavar="SAMPLE", help="A reviewed sample of your library, to fit the thresholds to it."
-)
+@click.option("--reviews", metavar="SAMPLE", help="A reviewed sample of your library, to fit the thresholds to it.")
 @click.option(
     "--output",
     metavar="MODEL",
@@ -195,7 +193,7 @@ def tune(
     name: str | None,
     target_precision: float | None,
     data: Path | None,
-    sample: str | None,
+    reviews: str | None,
     output: str | None,
     overwrite: bool,
     db: str | None,
@@ -209,10 +207,10 @@ def tune(
     ('phototag audit sample', 'phototag audit review') and the stored scores of all: certified where the reviews prove
     it, else estimated. Then 'phototag retag' applies them.
     """
-    if sample is not None:
+    if reviews is not None:
         if data is not None:
             raise click.UsageError("--reviews and --data exclude each other: both say what is right")
-        tune_by_reviews(name, sample, target_precision, output, overwrite=overwrite, db=db)
+        tune_by_reviews(name, reviews, target_precision, output, overwrite=overwrite, db=db)
         return
     if target_precision is None:
         raise click.UsageError("--target-precision is needed, or --reviews SAMPLE")

@@ -64,7 +64,7 @@ class ReviewedLibrary:
             self.sampled = {item.path for item in store.samples.items(sample.id)}
 
     def _review(self, store: Store, sample: Sample) -> None:
-        store.reviews.save_all(
+        said = [
             Review(
                 photo_id=item.photo_id,
                 superclass=self.truth[item.path][0],
@@ -72,7 +72,8 @@ class ReviewedLibrary:
                 sample_id=sample.id,
             )
             for item in store.samples.items(sample.id)
-        )
+        ]
+        store.reviews.save_all(said)
 
     def rest(self) -> dict[str, tuple[float, float]]:
         """What is stored of the photos that were not reviewed, by level: the share right, and the share stored."""
