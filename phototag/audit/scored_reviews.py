@@ -93,8 +93,8 @@ def _refuse_few(sample: Sample, number: int, what: str) -> None:
     review = f"review more: phototag audit review {quoted}"
     add = f"add some: phototag audit sample {quoted} --more {max(missing, 200 - sample.size)}, and review them"
     raise UsageError(
-        f"sample {sample.name!r}: {number} of its photos are {what}, and thresholds need at least {FEWEST_REVIEWS}; 200 are a "
-        f"good number; {review if sample.pending >= missing else add}"
+        f"sample {sample.name!r}: {number} of its photos are {what}, and thresholds need at least {FEWEST_REVIEWS}; "
+        f"200 are a good number; {review if sample.pending >= missing else add}"
     )
 
 

@@ -30,7 +30,7 @@ SURENESS = {PrecisionBasis.ESTIMATED: 0.95, PrecisionBasis.LIKELY: 0.75}
 """How surely an estimated threshold reaches the target: its posterior probability. What is surer is tried first."""
 
 _SURE = SURENESS[PrecisionBasis.ESTIMATED]
-_FOLDS = 5
+_FOLDS = 10
 _FEWEST_LABELS = 20
 # Limits on novelty that are tried: how many of the photos they keep. One is taken for more labels, not for a few more.
 _SHARES_KEPT = (0.7, 0.8, 0.9)
@@ -139,7 +139,7 @@ def crossfitted_figures(library: LibraryScores, target: float, own: Thresholds) 
     """Return the figures of both levels at chosen thresholds, each photo's by reviews of other groups than its own.
 
     Fold by fold thresholds are chosen by the reviews of all other folds; groups stay whole. The figures are those of
-    the choice with a fifth fewer reviews, so rather too modest than flattered.
+    the choice with a tenth fewer reviews, so rather too modest than flattered.
     """
     count = len(library.reviewed)
     folds = dealt_folds(np.zeros(count, dtype=np.intp), library.groups, folds=_FOLDS, seed=0)

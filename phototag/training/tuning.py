@@ -124,7 +124,7 @@ def tune_for_library(
         overwrite: Replace an existing model.
 
     Raises:
-        UsageError: the target or the output makes no sense, or the output exists already.
+        UsageError: the target or the output makes no sense, the output exists already, or nothing could be stored.
         ModelError: there is no such model, or the new one cannot be written.
     """
     model = open_model(reference)
@@ -132,10 +132,12 @@ def tune_for_library(
     ThresholdConfig(target)
     path = _free_name(model) if output is None else _output(output, overwrite=overwrite)
     own = model.header.thresholds
-    before, after = figures_at(library, own), crossfitted_figures(library, target, own)
     choice = choose_for_library(library, target, own)
     bases = (choice.levels[0].basis, choice.levels[1].basis)
     advice = [each.advice for each in choice.levels]
+    if bases[0] is PrecisionBasis.NONE:
+        raise UsageError(f"no threshold is shown to give labels of which {percent(target)} are right: {advice[0]}")
+    before, after = figures_at(library, own), crossfitted_figures(library, target, own)
     warnings = tuple(
         f"{level}: {_DOUBTS[basis]}: {more}" for level, basis, more in zip(LEVELS, bases, advice, strict=True) if more
     )

@@ -1,4 +1,4 @@
-"""A library that a model is overconfident about, with the truth of every photo and a reviewed sample."""
+"""A library of which a model knows most photos, with the truth of every photo and a reviewed sample."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ReviewedLibrary:
         photos: int = 1200,
         *,
         reviewed: int = 200,
-        worth: float = 0.5,
+        worth: float = 1.0,
         novel: int = 50,
         seed: int = 0,
         by: StrataBy | None = None,
