@@ -76,7 +76,7 @@ class LibraryScores:
         least = np.array([thresholds.superclass, thresholds.subclass])
         # Comparisons with NaN are false: nothing is novel where the model does not tell.
         kept = (self.scores >= least) & ~(novelty > np.array(limits))
-        return kept[:, Tier.SUPERCLASS], kept.all(axis=1)
+        return kept[:, Tier.SUPERCLASS], kept[:, Tier.SUPERCLASS] & kept[:, Tier.SUBCLASS]
 
 
 @dataclass(frozen=True, slots=True)
