@@ -165,6 +165,15 @@ class GroupsBy(StrEnum):
     NONE = "none"
 
 
+class PrecisionBasis(StrEnum):
+    """What stands behind the precision of stored labels of a level, where thresholds were chosen by reviewed photos."""
+
+    CERTIFIED = "certified"
+    ESTIMATED = "estimated"
+    LIKELY = "likely"
+    NONE = "none"
+
+
 class Tune(StrEnum):
     """How much of the network learns.
 

@@ -3,6 +3,7 @@ from .audit_report import AuditReport as AuditReport
 from .audit_report import make_report as make_report
 from .audit_report import missed_gates as missed_gates
 from .audit_report import read_gates as read_gates
+from .audit_report import worth_fitting as worth_fitting
 from .confusion import NONE as NONE
 from .confusion import Confused as Confused
 from .confusion import Confusion as Confusion
@@ -20,6 +21,7 @@ from .sampling import Scope as Scope
 from .sampling import part_text as part_text
 from .score_curves import FEW as FEW
 from .score_curves import ScoreCurves as ScoreCurves
+from .scored_reviews import read_library_scores as read_library_scores
 from .truth import ImportReport as ImportReport
 from .truth import compare_with_truth as compare_with_truth
 from .truth import import_truth as import_truth

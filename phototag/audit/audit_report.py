@@ -19,7 +19,7 @@ from phototag.audit.sampling import Scope
 from phototag.audit.score_curves import ScoreCurves, score_curves
 from phototag.choices import By
 from phototag.errors import UsageError
-from phototag.evaluation import parse_gates
+from phototag.evaluation import FEWEST_REVIEWS, parse_gates
 from phototag.records import LEVELS
 from phototag.store import Sample, Store
 from phototag.text import percent
@@ -41,6 +41,7 @@ BOUNDS_NOTE = "The bounds say how far intervals could reach if all skipped photo
 """The note for where the `bounds` of a report are shown."""
 
 _ROUNDING = 1e-12
+_USUALLY_RIGHT = 0.9
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,12 @@ def read_gates(texts: Sequence[str]) -> dict[str, float]:
         if name not in ESTIMATED:
             raise UsageError(f"{name} is not estimated from samples; these can be gates: {', '.join(ESTIMATED)}")
     return gates
+
+
+def worth_fitting(report: AuditReport) -> bool:
+    """Return whether thresholds fitted to the library would help: enough reviews, and too many wrong subclasses."""
+    right = report.metrics["subclass_precision_given"].value
+    return report.samples[0].reviewed >= FEWEST_REVIEWS and right is not None and right < _USUALLY_RIGHT
 
 
 def missed_gates(report: AuditReport, gates: Mapping[str, float]) -> list[str]:
