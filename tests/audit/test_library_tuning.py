@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -54,12 +56,12 @@ class TestChoice:
 
     def test_few_mistakes_are_certified_and_doubts_are_named(self) -> None:
         library, _ = library_of()
-        perfect = LibraryScores(**{**fields(library), "right": np.ones_like(library.right)})
+        perfect = replace(library, right=np.ones_like(library.right))
         choice = choose_for_library(perfect, 0.9, LOW)
         assert [level.basis for level in choice.levels] == [PrecisionBasis.CERTIFIED] * 2
         # The exact tests take every photo for one: not those of a sample that takes more of some parts.
         weights = np.where(np.arange(200) % 2, 1.0, 5.0)
-        unequal = choose_for_library(LibraryScores(**{**fields(perfect), "weights": weights}), 0.9, LOW)
+        unequal = choose_for_library(replace(perfect, weights=weights), 0.9, LOW)
         assert PrecisionBasis.CERTIFIED not in [level.basis for level in unequal.levels]
         hopeless = choose_for_library(library, 0.995, LOW)
         assert hopeless.levels[1].basis is PrecisionBasis.NONE
@@ -71,7 +73,7 @@ class TestChoice:
         taken_otherwise = np.full((2000, 2), 0.95)
         taken_otherwise[::10] = 0.1
         strict = Thresholds(0.3, 0.2, 0.5, 0.5)
-        novel = LibraryScores(**{**fields(library), "novelty": taken_otherwise})
+        novel = replace(library, novelty=taken_otherwise)
         thresholds = choose_for_library(novel, 0.9, strict).thresholds
         assert thresholds.novel_subclass > 0.9
         assert novel.stored(thresholds)[1].mean() > 3 * novel.stored(strict)[1].mean()
@@ -80,16 +82,12 @@ class TestChoice:
         library, right = library_of(reviewed=60)
         # Twenty times the same three photos: as many reviews, and nothing learned of the others.
         rows = np.arange(60) % 3
-        copies = {"reviewed": rows, "right": right[rows], "groups": rows, "weights": np.ones(60)}
-        figures = crossfitted_figures(LibraryScores(**{**fields(library), **copies}), 0.9, LOW)
+        copies = replace(library, reviewed=rows, right=right[rows], groups=rows, weights=np.ones(60))
+        figures = crossfitted_figures(copies, 0.9, LOW)
         assert figures[0].low is None or figures[0].low < 0.6
         before = figures_at(library, Thresholds(0.0, 0.0))
         assert before[1].coverage == 1.0
         assert before[1].precision == pytest.approx(library.right[:, 1].mean())
-
-
-def fields(library: LibraryScores) -> dict[str, object]:
-    return {name: getattr(library, name) for name in LibraryScores.__slots__}
 
 
 def test_tuned_model_reaches_the_target_once_photos_are_decided_again(run_phototag: RunCommand) -> None:
