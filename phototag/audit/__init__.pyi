@@ -12,6 +12,7 @@ from .model_diff import ModelDiff as ModelDiff
 from .model_diff import compare_models as compare_models
 from .reviewed import usable_samples as usable_samples
 from .sample_creation import create_sample as create_sample
+from .sample_creation import design_text as design_text
 from .sample_creation import extend_sample as extend_sample
 from .sample_creation import find_sample as find_sample
 from .sample_creation import focus_sample as focus_sample

@@ -8,6 +8,7 @@ from .copies import not_learned_from as not_learned_from
 from .copies import without_contradictions as without_contradictions
 from .features import Features as Features
 from .features import features_of as features_of
+from .grouping import Links as Links
 from .labelled import COLUMNS as COLUMNS
 from .labelled import LabelledData as LabelledData
 from .labelled import LabelledPicture as LabelledPicture

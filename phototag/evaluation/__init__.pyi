@@ -19,6 +19,7 @@ from .intervals import ALPHA as ALPHA
 from .intervals import Floats as Floats
 from .intervals import finite_size as finite_size
 from .intervals import needed_size as needed_size
+from .intervals import student_widening as student_widening
 from .intervals import wilson_interval as wilson_interval
 from .metrics import ClassScores as ClassScores
 from .metrics import Confusion as Confusion
