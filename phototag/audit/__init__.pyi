@@ -22,6 +22,7 @@ from .sampling import part_text as part_text
 from .score_curves import FEW as FEW
 from .score_curves import ScoreCurves as ScoreCurves
 from .truth import ImportReport as ImportReport
+from .truth import TruthGroups as TruthGroups
 from .truth import compare_with_truth as compare_with_truth
 from .truth import import_truth as import_truth
 from .truth import load_truth as load_truth

@@ -15,8 +15,9 @@ In a simple random sample, a single stratum, this is the textbook's proportion a
 Where photos were sampled in parts of groups that belong together (a series, a burst), the units are these parts: a and
 b are their totals, N_h and n_h count parts (Cochran 1977, section 9A.2: a single stage of clusters of unequal size),
 and the effective size is divided by the square of Student's quantile for the parts less the strata over the normal one
-(Korn and Graubard, "Confidence intervals for proportions with small expected number of positive counts estimated from survey
-data", Survey Methodology 1998). The same, as if from an endless library, says what holds of photos still to come.
+(Korn and Graubard, "Confidence intervals for proportions with small expected number of positive counts estimated from
+survey data", Survey Methodology 1998). The same, as if from an endless library, says what holds of photos still to
+come.
 
 Where most labels are right, s^2_h cannot be taken as it comes: a stratum in which no mistake was found would count as
 faultless, and intervals would be far too short. So a stratum's moments are those of its members and of two more, who

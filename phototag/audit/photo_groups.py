@@ -34,6 +34,7 @@ _NUMBERS_APART = 3
 _MANY = 5_000
 _CELLS_AT_ONCE = 1 << 23
 _ROWS_AT_ONCE = 1 << 13
+_FEW_NEAR = 8
 # Of photos that all class centres are moved by towards the mean of all, where the model's file is not there.
 _SHRINKAGE = 2.0
 _NUMBER = re.compile(rb"(\d{1,18})\D*$")
@@ -95,6 +96,8 @@ def near_groups(units: _Points, distance: float) -> Groups:
     step = max(16, _CELLS_AT_ONCE // max(count, 1))
     for start in range(0, count, step):
         near = units[start : start + step] @ units[start:].T >= 1 - distance
+        if np.count_nonzero(near) > _FEW_NEAR * len(near):
+            near &= labels[start : start + step, None] != labels[None, start:]
         one, other = (places + start for places in np.nonzero(near))
         while len(one):
             first, second = labels[one], labels[other]
