@@ -140,7 +140,7 @@ def _check(
     if focus is not None and (by is not None or seed is not None):
         raise click.UsageError("--focus samples nothing at random; leave out --by and --seed")
     if allocation is not Allocation.PROPORTIONAL and by in (None, StrataBy.GROUP) and more is None:
-        raise click.UsageError(f"--allocation {allocation} needs strata by --by: it shares the photos out among them")
+        raise click.UsageError(f"--allocation {allocation} needs --by with strata: it shares the photos out among them")
 
 
 def _list(store: Store, form: OutputFormat) -> None:

@@ -263,7 +263,7 @@ class TestReporting:
         assert any("intervals count parts of groups, not photos" in note for note in found["notes"])
         assert found["score_tests"]["subclass"]["left_out"] == estimate["reviewed"] - groups["count"]
         refused = run_phototag("audit", "sample", "--by", "group", "--allocation", "equal")
-        assert "needs strata by --by" in refused.stderr
+        assert "needs --by with strata" in refused.stderr
 
     def test_photos_sampled_one_by_one_that_lie_in_series_are_told(
         self, library: Library, run_phototag: RunCommand
