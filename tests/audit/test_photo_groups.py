@@ -280,7 +280,9 @@ class TestReporting:
         assert any("photos still to come" in note for note in found["notes"])
 
     def test_known_labels_are_counted_by_groups_too(self, library: Library) -> None:
-        pictures = [LabelledPicture(path, TAXONOMY.parent(name), name, "truth.csv") for path, name in library.names.items()]
+        pictures = [
+            LabelledPicture(path, TAXONOMY.parent(name), name, "truth.csv") for path, name in library.names.items()
+        ]
         with Store.open() as store:
             groups = compare_with_truth(store, LabelledData(Path("truth.csv"), tuple(pictures))).groups
         assert (groups.count, groups.in_series, groups.largest) == (120, 108, SERIES)
