@@ -19,6 +19,7 @@ from .intervals import ALPHA as ALPHA
 from .intervals import Floats as Floats
 from .intervals import finite_size as finite_size
 from .intervals import needed_size as needed_size
+from .intervals import student_widening as student_widening
 from .intervals import wilson_interval as wilson_interval
 from .library_scores import FEWEST_REVIEWS as FEWEST_REVIEWS
 from .library_scores import SURENESS as SURENESS
