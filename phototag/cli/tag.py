@@ -53,6 +53,7 @@ def tag(
 ) -> None:
     """Tag photos."""
     from phototag.library import resolve_roots
+    from phototag.tagging import lost_labels
 
     # Before the database is opened: a mistyped name should not leave a new one behind.
     with options.tagger() as tagger:
@@ -81,6 +82,7 @@ def tag(
                 print_rows(stored_rows(store, roots, options.exclude), form)
             kept = 0 if dry_run else _named_by_humans(store, roots, options.exclude)
             summarise(report, tagger.model.name, dry_run=dry_run, kept=kept)
+            say(*lost_labels(report.reasons, tagger.header, tagger.model.name))
     if not report.complete:
         ctx.exit(2 if report.problems and not report.photos else 1)
 

@@ -81,7 +81,7 @@ def watch(
     is lost either way. One watcher runs on a database at a time; 'phototag status' says what it does.
     """
     from phototag.library import resolve_roots
-    from phototag.tagging import WatchService
+    from phototag.tagging import WatchService, lost_labels
 
     if form is not None and form not in _STREAMED and not once:
         raise click.UsageError(f"--format {form} has an end; without --once use ndjson or csv")
@@ -112,6 +112,7 @@ def watch(
             if form is not None and form not in _STREAMED:
                 print_rows(stored_rows(store, roots, options.exclude), form)
             summarise(report, tagger.model.name, dry_run=False)
+            say(*lost_labels(report.reasons, tagger.header, tagger.model.name))
             if not report.complete:
                 ctx.exit(2 if report.problems and not report.photos else 1)
         else:

@@ -23,7 +23,7 @@ from phototag import settings
 from phototag.choices import DEFAULT_BATCH_SIZE, RuntimeName
 from phototag.dataset.content import Content, read_content, report_unreadable
 from phototag.dataset.labelled import LabelledPicture
-from phototag.dataset.views import random_view, uncropped
+from phototag.dataset.random_views import random_view, uncropped
 from phototag.errors import RuntimeUnavailableError
 from phototag.files import keep_newest, open_regular, replacing, sweep
 from phototag.imaging import Preprocessing

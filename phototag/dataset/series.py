@@ -230,7 +230,7 @@ def _numbers_tell(
             _distance(looks, first, int(rows[(place + len(rows) // 2) % len(rows)]))
             for place, (first, _) in enumerate(pairs)
         ]
-    return len(next_to) >= _FEWEST_NEIGHBOURS and float(np.median(next_to)) <= _TELLING * float(np.median(usual))
+    return len(next_to) >= _FEWEST_NEIGHBOURS and float(np.mean(next_to)) <= _TELLING * float(np.mean(usual))
 
 
 def _bursts(rows: Labels, moments: Sequence[tuple[str, float] | None]) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from .file import read_tensors as read_tensors
 from .file import write_tensors as write_tensors
 from .linear import Embedding as Embedding
 from .linear import Floats as Floats
+from .linear import Kinship as Kinship
 from .linear import LinearHead as LinearHead
 from .network import DualHead as DualHead
 from .network import FromUint8 as FromUint8

@@ -116,7 +116,7 @@ def split_by_groups(
     return training, validation
 
 
-def load_once(source: Path, groups: GroupsBy, without: Path | None = None) -> LabelledData:
+def load_once(source: Path, groups: GroupsBy = GroupsBy.AUTO, without: Path | None = None) -> LabelledData:
     """Return labelled pictures, each content once and none that `without` lists; DataError if they are not usable."""
     everything = load_data(source, deep=groups is GroupsBy.FOLDER)
     if without is not None:

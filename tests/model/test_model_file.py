@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -472,6 +473,22 @@ def test_embedding_of_another_width_than_its_tensors_is_refused(tmp_path: Path, 
     with pytest.raises(ModelError, match="do not fit its backbone"):
         build(header, tensors)
     assert build(replace(header, embedding=8), tensors).embedding is not None
+
+
+def test_kinship_is_told_behind_the_embedding_and_refused_where_it_does_not_fit(tiny_model: Path) -> None:
+    import torch
+
+    header, tensors = replace(read_header(tiny_model), embedding=8), read_tensors(tiny_model)
+    width = tensors["subclass_head.weight"].shape[1]
+    tensors |= {"embedding.weight": np.zeros((8, width), np.float32), "embedding.bias": np.zeros(8, np.float32)}
+    relations = np.ones((60, len(header.taxonomy.superclasses)), np.float32)
+    kinship = {"kinship.bias": np.zeros(60, np.float32), "kinship.relations": relations}
+    network = build(header, tensors | kinship | {"kinship.weight": np.zeros((60, width), np.float16)})
+    size = header.preprocessing.size
+    np.testing.assert_allclose(network(torch.zeros(2, 3, size, size))[2].detach()[:, 8:], [[1.0], [1.0]])
+    for weight in (np.zeros((60, width + 1), np.float16), np.zeros((59, width), np.float16), np.zeros(60, np.float16)):
+        with pytest.raises(ModelError, match="do not fit its backbone"):
+            build(header, tensors | kinship | {"kinship.weight": weight})
 
 
 def test_numbers_of_a_kind_that_numpy_lacks_are_a_model_error(tmp_path: Path) -> None:

@@ -102,9 +102,9 @@ def test_gradient_training_is_calibrated_too(doubtful: Path, weights: Path) -> N
 
 
 def test_few_validation_pictures_calibrate_and_promise_nothing(
-    data: Path, weights: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, weights: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    result = train(data, config=tiny_config(weights=weights, target_precision=0.95))
+    result = train(colour_folder(tmp_path / "few", 6), config=tiny_config(weights=weights, target_precision=0.95))
     header = result.model.header
     assert header.record["calibration"]["temperatures"] == {"superclass": 1.0, "subclass": 1.0}
     assert (header.thresholds.superclass, header.thresholds.subclass) == (1.0, 1.0)
@@ -208,7 +208,7 @@ def test_commands_tell_calibration_coverage_and_promise(
     assert "alibrated" in trained.stderr
     assert "ECE superclass" in trained.stderr
     shown = run_phototag("model", "show", "m")
-    assert "0.9, by 72 validation pictures" in shown.stdout
+    assert "0.9, by 240 validation pictures" in shown.stdout
     assert "subclass stored" in shown.stdout
     tuned = run_phototag("model", "tune", "m", "--target-precision", "0.95")
     assert tuned.exit_code == 0, tuned.output

@@ -202,7 +202,7 @@ def test_smallest_possible_data_trains(tmp_path: Path, weights: Path) -> None:
             draw(tmp_path / "d" / "warm" / name / f"{index}.png", COLOURS["warm", name], seed=index)
     for config in (tiny_config(epochs=1), tiny_config(weights=weights), tiny_config(weights=weights, tune=Tune.FULL)):
         result = train(tmp_path / "d", config=config)
-        assert result.metrics.photos == 2
+        assert result.metrics.photos == (4 if config.tune is Tune.AUTO and config.pretrained else 2)
 
 
 def test_size_that_the_backbone_cannot_take_is_told_before_anything_else(data: Path) -> None:

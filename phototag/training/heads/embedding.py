@@ -89,7 +89,7 @@ def extend_embedding(
         learned: The classes whose means are taken from these pictures; the new ones among them.
         posteriors: What the classifier of the pretraining says of these pictures.
     """
-    points, space = embedding(features), embedding.space
+    points, space = embedding.logits(features), embedding.space
     means = np.empty((classes, points.shape[1]), dtype=np.float32)
     means[moved] = space.means
     for label in learned:

@@ -120,6 +120,26 @@ def choose_heads(
     return HeadChoice(strategy, trial.penalties, [trial.to_json()])
 
 
+def accuracies_by_pictures(
+    part: Part, taxonomy: Taxonomy, choice: HeadChoice, *, seed: int, blocks: Sequence[int] | None = None
+) -> tuple[float, float]:
+    """Return the shares of right superclasses and subclasses in folds of single pictures, as if none were of a series.
+
+    They tell how much is flattery by series, and nothing of other photos.
+    """
+    known = part.known()
+    inputs = _components(Scaling.of(known.features, blocks).apply(known.features), seed)
+    singly = np.arange(len(known))
+    folds = dealt_folds(known.subclasses, singly, folds=_FOLDS, seed=seed)
+    parts = [(singly[folds != fold], singly[folds == fold]) for fold in range(_FOLDS)]
+    trials = _Trials(inputs, known.labels, taxonomy, [each for each in parts if len(each[1])], seed)
+    found = join(gather(trials.scores(choice.strategy, choice.penalties), taxonomy))
+    superclass, subclass = (
+        float((best == trials.truth(level)).mean()) for level, best in enumerate((found.chosen, found.child))
+    )
+    return superclass, subclass
+
+
 def _choose_strategy(trials: _Trials) -> HeadChoice:
     plain = trials.run(Balance.NONE, trials.penalties(Balance.NONE))
     names = [name for name in Balance if name not in (Balance.AUTO, Balance.NONE)]
@@ -227,18 +247,22 @@ class _Trials:
 
     def run(self, strategy: Balance, penalties: tuple[float, float]) -> _Trial:
         """Evaluate the joint decision."""
-        scores = Scores(self._head(0, strategy, penalties[0]), self._head(1, strategy, penalties[1]))
-        truth = self._truth(1)
+        scores, truth = self.scores(strategy, penalties), self.truth(1)
         tried = [_joint_losses(scores, truth, self.taxonomy, temperature) for temperature in _TEMPERATURES]
         losses = min(tried, key=lambda losses: float(_by_class(losses, truth).mean()))
         right = (join(gather(scores, self.taxonomy)).child == truth).astype(np.float64)
         return _Trial(strategy, penalties, truth, losses, right)
 
-    def _truth(self, level: int) -> Labels:
+    def scores(self, strategy: Balance, penalties: tuple[float, float]) -> Scores:
+        """Return scores of the evaluated pictures, fold by fold."""
+        return Scores(self._head(0, strategy, penalties[0]), self._head(1, strategy, penalties[1]))
+
+    def truth(self, level: int) -> Labels:
+        """Return their labels at a level."""
         return np.concatenate([self.labels[level][evaluated] for _, evaluated in self.parts])
 
     def _level_loss(self, level: int, strategy: Balance, penalty: float) -> float:
-        logits, truth = self._head(level, strategy, penalty), self._truth(level)
+        logits, truth = self._head(level, strategy, penalty), self.truth(level)
         if strategy is Balance.NONE:
             return float(_losses(logits, truth).mean())
         return min(

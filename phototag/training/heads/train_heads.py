@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from phototag.dataset import Features, data_digest, dealt_folds, find_label_errors, remembered
 from phototag.model import Examples, Floats
 from phototag.taxonomy import Taxonomy
@@ -29,6 +31,8 @@ FOLDS = 5
 # worth more than a view. docs/experiments.md#views
 _MOST_VIEWS = 3
 _SHOWN = 15_000
+# With more groups, for the pictures that there are, series flatter no figure.
+_IN_SERIES = 0.9
 
 
 @dataclass(frozen=True)
@@ -149,10 +153,14 @@ def fit_heads_only(session: Session) -> Outcome:
     start = choose_start(session)
     taxonomy, recipe = session.pictures.taxonomy, start.recipe
     training, validation = start.features.parts
+    details = recipe.to_json()
     if session.pictures.kept_apart:
         everything = training + validation
         final = recipe.fit(everything, taxonomy)
         evaluated = _folds(recipe, everything, taxonomy)
+        details["training_pictures"] = len(everything)
+        if len(np.unique(everything.groups)) < _IN_SERIES * len(everything):
+            details["by_pictures"] = list(recipe.accuracies_by_pictures(everything, taxonomy))
     else:
         final = recipe.fit(training, taxonomy)
         evaluated = []
@@ -163,7 +171,7 @@ def fit_heads_only(session: Session) -> Outcome:
         evaluated=evaluated or [evaluated_by(recipe.fit(training, taxonomy), validation)],
         final=final,
         rule=start.rule,
-        details={**recipe.to_json(), "refitted_on_all": session.pictures.kept_apart, "folds": len(evaluated)},
+        details={**details, "refitted_on_all": session.pictures.kept_apart, "folds": len(evaluated)},
     )
 
 
