@@ -98,6 +98,12 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
 )
 @groups_option
 @click.option(
+    "--without",
+    type=GivenPath(path_type=Path),
+    metavar="FILE",
+    help="Leave out the pictures that a CSV lists, as 'phototag dataset check --csv FILE' writes it.",
+)
+@click.option(
     "--balance",
     type=EnumChoice(list(Balance)),
     default=_DEFAULTS.balance.value,
@@ -156,6 +162,7 @@ def train(
     val: Path | None,
     val_fraction: float | None,
     groups: GroupsBy,
+    without: Path | None,
     balance: Balance,
     target_precision: float | None,
     keep_known: float | None,
@@ -188,6 +195,7 @@ def train(
         tune=tune,
         val_fraction=val_fraction or _DEFAULTS.val_fraction,
         groups=groups,
+        without=without,
         balance=balance,
         target_precision=target_precision,
         device=device,
