@@ -41,8 +41,8 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     default=_DEFAULTS.backbone,
     show_default=True,
     metavar="NAME",
-    help="efficientnet_lite0, efficientnet_b0, efficientnetv2_s, convnext_atto, convnext_tiny, convnext_base, or any "
-    "other timm name.",
+    help="efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, efficientnet_b0, efficientnetv2_s, "
+    "convnext_atto, convnext_tiny, convnext_base, or any other timm name.",
 )
 @click.option("--weights", type=GivenPath(path_type=Path), metavar="FILE", help="Pretrained weights to start from.")
 @click.option("--no-pretrained", is_flag=True, help="Start from random weights.")
@@ -97,6 +97,12 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     help=f"Share of each class kept for validation. [default: {_DEFAULTS.val_fraction}]",
 )
 @groups_option
+@click.option(
+    "--without",
+    type=GivenPath(path_type=Path),
+    metavar="FILE",
+    help="Leave out the pictures that a CSV lists, as 'phototag dataset check --csv FILE' writes it.",
+)
 @click.option(
     "--balance",
     type=EnumChoice(list(Balance)),
@@ -156,6 +162,7 @@ def train(
     val: Path | None,
     val_fraction: float | None,
     groups: GroupsBy,
+    without: Path | None,
     balance: Balance,
     target_precision: float | None,
     keep_known: float | None,
@@ -188,6 +195,7 @@ def train(
         tune=tune,
         val_fraction=val_fraction or _DEFAULTS.val_fraction,
         groups=groups,
+        without=without,
         balance=balance,
         target_precision=target_precision,
         device=device,

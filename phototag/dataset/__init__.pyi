@@ -12,6 +12,7 @@ from .grouping import Links as Links
 from .grouping import dealt_folds as dealt_folds
 from .grouping import held_out as held_out
 from .grouping import near_pairs as near_pairs
+from .label_errors import find_label_errors as find_label_errors
 from .labelled import COLUMNS as COLUMNS
 from .labelled import GROUP_COLUMN as GROUP_COLUMN
 from .labelled import LabelledData as LabelledData
@@ -31,3 +32,9 @@ from .series import groups_line as groups_line
 from .series import split as split
 from .series import unchecked_classes as unchecked_classes
 from .sheet import open_sheet as open_sheet
+from .suspects import KIND_WORDS as KIND_WORDS
+from .suspects import Checked as Checked
+from .suspects import Kind as Kind
+from .suspects import Suspect as Suspect
+from .suspects import find_suspects as find_suspects
+from .suspects import without_listed as without_listed

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from phototag.choices import GroupsBy
-from phototag.dataset.features import features_of
+from phototag.dataset.features import Features, features_of
 from phototag.dataset.grouping import Labels, Links, held_out, members, near_pairs
 from phototag.dataset.labelled import LabelledPicture
 from phototag.errors import DataError, ModelError
@@ -87,7 +87,7 @@ def find_groups(pictures: Sequence[LabelledPicture], how: GroupsBy, look: Look) 
     if named:
         return _within(classes, group_numbers(pictures))
     links, classed = Links(len(pictures)), members(classes)
-    looks = _standardised(look(pictures))
+    looks = standardised(look(pictures))
     numbers = [_number(picture.path) for picture in pictures]
     moments = [_moment(picture.path) for picture in pictures]
     telling = _numbers_tell(looks, numbers, classed)
@@ -148,29 +148,35 @@ def default_look(target: Target, workers: int | None) -> Look:
     """Return what looks at pictures through the default backbone; without its weights all look different."""
 
     def look(pictures: Sequence[LabelledPicture]) -> NDArray[np.float32]:
-        name = resolve_backbone(DEFAULT_BACKBONE)
-        backbone = create_backbone(name)
         try:
-            load_into(backbone, load_weights(name))
+            found, middle = default_features(pictures, target, workers)
         except ModelError as error:
             log.warning("series are not looked for, and figures may be too good: %s", error)
             return np.zeros((len(pictures), 1), dtype=np.float32)
-        stages = pooled_stages(backbone)
-        start, end = np.cumsum([0, *feature_blocks(backbone, stages)])[1 + _STAGE : 3 + _STAGE]
-        found = features_of(
-            pictures,
-            backbone.eval(),
-            stages,
-            default_preprocessing(backbone),
-            target=target,
-            workers=workers,
-            told=False,
-        )
-        looks = np.zeros((len(pictures), end - start), dtype=np.float32)
-        looks[list(found.positions)] = found.values[:, start:end]
+        looks = np.zeros((len(pictures), middle.stop - middle.start), dtype=np.float32)
+        looks[list(found.positions)] = found.values[:, middle]
         return looks
 
     return look
+
+
+def default_features(
+    pictures: Sequence[LabelledPicture], target: Target, workers: int | None
+) -> tuple[Features, slice]:
+    """Return features of the default backbone, all stages, and which of their columns are how pictures look.
+
+    Raises:
+        DataError: more than 5 % of the pictures are unreadable.
+        ModelError: its weights cannot be had.
+    """
+    name = resolve_backbone(DEFAULT_BACKBONE)
+    backbone = create_backbone(name)
+    load_into(backbone, load_weights(name))
+    stages = pooled_stages(backbone)
+    start, end = np.cumsum([0, *feature_blocks(backbone, stages)])[1 + _STAGE : 3 + _STAGE].tolist()
+    preprocessing = default_preprocessing(backbone)
+    found = features_of(pictures, backbone.eval(), stages, preprocessing, target=target, workers=workers, told=False)
+    return found, slice(start, end)
 
 
 def _numbered(names: Sequence[object]) -> Labels:
@@ -183,7 +189,8 @@ def _within(classes: Labels, groups: Labels) -> Labels:
     return _numbered(list(zip(classes.tolist(), groups.tolist(), strict=True)))
 
 
-def _standardised(looks: NDArray[np.float32]) -> NDArray[np.float32]:
+def standardised(looks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return looks [N, D] of mean 0 and deviation 1; rows of zeros, which could not be read, stay so."""
     seen = looks.any(axis=1)
     result = np.zeros_like(looks)
     if seen.any():

@@ -31,6 +31,7 @@ class DataConfig:
     seed: int
     workers: int | None
     groups: GroupsBy
+    without: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ class TrainingConfig:
         val_fraction: Share of each class kept for validation, where no validation data is given.
         groups: What tells which pictures belong together, so that they stay on one side of every split: `auto` is the
             column "group" of a CSV, or how they look and when they were taken; `folder` the folder that they lie in.
+        without: A CSV with a column "filepath" of pictures to leave out, such as `phototag dataset check` writes.
         balance: `sampler` samples every class equally often, `loss` weighs classes by their effective number of
             pictures, `logits` adjusts the logits by the classes' shares, `mix` adds mixed pictures of rare classes;
             `auto` takes what does best on validation pictures.
@@ -207,6 +209,7 @@ class TrainingConfig:
     tune: Tune = Tune.AUTO
     val_fraction: float = 0.2
     groups: GroupsBy = GroupsBy.AUTO
+    without: Path | None = None
     balance: Balance = Balance.AUTO
     device: Device = Device.AUTO
     amp: bool | None = None

@@ -132,7 +132,7 @@ def extend(parent: Model, data: Path, config: DataConfig, target: Target) -> Ext
             f"{parent.name}: keeps no examples of its classes, so it cannot be extended; train a model of your own "
             "first: phototag train DATA"
         )
-    labelled = load_once(data, config.groups)
+    labelled = load_once(data, config.groups, config.without)
     taxonomy = _extended_taxonomy(header.taxonomy, labelled)
     network = build(header, parent.tensors())
     blocks = feature_blocks(network.backbone, header.stages)

@@ -30,6 +30,7 @@ from phototag.dataset import (
     training_taxonomy,
     unchecked_classes,
     without_contradictions,
+    without_listed,
 )
 from phototag.decision import Thresholds
 from phototag.errors import DataError
@@ -73,12 +74,12 @@ class Pictures:
     @classmethod
     def load(cls, data: Path, val: Path | None, config: DataConfig, look: Look) -> Pictures:
         """Return the pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
-        labelled = load_once(data, config.groups)
+        labelled = load_once(data, config.groups, config.without)
         taxonomy = training_taxonomy(labelled)
         if val is None:
             training, validation = split_by_groups(labelled, config, look)
             return cls(taxonomy, training, validation, kept_apart=True, doubt=labelled.doubt)
-        other = load_once(val, config.groups)
+        other = load_once(val, config.groups, config.without)
         check_labels(other, taxonomy)
         apart = not_learned_from(other.pictures, labelled.pictures)
         learned, evaluated = (grouped(pictures, config.groups, look) for pictures in (labelled.pictures, apart))
@@ -115,9 +116,11 @@ def split_by_groups(
     return training, validation
 
 
-def load_once(source: Path, groups: GroupsBy = GroupsBy.AUTO) -> LabelledData:
-    """Return labelled pictures, each content once; DataError if they are not usable."""
+def load_once(source: Path, groups: GroupsBy = GroupsBy.AUTO, without: Path | None = None) -> LabelledData:
+    """Return labelled pictures, each content once and none that `without` lists; DataError if they are not usable."""
     everything = load_data(source, deep=groups is GroupsBy.FOLDER)
+    if without is not None:
+        everything = without_listed(everything, without)
     data = without_contradictions(everything, once=True)
     lost = set(map(_class_of, everything.pictures)) - set(map(_class_of, data.pictures))
     if lost:

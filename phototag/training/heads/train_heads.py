@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from phototag.dataset import Features, data_digest, dealt_folds, remembered
+from phototag.dataset import Features, data_digest, dealt_folds, find_label_errors, remembered
 from phototag.model import Examples, Floats
 from phototag.taxonomy import Taxonomy
 from phototag.training.finalize import Evaluated, Outcome
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from phototag.model import DualHead
 
+
+log = logging.getLogger(__name__)
 
 FOLDS = 5
 # Of how many views of each picture heads learn, and of how many views in all: with many pictures the next picture is
@@ -116,6 +119,8 @@ def choose_start(session: Session) -> Start:
     """Compute the frozen features of a session, and choose how heads are fitted on them."""
     features, taxonomy = SplitFeatures.of(session), session.pictures.taxonomy
     training, validation = features.parts
+    if session.config.pretrained:  # random features tell no label from another
+        _warn_of_labels((training + validation if session.pictures.kept_apart else training).known())
     recipe = Recipe.choose(
         training,
         validation,
@@ -125,6 +130,16 @@ def choose_start(session: Session) -> Start:
         pretraining=session.pretraining,
     )
     return Start(features, recipe, recipe.rule(training + validation, taxonomy))
+
+
+def _warn_of_labels(part: Part) -> None:
+    errors = find_label_errors(part.features, part.subclasses)
+    if errors.many:
+        log.warning(
+            "about %s of %s pictures may have a wrong label; phototag dataset check DATA lists them",
+            f"{len(errors.wrong):,}",
+            f"{len(part):,}",
+        )
 
 
 def fit_heads_only(session: Session) -> Outcome:
