@@ -125,8 +125,9 @@ def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) 
     certificate = record.get("promise")
     # The file is untrusted.
     if isinstance(certificate, dict) and isinstance(certificate.get("target_precision"), float):
-        target, pictures = certificate["target_precision"], certificate.get("pictures")
-        lines.append(("target precision", f"{target:.4g}, by {pictures} validation pictures"))
+        target, pictures, groups = (certificate.get(key) for key in ("target_precision", "pictures", "groups"))
+        series = "" if groups in (None, pictures) else f" in {groups} groups"
+        lines.append(("target precision", f"{target:.4g}, by {pictures} validation pictures{series}"))
         withheld = certificate.get("kept_back")
         lines += [("nothing stored", str(warning)) for warning in (withheld if isinstance(withheld, list) else ())]
     for level in ("superclass", "subclass"):

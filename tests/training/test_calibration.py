@@ -170,7 +170,7 @@ def test_folded_heads_give_the_scaled_logits() -> None:
 
 
 def test_plain_thresholds_lose_hardly_any_right_label() -> None:
-    pictures, scores = calibrated(2000, spread=4.0)
+    pictures, scores = calibrated(2000, spread=30.0)
     superclass, subclass = default_thresholds(validation(pictures, scores))
     joint = join(gather(scores, TAXONOMY))
     top, child = label_indexes(pictures, TAXONOMY)
@@ -178,3 +178,15 @@ def test_plain_thresholds_lose_hardly_any_right_label() -> None:
     assert (best < superclass).mean() <= 0.0025
     assert (joint.child_score[joint.child == child] < subclass).mean() <= 0.0025
     assert superclass <= 0.5
+
+
+def test_plain_thresholds_rise_until_most_of_what_they_store_is_right() -> None:
+    pictures, scores = calibrated(2000, spread=1.5)
+    decoded = validation(pictures, scores)
+    for threshold, level in zip(default_thresholds(decoded), decoded.levels, strict=True):
+        kept = level.scores >= threshold
+        assert level.right.mean() < 0.9
+        assert 0.94 <= level.right[kept].mean() < 0.97
+    # A few pictures do not tell.
+    few = decoded.rows(slice(20))
+    assert max(default_thresholds(few)) <= 0.5
