@@ -297,3 +297,11 @@ def test_without_a_right_label_nothing_is_limited() -> None:
     nobody = [picture(None, None)] * 20
     assert novelty_limits(validation(nobody, scores, novelty=STRANGENESS), keep_known=0.9) == (1.0, 1.0)
     assert len(pictures) == 20
+
+
+def test_limits_on_novelty_alone_make_a_copy_of_which_nothing_is_certified(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "tiny.safetensors", seed=1)
+    limited = tune_limits(model, novel_superclass=None, novel_subclass=0.7, output=tmp_path / "limited.safetensors")
+    before = open_model(model).header.thresholds
+    assert limited.header.thresholds == replace(before, novel_subclass=0.7)
+    assert "promise" not in limited.header.record
