@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +25,12 @@ from phototag.evaluation.risk_control import (
     fewest_pictures,
 )
 from phototag.evaluation.score_table import ScoreTable, ValidationScores
+from phototag.model.registry import open_model
 from phototag.records import Scores
 from phototag.training.config import ThresholdConfig
 from phototag.training.thresholds import choose_thresholds, novelty_limits
+from phototag.training.tuning import tune_limits
+from tests.support.models import write_tiny_model
 from tests.support.validation_scores import TAXONOMY, calibrated, draw_scores, picture, validation
 
 
