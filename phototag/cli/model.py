@@ -14,7 +14,7 @@ from phototag.choices import HIGHEST_TARGET, LEAST_TARGET, OutputFormat
 from phototag.cli.messages import say
 from phototag.cli.model_diff import diff
 from phototag.cli.model_reviews import tune_by_reviews
-from phototag.cli.options import GivenPath, Number, db_option, format_option
+from phototag.cli.options import GivenPath, Number, db_option, format_option, novelty_options
 from phototag.text import Column, percent, table
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     "scores in the model file]",
 )
 @click.option("--reviews", metavar="SAMPLE", help="A reviewed sample of your library, to fit the thresholds to it.")
+@novelty_options
 @click.option(
     "--output",
     metavar="MODEL",
@@ -194,6 +195,8 @@ def tune(
     target_precision: float | None,
     data: Path | None,
     reviews: str | None,
+    novel_superclass_threshold: float | None,
+    novel_subclass_threshold: float | None,
     output: str | None,
     overwrite: bool,
     db: str | None,
@@ -206,7 +209,20 @@ def tune(
     With --reviews thresholds and limits on novelty are those for your library, by the photos that you reviewed
     ('phototag audit sample', 'phototag audit review') and the stored scores of all: certified where the reviews prove
     it, else estimated. Then 'phototag retag' applies them.
+
+    With a limit on novelty only the limits change, and nothing is certified.
     """
+    limits = {"novel_superclass": novel_superclass_threshold, "novel_subclass": novel_subclass_threshold}
+    if any(limit is not None for limit in limits.values()):
+        if (target_precision, data, reviews) != (None, None, None):
+            raise click.UsageError(
+                "a limit on novelty stands alone: --target-precision, --data and --reviews choose it"
+            )
+        from phototag.training import tune_limits
+
+        limited = tune_limits(name, **limits, output=output, overwrite=overwrite)
+        say(f"Model {limited.name}: {limited.path}", f"Make it the active one: phototag model use {limited.name}")
+        return
     if reviews is not None:
         if data is not None:
             raise click.UsageError("--reviews and --data exclude each other: both say what is right")

@@ -17,6 +17,7 @@ import click
 from phototag.choices import DecodeOn, Device, GroupsBy, OutputFormat, Precision, RuntimeName
 from phototag.files import check_writable
 from phototag.imaging import MAX_MEGAPIXELS
+from phototag.records import LEVELS
 
 if TYPE_CHECKING:
     from phototag.tagging import Tagger
@@ -261,3 +262,16 @@ def gates_option(command: Command) -> Command:
         help="Exit with 1 if a metric is lower, as in subclass_accuracy=0.9 or hierarchical_f1=90%. Repeatable.",
     )
     return decorate(command)
+
+
+def novelty_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the limits on novelty to a command."""
+    for level in reversed(LEVELS):
+        command = click.option(
+            f"--novel-{level}-threshold",
+            type=Number(0, 1),
+            metavar="X",
+            help=f"Most that the probability of an unknown {level} may be, 0 to 1; 1 lets all pass. [default: the "
+            "model's]",
+        )(command)
+    return command

@@ -12,7 +12,7 @@ import click
 
 from phototag.choices import OutputFormat
 from phototag.cli.messages import say
-from phototag.cli.options import GivenPath, Number, db_option, format_option, model_option
+from phototag.cli.options import GivenPath, Number, db_option, format_option, model_option, novelty_options
 from phototag.cli.tag import terminated_as_interrupted
 from phototag.taxonomy import NO_LABEL, label_text
 from phototag.text import Column, numbers, percent, printable, table
@@ -38,18 +38,7 @@ _MOST_SUPERCLASSES = 20
     metavar="X",
     help="Least score of a subclass, 0 to 1. [default: the model's]",
 )
-@click.option(
-    "--novel-superclass-threshold",
-    type=Number(0, 1),
-    metavar="X",
-    help="Most that the probability of an unknown superclass may be, 0 to 1; 1 lets all pass. [default: the model's]",
-)
-@click.option(
-    "--novel-subclass-threshold",
-    type=Number(0, 1),
-    metavar="X",
-    help="Most that the probability of an unknown subclass may be, 0 to 1; 1 lets all pass. [default: the model's]",
-)
+@novelty_options
 @click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; say what would change.")
 @format_option

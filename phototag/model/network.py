@@ -266,10 +266,12 @@ def build(header: ModelHeader, tensors: Mapping[str, NDArray[np.float32]]) -> Du
             stages=header.stages,
             embedding=header.embedding,
         )
-        shape = taken[_KINSHIP].shape if _KINSHIP in taken else ()
-        # Whatever is not of that shape does not belong.
-        if network.embedding is not None and len(shape) == 2 and shape[1] <= network.subclass_head.in_features:
-            network.kinship = KinshipLayer(*shape, len(taxonomy.superclasses))
+        kinship = taken.get(_KINSHIP)
+        if network.embedding is not None and kinship is not None and kinship.ndim == 2:
+            classes, width = kinship.shape
+            # One of more features than there are does not belong.
+            if width <= network.subclass_head.in_features:
+                network.kinship = KinshipLayer(classes, width, len(taxonomy.superclasses))
     problem = misfit(network.state_dict(), taken)
     if problem is not None:
         raise ModelError(f"the model's tensors do not fit its backbone {header.backbone}: {problem}")

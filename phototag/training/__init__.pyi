@@ -7,4 +7,5 @@ from .tuning import USUAL_TARGET as USUAL_TARGET
 from .tuning import LibraryTuning as LibraryTuning
 from .tuning import tune as tune
 from .tuning import tune_for_library as tune_for_library
+from .tuning import tune_limits as tune_limits
 from .tuning import validation_scores as validation_scores

@@ -202,6 +202,31 @@ def _written(model: Model, path: Path, thresholds: Thresholds, metrics: Numbers,
     return open_model(path)
 
 
+def tune_limits(
+    reference: str | Path | None,
+    *,
+    novel_superclass: float | None,
+    novel_subclass: float | None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+) -> Model:
+    """Write a copy of a model with other limits on novelty, of which nothing is certified; None leaves one as it is.
+
+    Raises:
+        UsageError: the output makes no sense, or exists already.
+        ModelError: there is no such model, a limit is not between 0 and 1, or the new one cannot be written.
+    """
+    model = open_model(reference)
+    given = {"novel_superclass": novel_superclass, "novel_subclass": novel_subclass}
+    limits = {name: value for name, value in given.items() if value is not None}
+    path = _output(f"{model.name}-limits" if output is None else output, overwrite=overwrite)
+    # What was measured and certified of stored labels stood behind the limits of before.
+    record = {name: value for name, value in model.header.record.items() if name != "promise"}
+    stored = [f"{level}_{figure}" for level in LEVELS for figure in ("precision_given", "coverage")]
+    metrics = {**model.header.metrics, **dict.fromkeys(stored)}
+    return _written(model, path, replace(model.header.thresholds, **limits), metrics, record)
+
+
 def validation_scores(model: Model) -> ValidationScores | None:
     """Return the validation scores that the model file keeps, or None; ModelError if they are damaged."""
     kept = model.header.record.get("validation_scores")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +25,12 @@ from phototag.evaluation.risk_control import (
     fewest_pictures,
 )
 from phototag.evaluation.score_table import ScoreTable, ValidationScores
+from phototag.model.registry import open_model
 from phototag.records import Scores
 from phototag.training.config import ThresholdConfig
 from phototag.training.thresholds import choose_thresholds, novelty_limits
+from phototag.training.tuning import tune_limits
+from tests.support.models import write_tiny_model
 from tests.support.validation_scores import TAXONOMY, calibrated, draw_scores, picture, validation
 
 
@@ -297,3 +301,11 @@ def test_without_a_right_label_nothing_is_limited() -> None:
     nobody = [picture(None, None)] * 20
     assert novelty_limits(validation(nobody, scores, novelty=STRANGENESS), keep_known=0.9) == (1.0, 1.0)
     assert len(pictures) == 20
+
+
+def test_limits_on_novelty_alone_make_a_copy_of_which_nothing_is_certified(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "tiny.safetensors", seed=1)
+    limited = tune_limits(model, novel_superclass=None, novel_subclass=0.7, output=tmp_path / "limited.safetensors")
+    before = open_model(model).header.thresholds
+    assert limited.header.thresholds == replace(before, novel_subclass=0.7)
+    assert "promise" not in limited.header.record
