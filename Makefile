@@ -10,16 +10,18 @@ PHOTOTAG := PHOTOTAG_HOME="$(CURDIR)/$(DEMO)" $(BIN)/phototag
 
 .PHONY: demo install test lint docs format bench clean
 
-$(VENV)/.installed: pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "phototag needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+	touch $(VENV)/.installed $@
 
 ## Learn from the sample pictures, tag the inbox, find photos, and say how accurate the tags are.
 demo: $(VENV)/.installed
@@ -44,7 +46,8 @@ install: $(VENV)/.installed
 	@case ":$$PATH:" in *":$(BINDIR):"*) ;; *) echo "$(BINDIR) is not on your PATH yet; add it" >&2;; esac
 
 ## Linters, the type checker, the documentation and all tests.
-test: $(VENV)/.installed-dev lint docs
+test: $(VENV)/.installed-dev
+	$(MAKE) --jobs 2 lint docs
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.dataset import COLUMNS, LabelledPicture
+from phototag.dataset import COLUMNS, GROUP_COLUMN, LabelledPicture
 
 RARE_SHARE = 1 / 3
 _RESAMPLES = 2000
@@ -42,7 +42,8 @@ def long_tail(pictures: Sequence[LabelledPicture], *, ratio: float, held_out: in
 
     The profile is that of Cui et al. (CVPR 2019, section 5.1). Which classes are rare is drawn by `seed`; the largest
     has as many pictures as the largest class of the data has left, and a class with fewer than its place asks for gives
-    all it has. Every class keeps one.
+    all it has. Every class keeps one. Nothing is learned from a group of which a picture is held out, unless there is
+    no other.
     """
     by_class: dict[str, list[LabelledPicture]] = defaultdict(list)
     for picture in pictures:
@@ -61,7 +62,9 @@ def long_tail(pictures: Sequence[LabelledPicture], *, ratio: float, held_out: in
         members = sorted(by_class[name], key=lambda picture: picture.path)
         members = [members[index] for index in random.permutation(len(members))]
         wanted = max(1, round(most * ratio ** (-place / (len(order) - 1))))
-        kept = members[held_out : held_out + wanted]
+        held = {picture.group for picture in members[:held_out]} - {None}
+        rest = [picture for picture in members[held_out:] if picture.group not in held] or members[held_out:]
+        kept = rest[:wanted]
         sizes[name] = len(kept)
         apart += members[:held_out]
         training += kept
@@ -73,8 +76,8 @@ def write_csv(pictures: Sequence[LabelledPicture], path: Path) -> Path:
     """Labelled data that phototag reads; the pictures stay where they lie."""
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows((picture.path.absolute(), picture.superclass, picture.subclass) for picture in pictures)
+        writer.writerow([*COLUMNS, GROUP_COLUMN])
+        writer.writerows((each.path.absolute(), each.superclass, each.subclass, each.group) for each in pictures)
     return path
 
 

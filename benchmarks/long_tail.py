@@ -26,8 +26,8 @@ import numpy as np
 from _tails import Answers, LongTail
 
 from phototag import settings
-from phototag.choices import Balance, Tune
-from phototag.dataset import load_data
+from phototag.choices import Balance, GroupsBy, Tune
+from phototag.dataset import default_look, grouped, load_data
 from phototag.evaluation import score_labelled
 from phototag.model import Model
 from phototag.runtime import choose_target
@@ -39,7 +39,7 @@ REFERENCE = Balance.NONE
 def main() -> int:
     """Run it; see `--help`."""
     arguments = _parse()
-    pictures = load_data(arguments.data).pictures
+    pictures = grouped(load_data(arguments.data).pictures, GroupsBy.AUTO, default_look(choose_target(), None))
     config = TrainingConfig(
         backbone=arguments.backbone, weights=arguments.weights, img_size=arguments.img_size, tune=Tune.HEADS
     )

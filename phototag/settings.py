@@ -111,7 +111,7 @@ def load_config() -> dict[str, Any]:
         return {}  # the usual way to say: none
     try:
         return tomllib.loads(_text(read_regular(path, most_bytes=_MOST_CONFIG_BYTES)))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the home of a service may be /dev/null
         if CONFIG_VARIABLE in os.environ:
             raise UsageError(f"{path}: no such file; {CONFIG_VARIABLE} names it") from None
         return {}

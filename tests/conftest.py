@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -9,17 +10,22 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 # Before torch and numpy are imported: their threads otherwise spin while they wait, which on busy cores costs minutes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Tests start hundreds of processes, each of which would compile all of phototag again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 from PIL import Image
 
 pytest.register_assert_rewrite("tests.support")
@@ -31,6 +37,11 @@ from tests.support.project import ROOT
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# A law is seen to be broken within a few dozen examples; how long one takes says nothing on a busy machine.
+settings.register_profile("phototag", max_examples=40, deadline=None)
+settings.load_profile("phototag")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,13 +61,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector, now and later, from the million objects of modules that are imported here."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names for homes, numbered here: pytest looks through all folders that it made for the next number."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home for each test, and no setting from the environment: no test touches the user's own folders."""
-    folder = tmp_path_factory.mktemp("home")
+    folder = next(_homes)
+    folder.mkdir()
     for name in [name for name in os.environ if name.startswith("PHOTOTAG_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PHOTOTAG_HOME", str(folder))
+    # Pictures that are drawn for tests look alike: each class would be one series.
+    monkeypatch.setenv("PHOTOTAG_TRAIN_GROUPS", "none")
+    monkeypatch.setenv("PHOTOTAG_COMPARE_GROUPS", "none")
     return folder
 
 

@@ -229,6 +229,13 @@ def test_an_environment_variable_that_makes_no_sense_is_named(
     assert "lots" in result.stderr
 
 
+def test_a_home_that_is_no_folder_has_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PHOTOTAG_CONFIG", raising=False)
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("PHOTOTAG_HOME", str(tmp_path / "home"))
+    assert settings.load_config() == {}
+
+
 def test_misspelt_key_in_the_configuration_file_is_named(config: Path, phototag_process: RunProcess) -> None:
     config.write_text("batch-sise = 16\n[tag]\nforse = true\nbatch-size = 16\n[tga]\nforce = true\n")
     words = phototag_process("model", "list").stderr.decode()

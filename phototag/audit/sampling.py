@@ -241,6 +241,8 @@ def allocate(weights: Floats, population: Counts, size: int, *, least: Counts | 
         raise UsageError(
             f"the {len(population)} strata need {int(least.sum())} photos in all; ask for more than {size}, or for "
             "fewer strata"
+            if len(population) > 1
+            else f"a sample needs {int(least.sum())} photos; ask for more than {size}"
         )
     weights = np.maximum(weights.astype(np.float64), 1e-9 * max(float(weights.max(initial=0.0)), 1e-9))
     low, high = 0.0, float((population / weights).max()) + 1

@@ -28,6 +28,7 @@ class GalleryFilter(Mapping[str, Any]):
             raise TypeError(f"no facet has the parameters {', '.join(sorted(unknown))}")
         self._values = {name: values[name] for name in names if values.get(name) not in (None, "")}
         for facet in FACETS.values():
+            self._values = facet.tidy(self._values)
             facet.check(self._values)
 
     def __getitem__(self, name: str) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
 
 from phototag.choices import By, OutputFormat
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, Number, check_report, db_option, format_option, gates_option
+from phototag.cli.options import EnumChoice, GivenPath, Number, check_report, db_option, format_option, gates_option
 
 HALF_WIDTH = 0.03
 
@@ -18,7 +19,7 @@ HALF_WIDTH = 0.03
 @click.option(
     "--sample", "name", metavar="NAME", help="Use this sample alone. [default: the newest, and those like it]"
 )
-@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
+@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
 @click.option(
     "--by", type=EnumChoice(By), default=By.SUPERCLASS.value, show_default=True, help="What to list one by one."
 )
@@ -34,7 +35,7 @@ HALF_WIDTH = 0.03
 @click.option(
     "--report",
     "page",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write an HTML page, and JSON beside it.",
 )
@@ -63,7 +64,7 @@ def report(
     check_report(page)
     if half_width is not None and not planned:
         raise click.UsageError("--half-width needs --plan")
-    from phototag.audit import make_report, missed_gates, read_gates
+    from phototag.audit import make_report, missed_gates, read_gates, worth_fitting
     from phototag.report import audit_text
     from phototag.store import Store
 
@@ -85,6 +86,8 @@ def report(
         write_page(build_audit_page(found), page)
         write_text(page.with_suffix(".json"), found.json_text())
         say(f"Report: {page.absolute()}, figures: {page.with_suffix('.json').absolute()}")
+    if worth_fitting(found):
+        say(f"Fit the model to this library: phototag model tune --reviews {shlex.quote(found.samples[0].name)}")
     missed = missed_gates(found, wanted)
     for line in missed:
         say(f"Gate missed: {line}")

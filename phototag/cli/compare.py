@@ -8,9 +8,17 @@ from typing import Any
 
 import click
 
-from phototag.choices import DEFAULT_BATCH_SIZE, Device, OutputFormat, Tune
+from phototag.choices import DEFAULT_BATCH_SIZE, Device, GroupsBy, OutputFormat, Tune
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, Number, check_report, device_option, format_option
+from phototag.cli.options import (
+    EnumChoice,
+    GivenPath,
+    Number,
+    check_report,
+    device_option,
+    format_option,
+    groups_option,
+)
 from phototag.training import TrainingConfig
 
 _DEFAULTS = TrainingConfig()
@@ -32,7 +40,7 @@ def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=GivenPath(path_type=Path))
 @click.option(
     "--backbone",
     "backbones",
@@ -84,9 +92,10 @@ def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
     show_default=True,
     help="Share of each class kept for the test.",
 )
+@groups_option
 @click.option(
     "--report",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write an HTML page, and JSON beside it.",
 )
@@ -95,7 +104,7 @@ def _weights(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 @click.option("--workers", type=click.IntRange(min=0, max=256), help="Processes or threads that decode.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(path_type=Path, file_okay=False),
     metavar="FOLDER",
     help="Keep all models and results there. [default: results in the cache]",
 )
@@ -112,6 +121,7 @@ def compare(
     batch_size: int,
     seeds: int,
     test_fraction: float,
+    groups: GroupsBy,
     report: Path | None,
     form: OutputFormat,
     device: Device,
@@ -133,6 +143,7 @@ def compare(
         batch_size=batch_size,
         device=device,
         workers=workers,
+        groups=groups,
         **chosen,
     )
     from phototag.comparison import ComparisonConfig

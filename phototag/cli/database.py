@@ -13,7 +13,7 @@ import click
 
 from phototag.choices import OutputFormat
 from phototag.cli.messages import say
-from phototag.cli.options import db_option, format_option
+from phototag.cli.options import GivenPath, db_option, format_option
 from phototag.text import Column, table
 
 Name = TypeVar("Name", bound=str)
@@ -80,7 +80,7 @@ def upgrade(db: str | None) -> None:
 
 @db.command()
 @db_option
-@click.argument("target", required=False, type=click.Path(path_type=Path), metavar="[TARGET]")
+@click.argument("target", required=False, type=GivenPath(path_type=Path), metavar="[TARGET]")
 @click.option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
 def backup(db: str | None, target: Path | None, overwrite: bool) -> None:
     """Copy the database to TARGET, safely while others write. Without TARGET: beside it, with a time stamp."""

@@ -9,6 +9,7 @@ import click
 from phototag.choices import Device, OutputFormat, RuntimeName
 from phototag.cli.messages import say
 from phototag.cli.options import (
+    GivenPath,
     batch_size_option,
     check_report,
     device_option,
@@ -20,12 +21,12 @@ from phototag.cli.options import (
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=GivenPath(path_type=Path))
 @model_option
 @format_option
 @click.option(
     "--report",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write an HTML page with charts, and JSON beside it.",
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.cli.messages import data_out, say
-from phototag.cli.options import EnumChoice, db_option
+from phototag.cli.options import EnumChoice, GivenPath, db_option
 from phototag.export import EXPORTS
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _command_of(made: Export) -> click.Command:
     command = click.command(made.name, help=made.help)(db_option(run))
     output = click.Option(
         ["--output"],
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=GivenPath(path_type=Path, dir_okay=False),
         metavar=f"FILE{made.suffix}",
         help="[default: to stdout]",
     )
@@ -65,7 +65,7 @@ def _option(option: ExportOption) -> click.Option:
     if issubclass(option.type, StrEnum):
         return click.Option([name, option.key], type=EnumChoice(option.type), multiple=True, help=option.help)
     if option.type is Path:
-        return click.Option([name, option.key], type=click.Path(path_type=Path), metavar="PATH", help=option.help)
+        return click.Option([name, option.key], type=GivenPath(path_type=Path), metavar="PATH", help=option.help)
     return click.Option([name, option.key], is_flag=True, help=option.help)
 
 

@@ -21,6 +21,7 @@ from phototag.taxonomy import NO_LABEL, SUPERCLASS_ONLY
 from phototag.text import Column, numbers, percent, table
 
 _LEAST_PATH_WIDTH = 24
+_NOT_TAGGED = "not tagged"
 # Commands whose rows are not a choice of paths do not offer the last one.
 ROW_FORMATS = [choice for choice in OutputFormat if choice is not OutputFormat.PATHS]
 
@@ -35,17 +36,25 @@ def print_rows(photos: Iterable[TaggedPhoto], form: OutputFormat, *, header: boo
 
 
 def print_counts(
-    names: Sequence[str], counts: Mapping[tuple[str | None, ...], int], form: OutputFormat, *, limit: int | None
+    names: Sequence[str],
+    counts: Mapping[tuple[str | None, ...], int],
+    form: OutputFormat,
+    *,
+    limit: int | None,
+    untagged: int = 0,
 ) -> None:
-    """Print how many photos have which values, named by `names`, the most first; None is where a photo has none."""
+    """Print how many photos have which values, named by `names`, the most first; None is where a photo has none.
+
+    Of those without a class, `untagged` have no tag at all.
+    """
+    if form is OutputFormat.TABLE:
+        counts = _counts_in_words(names, counts, untagged)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], [value or "" for value in item[0]]))
     rows = [(*values, number) for values, number in ordered[:limit]]
     described = [dict(zip((*names, "photos"), row, strict=True)) for row in rows]
     if form is OutputFormat.TABLE:
         columns = [*map(Column, names), *numbers("photos", width=0)]
-        texts = [
-            [("-" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell) for cell in row] for row in rows
-        ]
+        texts = [[f"{cell:,}" if isinstance(cell, int) else cell or "" for cell in row] for row in rows]
         click.echo("\n".join(table(columns, texts)))
     elif form is OutputFormat.JSON:
         click.echo(json.dumps(described))
@@ -55,6 +64,23 @@ def print_counts(
         text = io.StringIO(newline="")
         csv.writer(text).writerows([(*names, "photos"), *rows])
         click.echo(text.getvalue(), nl=False)
+
+
+def _counts_in_words(
+    names: Sequence[str], counts: Mapping[tuple[str | None, ...], int], untagged: int
+) -> Mapping[tuple[str | None, ...], int]:
+    """Return counts by what a photo has, with words for having none."""
+    if names[0] != "superclass":
+        return {tuple(value or _NOT_TAGGED for value in values): number for values, number in counts.items()}
+    words: dict[tuple[str | None, ...], int] = {}
+    for (superclass, *rest), number in counts.items():
+        if superclass is not None:
+            words[(superclass, *(subclass or SUPERCLASS_ONLY for subclass in rest))] = number
+            continue
+        for name, part in ((NO_LABEL, number - untagged), (_NOT_TAGGED, untagged)):
+            if part:
+                words[(name, *("" for _ in rest))] = part
+    return words
 
 
 def write_path(path: Path) -> None:
@@ -83,7 +109,7 @@ def photo_table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
     rows = [
         (
             os.path.relpath(photo.path, folder),
-            photo.superclass or (NO_LABEL if photo.rank else "not tagged" if photo.state == "ok" else ""),
+            photo.superclass or (NO_LABEL if photo.rank else _NOT_TAGGED if photo.state == "ok" else ""),
             _score(photo.superclass_score, photo),
             photo.subclass or (SUPERCLASS_ONLY if photo.superclass else "")
             if photo.state == "ok"

@@ -16,6 +16,7 @@ from phototag._version import __version__
 from phototag.cli.audit import audit
 from phototag.cli.compare import compare
 from phototag.cli.database import db
+from phototag.cli.dataset import dataset
 from phototag.cli.doctor import doctor
 from phototag.cli.evaluate import evaluate
 from phototag.cli.export import export
@@ -180,7 +181,7 @@ def cli(ctx: click.Context) -> None:
 
 
 for _command in (
-    *(train, evaluate, compare, tag, retag, watch, status, query, novel, audit, export, serve),
+    *(train, evaluate, compare, dataset, tag, retag, watch, status, query, novel, audit, export, serve),
     *(model, db, doctor),
 ):
     cli.add_command(_command)

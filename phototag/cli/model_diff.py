@@ -11,7 +11,7 @@ import click
 
 from phototag.choices import OutputFormat, Scored
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, db_option, format_option
+from phototag.cli.options import EnumChoice, GivenPath, db_option, format_option
 from phototag.taxonomy import NO_LABEL, label_text
 from phototag.text import Column, numbers, printable, table
 
@@ -26,7 +26,7 @@ _MOST_SUPERCLASSES = 20
 @click.command()
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option(
     "--score",
     type=EnumChoice(Scored),

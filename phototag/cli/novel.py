@@ -12,7 +12,7 @@ import click
 
 from phototag.choices import MIN_GROUP_SIZE, OutputFormat
 from phototag.cli.messages import data_out, say
-from phototag.cli.options import EnumChoice, db_option, format_option, model_option
+from phototag.cli.options import EnumChoice, GivenPath, db_option, format_option, model_option
 from phototag.records import NovelTier
 from phototag.taxonomy import NO_LABEL
 from phototag.text import Column, numbers, table
@@ -29,7 +29,7 @@ _LABELS = "novel-labels.csv"
 
 @click.group(invoke_without_command=True)
 @model_option
-@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option(
     "--min-size",
     type=click.IntRange(min=2),
@@ -50,7 +50,7 @@ _LABELS = "novel-labels.csv"
 )
 @click.option(
     "--sheets",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(path_type=Path, file_okay=False),
     metavar="FOLDER",
     help="Where to write contact sheets. [default: in the data folder]",
 )
@@ -286,7 +286,7 @@ def show(above: str | None, group: int, form: OutputFormat, print0: bool, db: st
 @click.option("--only", metavar="NUMBERS", help="Only these.")
 @click.option(
     "--labels",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(path_type=Path, dir_okay=False),
     metavar="FILE.csv",
     help="The file to add to. [default: novel-labels.csv in the data folder]",
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from phototag.choices import DecodeOn, Device, OutputFormat, Precision, RuntimeName
+from phototag.choices import DecodeOn, Device, GroupsBy, OutputFormat, Precision, RuntimeName
 from phototag.files import check_writable
 from phototag.imaging import MAX_MEGAPIXELS
 
@@ -29,6 +29,15 @@ class EnumChoice(click.Choice[Choice]):
 
     def normalize_choice(self, choice: Any, ctx: click.Context | None) -> str:
         return str(choice)
+
+
+class GivenPath(click.Path):
+    """A path. An empty one, as of a variable that is not set, is none: it does not mean the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; write . for the working folder", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Moment(click.ParamType[datetime]):
@@ -87,6 +96,15 @@ model_option = click.option(
     cls=SharedOption,
     metavar="MODEL",
     help="Model: a file, or a name that 'phototag model list' shows. [default: the active one]",
+)
+groups_option = click.option(
+    "--groups",
+    type=EnumChoice(list(GroupsBy)),
+    default=GroupsBy.AUTO.value,
+    show_default=True,
+    help="What tells which pictures are of one series, and so stay on one side of every split. auto: the column "
+    "'group' of a CSV, else their looks and when they were taken. folder: the folder they lie in, also below that of "
+    "the class.",
 )
 device_option = click.option(
     "--device",

@@ -12,7 +12,7 @@ import click
 from phototag.choices import CountBy, OutputFormat, SortKey
 from phototag.cli.formats import print_counts, print_rows
 from phototag.cli.messages import data_out, say
-from phototag.cli.options import EnumChoice, Moment, Number, db_option
+from phototag.cli.options import EnumChoice, GivenPath, Moment, Number, db_option
 from phototag.export import EXPORTS
 from phototag.records import LEVELS, NovelTier, PhotoState, Reason, Source
 
@@ -68,7 +68,7 @@ class _ClassName(click.ParamType[str]):
     help="Why a model's tag goes no deeper; may be given several times.",
 )
 @click.option("--min-score", type=Number(0, 1), metavar="X", help="At least this score, 0 to 1.")
-@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option("--source", type=EnumChoice(list(Source)), help="Who gave the tag.")
 @click.option("--state", type=EnumChoice(list(PhotoState)), help="The state of the photo file.")
 @click.option("--model", "model_name", metavar="MODEL", help="Photos tagged by this model.")
@@ -152,7 +152,8 @@ def query(
             names = LEVELS if count_by is CountBy.SUBCLASS else (count_by.value,)
             counts = store.count_by(wanted, count_by)
             if counts or form is not OutputFormat.TABLE:
-                print_counts(names, counts, form, limit=limit)
+                untagged = store.count_by(wanted, CountBy.RANK)[None,] if names[0] == LEVELS[0] else 0
+                print_counts(names, counts, form, limit=limit, untagged=untagged)
             else:
                 say("No such photos.")
             return

@@ -12,7 +12,7 @@ import click
 
 from phototag.choices import OutputFormat
 from phototag.cli.messages import say
-from phototag.cli.options import Number, db_option, format_option, model_option
+from phototag.cli.options import GivenPath, Number, db_option, format_option, model_option
 from phototag.cli.tag import terminated_as_interrupted
 from phototag.taxonomy import NO_LABEL, label_text
 from phototag.text import Column, numbers, percent, printable, table
@@ -38,7 +38,19 @@ _MOST_SUPERCLASSES = 20
     metavar="X",
     help="Least score of a subclass, 0 to 1. [default: the model's]",
 )
-@click.option("--under", type=click.Path(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option(
+    "--novel-superclass-threshold",
+    type=Number(0, 1),
+    metavar="X",
+    help="Most that the probability of an unknown superclass may be, 0 to 1; 1 lets all pass. [default: the model's]",
+)
+@click.option(
+    "--novel-subclass-threshold",
+    type=Number(0, 1),
+    metavar="X",
+    help="Most that the probability of an unknown subclass may be, 0 to 1; 1 lets all pass. [default: the model's]",
+)
+@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; say what would change.")
 @format_option
 @db_option
@@ -48,6 +60,8 @@ def retag(
     model_name: str | None,
     superclass_threshold: float | None,
     subclass_threshold: float | None,
+    novel_superclass_threshold: float | None,
+    novel_subclass_threshold: float | None,
     under: Path | None,
     dry_run: bool,
     form: OutputFormat,
@@ -60,14 +74,18 @@ def retag(
     """
     from phototag.model import open_model
     from phototag.store import Store
+    from phototag.tagging import lost_labels
     from phototag.tagging import retag as run
 
     model = open_model(model_name)
-    thresholds = model.header.thresholds
-    if superclass_threshold is not None:
-        thresholds = replace(thresholds, superclass=superclass_threshold)
-    if subclass_threshold is not None:
-        thresholds = replace(thresholds, subclass=subclass_threshold)
+    given = {
+        "superclass": superclass_threshold,
+        "subclass": subclass_threshold,
+        "novel_superclass": novel_superclass_threshold,
+        "novel_subclass": novel_subclass_threshold,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    thresholds = replace(model.header.thresholds, **changes)
     root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
     with Store.open(db, create=False) as store, terminated_as_interrupted():
         report = run(store, model, thresholds, under=root, dry_run=dry_run)
@@ -76,6 +94,8 @@ def retag(
     elif report.decided:
         click.echo("\n".join(_table(report)))
     _summarise(report, model.name, thresholds, dry_run=dry_run)
+    if not changes:
+        say(*lost_labels(report.reasons, model.header, model.name))
     if report.interrupted:
         ctx.exit(1)
     if report.without_scores and not report.decided:
@@ -159,6 +179,8 @@ def _summarise(report: RetagReport, model: str, thresholds: Thresholds, *, dry_r
     if report.human:
         parts.append(f"{report.human:,} tagged by a human left alone")
     limits = f"superclass {thresholds.superclass:.4g}, subclass {thresholds.subclass:.4g}"
+    if max(thresholds.novel_superclass, thresholds.novel_subclass) < 1:
+        limits += f", novel above {thresholds.novel_superclass:.4g} and {thresholds.novel_subclass:.4g}"
     say(f"{', '.join(parts)}; model {model}, {limits}, {report.seconds:.1f} s.")
     if report.without_scores:
         by = ", ".join(f"{name} {number:,}" for name, number in report.without_scores.most_common())

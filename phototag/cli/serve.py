@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phototag.choices import CountBy
 from phototag.cli.messages import say
-from phototag.cli.options import SharedOption, db_option, max_megapixels_option
-from phototag.errors import UsageError
+from phototag.cli.options import GivenPath, SharedOption, db_option, max_megapixels_option
+from phototag.errors import ModelError, UsageError
+from phototag.records import Reason, Source
 
 if TYPE_CHECKING:
+    from phototag.store import Store
     from phototag.web import Password, Security
 
 _LONGEST_LINE_BYTES = 1 << 16
@@ -69,7 +72,7 @@ class _Size(click.ParamType[int]):
 )
 @click.option(
     "--password-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=GivenPath(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="The password is the first line of FILE. [default: PHOTOTAG_PASSWORD, or asked for where one is needed]",
 )
@@ -127,7 +130,24 @@ def serve(
         ready = _announcement(
             security, names[0], others, actual_port, str(store.location), opens=opens, port_wanted=port
         )
+        say(*_lost(store))
         run(app, listener, ready=ready, closing=stack.close)
+
+
+def _lost(store: Store) -> tuple[str, ...]:
+    """Return what to say where far fewer photos have a label by the active model than were to be expected."""
+    from phototag.model import open_model
+    from phototag.store import Query
+    from phototag.tagging import lost_labels
+
+    try:
+        model = open_model(None)
+        decided = Query(source=Source.MODEL, model=model.hash)
+    except ModelError:
+        return ()  # The page needs none.
+    counts = store.count_by(decided, CountBy.REASON)
+    reasons = {Reason(reason): photos for (reason,), photos in counts.items() if reason is not None}
+    return lost_labels(reasons, model.header, model.name)
 
 
 def _password(host: str, file: Path | None) -> Password | None:

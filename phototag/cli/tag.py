@@ -14,7 +14,7 @@ import click
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, TaggingOptions, tagging_options
+from phototag.cli.options import EnumChoice, GivenPath, TaggingOptions, tagging_options
 from phototag.imaging import FORMAT_NAMES
 from phototag.records import PhotoState, Source, TaggedPhoto
 
@@ -32,7 +32,7 @@ to go on.
 
 
 @click.command(help=_HELP)
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=GivenPath(), metavar="PATH...")
 @tagging_options
 @click.option("--force", is_flag=True, help="Run the network on every photo, also on unchanged ones.")
 @click.option("--dry-run", is_flag=True, help="Write nothing to the database; print all tags instead.")
@@ -53,6 +53,7 @@ def tag(
 ) -> None:
     """Tag photos."""
     from phototag.library import resolve_roots
+    from phototag.tagging import lost_labels
 
     # Before the database is opened: a mistyped name should not leave a new one behind.
     with options.tagger() as tagger:
@@ -81,6 +82,7 @@ def tag(
                 print_rows(stored_rows(store, roots, options.exclude), form)
             kept = 0 if dry_run else _named_by_humans(store, roots, options.exclude)
             summarise(report, tagger.model.name, dry_run=dry_run, kept=kept)
+            say(*lost_labels(report.reasons, tagger.header, tagger.model.name))
     if not report.complete:
         ctx.exit(2 if report.problems and not report.photos else 1)
 

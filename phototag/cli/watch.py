@@ -14,7 +14,15 @@ import click
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, Number, TaggingOptions, db_option, format_option, tagging_options
+from phototag.cli.options import (
+    EnumChoice,
+    GivenPath,
+    Number,
+    TaggingOptions,
+    db_option,
+    format_option,
+    tagging_options,
+)
 from phototag.cli.tag import batch_rows, open_store, stored_rows, summarise
 from phototag.text import Column, table
 
@@ -25,7 +33,7 @@ _STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=GivenPath(), metavar="PATH...")
 @click.option("--once", is_flag=True, help="Catch up, and exit.")
 @click.option("--poll", is_flag=True, help="Ask the system for no events; look through the folders again and again.")
 @click.option(
@@ -73,7 +81,7 @@ def watch(
     is lost either way. One watcher runs on a database at a time; 'phototag status' says what it does.
     """
     from phototag.library import resolve_roots
-    from phototag.tagging import WatchService
+    from phototag.tagging import WatchService, lost_labels
 
     if form is not None and form not in _STREAMED and not once:
         raise click.UsageError(f"--format {form} has an end; without --once use ndjson or csv")
@@ -104,6 +112,7 @@ def watch(
             if form is not None and form not in _STREAMED:
                 print_rows(stored_rows(store, roots, options.exclude), form)
             summarise(report, tagger.model.name, dry_run=False)
+            say(*lost_labels(report.reasons, tagger.header, tagger.model.name))
             if not report.complete:
                 ctx.exit(2 if report.problems and not report.photos else 1)
         else:

@@ -20,11 +20,20 @@ from pathlib import Path
 from statistics import median
 
 from phototag import settings
-from phototag.choices import Balance, Device, Tune
+from phototag.choices import Balance, Device, GroupsBy, Tune
 from phototag.comparison.result import Comparison, Run
 from phototag.comparison.run import evaluate_run
 from phototag.comparison.split import ComparisonConfig, Parts, divide, identity
-from phototag.dataset import COLUMNS, LabelledPicture, load_data, without_contradictions
+from phototag.dataset import (
+    COLUMNS,
+    GROUP_COLUMN,
+    LabelledPicture,
+    default_look,
+    grouped,
+    groups_line,
+    load_data,
+    without_contradictions,
+)
 from phototag.errors import DataError, DecodeError, UsageError
 from phototag.files import read_regular, write_text
 from phototag.imaging import Decoder, Preprocessing, read_bytes
@@ -70,13 +79,19 @@ def compare(data: str | Path, config: ComparisonConfig, *, output: str | Path | 
     """
     source = Path(data)
     names = _resolved(config)
-    loaded = load_data(source)
+    groups = config.training.groups
+    loaded = load_data(source, deep=groups is GroupsBy.FOLDER)
     _check_start(config, names)
-    parts = divide(without_contradictions(loaded, once=True), config)
+    target = choose_target(config.training.device)
+    clean = without_contradictions(loaded, once=True)
+    pictures = grouped(clean.pictures, groups, default_look(target, config.training.workers))
+    log.info("%s", groups_line(pictures))
+    parts = divide(replace(clean, pictures=pictures), config)
+    # The lists of pictures say what belongs together.
+    config = replace(config, training=replace(config.training, groups=GroupsBy.AUTO))
     config = replace(config, training=_adapted(config.training, parts, names))
     named = identity(parts)
     folder = Path(output) if output is not None else settings.cache_folder() / "compare" / named[:16]
-    target = choose_target(config.training.device)
     bench = _Bench(source, folder, parts, config, names, named, keep_models=output is not None, target=target)
     bench.prepare()
     runs = bench.runs()
@@ -163,8 +178,8 @@ class _Bench:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                     writer = csv.writer(file)
-                    writer.writerow(COLUMNS)
-                    writer.writerows([(p.path.absolute(), p.superclass, p.subclass or "") for p in pictures])
+                    writer.writerow([*COLUMNS, GROUP_COLUMN])
+                    writer.writerows([(p.path.absolute(), p.superclass, p.subclass or "", p.group) for p in pictures])
             except OSError as error:
                 raise UsageError(
                     f"{path}: cannot be written: {error.strerror or error}; name another --output"

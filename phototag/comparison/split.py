@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 from phototag.dataset import LabelledData, LabelledPicture, split, training_taxonomy
 from phototag.errors import DataError, UsageError
 from phototag.training import TrainingConfig
+
+log = logging.getLogger(__name__)
 
 FEWEST_FOR_NOVEL = 6
 """With fewer subclasses none is left out of the training to serve as novel."""
@@ -63,7 +66,9 @@ class Parts:
 
 
 def divide(data: LabelledData, config: ComparisonConfig) -> Parts:
-    """Divide labelled pictures, the same way whenever data and fractions are the same.
+    """Divide labelled pictures in whole groups, the same way whenever data and fractions are the same.
+
+    A class in one or two groups is learned and not tested; where all are, single pictures are divided, with a warning.
 
     Raises:
         DataError: a picture lacks a label, or a class has fewer than three pictures.
@@ -80,21 +85,37 @@ def divide(data: LabelledData, config: ComparisonConfig) -> Parts:
         )
     known = [picture for picture in data.pictures if (picture.superclass, picture.subclass) not in novel]
     training, test = _split(known, config.test_fraction)
+    if not test:
+        log.warning(
+            "the pictures of each class are one or two series: how good models are on photos of other series cannot be "
+            "told by them, and the figures are too good"
+        )
+        training, test = _split([replace(picture, group=None) for picture in known], config.test_fraction)
     left_out = [picture for picture in data.pictures if (picture.superclass, picture.subclass) in novel]
     unlabelled = [replace(picture, subclass=None) for picture in left_out]
     return Parts(training, test, unlabelled, tuple(sorted(f"{top}/{sub}" for top, sub in novel)))
 
 
 def _split(pictures: Sequence[LabelledPicture], fraction: float) -> tuple[list[LabelledPicture], list[LabelledPicture]]:
-    """Return training and test pictures by class; two of each class stay for training, one of them for validation."""
+    """Return training and test pictures by class; two groups of each stay for training, one of them for validation."""
     training, test = split(pictures, fraction=fraction, seed=0)
-    counts = Counter((picture.superclass, picture.subclass) for picture in training)
-    back = [
-        next(each for each in test if (each.superclass, each.subclass) == label)
-        for label, count in counts.items()
-        if count < 2
-    ]
-    return [*training, *back], [picture for picture in test if picture not in back]
+    left: dict[tuple[str | None, str | None], set[str | Path]] = defaultdict(set)
+    for picture in training:
+        left[picture.superclass, picture.subclass].add(_group_of(picture))
+    back = set()
+    for picture in test:
+        groups = left[picture.superclass, picture.subclass]
+        if len(groups) < 2:
+            groups.add(_group_of(picture))
+            back.add(_group_of(picture))
+    return (
+        [*training, *(picture for picture in test if _group_of(picture) in back)],
+        [picture for picture in test if _group_of(picture) not in back],
+    )
+
+
+def _group_of(picture: LabelledPicture) -> str | Path:
+    return picture.path if picture.group is None else picture.group
 
 
 def _novel_subclasses(labels: Sequence[tuple[str, str]], fraction: float) -> set[tuple[str, str]]:

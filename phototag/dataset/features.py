@@ -23,6 +23,7 @@ from phototag import settings
 from phototag.choices import DEFAULT_BATCH_SIZE, RuntimeName
 from phototag.dataset.content import Content, read_content, report_unreadable
 from phototag.dataset.labelled import LabelledPicture
+from phototag.dataset.random_views import random_view, uncropped
 from phototag.errors import RuntimeUnavailableError
 from phototag.files import keep_newest, open_regular, replacing, sweep
 from phototag.imaging import Preprocessing
@@ -50,7 +51,10 @@ class Features(Content):
 
 
 class FeatureExtractor:
-    """Features of pictures from a frozen backbone. The engine is only made when something is not in the cache."""
+    """Features of pictures from a frozen backbone. The engine is only made when something is not in the cache.
+
+    With `views` the features are of so many random views of each picture, and not of the picture: [N, views * D].
+    """
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class FeatureExtractor:
         weights_digest: str,
         target: Target,
         workers: int | None = None,
+        views: int = 0,
     ) -> None:
         def create() -> Engine:
             try:
@@ -74,13 +79,16 @@ class FeatureExtractor:
 
         described = json.dumps([_CACHE_FORMAT, weights_digest, preprocessing.to_json()])
         self._key = hashlib.sha256(described.encode()).hexdigest()
-        self._preprocessing = preprocessing
+        self._views = views
+        self._size = preprocessing.size
+        self._preprocessing = uncropped(preprocessing) if views else preprocessing
         self._workers = decode_threads(workers)
         self._create = create
 
     @property
     def _file(self) -> Path:
-        return settings.cache_folder() / "features" / f"{self._key[:32]}.npz"
+        views = f"-{self._views}" if self._views else ""
+        return settings.cache_folder() / "features" / f"{self._key[:32]}{views}.npz"
 
     def __call__(self, pictures: Sequence[LabelledPicture]) -> Features:
         """Return features of all readable pictures, in their order.
@@ -96,17 +104,23 @@ class FeatureExtractor:
         def compute() -> None:
             nonlocal engine
             engine = engine or self._create()
-            (features,) = engine.start([pixels for _, pixels in waiting]).result()
-            values.update(zip((digest for digest, _ in waiting), features, strict=True))
+            shown = [view for digest, pixels in waiting for view in self._shown(digest, pixels)]
+            (features,) = engine.start(shown).result()
+            values.update(zip((digest for digest, _ in waiting), features.reshape(len(waiting), -1), strict=True))
             waiting.clear()
 
         def take(digest: bytes, pixels: NDArray[np.uint8]) -> None:
             waiting.append((digest, pixels))
-            if len(waiting) == DEFAULT_BATCH_SIZE:
+            if len(waiting) * max(1, self._views) >= DEFAULT_BATCH_SIZE:
                 compute()
 
         content = read_content(
-            pictures, self._preprocessing, workers=self._workers, skip=frozenset(values), take=take, what="features"
+            pictures,
+            self._preprocessing,
+            workers=self._workers,
+            skip=frozenset(values),
+            take=take,
+            what="features of views" if self._views else "features",
         )
         if waiting:
             compute()
@@ -114,6 +128,12 @@ class FeatureExtractor:
             self._write_cache(values)
         rows = np.stack([values[digest] for digest in content.hashes]).astype(np.float32)
         return Features(content.pictures, content.hashes, content.positions, content.unreadable, rows)
+
+    def _shown(self, digest: bytes, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        if not self._views:
+            return [pixels]
+        seed = int.from_bytes(digest[:8])
+        return [random_view(pixels, self._size, seed=seed + number) for number in range(self._views)]
 
     def _read_cache(self) -> dict[bytes, NDArray[np.float32]]:
         try:
@@ -146,8 +166,13 @@ def features_of(
     *,
     target: Target,
     workers: int | None,
+    told: bool = True,
+    views: int = 0,
 ) -> Features:
-    """Return features of a backbone through the fastest runtime, from the cache where it has them."""
+    """Return features of a backbone through the fastest runtime, from the cache where it has them.
+
+    Unreadable pictures are `told`, or are told elsewhere. See `FeatureExtractor` for `views`.
+    """
     from phototag.model import PooledFeatures
 
     features = FeatureExtractor(
@@ -156,8 +181,10 @@ def features_of(
         weights_digest=f"{_digest_of(backbone)}:{list(stages)}",
         target=target,
         workers=workers,
+        views=views,
     )(pictures)
-    report_unreadable(features)
+    if told:
+        report_unreadable(features)
     return features
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from phototag.text import is_text
 log = logging.getLogger(__name__)
 
 COLUMNS = ("filepath", "superclass", "subclass")
+GROUP_COLUMN = "group"
 # 2019, 2019-05-31 Rome, 20190531, 31.05.2019; DCIM, 100CANON, 101_PANA.
 _DATE_OR_CAMERA = re.compile(
     r"(19|20)\d\d(?![0-9A-Za-z])|(19|20)\d{6}(?!\d)|\d\d?[.-]\d\d?[.-](19|20)\d\d(?!\d)|DCIM$|\d{3}[A-Z_][A-Z0-9_]{4}$"
@@ -35,13 +34,15 @@ _MAX_LISTED = 10
 class LabelledPicture:
     """A picture and its true labels; None where it belongs to none of the known classes of that level.
 
-    `origin` says where the label stands: "labels.csv, line 14", or the folder.
+    `origin` says where the label stands: "labels.csv, line 14", or the folder. `group` names what it belongs to where
+    the data says so.
     """
 
     path: Path
     superclass: str | None
     subclass: str | None
     origin: str
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,11 @@ class LabelledData:
         return ""
 
 
-def load_data(source: Path) -> LabelledData:
+def load_data(source: Path, *, deep: bool = False) -> LabelledData:
     """Read labelled data from a folder or a CSV, and say what is left out. The pictures are not opened yet.
 
-    Names of classes come composed (NFC). A row that stands twice counts once.
+    Names of classes come composed (NFC). A row that stands twice counts once. With `deep` the pictures in folders below
+    superclass/subclass are taken too.
 
     Raises:
         DataError: there is no such source, it holds no pictures, or its labels are not clean; the text names file and
@@ -82,11 +84,12 @@ def load_data(source: Path) -> LabelledData:
     """
     # os.path says no where Path raises: a folder on the way may be closed to us.
     if os.path.isdir(source):  # noqa: PTH112
-        data = _load_folder(source)
+        data = _load_folder(source, deep=deep)
     elif os.path.isfile(source):  # noqa: PTH113
         data = _load_csv(source)
     else:
-        raise DataError(f"{source}: no such folder or CSV file")
+        what = "neither a folder nor a CSV file" if os.path.lexists(source) else "no such folder or CSV file"
+        raise DataError(f"{source}: {what}")
     if not data.pictures:
         raise DataError(
             " ".join(filter(None, [f"{source}: no pictures found.", data.left_out.line(), _expected(source)]))
@@ -113,7 +116,7 @@ def _expected(source: Path) -> str:
     return f"Expected rows under the header {','.join(COLUMNS)}"
 
 
-def _load_folder(source: Path) -> LabelledData:
+def _load_folder(source: Path, *, deep: bool) -> LabelledData:
     pictures: list[LabelledPicture] = []
     empty: list[str] = []
     left_out = LeftOut()
@@ -124,14 +127,16 @@ def _load_folder(source: Path) -> LabelledData:
         ignored += len(files)
         for subclass in folders:
             folder = source / superclass / subclass
-            deeper, files = _listing(folder, left_out)
-            ignored += sum(_count_below(folder / name, left_out) for name in deeper)
-            if files:
+            deeper, names = _listing(folder, left_out)
+            below = [path for name in deeper for path in _pictures_below(folder / name, left_out)]
+            paths = [*(folder / name for name in names), *(below if deep else ())]
+            ignored += 0 if deep else len(below)
+            if paths:
                 top, sub = (
                     _checked_name(name, what, str(folder))
                     for name, what in zip((superclass, subclass), LEVELS, strict=True)
                 )
-                pictures += [LabelledPicture(folder / name, top, sub, str(folder)) for name in files]
+                pictures += [LabelledPicture(path, top, sub, str(folder)) for path in paths]
             else:
                 empty.append(f"{superclass}/{subclass}")
     return LabelledData(source, tuple(pictures), ignored, tuple(empty), left_out)
@@ -159,12 +164,13 @@ def _listing(folder: Path, left_out: LeftOut) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(files)
 
 
-def _count_below(folder: Path, left_out: LeftOut) -> int:
-    """Count the pictures too far down to lie in a class; links are not followed there, which may lead in circles."""
+def _pictures_below(folder: Path, left_out: LeftOut) -> list[Path]:
+    """Return the pictures in a folder and below it; links are not followed there, which may lead in circles."""
     if os.path.islink(folder):  # noqa: PTH114  # never raises
-        return 0
+        return []
     folders, files = _listing(folder, left_out)
-    return len(files) + sum(_count_below(folder / name, left_out) for name in folders)
+    below = [path for name in folders for path in _pictures_below(folder / name, left_out)]
+    return [*(folder / name for name in files), *below]
 
 
 def _checked_name(name: str, what: str, origin: str) -> str:
@@ -179,7 +185,7 @@ def _load_csv(source: Path) -> LabelledData:
     problems: list[str] = []
     names: dict[tuple[str, str], str] = {}
     repeated = 0
-    with open_sheet(source, COLUMNS) as sheet:
+    with open_sheet(source, COLUMNS, optional=(GROUP_COLUMN,)) as sheet:
         for cells in sheet:
             picture = _picture_of_row(sheet, cells, source, names, problems)
             if picture is None:
@@ -221,7 +227,10 @@ def _picture_of_row(
         for what, name in ((LEVELS[0], superclass), (LEVELS[1], subclass)):
             if name and (what, name) not in names:
                 names[what, name] = _checked_name(name, what, origin)
-        return LabelledPicture(path, names.get((LEVELS[0], superclass)), names.get((LEVELS[1], subclass)), origin)
+        place = sheet.places.get(GROUP_COLUMN)
+        group = cells[place].strip() if place is not None else ""
+        labels = (names.get((LEVELS[0], superclass)), names.get((LEVELS[1], subclass)))
+        return LabelledPicture(path, *labels, origin, group or None)
     return None
 
 
@@ -309,12 +318,6 @@ def check_complete(data: LabelledData) -> None:
     )
 
 
-def unchecked_classes(pictures: Iterable[LabelledPicture]) -> list[str]:
-    """Return the classes with a single picture: `split` leaves it to training, so nothing checks what is learned."""
-    counts = Counter(f"{picture.superclass}/{picture.subclass}" for picture in pictures)
-    return sorted(name for name, count in counts.items() if count == 1)
-
-
 def check_labels(data: LabelledData, taxonomy: Taxonomy) -> None:
     """Check that every label of validation data is one that the model knows.
 
@@ -371,25 +374,3 @@ def _unknown(data: LabelledData, taxonomy: Taxonomy) -> dict[str, tuple[str, str
             full = f"{superclass}/{subclass}"
             found[full] = f"{full} is {taxonomy.parent(subclass)}/{subclass} in the model", origin
     return found
-
-
-def split(
-    pictures: Sequence[LabelledPicture], *, fraction: float, seed: int
-) -> tuple[list[LabelledPicture], list[LabelledPicture]]:
-    """Split into training and validation pictures, class by class.
-
-    Every class gives about `fraction` of its pictures to validation, at least one, and keeps at least one: that of a
-    class with a single picture is kept. The split depends on the seed and the file names in each class, not on their
-    order or on other classes.
-    """
-    by_class: dict[tuple[str | None, str | None], list[LabelledPicture]] = defaultdict(list)
-    for picture in pictures:
-        by_class[picture.superclass, picture.subclass].append(picture)
-    training, validation = [], []
-    for label, members in sorted(by_class.items(), key=lambda item: tuple(map(str, item[0]))):
-        members = sorted(members, key=lambda picture: os.fsencode(picture.path))
-        random.Random(f"{seed}:{label}").shuffle(members)
-        count = min(max(1, round(len(members) * fraction)), len(members) - 1)
-        validation += members[:count]
-        training += members[count:]
-    return training, validation

@@ -16,19 +16,23 @@ from phototag.text import printable, shorten
 
 # Excel writes semicolons where a comma is the decimal sign, and tabs in "Unicode text".
 _SEPARATORS = ",;\t|"
+_BLANK = f'{_SEPARATORS} "\r\n'
 _LONGEST_HEADER = 100_000
 _SHOWN_COLUMNS = 200
+_MOST_BLANK_LINES = 100
 
 
 class Sheet:
     """An open CSV file: its `header`, where the wanted columns stand in a row (`places`), and the rows to come."""
 
-    def __init__(self, source: Path, text: io.TextIOWrapper, wanted: Sequence[str]) -> None:
+    def __init__(self, source: Path, text: io.TextIOWrapper, wanted: Sequence[str], optional: Sequence[str]) -> None:
         self.line = 1
         first = text.readline(_LONGEST_HEADER)
+        while first and not first.strip(_BLANK) and self.line < _MOST_BLANK_LINES:
+            first, self.line = text.readline(_LONGEST_HEADER), self.line + 1
         named = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
         if named:  # Excel's own way to name the separator
-            first, self.line = text.readline(_LONGEST_HEADER), 2
+            first, self.line = text.readline(_LONGEST_HEADER), self.line + 1
         headers = {mark: _cells(first, mark) for mark in (named[1] if named else _SEPARATORS)}
         mark = max(headers, key=lambda each: (len(set(_keys(headers[each])) & set(wanted)), len(headers[each])))
         self.header = headers[mark]
@@ -36,6 +40,7 @@ class Sheet:
         if missing := [column for column in wanted if column not in keys]:
             have = printable(shorten(", ".join(filter(None, self.header)), _SHOWN_COLUMNS)) or "nothing"
             raise DataError(f"{source}, line {self.line}: no column {', '.join(missing)}; the header has: {have}")
+        wanted = (*wanted, *(column for column in optional if column in keys))
         if doubled := [column for column in wanted if keys.count(column) > 1]:
             raise DataError(f"{source}, line {self.line}: column {', '.join(doubled)} stands there twice; remove one")
         self.places = {column: keys.index(column) for column in wanted}
@@ -64,9 +69,10 @@ def _keys(header: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def open_sheet(source: Path, wanted: Sequence[str]) -> Iterator[Sheet]:
+def open_sheet(source: Path, wanted: Sequence[str], *, optional: Sequence[str] = ()) -> Iterator[Sheet]:
     """Open a CSV file whose header has the `wanted` columns, in any order and case, among others.
 
+    Of the `optional` ones the sheet has places too, where they are there.
     Separators are commas, semicolons, tabs or bars, the encoding is UTF-8 or UTF-16; bytes that are not UTF-8 are kept
     as surrogates.
 
@@ -79,7 +85,7 @@ def open_sheet(source: Path, wanted: Sequence[str]) -> Iterator[Sheet]:
         with open_regular(source) as file:
             encoding = _encoding(file.peek(4)[:4])
             with io.TextIOWrapper(file, encoding, errors="surrogateescape", newline="") as text:
-                sheet = Sheet(source, text, wanted)
+                sheet = Sheet(source, text, wanted, optional)
                 yield sheet
     except FileNotFoundError:
         raise

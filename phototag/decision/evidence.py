@@ -78,7 +78,9 @@ def gather(scores: Scores, taxonomy: Taxonomy, novelty: NoveltyModel | None = No
         embedding = np.zeros((photos, 0), np.float16)
     else:
         probabilities = novelty.probabilities(scores)
-        embedding = scores.embedding.clip(-_HALF_MOST, _HALF_MOST).astype(np.float16)
+        # Kinship, behind the axes, has told what it has to tell.
+        axes = scores.embedding[:, : len(novelty.space.spread)]
+        embedding = axes.clip(-_HALF_MOST, _HALF_MOST).astype(np.float16)
     keep = min(_TOP, len(taxonomy.subclasses))
     top = np.argsort(-scores.subclass, axis=1, kind="stable")[:, :keep].astype(np.uint16)
     return Evidence(

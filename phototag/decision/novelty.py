@@ -9,7 +9,9 @@ has its own probability, by logistic regression on a few signals:
   "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021, equation 3);
 - how much nearer the nearest class is than the second one, and how far from everything the photo lies;
 - how much nearer the nearest class is than the nearest pretraining class: one that the backbone was pretrained with
-  and that is none of the known ones (`phototag.model.pretrained` tells how these are found).
+  and that is none of the known ones (`phototag.model.pretrained` tells how these are found);
+- how little what the classifier of the pretraining says of the photo is like what it says of a known superclass. That
+  moves least in photos taken unlike the training's: a photo of a dog is like a dog to it, whoever took it.
 
 The embedding is a linear map of the features in which the classes of the training have unit variance about their means
 (linear discriminant analysis), so Mahalanobis distances are Euclidean ones there.
@@ -30,7 +32,7 @@ from phototag.records import Scores
 
 Floats = NDArray[np.float64]
 
-SIGNALS = ("energy", "superclass_energy", "relative", "margin", "background", "foreign")
+SIGNALS = ("energy", "superclass_energy", "relative", "margin", "background", "foreign", "unrelated")
 # Files written before there were pretraining classes know the others.
 _FEWEST_SIGNALS = 5
 NOVELTY = "novelty."
@@ -63,7 +65,7 @@ class Space:
 
     `means` [C, E] are those of the subclasses, about the mean of all pictures; `spread` [E] is the variance of all
     pictures along each axis, that within the classes being 1. `pretraining` is None where no pretraining classes
-    are known.
+    are known. Embeddings with kinship have one number more, behind the axes; see `phototag.model.Kinship`.
     """
 
     means: NDArray[np.float32]
@@ -80,11 +82,13 @@ class Space:
         Raises:
             ModelError: the scores have no embedding, or one of another width or with values that are not finite.
         """
-        embedding = scores.embedding
-        if embedding is None or embedding.shape[1:] != self.spread.shape:
+        embedding, axes = scores.embedding, len(self.spread)
+        if embedding is None or embedding.ndim != 2 or embedding.shape[1] - axes not in (0, 1):
             raise ModelError("the scores hold no embedding that fits the model's; the model file is damaged")
         if not np.isfinite(embedding).all():
             raise ModelError("the network gave an embedding that is not finite; the model is broken or overflows")
+        # The sum is 0 where there is no kinship.
+        embedding, kinship = embedding[:, :axes], embedding[:, axes:].sum(axis=1)
         distances = self.squared_distances(embedding)
         nearest = np.partition(distances, 1, axis=1)[:, :2] if distances.shape[1] > 1 else distances.repeat(2, axis=1)
         background = (embedding.astype(np.float64) ** 2 / self.spread).sum(1)
@@ -96,6 +100,7 @@ class Space:
                 nearest[:, 0] - nearest[:, 1],
                 np.sqrt(background),
                 self._nearer_pretraining(embedding, nearest[:, 0]),
+                -kinship,
             ],
             axis=1,
         )

@@ -56,7 +56,7 @@ def examine(location: str | Path | None = None, *, quick: bool = False) -> Itera
 def _networks(*, torch_works: bool) -> Iterator[Check]:
     name = "network speed"
     if not torch_works:
-        yield Check(name, State.WARNING, "not measured, since torch does not load", installation.INSTALL_TORCH)
+        yield Check(name, State.WARNING, "not measured, since torch does not load", "see the line on torch")
         return
     try:
         for precision_name, measure in model_checks.network_measurements():

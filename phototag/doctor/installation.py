@@ -64,7 +64,7 @@ def check_torch() -> list[Check]:
     except _BrokenError as error:
         fit = "; they are builds that do not fit each other" if "torchvision::nms" in str(error) else ""
         text = f"torch, torchvision and timm do not load: {error}{fit}"
-        return [Check("torch", State.FAILED, text, INSTALL_TORCH)]
+        return [Check("torch", State.FAILED, text, error.remedy or INSTALL_TORCH)]
     values = {"torch": torch, "torchvision": torchvision, "timm": timm}
     text = f"torch {torch}, torchvision {torchvision}, timm {timm}"
     found = [Check("torch", State.OK, text, values=values), _devices(gpus, mps=mps, built_for=built_for)]
@@ -118,7 +118,7 @@ def check_openvino() -> Check:
     try:
         version, precisions = _in_other_process(code)
     except _BrokenError as error:
-        remedy = "pip install --upgrade --force-reinstall openvino, or use --runtime torch"
+        remedy = error.remedy or "pip install --upgrade --force-reinstall openvino, or use --runtime torch"
         return Check("openvino", State.WARNING, f"cannot be used: {error}", remedy)
     text = f"{version.split('-')[0]}; this processor computes in {', '.join(precisions)}"
     return Check("openvino", State.OK, text, values={"version": version, "precisions": precisions})
@@ -132,7 +132,7 @@ def check_numba() -> Check:
     try:
         _in_other_process("import numba; answer = numba.__version__")
     except _BrokenError as error:
-        remedy = "pip install --upgrade --force-reinstall numba"
+        remedy = error.remedy or "pip install --upgrade --force-reinstall numba"
         return Check("numba", State.WARNING, f"cannot be used, so large JPEGs are decoded more slowly: {error}", remedy)
     return Check("numba", State.OK, version, values={"version": version})
 
@@ -164,7 +164,11 @@ def _version_of(package: str) -> str | None:
 
 
 class _BrokenError(Exception):
-    """Code in a separate process went wrong; the text says how, in a line."""
+    """Code in a separate process went wrong; the text says how, in a line, `remedy` what helps but installing."""
+
+    def __init__(self, text: str, *, remedy: str | None = None) -> None:
+        super().__init__(text)
+        self.remedy = remedy
 
 
 def _in_other_process(code: str) -> Any:
@@ -179,7 +183,8 @@ def _in_other_process(code: str) -> Any:
     try:
         done = subprocess.run(words, capture_output=True, timeout=_LOADING_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
-        raise _BrokenError(f"it took longer than {_LOADING_SECONDS:.0f} s") from error
+        remedy = "this computer is busy, or its disk slow: run phototag doctor again when it has time"
+        raise _BrokenError(f"it took longer than {_LOADING_SECONDS:.0f} s", remedy=remedy) from error
     except OSError as error:
         raise _BrokenError(f"no process can be started: {error.strerror}") from error
     if done.returncode < 0:

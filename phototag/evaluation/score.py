@@ -15,6 +15,7 @@ from phototag.dataset import (
     Content,
     count_remembered,
     data_digest,
+    group_numbers,
     listed_names,
     load_data,
     read_content,
@@ -91,7 +92,8 @@ def score_labelled(
     for line in content.unreadable:
         log.warning("left out: %s", line)
     labels = label_indexes(content.pictures, taxonomy)
-    validation = Validation.of(labels, _joined(parts), taxonomy, novelty=model.novelty)
+    groups = group_numbers(content.pictures)
+    validation = Validation.of(labels, _joined(parts), taxonomy, novelty=model.novelty, groups=groups)
     return Scored(content, validation, digest, tuple(unknown))
 
 

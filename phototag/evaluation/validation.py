@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -73,7 +73,8 @@ class Decoded:
 class Validation:
     """Pictures with true labels and a model's scores of them, decoded once: the best class and its score at each level.
 
-    Novelty probabilities are in `evidence`, where the novelty model was given.
+    Novelty probabilities are in `evidence`, where the novelty model was given. `groups` [N] numbers what belongs
+    together, such as the pictures of one series: their scores, right or wrong, are not independent.
     """
 
     taxonomy: Taxonomy
@@ -81,12 +82,22 @@ class Validation:
     evidence: Evidence
     superclass: Decoded
     subclass: Decoded
+    groups: Labels
 
     @classmethod
     def of(
-        cls, labels: tuple[Labels, Labels], scores: Scores, taxonomy: Taxonomy, *, novelty: NoveltyModel | None = None
+        cls,
+        labels: tuple[Labels, Labels],
+        scores: Scores,
+        taxonomy: Taxonomy,
+        *,
+        novelty: NoveltyModel | None = None,
+        groups: Labels | None = None,
     ) -> Self:
-        """Decode the scores of pictures with these superclass and subclass indexes [N]; see `label_indexes`."""
+        """Decode the scores of pictures with these superclass and subclass indexes [N]; see `label_indexes`.
+
+        Without `groups` [N] each picture is one of its own.
+        """
         evidence = gather(scores, taxonomy, novelty)
         joint = join(evidence)
         top = joint.superclass[np.arange(len(joint.chosen)), joint.chosen]
@@ -96,6 +107,26 @@ class Validation:
             evidence,
             Decoded(labels[0], joint.chosen, top.clip(0, 1)),
             Decoded(labels[1], joint.child, joint.child_score.clip(0, 1)),
+            np.arange(len(joint.chosen)) if groups is None else groups,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return all pictures of parts that share neither a picture nor a group, in order, such as evaluated folds.
+
+        The parts may be by different models of one taxonomy. Embeddings of unequal width are left out.
+        """
+        ends = np.cumsum([0, *(int(part.groups.max(initial=-1)) + 1 for part in parts)])
+        evidence = _concatenated([part.evidence for part in parts])
+        if evidence.embedding is None:
+            evidence = replace(evidence, embedding=np.zeros((len(evidence.novelty), 0), np.float16))
+        return cls(
+            parts[0].taxonomy,
+            _concatenated([part.scores for part in parts]),
+            evidence,
+            _concatenated([part.superclass for part in parts]),
+            _concatenated([part.subclass for part in parts]),
+            np.concatenate([part.groups + end for part, end in zip(parts, ends[:-1], strict=True)]),
         )
 
     def __len__(self) -> int:
@@ -110,7 +141,11 @@ class Validation:
         """Return some of the pictures, not decoded again."""
         return type(self)(
             self.taxonomy,
-            *(_rows(part, chosen) for part in (self.scores, self.evidence, self.superclass, self.subclass)),
+            _rows(self.scores, chosen),
+            _rows(self.evidence, chosen),
+            _rows(self.superclass, chosen),
+            _rows(self.subclass, chosen),
+            self.groups[chosen],
         )
 
     def known(self, limits: tuple[float, float]) -> tuple[Mask, Mask]:
@@ -123,3 +158,15 @@ class Validation:
 def _rows(part: Any, chosen: Mask | slice) -> Any:
     values = (getattr(part, field.name) for field in fields(part))
     return type(part)(*(None if value is None else value[chosen] for value in values))
+
+
+def _concatenated(parts: Sequence[Any]) -> Any:
+    columns = ([getattr(part, field.name) for part in parts] for field in fields(parts[0]))
+    return type(parts[0])(*(_column(values) for values in columns))
+
+
+def _column(values: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    given = [value for value in values if value is not None]
+    if len(given) == len(values) and len({value.shape[1:] for value in given}) == 1:
+        return np.concatenate(given)
+    return None

@@ -19,8 +19,10 @@ from phototag.errors import DecodeError
 from phototag.files import NotAFileError, open_regular
 from phototag.imaging.colour import changes_colours, in_srgb, opaque
 from phototag.imaging.formats import JPEG, MAX_MEGAPIXELS, SIGNATURE_BYTES, format_of, why_not_read
+from phototag.imaging.giants import GIANT_BYTES, check_giant
 from phototag.imaging.jpeg import MEANS, ends_before_its_pixels, has_end, reduced, with_end
 from phototag.imaging.openers import BROKEN, open_image
+from phototag.imaging.png import has_too_few_pixels
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import FailureKind
 
@@ -69,6 +71,8 @@ def read_bytes(path: Path) -> bytes:
             head = file.read(SIGNATURE_BYTES)
             if head and format_of(head) is None:
                 raise DecodeError(path, FailureKind.NOT_AN_IMAGE, why_not_read(head))
+            if before.st_size > GIANT_BYTES:
+                check_giant(file, path)
             file.seek(0)
             # No more than that: somebody may append to it for ever.
             data = file.read(before.st_size + 1)
@@ -160,16 +164,22 @@ def _with_end(data: bytes, path: Path, max_megapixels: int) -> bytes:
 
 
 def _check_bottom(image: Image.Image, data: bytes, path: Path) -> None:
-    """Check that a JPEG has the last of its pixels, if they look as if not.
+    """Check that a JPEG or PNG has the last of its pixels, if they look as if not.
 
     Raises:
         DecodeError: it was cut short, and an end marker set behind what is left.
     """
-    if image.format not in ("JPEG", "MPO"):
+    if image.format in ("JPEG", "MPO"):
+        last = image.getpixel((image.width - 1, image.height - 1))
+        is_suspect = all(value in _MISSING for value in (last if isinstance(last, tuple) else (last,)))
+        is_cut = is_suspect and ends_before_its_pixels(data)
+    elif image.format == "PNG":
+        # Pillow begins with zeros, and says nothing where it gets no more.
+        is_suspect = not any(image.crop((0, image.height - 1, image.width, image.height)).tobytes())
+        is_cut = is_suspect and has_too_few_pixels(data)
+    else:
         return
-    last = image.getpixel((image.width - 1, image.height - 1))
-    is_suspect = all(value in _MISSING for value in (last if isinstance(last, tuple) else (last,)))
-    if is_suspect and ends_before_its_pixels(data):
+    if is_cut:
         raise DecodeError(path, FailureKind.TRUNCATED, "the picture is cut short, though its end is marked")
 
 

@@ -100,7 +100,7 @@ def _open(form: Format, data: bytes) -> Image.Image:
             raise
         try:
             return _open_with_pillow(form, _resolve(form.bare)(data))
-        except UnsupportedPictureError:
+        except (UnsupportedPictureError, EOFError):
             raise
         except BROKEN:
             raise error from None  # it was not the metadata
@@ -123,7 +123,7 @@ def _what_is_wrong(error: Exception, form: Format, data: bytes) -> tuple[Failure
         return FailureKind.UNSUPPORTED, f"{text} is not read"
     if "requires a buffer of" in text:  # from Pillow, by way of `struct`
         return FailureKind.TRUNCATED, "the picture is cut short: it ends within its header"
-    if "truncated" in text.lower() or isinstance(error, EOFError):
+    if re.search("truncated|not enough image data", text.lower()) or isinstance(error, EOFError):
         return FailureKind.TRUNCATED, f"the picture is cut short: {text}"
     if _UNSUPPORTED.search(text):
         return FailureKind.UNSUPPORTED, f"{form.name} of this kind is not read: {text}"

@@ -136,6 +136,8 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _header(kind: bytes, content: bytes) -> Chunks:
+    if not kind.isalpha():
+        raise SyntaxError("broken PNG file: it begins without a header")
     if kind != b"IHDR":
         raise UnsupportedPictureError(f"PNG that begins with the unknown chunk {kind!r}, as Apple's own kind does")
     if len(content) != 13:
@@ -172,23 +174,39 @@ def _check_content(chunks: Chunks) -> None:
     Raises:
         SyntaxError: they are damaged.
     """
-    parts = [part for part, _ in chunks.content]
     if all(len(checksum) < 4 or _checksum(b"IDAT", part) == checksum for part, checksum in chunks.content):
         return
     # The stream has one of its own. What counts is whether the pixels are right.
-    bits = chunks.depth * _CHANNELS[chunks.colour]
-    left = chunks.height * (2 + chunks.width * bits // 8) * (2 if chunks.interlaced else 1) + 1024
-    stream = zlib.decompressobj()
     try:
-        for part in parts:
-            rest: bytes | memoryview = part
-            while rest and left > 0:
-                left -= len(stream.decompress(rest, 1 << 20))
-                rest = stream.unconsumed_tail
+        if _missing_bytes(chunks) is None:
+            raise EOFError("its pixels are damaged or end too early")
     except zlib.error as error:
         raise SyntaxError("broken PNG file (bad checksum of the pixels)") from error
-    if not stream.eof:
-        raise EOFError("its pixels are damaged or end too early")
+
+
+def has_too_few_pixels(data: bytes) -> bool:
+    """Return whether the compressed pixels of a PNG file that can be decoded are fewer than it has."""
+    return (_missing_bytes(read_chunks(data)) or 0) > 0
+
+
+def _missing_bytes(chunks: Chunks) -> int | None:
+    """Return how many bytes of rows the compressed pixels lack, None if they have no end.
+
+    Of interlaced pictures it is less: the decoder says of those if rows are missing.
+
+    Raises:
+        zlib.error: they are damaged.
+    """
+    rows = chunks.height * (1 + -(-chunks.width * chunks.depth * _CHANNELS[chunks.colour] // 8))
+    # Interlaced ones have more rows, each with a byte of its own and up to one of padding.
+    most = rows * 2 + 1024
+    found, stream = 0, zlib.decompressobj()
+    for part, _ in chunks.content:
+        rest: bytes | memoryview = part
+        while rest and found < most:
+            found += len(stream.decompress(rest, 1 << 20))
+            rest = stream.unconsumed_tail
+    return rows - found if stream.eof else None
 
 
 def _colours(notes: dict[bytes, bytes]) -> dict[str, object]:

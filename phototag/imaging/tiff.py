@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from PIL import Image, TiffImagePlugin
 
 from phototag.imaging.formats import UnsupportedPictureError
+from phototag.imaging.jpeg import frame_size, has_end, with_end
 
 SUBFILE, OLD_SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 255, 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_COUNTS, PLANAR = 273, 274, 277, 278, 279, 284
@@ -165,6 +166,8 @@ def open_tiff(data: bytes) -> Image.Image:
     page = picture_page(data)
     check_supported(page)
     _check_extent(page, data)
+    if page.compression == JPEG:
+        _check_jpegs(page, data)
     if page.is_for_pillow:
         image: Image.Image = TiffImagePlugin.TiffImageFile(io.BytesIO(one_page(data, page, _for_pillow(page))))
     else:
@@ -191,6 +194,17 @@ def picture_page(data: bytes) -> Page:
     if first is None:
         raise EOFError("it has no page")
     return first
+
+
+def read_first_page(head: bytes, part: bytes) -> tuple[Page, int]:
+    """Return the page whose tags begin the `part` of a file of that head, and where in the file the next one is.
+
+    Tags whose values lie elsewhere are left out.
+
+    Raises:
+        SyntaxError, struct.error: there is none.
+    """
+    return _read_page(part, "<" if head[:2] == b"II" else ">", 43 in head[2:4], 0)
 
 
 def check_supported(page: Page) -> None:
@@ -350,6 +364,28 @@ def _check_extent(page: Page, data: bytes) -> None:
     reach = max((start + size for start, size in zip(offsets, counts, strict=False)), default=max(offsets) + 1)
     if reach > len(data):
         raise EOFError(f"its pixels end at byte {reach} of {len(data)}")
+
+
+def _check_jpegs(page: Page, data: bytes) -> None:
+    """Check that the JPEGs that a page is made of are as large as their places, and whole: the decoder does not.
+
+    Raises:
+        EOFError: one ends before its pixels do.
+        SyntaxError: one is smaller.
+    """
+    (width, height), rows = page.size, page.number(ROWS_PER_STRIP, page.size[1])
+    in_plane = -(-height // max(1, rows))
+    tables = page.tags[JPEG_TABLES][2] if JPEG_TABLES in page.tags else b"\xff\xd8\xff\xd9"
+    for number, (start, size) in enumerate(zip(*part_places(page), strict=False)):
+        part = data[start : start + size]
+        across, down = width, min(rows, height - rows * (number % in_plane))
+        if TILE_OFFSETS in page.tags:
+            across, down = page.number(TILE_WIDTH, 0), page.number(TILE_LENGTH, 0)
+        found = frame_size(part)
+        if found is not None and page.number(PLANAR, 1) == 1 and (found[0] < across or found[1] < down):
+            raise SyntaxError(f"a JPEG of {found[0]} x {found[1]} pixels in it is to fill {across} x {down}")
+        if not has_end(part) and with_end(tables[:-2] + part[2:]) is None:
+            raise EOFError("a JPEG in it ends before its pixels")
 
 
 def _raw_counts(page: Page, parts: int) -> list[int]:

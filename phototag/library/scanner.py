@@ -51,7 +51,9 @@ def _check_root(path: Path) -> None:
         raise UsageError(f"{path}: no such file or folder") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be looked at: {error.strerror}") from error
-    if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and is_picture(path)):
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise UsageError(f"{path}: neither a folder nor a file, but a pipe, socket or device")
+    if stat.S_ISREG(mode) and not is_picture(path):
         raise UsageError(f"{path}: not a picture that phototag reads ({FORMAT_NAMES})")
 
 

@@ -1,3 +1,4 @@
+from .backbones import DEFAULT_BACKBONE as DEFAULT_BACKBONE
 from .backbones import check_size as check_size
 from .backbones import create_backbone as create_backbone
 from .backbones import default_preprocessing as default_preprocessing
@@ -15,6 +16,7 @@ from .file import read_tensors as read_tensors
 from .file import write_tensors as write_tensors
 from .linear import Embedding as Embedding
 from .linear import Floats as Floats
+from .linear import Kinship as Kinship
 from .linear import LinearHead as LinearHead
 from .network import DualHead as DualHead
 from .network import FromUint8 as FromUint8

@@ -216,7 +216,8 @@ def _read_table(path: Path) -> tuple[Any, int]:
     except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ModelError(f"{path}: not a phototag model, or cut short") from error
     if have != need:  # so the tensors, which do not overlap, have no more numbers than the file
-        raise ModelError(f"{path}: the file is cut short: {have:,} of {need:,} bytes; copy or train it again")
+        wrong = "cut short" if have < need else "too long"
+        raise ModelError(f"{path}: the file is {wrong}: {have:,} bytes instead of {need:,}; copy or train it again")
     return table, 8 + length
 
 

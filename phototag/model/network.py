@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from phototag.model.linear import Embedding, LinearHead
+    from phototag.model.linear import Embedding, Kinship, LinearHead
 
 
 # What a network has besides its tensors, and what is needed to fill them for a start.
 _SLACK_NUMBERS = 16 << 20
 # Of the last stages; earlier ones see edges and colours more than shapes.
 _POOLED_STAGES = 3
+_KINSHIP = "kinship.weight"
 
 
 def pooled_stages(backbone: nn.Module) -> tuple[int, ...]:
@@ -72,12 +73,48 @@ class PooledFeatures(nn.Module):
         return torch.cat([backbone.forward_head(last, pre_logits=True), *(each.mean((2, 3)) for each in maps)], dim=1)
 
 
+class KinshipLayer(nn.Module):
+    """`phototag.model.Kinship` in a network: features [B, D] to kinship [B, 1]. The weights are in half precision."""
+
+    weight: Tensor
+    bias: Tensor
+    relations: Tensor
+
+    def __init__(self, classes: int, width: int, superclasses: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(classes, width, dtype=torch.float16))
+        self.register_buffer("bias", torch.zeros(classes))
+        self.register_buffer("relations", torch.zeros(classes, superclasses))
+
+    @classmethod
+    def of(cls, kinship: Kinship) -> KinshipLayer:
+        """Return the layer that does what `kinship` does."""
+        classes, width = kinship.weight.shape
+        layer = cls(classes, width, kinship.relations.shape[1])
+        for name, buffer in layer.named_buffers():
+            most = torch.finfo(buffer.dtype).max
+            buffer.copy_(torch.from_numpy(getattr(kinship, name)).clamp(-most, most))
+        return layer
+
+    def numbers(self) -> Kinship:
+        """Invert `of`."""
+        from phototag.model.linear import Kinship
+
+        return Kinship(*(each.detach().cpu().float().numpy().copy() for each in self.buffers()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the kinship [B, 1] of features [B, D]."""
+        first, kind = features[:, : self.weight.shape[1]], features.dtype
+        logits = nn.functional.linear(first, self.weight.to(kind), self.bias.to(kind))
+        return (logits.softmax(dim=1) @ self.relations.to(kind)).amax(dim=1, keepdim=True)
+
+
 class DualHead(nn.Module):
     """A backbone without its classifier, and one linear head each for superclasses and subclasses.
 
-    Images [B, 3, H, W], normalised, to logits (superclass [B, S], subclass [B, C]), with the embedding [B, E] as a
-    third where there is one. With `superclasses` None there is no superclass head and no embedding, and only the
-    subclass logits are returned.
+    Images [B, 3, H, W], normalised, to logits (superclass [B, S], subclass [B, C]), with the embedding as a third where
+    there is one: [B, E], or [B, E + 1] with kinship. With `superclasses` None there is no superclass head and no
+    embedding, and only the subclass logits are returned.
     """
 
     def __init__(
@@ -96,6 +133,7 @@ class DualHead(nn.Module):
         self.superclass_head = nn.Linear(width, superclasses) if superclasses else None
         self.subclass_head = nn.Linear(width, subclasses)
         self.embedding = nn.Linear(width, embedding) if embedding else None
+        self.kinship: KinshipLayer | None = None
 
     def features(self, images: Tensor) -> Tensor:
         """Return features [B, D] of normalised images, which both heads and the embedding start from."""
@@ -107,7 +145,10 @@ class DualHead(nn.Module):
         if self.superclass_head is None:
             return (self.subclass_head(features),)
         logits = (self.superclass_head(features), self.subclass_head(features))
-        return logits if self.embedding is None else (*logits, self.embedding(features))
+        if self.embedding is None:
+            return logits
+        embedding = self.embedding(features)
+        return (*logits, embedding if self.kinship is None else torch.cat([embedding, self.kinship(features)], dim=1))
 
     def set_heads(self, superclass: LinearHead, subclass: LinearHead) -> None:
         """Put fitted heads in place."""
@@ -125,6 +166,7 @@ class DualHead(nn.Module):
             layer.weight.copy_(torch.from_numpy(embedding.weight))
             layer.bias.copy_(torch.from_numpy(embedding.bias))
         self.embedding = layer
+        self.kinship = None if embedding.kinship is None else KinshipLayer.of(embedding.kinship)
 
     def fitted_embedding(self, space: Space) -> Embedding:
         """Return the embedding as it is; `space` is where the classes lie in it."""
@@ -133,7 +175,7 @@ class DualHead(nn.Module):
         if self.embedding is None:
             raise ModelError("this network has no embedding")
         weight, bias = (value.detach().cpu().numpy().copy() for value in (self.embedding.weight, self.embedding.bias))
-        return Embedding(weight, bias, space)
+        return Embedding(weight, bias, space, None if self.kinship is None else self.kinship.numbers())
 
     def resize(self, superclasses: int, subclasses: int) -> None:
         """Make room for other numbers of classes; both heads are random then."""
@@ -224,6 +266,10 @@ def build(header: ModelHeader, tensors: Mapping[str, NDArray[np.float32]]) -> Du
             stages=header.stages,
             embedding=header.embedding,
         )
+        shape = taken[_KINSHIP].shape if _KINSHIP in taken else ()
+        # Whatever is not of that shape does not belong.
+        if network.embedding is not None and len(shape) == 2 and shape[1] <= network.subclass_head.in_features:
+            network.kinship = KinshipLayer(*shape, len(taxonomy.superclasses))
     problem = misfit(network.state_dict(), taken)
     if problem is not None:
         raise ModelError(f"the model's tensors do not fit its backbone {header.backbone}: {problem}")

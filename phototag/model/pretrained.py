@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from phototag.errors import ModelError
 from phototag.model.file import EXAMPLES
-from phototag.model.linear import Floats
+from phototag.model.linear import Floats, Kinship, softmax
 
 if TYPE_CHECKING:
     import torch
@@ -62,16 +62,14 @@ class Pretraining:
 
     def posteriors(self, features: Floats) -> PretrainingPosteriors:
         """Return what the classifier says of pictures, from features [N, D] whose first ones are the backbone's own."""
-        logits = features[:, : self.weight.shape[1]] @ self.weight.T + self.bias
-        np.exp(logits - logits.max(axis=1, keepdims=True), out=logits)
-        logits /= logits.sum(axis=1, keepdims=True)
-        weight = self.weight
-        if len(weight) > _MOST:
+        logits = softmax(features[:, : self.weight.shape[1]] @ self.weight.T + self.bias)
+        classifier = self
+        if len(logits.T) > _MOST:
             # Those that the pictures look like most: what is unknown will be of the same world.
             chosen = np.sort(np.argsort(-logits.mean(axis=0), kind="stable")[:_MOST])
-            weight, logits = weight[chosen], logits[:, chosen]
-        prototypes = weight - weight.mean(axis=0)
-        return PretrainingPosteriors(prototypes, logits, logits @ prototypes)
+            classifier, logits = Pretraining(self.weight[chosen], self.bias[chosen]), logits[:, chosen]
+        prototypes = classifier.weight - classifier.weight.mean(axis=0)
+        return PretrainingPosteriors(classifier, prototypes, logits, logits @ prototypes)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return it as tensors of a model file, in half precision; only `--extend` reads them."""
@@ -108,10 +106,11 @@ class Pretraining:
 class PretrainingPosteriors:
     """What the classifier of the pretraining says of N pictures.
 
-    `prototypes` [K, W] are its weights about their mean, `probabilities` [N, K] those of its classes, and
-    `expected` [N, W] the means of the prototypes under these.
+    `classifier` is it, or the classes of it that were taken. `prototypes` [K, W] are its weights about their mean,
+    `probabilities` [N, K] those of its classes, and `expected` [N, W] the means of the prototypes under these.
     """
 
+    classifier: Pretraining
     prototypes: Floats
     probabilities: Floats
     expected: Floats
@@ -140,3 +139,17 @@ class PretrainingPosteriors:
         most = (sums / np.maximum(counts, 1)[:, None]).max(axis=0)
         result: NDArray[np.float64] = _PENALTY_OF_DISTANCE * np.log(np.maximum(most / _COMMON, 1.0))
         return result
+
+    def kinship(self, labels: NDArray[np.intp], classes: int) -> Kinship:
+        """Return what tells how much a photo is like one of the known classes, given their labels [N] of the pictures.
+
+        Each class points where the mean of its pictures' expected prototypes does, and a class of the pretraining is
+        as much like it as its prototype goes that way: so breeds that no picture shows are like the breeds shown. Means
+        of distances in the features would move with the style of pictures: docs/experiments.md#kinship.
+        """
+        directions = np.zeros((classes, self.prototypes.shape[1]))
+        np.add.at(directions, labels, self.expected)
+        directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+        return Kinship(
+            self.classifier.weight, self.classifier.bias, (self.prototypes @ directions.T).astype(np.float32)
+        )

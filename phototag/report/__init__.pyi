@@ -10,3 +10,5 @@ from .metrics_table import metrics_json as metrics_json
 from .metrics_table import metrics_text as metrics_text
 from .page import Page as Page
 from .page import write_page as write_page
+from .suspects_page import build_suspects_page as build_suspects_page
+from .suspects_page import suspects_text as suspects_text

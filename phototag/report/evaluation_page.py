@@ -88,7 +88,13 @@ def _headline(found: Evaluation) -> Section:
         "Accuracies and hierarchical figures are of the best pair of superclass and subclass for every picture; what "
         "is “given” is what would be stored after backing off."
     )
-    return Section("Result", "result", [cards(headline), paragraph(note, note=True), *chart, _figures_table(metrics)])
+    unknown = [
+        paragraph(f"Labels the model does not know, so that their pictures are of none of its classes there: {names}")
+        for names in [", ".join(found.unknown)]
+        if names
+    ]
+    shown = [cards(headline), paragraph(note, note=True), *unknown, *chart, _figures_table(metrics)]
+    return Section("Result", "result", shown)
 
 
 def _between(level: Level) -> str:

@@ -52,24 +52,32 @@ def photographs(
         (f"Is {as_written(truth)}, predicted as {as_written(label)}: {number:,} of {total:,}", members[:_OF_A_PAIR])
         for (truth, label, number, total), members in pairs[:_PAIRS]
     ]
+    shown: list[Block] = []
+    for title, members in groups:
+        if members:
+            entries = [
+                (
+                    Path(one.path),
+                    (
+                        f"is {as_written(names[one.truth])}",
+                        f"predicted as {as_written(names[one.predicted])}, {percent(one.score, 0)}",
+                    ),
+                )
+                for one in members
+            ]
+            shown += [heading(f"{of}: {title[0].lower()}{title[1:]}" if of else title), small_copies(entries)]
+    return shown
+
+
+def small_copies(pictures: Sequence[tuple[Path, tuple[str, ...]]]) -> Block:
+    """Return small copies of pictures with their names and lines below them."""
     with Thumbnailer() as thumbnailer, ThreadPoolExecutor(_WORKERS) as threads:
 
-        def entry(one: Mistake) -> _Entry:
-            path = Path(one.path)
-            label = f"predicted as {as_written(names[one.predicted])}, {percent(one.score, 0)}"
-            return _Entry(
-                _small(path, thumbnailer), printable(path.name), (f"is {as_written(names[one.truth])}", label)
-            )
+        def entry(picture: tuple[Path, tuple[str, ...]]) -> _Entry:
+            path, lines = picture
+            return _Entry(_small(path, thumbnailer), printable(path.name), lines)
 
-        shown: list[Block] = []
-        for title, members in groups:
-            if members:
-                entries = list(threads.map(entry, members))
-                shown += [
-                    heading(f"{of}: {title[0].lower()}{title[1:]}" if of else title),
-                    block("photographs", entries=entries),
-                ]
-    return shown
+        return block("photographs", entries=list(threads.map(entry, pictures)))
 
 
 def _small(path: Path, thumbnailer: Thumbnailer) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phototag.decision import Thresholds, decide, unpack
 from phototag.model import Model
-from phototag.records import Rank, Source, Tag
+from phototag.records import Rank, Reason, Source, Tag
 from phototag.store import Query, ScoredTag, Store
 from phototag.tagging.changes import UNCHANGED, Flows, kind_of
 from phototag.tagging.registration import register
@@ -34,16 +34,17 @@ class Example:
 class RetagReport:
     """What was decided again, or would be.
 
-    `decided` photos had scores; `transitions` counts them by what became of the label, see `kind_of`, and
-    `superclasses` by superclass, None for none. `saved` tags were written: those whose label changed, and those that
-    another file or model gave. `without_scores` counts the photos left alone by the name of the model that tagged them;
-    `human` photos are left alone as well.
+    `decided` photos had scores; `transitions` counts them by what became of the label, see `kind_of`, `superclasses` by
+    superclass, None for none, and `reasons` by why the tag goes no deeper now. `saved` tags were written: those whose
+    label changed, and those that another file or model gave. `without_scores` counts the photos left alone by the name
+    of the model that tagged them; `human` photos are left alone as well.
     """
 
     decided: int = 0
     saved: int = 0
     transitions: Counter[str] = field(default_factory=Counter)
     superclasses: Flows = field(default_factory=Flows)
+    reasons: Counter[Reason] = field(default_factory=Counter)
     examples: dict[str, list[Example]] = field(default_factory=lambda: defaultdict(list))
     without_scores: Counter[str] = field(default_factory=Counter)
     human: int = 0
@@ -61,6 +62,8 @@ class RetagReport:
         name = kind_of(before, tag)
         self.transitions[name] += 1
         self.superclasses.add(before, tag)
+        if tag.reason is not None:
+            self.reasons[tag.reason] += 1
         if name != UNCHANGED and len(self.examples[name]) < _EXAMPLES:
             self.examples[name].append(Example(before.path, before.superclass, before.subclass, before.rank, tag))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phototag.library import LeftOut
-from phototag.records import Failure
+from phototag.records import Failure, Reason
 from phototag.tagging.pipeline import Batch
 
 _FAILURES_KEPT = 20
@@ -21,7 +21,8 @@ class TagReport:
     stored before; `unchanged` had theirs; `failed` cannot be read, `given_up` of these without another try. `missing`
     were known and are marked as gone. `load_seconds` of all `seconds` went into loading the model. `failures` holds the
     first ones, `problems` the folders that could not be read, and `suspended` the roots that look as if a disk were not
-    mounted. `left_out` counts what was not looked at: files in formats that are not read, links, folders of the system.
+    mounted. `reasons` counts the tags by why they go no deeper. `left_out` counts what was not looked at: files in
+    formats that are not read, links, folders of the system.
 
     >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
     ...     first, second = tagger.tag(["inbox"], store), tagger.tag(["inbox"], store)
@@ -41,6 +42,7 @@ class TagReport:
     interrupted: bool = False
     failures: list[Failure] = field(default_factory=list)
     failure_kinds: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     suspended: list[Path] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
@@ -63,6 +65,7 @@ class TagReport:
         self.inferred += batch.inferred
         self.failed += len(failures)
         self.failure_kinds.update(str(failure.kind) for failure in failures)
+        self.reasons.update(item.tag.reason for item in batch.tagged if item.tag.reason is not None)
         self.failures += failures[: _FAILURES_KEPT - len(self.failures)]
 
     def add_pass(self, other: TagReport) -> None:
@@ -70,3 +73,4 @@ class TagReport:
         for name in ("tagged", "inferred", "failed", "missing"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.failure_kinds.update(other.failure_kinds)
+        self.reasons.update(other.reasons)

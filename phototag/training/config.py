@@ -15,6 +15,7 @@ from phototag.choices import (
     LEAST_TARGET,
     Balance,
     Device,
+    GroupsBy,
     Tune,
 )
 from phototag.errors import UsageError
@@ -29,6 +30,8 @@ class DataConfig:
     val_fraction: float
     seed: int
     workers: int | None
+    groups: GroupsBy
+    without: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,9 @@ class TrainingConfig:
         tune: `heads` fits linear heads on frozen features, `last` and `full` go on from there by gradient; `auto` is
             `heads` on a CPU and `full` on a GPU.
         val_fraction: Share of each class kept for validation, where no validation data is given.
+        groups: What tells which pictures belong together, so that they stay on one side of every split: `auto` is the
+            column "group" of a CSV, or how they look and when they were taken; `folder` the folder that they lie in.
+        without: A CSV with a column "filepath" of pictures to leave out, such as `phototag dataset check` writes.
         balance: `sampler` samples every class equally often, `loss` weighs classes by their effective number of
             pictures, `logits` adjusts the logits by the classes' shares, `mix` adds mixed pictures of rare classes;
             `auto` takes what does best on validation pictures.
@@ -180,7 +186,7 @@ class TrainingConfig:
         distillation: Weight of the squared distance, in standard deviations, between a picture's features and what the
             starting weights make of it; 0 switches it off.
         target_precision: The share of stored labels that is certified to be right, 0.5 to 0.999; None chooses
-            thresholds that lose hardly any right label.
+            thresholds that lose hardly any right label, higher where fewer than about 94 % were right then.
         keep_known: The share of right subclasses that are kept when photos are called novel; None is 0.94, and 0.99
             with a target precision.
 
@@ -202,6 +208,8 @@ class TrainingConfig:
     lr: float = _CHOSEN
     tune: Tune = Tune.AUTO
     val_fraction: float = 0.2
+    groups: GroupsBy = GroupsBy.AUTO
+    without: Path | None = None
     balance: Balance = Balance.AUTO
     device: Device = Device.AUTO
     amp: bool | None = None
@@ -226,7 +234,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         # From Python it is natural to write tune="heads".
-        for name, choices in (("tune", Tune), ("balance", Balance), ("device", Device)):
+        for name, choices in (("tune", Tune), ("balance", Balance), ("device", Device), ("groups", GroupsBy)):
             given = getattr(self, name)
             if given not in list(choices):
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, not {given!r}")

@@ -2,7 +2,8 @@
 
 The old classes are learned again from the examples in the model file, so their pictures are not needed, and the new
 ones from their features. The backbone stays as it is, so what it knew of the old classes is not lost; their accuracy
-can only suffer where new classes are like them, and that is measured on pictures that nothing learned from.
+can only suffer where new classes are like them, and that is measured on pictures that nothing learned from. While the
+new pictures are few the embedding stays too, with the new classes added to it, so that fewer old pictures turn novel.
 """
 
 from __future__ import annotations
@@ -23,29 +24,33 @@ from phototag.dataset import (
     LabelledPicture,
     check_complete,
     data_digest,
+    default_look,
     features_of,
     refuse_other_spelling,
     remembered,
-    split,
 )
 from phototag.decision import NoveltyModel
 from phototag.errors import DataError, ModelError
 from phototag.evaluation import Validation
-from phototag.model import EXAMPLES, Examples, Model, ModelHeader, read_tensors
+from phototag.model import EXAMPLES, Embedding, Examples, Model, ModelHeader, read_tensors
 from phototag.records import Scores
 from phototag.runtime import Target
 from phototag.taxonomy import Taxonomy
 from phototag.text import nfc
 from phototag.training.config import DataConfig
 from phototag.training.finalize import Finished, Outcome, known_to
-from phototag.training.heads import Fitted, Part, Recipe, Rule, unevenness
-from phototag.training.session import check_unchecked, class_pictures, load_once, readable_parts
+from phototag.training.heads import Fitted, Part, Recipe, Rule, evaluated_by, unevenness
+from phototag.training.session import class_pictures, load_once, readable_parts, split_by_groups
 
 if TYPE_CHECKING:
     from phototag.model import DualHead
 
 _USUAL_PENALTIES = (1e-3, 1e-3)
 _UNEVEN = 4.0
+# The parent's axes keep old pictures where they are, but tell too little of many new classes: they stay while they were
+# chosen on so many times as many pictures as came later. docs/experiments.md#axes-that-stay
+_PICTURES_OF_AXES = 6
+_BEYOND_AXES = "pictures_beyond_axes"
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def extend(parent: Model, data: Path, config: DataConfig, target: Target) -> Ext
             f"{parent.name}: keeps no examples of its classes, so it cannot be extended; train a model of your own "
             "first: phototag train DATA"
         )
-    labelled = load_once(data)
+    labelled = load_once(data, config.groups, config.without)
     taxonomy = _extended_taxonomy(header.taxonomy, labelled)
     network = build(header, parent.tensors())
     blocks = feature_blocks(network.backbone, header.stages)
@@ -138,8 +143,7 @@ def extend(parent: Model, data: Path, config: DataConfig, target: Target) -> Ext
     )
     if known_novelty.space.pretraining is not None and old_examples.pretraining is None:
         raise ModelError(f"{parent.name}: the classifier of the pretraining is missing; train it again with all data")
-    check_unchecked(labelled)
-    training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
+    training, validation = split_by_groups(labelled, config, default_look(target, config.workers))
     features = features_of(
         (*training, *validation),
         network.backbone,
@@ -206,22 +210,24 @@ class _Fit:
         old = self._old_parts(known, np.arange(len(known.subclasses)))
         # Where the old classes stand in the new order.
         moved = np.array([taxonomy.subclass_index[name] for name in known.subclasses], dtype=np.intp)
-        training, validation = (
-            part + Part.of(features.values, features.pictures, taxonomy)
-            for part, features in zip(self._old_parts(taxonomy, moved), self.new, strict=True)
-        )
+        new = [Part.of(features.values, features.pictures, taxonomy) for features in self.new]
+        training, validation = (part + more for part, more in zip(self._old_parts(taxonomy, moved), new, strict=True))
         recipe = self._recipe_for(training + validation)
-        evaluated = recipe.fit(training, taxonomy)
+        embedding, beyond_axes = None, self._beyond_axes(len(new[0].subclasses))
+        if _PICTURES_OF_AXES * beyond_axes <= len(training.subclasses) - beyond_axes:
+            learned = np.unique(new[0].subclasses)
+            embedding = recipe.extend(self._embedding(), training, taxonomy, moved=moved, learned=learned)
+        evaluated = recipe.fit(training, taxonomy, embedding=embedding)
         final = recipe.fit(training + validation, taxonomy, embedding=evaluated.embedding)
         is_old = np.arange(len(validation.subclasses)) < len(old[1].subclasses)
-        known_before = self._known_before(old[1], known)
+        before, known_before = self._before(old, known), self._known_before(old[1], known)
         self.network.resize(len(taxonomy.superclasses), len(taxonomy.subclasses))
         self.network.set_heads(final.superclass, final.subclass)
         self.network.set_embedding(final.embedding)
         return Extension(
             taxonomy=taxonomy,
-            outcome=self._outcome((training, validation), evaluated, final),
-            before=self._before(old, known),
+            outcome=self._outcome((training, validation), evaluated, final, 0 if embedding is None else beyond_axes),
+            before=before,
             after=self._accuracies(evaluated, validation, is_old),
             new=self._accuracies(evaluated, validation, ~is_old),
             known_before=known_before,
@@ -250,21 +256,32 @@ class _Fit:
         ]
 
     def _accuracies(self, fitted: Fitted, part: Part, rows: NDArray[np.bool_]) -> Accuracies:
-        chosen = Part(part.features[rows], part.superclasses[rows], part.subclasses[rows])
+        chosen = part.rows(rows)
         return Accuracies.of(fitted.scores(chosen.features), chosen, self.taxonomy)
 
     def _before(self, old: list[Part], known: Taxonomy) -> Accuracies:
         """Return those of the old classes alone, by heads fitted alike: the stored ones may have seen all examples."""
         training, validation = old
-        return Accuracies.of(self.recipe.fit(training, known).scores(validation.features), validation, known)
+        fitted = self.recipe.fit(training, known, embedding=self._embedding())
+        return Accuracies.of(fitted.scores(validation.features), validation, known)
+
+    def _embedding(self) -> Embedding:
+        """Return the parent's."""
+        return self.network.fitted_embedding(self.novelty.space)
+
+    def _beyond_axes(self, more: int) -> int:
+        """Return how many training pictures came after the axes of the parent's embedding were chosen, with `more`."""
+        earlier = self.parent.header.record.get(_BEYOND_AXES)
+        # The file is untrusted.
+        return more + (max(0, earlier) if isinstance(earlier, int) else 0)
 
     def _known_before(self, part: Part, known: Taxonomy) -> NDArray[np.bool_]:
         """Return which pictures the parent, as it is, does not call novel."""
-        scores = Fitted(*self.network.heads(), self.network.fitted_embedding(self.novelty.space)).scores(part.features)
+        scores = Fitted(*self.network.heads(), self._embedding()).scores(part.features)
         validation = Validation.of(part.labels, scores, known, novelty=self.novelty)
         return known_to(validation, self.parent.header.thresholds)
 
-    def _outcome(self, parts: tuple[Part, Part], evaluated: Fitted, final: Fitted) -> Outcome:
+    def _outcome(self, parts: tuple[Part, Part], evaluated: Fitted, final: Fitted, beyond_axes: int) -> Outcome:
         from phototag.model import to_numpy
 
         training, validation = parts
@@ -272,8 +289,7 @@ class _Fit:
         hashes = [value for part in self.new for value in part.hashes]
         return Outcome(
             tensors=to_numpy(self.network),
-            labels=validation.labels,
-            scores=evaluated.scores(validation.features),
+            evaluated=[evaluated_by(evaluated, validation)],
             space=evaluated.embedding.space,
             # There are too few examples to learn another one from, and it holds for other classes too.
             rule=Rule(self.novelty.weights, self.novelty.biases, {}),
@@ -288,6 +304,7 @@ class _Fit:
             details={
                 **self.recipe.to_json(),
                 "refitted_on_all": True,
+                _BEYOND_AXES: beyond_axes,
                 "training_pictures": len(training.subclasses),
                 "class_pictures": self._class_pictures(everything),
                 "contents": remembered(hashes, earlier=self.parent.header.record.get("contents")),

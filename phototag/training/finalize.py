@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision import Space, Thresholds, Tier
+from phototag.decision import NoveltyModel, Space, Thresholds, Tier
 from phototag.evaluation import Metrics, Validation, measure_tags
 from phototag.model import Examples, ModelHeader
 from phototag.records import Scores
-from phototag.training.calibration import Calibration, fit_temperatures
+from phototag.taxonomy import Taxonomy
+from phototag.training.calibration import Calibration, Temperatures, fit_temperatures
 from phototag.training.config import ThresholdConfig
 from phototag.training.heads import Rule
 from phototag.training.thresholds import choose_thresholds
@@ -22,14 +23,42 @@ Labels = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """Pictures scored by heads that had learned from none of their group: a validation part, or a fold.
+
+    `labels` are their superclasses and subclasses [N], `scores` come with embeddings, and `space` is where the classes
+    lie among these.
+    """
+
+    labels: tuple[Labels, Labels]
+    groups: Labels
+    scores: Scores
+    space: Space
+
+    def validation(
+        self, taxonomy: Taxonomy, temperatures: Temperatures, novelty: NoveltyModel | None = None
+    ) -> Validation:
+        """Return the decoded pictures, with novelty by the rule of a model whose classes may lie elsewhere."""
+        own = None if novelty is None else replace(novelty, space=self.space)
+        scores = temperatures.scaled(self.scores)
+        return Validation.of(self.labels, scores, taxonomy, novelty=own, groups=self.groups)
+
+    def known_signals(self, temperatures: Temperatures) -> NDArray[np.float64]:
+        """Return the signals of novelty [M, F] of the pictures with a subclass; of all where there are none."""
+        scores, rows = temperatures.scaled(self.scores), self.labels[1] >= 0
+        if rows.any() and scores.embedding is not None:
+            scores = Scores(scores.superclass[rows], scores.subclass[rows], scores.embedding[rows])
+        return self.space.signals(scores)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a training yields, by whatever method.
 
     Attributes:
         tensors: Of the whole network.
-        labels: Superclasses and subclasses [N] of the validation pictures.
-        scores: Of these, with embeddings, by a network that did not learn from them.
-        space: Where the classes lie among the embeddings.
+        evaluated: The validation pictures, or folds of all pictures.
+        space: Where the classes lie among the network's embeddings.
         rule: How novelty shows.
         examples: For `--extend`.
         digest: Of all pictures.
@@ -38,8 +67,7 @@ class Outcome:
     """
 
     tensors: Mapping[str, NDArray[np.float32]]
-    labels: tuple[Labels, Labels]
-    scores: Scores
+    evaluated: Sequence[Evaluated]
     space: Space
     rule: Rule
     examples: Examples
@@ -69,11 +97,12 @@ def finish(outcome: Outcome, header: ModelHeader, wanted: ThresholdConfig) -> Fi
     pictures are.
     """
     taxonomy = header.taxonomy
-    raw = Validation.of(outcome.labels, outcome.scores, taxonomy)
+    parts = outcome.evaluated
+    raw = Validation.joined([part.validation(taxonomy, Temperatures()) for part in parts])
     temperatures = fit_temperatures(raw)
-    scores = temperatures.scaled(outcome.scores)
-    novelty = outcome.rule.model(outcome.space, _of_known(outcome.labels[1], scores))
-    validation = Validation.of(outcome.labels, scores, taxonomy, novelty=novelty)
+    known = np.concatenate([part.known_signals(temperatures) for part in parts])
+    novelty = outcome.rule.model(outcome.space, known)
+    validation = Validation.joined([part.validation(taxonomy, temperatures, novelty) for part in parts])
     choice = choose_thresholds(validation, wanted)
     metrics = measure_tags(validation, choice.thresholds)
     record = {
@@ -102,11 +131,3 @@ def finish(outcome: Outcome, header: ModelHeader, wanted: ThresholdConfig) -> Fi
 def known_to(validation: Validation, thresholds: Thresholds) -> NDArray[np.bool_]:
     """Return which pictures [N] are not called novel, at either level."""
     return validation.known((thresholds.novel_superclass, thresholds.novel_subclass))[Tier.SUBCLASS]
-
-
-def _of_known(subclasses: Labels, scores: Scores) -> Scores:
-    """Return the scores of the pictures with a subclass; all where there are none."""
-    rows = subclasses >= 0
-    if not rows.any() or scores.embedding is None:
-        return scores
-    return Scores(scores.superclass[rows], scores.subclass[rows], scores.embedding[rows])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ from phototag.files import NO_LOCKS
 from phototag.model import SUFFIX, Model, model_path, read_json_header, read_tensors, state_path, write_tensors
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from phototag.training.finetune import Trainer
@@ -91,6 +95,31 @@ def check_room(path: Path, need_bytes: int) -> None:
             )
 
 
+def write_model(path: Path, tensors: Mapping[str, NDArray[np.generic]], header: Mapping[str, Any]) -> tuple[Path, str]:
+    """Write a trained model, and return where it lies and what was wrong with `path`, which is empty if nothing was.
+
+    What took hours is not lost with the last of the room: where `path` cannot be written any more, it is kept in a
+    folder for temporary files, or else in the working or home folder.
+
+    Raises:
+        ModelError: it cannot be written anywhere.
+    """
+    try:
+        write_tensors(path, tensors, header)
+        return path, ""
+    except ModelError as error:
+        for place in (tempfile.gettempdir, Path.cwd, Path.home):
+            with suppress(ModelError, OSError, RuntimeError):
+                kept = Path(tempfile.mkdtemp(prefix="phototag-model-", dir=place())) / path.name
+                try:
+                    write_tensors(kept, tensors, header)
+                except ModelError:
+                    kept.parent.rmdir()
+                    raise
+                return kept, f"{error}; it lies in {kept.parent} for now: make room, and move it where it is to stay"
+        raise
+
+
 def _named(output: str | Path, held: ExitStack) -> Path:
     """Return the file that was asked for, reserved."""
     path = model_path(output)
@@ -148,14 +177,14 @@ def _free_name(stem: str, *, resume: bool, held: ExitStack) -> Path:
     """Return the first name that is free, reserved; to resume, the one with an interrupted run."""
     folder = settings.models_folder()
     _make_folder(folder)
-    candidates = [folder / f"{stem}{SUFFIX}", *(folder / f"{stem}-{number}{SUFFIX}" for number in range(2, 10_000))]
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 10_000))]
     if resume:
-        for path in candidates:
+        for path in (folder / f"{name}{SUFFIX}" for name in names):
             if state_path(path).exists() and _reserve(path, held):
                 return path
             if not path.exists() and not state_path(path).exists():
                 break
-    for path in candidates:
+    for path in (folder / f"{name}{SUFFIX}" for name in names):
         # Looked at again once it is reserved: another training may have finished in between.
         if _is_free(path) and _reserve(path, held) and _is_free(path):
             return path
@@ -167,10 +196,13 @@ def _is_free(path: Path) -> bool:
 
 
 def save_state(trainer: Trainer, path: Path, fingerprint: str) -> None:
-    """Save a run so that it can go on; `fingerprint` says what it was a run of."""
+    """Save a run so that it can go on, or say that this is not possible; `fingerprint` says what it was a run of."""
     tensors, values = trainer.state()
     arrays = {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
-    write_tensors(path, arrays, {"run": fingerprint, **values})
+    try:
+        write_tensors(path, arrays, {"run": fingerprint, **values})
+    except ModelError as error:
+        log.warning("%s; the training goes on, but once interrupted, --resume begins with what was saved before", error)
 
 
 def read_state(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

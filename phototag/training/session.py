@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from phototag._version import __version__
-from phototag.choices import Device, Tune
+from phototag.choices import Device, GroupsBy, Tune
 from phototag.dataset import (
     Content,
     Features,
     LabelledData,
     LabelledPicture,
+    Look,
     check_labels,
     features_of,
+    grouped,
+    groups_line,
     listed_names,
     load_data,
     not_learned_from,
@@ -27,6 +30,7 @@ from phototag.dataset import (
     training_taxonomy,
     unchecked_classes,
     without_contradictions,
+    without_listed,
 )
 from phototag.decision import Thresholds
 from phototag.errors import DataError
@@ -68,32 +72,55 @@ class Pictures:
     doubt: str = ""
 
     @classmethod
-    def load(cls, data: Path, val: Path | None, config: DataConfig) -> Pictures:
+    def load(cls, data: Path, val: Path | None, config: DataConfig, look: Look) -> Pictures:
         """Return the pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
-        labelled = load_once(data)
+        labelled = load_once(data, config.groups, config.without)
         taxonomy = training_taxonomy(labelled)
         if val is None:
-            training, validation = split(labelled.pictures, fraction=config.val_fraction, seed=config.seed)
-            check_unchecked(labelled)
+            training, validation = split_by_groups(labelled, config, look)
             return cls(taxonomy, training, validation, kept_apart=True, doubt=labelled.doubt)
-        other = load_once(val)
+        other = load_once(val, config.groups, config.without)
         check_labels(other, taxonomy)
         apart = not_learned_from(other.pictures, labelled.pictures)
-        return cls(taxonomy, labelled.pictures, apart, kept_apart=False, doubt=labelled.doubt)
+        learned, evaluated = (grouped(pictures, config.groups, look) for pictures in (labelled.pictures, apart))
+        return cls(taxonomy, learned, evaluated, kept_apart=False, doubt=labelled.doubt)
 
 
-def check_unchecked(data: LabelledData) -> None:
-    """Warn of classes with a single picture; DataError if there is no other class: nothing could be checked."""
-    alone = unchecked_classes(data.pictures)
-    if len(alone) == len(data.pictures):
+def split_by_groups(
+    data: LabelledData, config: DataConfig, look: Look
+) -> tuple[list[LabelledPicture], list[LabelledPicture]]:
+    """Find what belongs together, say so, and split by groups into training and validation pictures.
+
+    Where each class is one group only single pictures can be split, with a warning: nothing then tells how good the
+    model is on other photos. Classes of one group among others are learned and not checked, with a warning too.
+
+    Raises:
+        DataError: there is one picture of each class.
+    """
+    pictures = grouped(data.pictures, config.groups, look)
+    alone = unchecked_classes(pictures)
+    if len(alone) == len(pictures):
         raise DataError(f"{data.source}: one picture of each class leaves none to check with; add more")
-    if alone:
-        log.warning("one picture each of %s: nothing checks how well such classes are learned", listed_names(alone))
+    log.info("%s", groups_line(pictures))
+    training, validation = split(pictures, fraction=config.val_fraction, seed=config.seed)
+    if not validation:
+        log.warning(
+            "the pictures of each class are one series: how good the model is on photos of other series cannot be told "
+            "by them, and the figures that follow are too good; add other photos, or name groups (--groups)"
+        )
+        groups = {picture.path: picture.group for picture in pictures}
+        parts = split(data.pictures, fraction=config.val_fraction, seed=config.seed)
+        training, validation = ([replace(each, group=groups[each.path]) for each in part] for part in parts)
+    elif alone:
+        log.warning("one series each of %s: nothing checks how well such classes are learned", listed_names(alone))
+    return training, validation
 
 
-def load_once(source: Path) -> LabelledData:
-    """Return labelled pictures, each content once; DataError if they are not usable."""
-    everything = load_data(source)
+def load_once(source: Path, groups: GroupsBy = GroupsBy.AUTO, without: Path | None = None) -> LabelledData:
+    """Return labelled pictures, each content once and none that `without` lists; DataError if they are not usable."""
+    everything = load_data(source, deep=groups is GroupsBy.FOLDER)
+    if without is not None:
+        everything = without_listed(everything, without)
     data = without_contradictions(everything, once=True)
     lost = set(map(_class_of, everything.pictures)) - set(map(_class_of, data.pictures))
     if lost:
@@ -162,10 +189,20 @@ class Session:
             check_size(backbone, config.img_size)
         return cls(pictures, config, name, backbone.eval(), origin, preprocessing, target, tune, stages, pretraining)
 
-    def features(self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None) -> Features:
-        """Return features of the starting weights, or of another `backbone`."""
-        workers, backbone = self.config.workers, backbone or self.backbone
-        return features_of(pictures, backbone, self.stages, self.preprocessing, target=self.target, workers=workers)
+    def features(
+        self, pictures: Sequence[LabelledPicture], backbone: torch.nn.Module | None = None, *, views: int = 0
+    ) -> Features:
+        """Return features of the starting weights, or of another `backbone`: of pictures, or of views of them."""
+        return features_of(
+            pictures,
+            backbone or self.backbone,
+            self.stages,
+            self.preprocessing,
+            target=self.target,
+            workers=self.config.workers,
+            told=not views,
+            views=views,
+        )
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -214,7 +251,7 @@ def circumstances(outcome: Outcome, seconds: float, device: Device) -> dict[str,
 
     return {
         "data_digest": outcome.digest,
-        "validation_pictures": len(outcome.labels[1]),
+        "validation_pictures": sum(len(part.groups) for part in outcome.evaluated),
         "seconds": round(seconds, 1),
         "interrupted": outcome.interrupted,
         "device": str(device),

@@ -1,7 +1,7 @@
 """Thresholds of a model, put together alike for `train`, `train --extend` and `model tune`.
 
 Limits on novelty come first, then thresholds of the scores behind these limits: certified ones where a precision is
-wanted, otherwise ones that lose hardly any right label.
+wanted, otherwise ones that lose hardly any right label, or higher ones where too many of the labels were wrong then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from phototag.choices import KEEP_KNOWN_WITH_TARGET
 from phototag.decision import Thresholds, Tier
-from phototag.evaluation import DELTA, Validation, ValidationScores, certified_thresholds
+from phototag.evaluation import DELTA, Validation, ValidationScores, certified_thresholds, likely_threshold
 from phototag.training.config import ThresholdConfig
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 # A score below a half never keeps more than it loses; above, backing off is a matter of taste.
 _HIGHEST = 0.5
 _LOST_SHARE = 0.0025
+# One standard error's worth of caution: of photos taken elsewhere somewhat fewer labels are right than on validation.
+_RIGHT_SHARE, _DOUBT = 0.94, 0.16
 _LOST_SUPERCLASSES = 0.1
 _FEWEST_RIGHT = 20
 
@@ -57,7 +59,7 @@ def choose_thresholds(validation: Validation, wanted: ThresholdConfig, *, source
         scores = ValidationScores.of(validation, limits=limits)
         return certify(scores, limits, wanted.target_precision, source=source)
     later = novelty_limits(validation, keep_known=KEEP_KNOWN_WITH_TARGET)
-    thresholds = Thresholds(*default_thresholds(validation), *limits)
+    thresholds = Thresholds(*default_thresholds(validation, limits), *limits)
     return Choice(thresholds, ValidationScores.of(validation, limits=later), later)
 
 
@@ -74,15 +76,29 @@ def certify(scores: ValidationScores, limits: tuple[float, float], target: float
         "target_precision": target,
         "confidence": 1 - DELTA,
         "pictures": scores.subclass.total,
+        "groups": sum(scores.subclass.groups) or scores.subclass.total,
         "source": source,
         "kept_back": warnings,
     }
     return Choice(Thresholds(superclass, subclass, *limits), scores, limits, certificate)
 
 
-def default_thresholds(validation: Validation, *, lost_share: float = _LOST_SHARE) -> tuple[float, float]:
-    """Return the highest thresholds, up to a half, that back off from at most `lost_share` of the right labels."""
-    superclass, subclass = (_low_quantile(level.scores[level.right], lost_share) for level in validation.levels)
+def default_thresholds(
+    validation: Validation, limits: tuple[float, float] = (1.0, 1.0), *, lost_share: float = _LOST_SHARE
+) -> tuple[float, float]:
+    """Return the highest thresholds, up to a half, that back off from at most `lost_share` of the right labels.
+
+    Where behind the limits on novelty it is not likely that 94 % of the labels at or above such a threshold are right,
+    it is the lowest at which that is; with too few pictures to tell, nothing is raised.
+    """
+    tables = ValidationScores.of(validation, limits=limits)
+    superclass, subclass = (
+        max(
+            _low_quantile(level.scores[level.right], lost_share),
+            likely_threshold(table, _RIGHT_SHARE, doubt=_DOUBT),
+        )
+        for level, table in zip(validation.levels, (tables.superclass, tables.subclass), strict=True)
+    )
     return superclass, subclass
 
 

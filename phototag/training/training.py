@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phototag.choices import Tune
+from phototag.dataset import default_look
 from phototag.errors import ModelError, UsageError
 from phototag.evaluation import Metrics
-from phototag.model import Model, ModelHeader, check_activation, open_model, set_active, state_path, write_tensors
+from phototag.model import Model, ModelHeader, check_activation, open_model, set_active, state_path
 from phototag.progress import waiting
 from phototag.runtime import Target, choose_target, current_world
 from phototag.training.activation import active_model, why_not_active
@@ -23,7 +24,7 @@ from phototag.training.config import TrainingConfig
 from phototag.training.finalize import Finished, Outcome, finish
 from phototag.training.finetune import train_by_gradient
 from phototag.training.heads import fit_heads_only
-from phototag.training.output import LEAST_ROOM_BYTES, check_room, choose_output, extended_output
+from phototag.training.output import LEAST_ROOM_BYTES, check_room, choose_output, extended_output, write_model
 from phototag.training.session import Pictures, Session, circumstances
 
 if TYPE_CHECKING:
@@ -105,12 +106,14 @@ def train(
                 return _extend(parent, source, config, path, activate=activate, started=started)
 
             return world.first(add)
-        pictures = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config.data))
+        target = choose_target(config.device)
+        look = default_look(target, config.workers)
+        pictures = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config.data, look))
         path = world.first(
             lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite, held=held)
         )
         world.first(lambda: check_room(path, LEAST_ROOM_BYTES))  # more exactly once the backbone is known
-        session = Session.open(pictures, config, choose_target(config.device))
+        session = Session.open(pictures, config, target)
         world.first(lambda: check_room(path, session.written_bytes()))
         log.info(
             "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
@@ -165,6 +168,8 @@ def _extend(
 
 def _activated(result: TrainingResult, *, doubt: str) -> TrainingResult:
     """Make a new model the active one, unless that would be a mistake; the result says so then."""
+    if result.inactive:  # it lies where it cannot stay
+        return result
     active = active_model()
     why = why_not_active(result.metrics, active, doubt=doubt, extension=result.extension)
     if not why:
@@ -199,9 +204,8 @@ def _write(
         **circumstances(outcome, seconds, target.device),
     }
     header = replace(finished.header, record=record, created_at=datetime.now(UTC).isoformat(timespec="seconds"))
-    write_tensors(path, finished.tensors, header.to_json())
-    model = open_model(path)
-    return TrainingResult(model, finished.metrics, seconds, outcome.interrupted)
+    written, problem = write_model(path, finished.tensors, header.to_json())
+    return TrainingResult(open_model(written), finished.metrics, seconds, outcome.interrupted, inactive=problem)
 
 
 def _check_heads_options(config: TrainingConfig, path: Path, *, resume: bool) -> None:

@@ -270,7 +270,7 @@ PHOTOS = st.lists(st.tuples(st.none() | LABELS, st.none() | LABELS, st.none() | 
 
 
 @given(PHOTOS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_counts_always_add_up(opened: Store, rows: list[tuple[Label | None, Label | None, Label | None]]) -> None:
     """What a model says and what is known of each photo, None for nothing."""
     old, new, third = model("old", OLD), model("new", NEW), model("third", OLD)

@@ -12,7 +12,7 @@ from phototag.evaluation import Floats
 
 
 def result_of(scores: Floats, right: np.typing.NDArray[np.bool_]) -> ScoreTest:
-    tags = SimpleNamespace(scores=scores, right=right)
+    tags = SimpleNamespace(scores=scores, right=right, groups=np.arange(len(scores)))
     return score_test(SimpleNamespace(tags=lambda level: tags), "subclass")  # type: ignore[arg-type]
 
 
@@ -65,7 +65,7 @@ def test_calibrated_scores_are_seldom_called_overconfident_and_overconfident_one
     random = np.random.default_rng(0)
     verdicts: dict[float, list[ScoreVerdict]] = {0.0: [], 0.1: []}
     for gap, found in verdicts.items():
-        for _ in range(400):
+        for _ in range(150):
             scores = np.clip(random.beta(9, 1, 120), 0.3, 0.99)
             found.append(result_of(scores, random.random(120) < scores - gap).verdict)
     shares = [np.mean([each is ScoreVerdict.OVERCONFIDENT for each in found]) for found in verdicts.values()]

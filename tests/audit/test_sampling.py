@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -107,7 +108,7 @@ class TestAllocation:
         st.lists(st.tuples(st.integers(1, 500), st.floats(0, 100)), min_size=1, max_size=20),
         st.integers(100, 900),
     )
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=60, deadline=None)
     def test_it_gives_all_photos_out_and_none_that_are_not_there(
         self, strata: list[tuple[int, float]], size: int
     ) -> None:
@@ -243,6 +244,18 @@ class TestGoingOn:
             items = store.samples.items(grown.id)
             shares = {each.name: each.drawn / each.population for each in grown.strata}
             assert [item.inclusion_probability for item in items] == [shares[item.stratum] for item in items]
+
+    @pytest.mark.parametrize("by", [StrataBy.SUPERCLASS, StrataBy.SUBCLASS])
+    def test_names_as_earlier_versions_stored_them(self, fill: Fill, tmp_path: Path, by: StrataBy) -> None:
+        with fill() as store:
+            create_sample(store, size=60, name="old", by=by, seed=3)
+        with sqlite3.connect(tmp_path / "a.db") as old:
+            for column in ("tags.superclass", "sample_strata.stratum", "sample_items.stratum"):
+                table, name = column.split(".")
+                old.execute(f"UPDATE {table} SET {name} = replace({name}, 'bird', 'vo\u0308gel')")
+        old.close()
+        with Store.open(tmp_path / "a.db") as store:
+            assert extend_sample(store, "old", more=60).size == 120
 
     def test_reviews_in_between_do_not_change_what_is_drawn(self, fill: Fill) -> None:
         with fill() as store:

@@ -46,6 +46,12 @@ def test_filter_survives_a_query_string(wanted: GalleryFilter) -> None:
     assert GalleryFilter.from_params(dict(parse_qsl(urlencode(params), keep_blank_values=True))) == wanted
 
 
+def test_names_of_classes_are_composed_as_those_of_photos_are() -> None:
+    old = {"superclass": "v\u006f\u0308gel", "subclass": "mo\u0308nch"}
+    assert GalleryFilter.from_params(old) == GalleryFilter(superclass="v\u00f6gel", subclass="m\u00f6nch")
+    assert GalleryFilter(**old).to_params() == {"superclass": "v\u00f6gel", "subclass": "m\u00f6nch"}
+
+
 def test_filter_that_asks_for_nothing_has_no_params() -> None:
     assert GalleryFilter().to_params() == {}
     assert GalleryFilter.from_params({}) == GalleryFilter()

@@ -89,6 +89,12 @@ class TestHelp:
         assert result.exit_code == 2
         assert words == "model" or "frobnicate" in result.stderr
 
+    @pytest.mark.parametrize("words", ["tag", "watch --once", "train", "evaluate", "audit truth", "query --under"])
+    def test_an_empty_path_is_not_the_working_folder(self, run_phototag: RunCommand, words: str) -> None:
+        result = run_phototag(*words.split(), "")
+        assert result.exit_code == 2
+        assert "it is empty; write . for the working folder" in result.stderr
+
 
 @pytest.fixture
 def csv_of(tmp_path: Path, make_picture: MakePicture) -> Callable[..., Path]:

@@ -46,7 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(**changes: Any) -> ComparisonConfig:
     """What the command makes of WORDS."""
-    training = TrainingConfig(pretrained=False, epochs=1, img_size=32, batch_size=8, workers=0, device=Device.CPU)
+    training = TrainingConfig(
+        pretrained=False, epochs=1, img_size=32, batch_size=8, workers=0, device=Device.CPU, groups="none"
+    )
     return ComparisonConfig(**{"backbones": (FIRST, SECOND), "training": training, "seeds": 1, **changes})
 
 

@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 
 from phototag.dataset import content as content_module
 from phototag.dataset.content import read_content
-from phototag.dataset.labelled import (
-    LabelledPicture,
-    check_labels,
-    load_data,
-    split,
-    training_taxonomy,
-    unchecked_classes,
-    unknown_labels,
-)
+from phototag.dataset.labelled import LabelledPicture, check_labels, load_data, training_taxonomy, unknown_labels
+from phototag.dataset.series import split, unchecked_classes
 from phototag.errors import DataError
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.imaging.sandbox.decoder import Decoder

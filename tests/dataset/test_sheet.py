@@ -40,6 +40,7 @@ def test_encodings_with_a_byte_order_mark_and_without(tmp_path: Path, encoding: 
         PLAIN.replace("filepath,superclass,subclass", '"filepath","superclass","subclass"'),
         PLAIN.replace("a.jpg,bird,hawk", '"a.jpg", "bird", " hawk "').replace("bird,\n", 'bird," "\n'),
         "sep=;\n" + PLAIN.replace(",", ";"),
+        "\n,,\n" + PLAIN,
         PLAIN.replace("\n", ",,\n"),
         PLAIN + ",,\n,,\n\n , ,\n",
         PLAIN.replace("bird,\n", "bird\n"),
@@ -55,6 +56,9 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
     file.write_text('sep=,\nfilepath,superclass,subclass\na.jpg,bird,"two\nlines"\n\nb.jpg,bird,\n')
     with open_sheet(file, COLUMNS) as sheet:
         assert [sheet.line for _ in sheet] == [4, 6]
+    file.write_text("\n\n" + file.read_text())
+    with open_sheet(file, COLUMNS) as sheet:
+        assert [sheet.line for _ in sheet] == [6, 8]
 
 
 @pytest.mark.parametrize(

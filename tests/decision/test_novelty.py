@@ -118,7 +118,7 @@ def test_one_class_has_no_second_nearest() -> None:
     assert np.isfinite(model.probabilities(scores)).all()
 
 
-@pytest.mark.parametrize("embedding", [None, np.zeros((1, AXES + 1), np.float32)])
+@pytest.mark.parametrize("embedding", [None, np.zeros((1, AXES + 2), np.float32)])
 def test_scores_without_a_fitting_embedding_are_a_model_error(embedding: Floats | None) -> None:
     scores = Scores(np.zeros((1, WIDTH), np.float32), np.zeros((1, CLASSES), np.float32), embedding)
     with pytest.raises(ModelError, match="no embedding that fits"):
@@ -222,7 +222,7 @@ def test_files_from_before_there_were_pretraining_classes_give_the_probabilities
     read = NoveltyModel.from_json(json.loads(json.dumps(old)), tensors)
     scores = Scores(*(np.ones((3, width), np.float32) for width in (WIDTH, CLASSES, AXES)))
     without = model.weights.copy()
-    without[:, count] = 0
+    without[:, count:] = 0
     wanted = replace(model, weights=without).probabilities(scores)
     np.testing.assert_allclose(read.probabilities(scores), wanted, atol=1e-7)
 

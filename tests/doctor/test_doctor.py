@@ -147,6 +147,15 @@ class TestInstallation:
         assert check.remedy is not None
         assert "pip install" in check.remedy
 
+    def test_a_computer_that_is_too_busy_needs_no_installation(
+        self, fake_package: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(installation, "_LOADING_SECONDS", 0.1)
+        fake_package("torch", "import time; time.sleep(60)")
+        (check,) = installation.check_torch()
+        assert check.state is State.FAILED
+        assert "run phototag doctor again" in str(check.remedy)
+
     def test_a_broken_torch_leaves_the_network_unmeasured(self) -> None:
         (check,) = examination._networks(torch_works=False)
         assert check.state is State.WARNING

@@ -176,6 +176,7 @@ def test_unknown_labels_count_as_none_of_the_classes_and_are_named(
     assert (found.metrics.photos, found.metrics.novel_photos) == (42, 2)
     assert found.unknown == ("crow", "eel", "fish")
     assert "does not know" in caplog.text and "crow, eel, fish" in caplog.text
+    assert "of none of its classes there: crow, eel, fish" in render(build_evaluation_page(found))
 
 
 def test_a_subclass_that_lies_elsewhere_in_the_model_is_none_of_its_classes(folder: Path, tiny_model: Path) -> None:

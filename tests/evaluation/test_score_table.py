@@ -52,6 +52,9 @@ def test_coverage_at_a_precision_is_the_largest_possible() -> None:
     assert ScoreTable((), (), ()).at(0.5) == (None, None)
 
 
+OF_PAIR = {"groups": [1], "kept_kept": [4], "kept_right": [2], "right_right": [1]}
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -64,6 +67,12 @@ def test_coverage_at_a_precision_is_the_largest_possible() -> None:
         {"scores": [5], "pictures": [-1], "right": [-1]},
         {"scores": [5.5], "pictures": [1], "right": [1]},
         {"scores": [5], "pictures": [1 << 60], "right": [1]},
+        {"scores": [5], "pictures": [2], "right": [1], "groups": [1]},
+        {"scores": [5], "pictures": [2], "right": [1], **OF_PAIR, "groups": [3]},
+        {"scores": [5], "pictures": [2], "right": [1], **OF_PAIR, "kept_kept": [5]},
+        {"scores": [5], "pictures": [2], "right": [1], **OF_PAIR, "right_right": [3]},
+        {"scores": [5], "pictures": [2], "right": [1], **OF_PAIR, "kept_right": ["2"]},
+        {"scores": [5], "pictures": [2], "right": [1], **OF_PAIR, "kept_kept": [1 << 62]},
         {"scores": list(range(20_000, 0, -1)), "pictures": [1] * 20_000, "right": [1] * 20_000},
     ],
 )
@@ -72,3 +81,23 @@ def test_damaged_table_is_refused(value: object) -> None:
         ScoreTable.from_json(value)
     with pytest.raises(ModelError, match="validation scores"):
         ValidationScores.from_json({"superclass": value, "subclass": value} if value else value)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.9, 0.5, 0.2, 0.0]), st.booleans(), st.integers(0, 4)), max_size=40))
+def test_table_sums_over_the_groups_of_what_its_thresholds_keep(pictures: list[tuple[float, bool, int]]) -> None:
+    values, right, groups = (np.array([picture[column] for picture in pictures]) for column in range(3))
+    table = ScoreTable.of(values.astype(float), right.astype(bool), groups.astype(np.intp))
+    for row, score in enumerate(table.scores):
+        chosen = values >= score / 10_000
+        kept = np.bincount(groups[chosen], minlength=5)
+        fine = np.bincount(groups[chosen & right], minlength=5)
+        wanted = ((kept > 0).sum(), (kept * kept).sum(), (kept * fine).sum(), (fine * fine).sum())
+        assert tuple(int(column[row]) for column in table.sums()) == wanted
+    assert ScoreTable.from_json(table.to_json()) == table
+
+
+def test_pictures_that_are_groups_of_their_own_need_no_sums() -> None:
+    values, right = draw_scores(300, np.random.default_rng(0))
+    table = ScoreTable.of(values, right, np.arange(300))
+    assert table == ScoreTable.of(values, right)
+    assert "groups" not in table.to_json()

@@ -509,7 +509,7 @@ class TestBrokenFiles:
                 data[chance.randrange(min(reach, len(data)))] = chance.randrange(256)
             self.survives(bytes(data))
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(name=st.sampled_from(sorted(SAMPLES)), data=st.data())
     def test_parts_may_be_cut_out_doubled_or_strange(self, name: str, data: st.DataObject) -> None:
         whole = SAMPLES[name]

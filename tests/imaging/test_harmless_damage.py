@@ -71,6 +71,23 @@ def png_with(*more: bytes, behind: bytes = b"", end: bytes = chunk(b"IEND", b"")
     return SIGNATURE + head + b"".join(more) + b"".join(content) + behind + end
 
 
+def one_strip(content: bytes, *, width: int, height: int, compression: int, photometric: int) -> bytes:
+    tags = [
+        (256, width),
+        (257, height),
+        (258, 8),
+        (259, compression),
+        (262, photometric),
+        (273, 0),
+        (277, 1),
+        (278, height),
+    ]
+    tags.append((279, len(content)))
+    at = 8 + 2 + 12 * len(tags) + 4
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, at if tag == 273 else value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + table + bytes(4) + content
+
+
 PNG = encoded("PNG")
 JPEG = encoded("JPEG", quality=92)
 MEGABYTES = zlib.compress(b"x" * (3 << 20))
@@ -120,6 +137,17 @@ class TestPng:
         head = SIGNATURE + chunk(b"IHDR", parts[b"IHDR"])
         assert_same(head + chunk(b"IDAT", parts[b"IDAT"], checksum=7) + chunk(b"IEND", b""), PNG)
 
+    @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
+    def test_missing_pixels_before_a_marked_end_do(self, mode: str) -> None:
+        head, *_, last = chunks(encoded("PNG", scene().convert(mode)))
+        rows = zlib.decompress(
+            b"".join(part for kind, part in chunks(encoded("PNG", scene().convert(mode))) if kind == b"IDAT")
+        )
+        for left in (rows[: len(rows) * 3 // 4], rows[:-1]):
+            short = SIGNATURE + chunk(*head) + chunk(b"IDAT", zlib.compress(left)) + chunk(*last)
+            assert refused(short).kind == FailureKind.TRUNCATED
+        assert_same(encoded("PNG", Image.new(mode, (40, 30))), encoded("PNG", Image.new(mode, (40, 30))))
+
     def test_wrong_pixels_do(self) -> None:
         rows = scene((64, 64)).tobytes()
         stored = zlib.compress(b"".join(b"\0" + rows[at : at + 192] for at in range(0, len(rows), 192)), 0)
@@ -168,7 +196,7 @@ class TestStructure:
 
     @pytest.mark.parametrize("kind", [b"zzZz", b"IDAT", b"tEXt"])
     def test_endless_chunks_are_not_looked_through_here(self, kind: bytes) -> None:
-        data = png_with(chunk(kind, b"") * 200_000)
+        data = png_with(chunk(kind, b"") * 20_000)
         assert cost_of(data, SMALL) is None
         assert_same(data, PNG)
 
@@ -296,6 +324,19 @@ class TestOthers:
         for extra in ({282: (3, [1]), 283: (7, [1] * 9)}, {700: (4, [1])}, {34665: (4, [5])}, {34675: (3, [9] * 30)}):
             assert_same(tiff_file(({**tags, **extra}, parts)), sound)
 
+    def test_a_jpeg_in_a_tiff_is_whole_and_fills_its_place(self) -> None:
+        page = {"width": 240, "height": 160, "compression": 7, "photometric": 1}
+        inside = encoded("JPEG", scene().convert("L"))
+        for part, kind in (
+            (inside, None),
+            (inside[: len(inside) // 2], FailureKind.TRUNCATED),
+            (encoded("JPEG", scene((240, 80)).convert("L")), FailureKind.CORRUPT),
+        ):
+            data = one_strip(part, **page)
+            assert kind is None or refused(data).kind == kind
+            if kind is None:
+                assert len(decoded(data)) == 2
+
     def test_any_note_may_be_any_bytes(self) -> None:
         chance = random.Random(3)
         for _ in range(200):
@@ -316,6 +357,28 @@ class TestFirstBytes:
         with pytest.raises(DecodeError) as caught:
             read_bytes(file)
         assert caught.value.kind == FailureKind.NOT_AN_IMAGE
+
+    @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF"])
+    def test_a_giant_that_begins_with_a_small_picture_is_not_read(self, tmp_path: Path, form: str) -> None:
+        for whole in (True, False):
+            file = tmp_path / "film.jpg"
+            with file.open("wb") as made:
+                made.write(encoded(form) if whole else encoded(form)[:32])
+                made.truncate(900 << 20)
+            with pytest.raises(DecodeError, match="900 MiB are far more than the picture takes") as caught:
+                read_bytes(file)
+            assert caught.value.kind == FailureKind.TOO_LARGE
+
+    @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"])
+    def test_a_picture_that_may_be_that_large_is_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+    ) -> None:
+        monkeypatch.setattr("phototag.imaging.decode.GIANT_BYTES", 0)
+        monkeypatch.setattr("phototag.imaging.giants.GIANT_BYTES", 0)
+        file = tmp_path / "photo.jpg"
+        noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 120, 3), dtype=np.uint8))
+        file.write_bytes(encoded(form, noise, **({"quality": 100} if form in ("JPEG", "WEBP", "AVIF") else {})))
+        assert read_bytes(file) == file.read_bytes()
 
     def test_a_picture_is_read_whole(self, tmp_path: Path) -> None:
         for form in ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "MPO"):

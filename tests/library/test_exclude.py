@@ -115,7 +115,7 @@ MARKS = ["a", "b", "*", "**", "?", "[ab]", "[!a]", "[", "]", "!", "^", " ", "/",
 PATTERNS = st.lists(st.sampled_from(MARKS), min_size=1, max_size=6).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     files=st.sets(st.lists(NAMES, min_size=1, max_size=3).map(tuple), min_size=1, max_size=8),
     patterns=st.lists(PATTERNS.filter(lambda pattern: pattern.strip(" ./")), min_size=1, max_size=3),

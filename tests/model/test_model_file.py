@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,7 @@ TENSORS: dict[str, Any] = {
     "subclass_head.bias": np.array([0.5, -1, 3], dtype=np.float32),
     "counter": np.array(7, dtype=np.int64),
 }
-slow_examples = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+slow_examples = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture
@@ -357,8 +358,6 @@ class _Payload:
 
 def payloads(folder: Path, marker: Path) -> list[Path]:
     """Files that run code when loaded the unsafe way, under the names weights have."""
-    import torch
-
     made = []
     for suffix in (".pth", ".pt", ".bin", ".pkl", ".safetensors"):
         plain = folder / f"plain{suffix}"
@@ -370,8 +369,6 @@ def payloads(folder: Path, marker: Path) -> list[Path]:
 
 
 def test_pickles_run_no_code_as_model_or_weights(tmp_path: Path) -> None:
-    import torch
-
     from phototag.model.backbones import load_weights
 
     marker = tmp_path / "executed"
@@ -472,6 +469,20 @@ def test_embedding_of_another_width_than_its_tensors_is_refused(tmp_path: Path, 
     with pytest.raises(ModelError, match="do not fit its backbone"):
         build(header, tensors)
     assert build(replace(header, embedding=8), tensors).embedding is not None
+
+
+def test_kinship_is_told_behind_the_embedding_and_refused_where_it_does_not_fit(tiny_model: Path) -> None:
+    header, tensors = replace(read_header(tiny_model), embedding=8), read_tensors(tiny_model)
+    width = tensors["subclass_head.weight"].shape[1]
+    tensors |= {"embedding.weight": np.zeros((8, width), np.float32), "embedding.bias": np.zeros(8, np.float32)}
+    relations = np.ones((60, len(header.taxonomy.superclasses)), np.float32)
+    kinship = {"kinship.bias": np.zeros(60, np.float32), "kinship.relations": relations}
+    network = build(header, tensors | kinship | {"kinship.weight": np.zeros((60, width), np.float16)})
+    size = header.preprocessing.size
+    np.testing.assert_allclose(network(torch.zeros(2, 3, size, size))[2].detach()[:, 8:], [[1.0], [1.0]])
+    for weight in (np.zeros((60, width + 1), np.float16), np.zeros((59, width), np.float16), np.zeros(60, np.float16)):
+        with pytest.raises(ModelError, match="do not fit its backbone"):
+            build(header, tensors | kinship | {"kinship.weight": weight})
 
 
 def test_numbers_of_a_kind_that_numpy_lacks_are_a_model_error(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture
 
 # Read here: while a test runs, no setting is in the environment.
-KILLS = int(os.environ.get("PHOTOTAG_KILLS", "12"))
+KILLS = int(os.environ.get("PHOTOTAG_KILLS", "6"))
 SEED = int(os.environ.get("PHOTOTAG_SEED", "1"))
 PATIENCE_SECONDS = 60.0
 COMMANDS = {"tag": ("tag",), "watch": ("watch", "--once", "--settle", "0")}

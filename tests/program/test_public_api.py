@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import inspect
 import logging
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -15,6 +16,7 @@ import pytest
 import phototag
 from phototag.settings import models_folder
 from tests.support.pictures import MakePicture, colour_folder
+from tests.support.project import ROOT
 
 # What the examples take for granted.
 NAMES = {"Path": Path, "closing": closing, "sqlite3": sqlite3}
@@ -53,6 +55,12 @@ def test_public_name_is_documented_with_an_example_that_runs(name: str, library:
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     runner.run(examples, out=report.append)
     assert not runner.failures, "".join(report)
+
+
+def test_typed_program_uses_everything_public() -> None:
+    """`make lint` lets the type checker look at it, as strictly as it can."""
+    program = (ROOT / "tests" / "program" / "typed_program.py").read_text("utf-8")
+    assert not [name for name in phototag.__all__ if not re.search(rf"\b{name}\b", program)]
 
 
 def functions() -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import pytest
 
 import phototag
 from tests.support.commands import RunCommand
-from tests.support.imports import HEAVY, NETWORKS, imported, imported_by_command
+from tests.support.imports import HEAVY, NETWORKS, imported, imported_by_command, imported_by_commands
 from tests.support.pictures import MakePicture
 
 
@@ -30,43 +30,24 @@ def test_every_public_name_is_there() -> None:
         phototag.nonesuch  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "--help",
-        "--version",
-        "tag --help",
-        "query --help",
-        "train --help",
-        "evaluate --help",
-        "compare --help",
-        "novel --help",
-        "novel name --help",
-        "audit truth --help",
-        "audit sample --help",
-        "audit review --help",
-        "audit report --help",
-        "export labels --help",
-        "model diff --help",
-        "db info --help",
-    ],
-)
-def test_help_imports_no_library_but_click(words: str) -> None:
-    assert not imported_by_command(*words.split()) & (HEAVY | {"sqlalchemy"})
+def test_help_imports_no_library_but_click() -> None:
+    commands = (
+        *("", "tag", "query", "train", "evaluate", "compare", "novel", "novel name", "audit truth", "audit sample"),
+        *("audit review", "audit report", "export labels", "model diff", "db info"),
+    )
+    helps = [[*words.split(), "--help"] for words in commands]
+    assert not imported_by_commands(["--version"], *helps) & (HEAVY | {"sqlalchemy"})
 
 
-@pytest.mark.parametrize(
-    "words", ["query", "query --count", "query --format json --superclass bird", "db info", "db check"]
-)
-def test_a_question_to_the_database_imports_nothing_heavy(words: str) -> None:
+def test_a_question_to_the_database_imports_nothing_heavy() -> None:
     with phototag.Store.open():
         pass
-    assert not imported_by_command(*words.split()) & HEAVY
+    questions = ("query", "query --count", "query --format json --superclass bird", "db info", "db check")
+    assert not imported_by_commands(*(words.split() for words in questions)) & HEAVY
 
 
-@pytest.mark.parametrize("words", ["model list", "model show"])
-def test_looking_at_models_imports_no_network(words: str) -> None:
-    assert not imported_by_command(*words.split()) & NETWORKS
+def test_looking_at_models_imports_no_network() -> None:
+    assert not imported_by_commands(["model", "list"], ["model", "show"]) & NETWORKS
 
 
 def test_a_tag_run_with_nothing_new_imports_no_network(

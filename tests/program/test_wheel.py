@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import phototag
 from phototag import __version__
 from tests.support.project import ROOT, SCHEMA_DATABASES
 
@@ -96,13 +94,3 @@ def test_installed_wheel_makes_and_upgrades_databases(python: Path, tmp_path: Pa
         done = run(python, tmp_path, "db", "upgrade", "--db", "old.db")
         assert done.returncode == 0, done.stderr
         assert run(python, tmp_path, "db", "check", "--db", "old.db").returncode == 0
-
-
-def test_typed_program_that_uses_everything_public_passes_strict_mypy(python: Path, tmp_path: Path) -> None:
-    program = ROOT / "tests" / "program" / "typed_program.py"
-    text = program.read_text(encoding="utf-8")
-    assert not [name for name in phototag.__all__ if not re.search(rf"\b{name}\b", text)]
-    shutil.copy(program, tmp_path / "program.py")
-    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "program.py"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""A program that uses everything public: mypy must accept it in strict mode, against the installed package."""
+"""A program that uses everything public: mypy must accept it in strict mode (`make lint`)."""
 
 from __future__ import annotations
 

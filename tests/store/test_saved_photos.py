@@ -54,7 +54,7 @@ def test_known_photo_keeps_stat_values_that_do_not_fit_a_signed_column(store: St
 
 
 @given(st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_byte_path_comes_back(reused_store: Store, name: bytes) -> None:
     forget(reused_store)
     item = stored(b"/" + name)
@@ -72,7 +72,7 @@ TREES = st.lists(PIECES, max_size=3).map(lambda parts: Path("/", *parts))
 
 
 @given(st.sets(TREES, max_size=12), TREES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_under_means_path_wise_relative(reused_store: Store, files: set[Path], root: Path) -> None:
     forget(reused_store)
     reused_store.tags.save_batch(model_id=1, tagged=[stored(os.fsencode(path)) for path in files])
@@ -82,7 +82,7 @@ def test_under_means_path_wise_relative(reused_store: Store, files: set[Path], r
 
 
 @given(st.sets(TREES, max_size=12), st.lists(TREES, max_size=4), st.integers(1, 4))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_known_photos_come_once_and_in_byte_order(
     reused_store: Store, files: set[Path], roots: list[Path], page_rows: int
 ) -> None:

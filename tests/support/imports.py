@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 NETWORKS = {"torch", "torchvision", "timm", "openvino", "onnxruntime"}
 HEAVY = NETWORKS | {"numpy", "PIL", "alembic", "safetensors", "tqdm", "scipy", "filelock"}
@@ -20,9 +21,13 @@ def imported(code: str) -> set[str]:
 
 def imported_by_command(*args: str | os.PathLike[str]) -> set[str]:
     """The top-level modules that a command which succeeds has imported in the end."""
-    words = ["phototag", *map(os.fspath, args)]
+    return imported_by_commands([os.fspath(arg) for arg in args])
+
+
+def imported_by_commands(*commands: Sequence[str]) -> set[str]:
+    """The top-level modules that these commands, which succeed one after another, have imported in the end."""
     return imported(
-        f"import sys\nsys.argv = {words!r}\n"
-        "from phototag.cli.main import main\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code"
+        f"import sys\nfor words in {[list(words) for words in commands]!r}:\n    sys.argv = ['phototag', *words]\n"
+        "    from phototag.cli.main import main\n"
+        "    try:\n        main()\n    except SystemExit as end:\n        assert not end.code, (words, end.code)"
     )

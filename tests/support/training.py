@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 from phototag.choices import Device, Tune
-from phototag.dataset.labelled import load_data, split, training_taxonomy
+from phototag.dataset.labelled import load_data, training_taxonomy
+from phototag.dataset.series import split
 from phototag.model.backbones import create_backbone, default_preprocessing
 from phototag.model.network import DualHead, pooled_stages
 from phototag.training.config import TrainingConfig
 from phototag.training.finetune.trainer import Trainer
+from phototag.training.training import TrainingResult, train
 from tests.support.models import TINY_BACKBONE
 
 COUNTS = {"red": 14, "yellow": 9, "blue": 9, "green": 6}
@@ -30,8 +33,16 @@ def tiny_config(**changes: Any) -> TrainingConfig:
         "workers": 0,
         "device": Device.CPU,
         "amp": False,  # so that steps come to the same everywhere, to the last decimals
+        "groups": "none",
     }
     return TrainingConfig(**{**plain, **changes})
+
+
+def in_home(folder: Path, data: Path, config: TrainingConfig) -> TrainingResult:
+    """Train `trained.safetensors` in a folder, with a home of its own there: for fixtures that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHOTOTAG_HOME", str(folder / "home"))
+        return train(data, config=config, output=folder / "trained.safetensors")
 
 
 def make_trainer(data: Path, *, pretrained: bool = True, backbone: str = TINY_BACKBONE, **changes: Any) -> Trainer:

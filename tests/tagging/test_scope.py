@@ -175,7 +175,7 @@ PATHS = st.lists(NAMES, max_size=3).map(lambda parts: "/".join(parts))
 PICTURES = st.tuples(PATHS, st.sampled_from(["p.jpg", "q.png", ".h.jpg", "t.txt", "x.jpg"])).map("/".join)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     there=st.sets(PICTURES, max_size=10),
     remembered=st.sets(PICTURES, max_size=10),

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from phototag.choices import Tune
-from phototag.dataset.labelled import load_data, split, training_taxonomy
+from phototag.dataset.labelled import load_data, training_taxonomy
+from phototag.dataset.series import split
 from phototag.model.network import DualHead
 from phototag.training.finetune.trainer import Trainer
 from tests.support.models import TINY_BACKBONE, random_weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,19 +11,20 @@ from typing import Any
 
 import pytest
 
+from phototag import settings
 from phototag.choices import Tune
 from phototag.errors import ModelError, UsageError
 from phototag.evaluation.evaluation import evaluate
 from phototag.evaluation.score_table import ValidationScores
 from phototag.model.file import write_tensors
-from phototag.model.registry import active_reference
+from phototag.model.registry import Model, active_reference, open_model, set_active
 from phototag.training.config import TrainingConfig
-from phototag.training.training import train
+from phototag.training.training import TrainingResult, train
 from phototag.training.tuning import tune
 from tests.support.models import TINY_BACKBONE
 from tests.support.pictures import COLOURS, colour_folder, draw
 from tests.support.trained_models import Interruption, assert_same_tensors, saved_tensors
-from tests.support.training import tiny_config
+from tests.support.training import in_home, tiny_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,6 +45,31 @@ def doubtful(tmp_path_factory: pytest.TempPathFactory) -> Path:
             wrong = COLOURS[classes[(number + 1 + index % 3) % len(classes)]]
             draw(folder / superclass / subclass / f"wrong{index}.png", wrong, seed=9000 + 100 * number + index)
     return folder
+
+
+@pytest.fixture(scope="module")
+def _trained(plenty: Path, weights: Path, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = in_home(tmp_path_factory.mktemp("trained"), plenty, tiny_config(weights=weights, val_fraction=0.3))
+    assert made.model.path is not None
+    return made.model.path
+
+
+@pytest.fixture
+def trained(_trained: Path, home: Path) -> Model:
+    """A model of `plenty` in this test's home, active there."""
+    settings.models_folder().mkdir(parents=True)
+    shutil.copy(_trained, settings.models_folder() / "trained.safetensors")
+    set_active(open_model("trained"))
+    return open_model("trained")
+
+
+@pytest.fixture(scope="module")
+def promising(
+    plenty: Path, weights: Path, one_thread: None, tmp_path_factory: pytest.TempPathFactory
+) -> TrainingResult:
+    """The same, trained for a target precision at once."""
+    config = tiny_config(weights=weights, val_fraction=0.3, target_precision=0.9)
+    return in_home(tmp_path_factory.mktemp("promising"), plenty, config)
 
 
 def test_scores_are_calibrated_and_the_record_tells_by_how_much(doubtful: Path, weights: Path) -> None:
@@ -75,17 +102,17 @@ def test_gradient_training_is_calibrated_too(doubtful: Path, weights: Path) -> N
 
 
 def test_few_validation_pictures_calibrate_and_promise_nothing(
-    data: Path, weights: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, weights: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    result = train(data, config=tiny_config(weights=weights, target_precision=0.95))
+    result = train(colour_folder(tmp_path / "few", 6), config=tiny_config(weights=weights, target_precision=0.95))
     header = result.model.header
     assert header.record["calibration"]["temperatures"] == {"superclass": 1.0, "subclass": 1.0}
     assert (header.thresholds.superclass, header.thresholds.subclass) == (1.0, 1.0)
     assert "too few, it takes 45 or more" in caplog.text
 
 
-def test_target_precision_is_kept_and_recorded(plenty: Path, weights: Path) -> None:
-    result = train(plenty, config=tiny_config(weights=weights, val_fraction=0.3, target_precision=0.9))
+def test_target_precision_is_kept_and_recorded(promising: TrainingResult) -> None:
+    result = promising
     assert result.metrics.subclass_precision_given is not None
     assert result.metrics.subclass_precision_given >= 0.9
     header = result.model.header
@@ -114,8 +141,7 @@ def test_interrupted_run_goes_on_with_another_target(data: Path, interruption: I
     assert result.model.header.record["promise"]["target_precision"] == 0.9
 
 
-def test_tuned_model_has_the_same_tensors_and_other_thresholds(plenty: Path, weights: Path) -> None:
-    trained = train(plenty, config=tiny_config(weights=weights, val_fraction=0.3), output="trained").model
+def test_tuned_model_has_the_same_tensors_and_other_thresholds(trained: Model, promising: TrainingResult) -> None:
     tuned = tune("trained", target_precision=0.9).model
     assert tuned.name == "trained-p90"
     assert active_reference() == "trained"
@@ -124,9 +150,7 @@ def test_tuned_model_has_the_same_tensors_and_other_thresholds(plenty: Path, wei
     assert_same_tensors(saved_tensors(trained.path), saved_tensors(tuned.path))
     assert tuned.header.taxonomy == trained.header.taxonomy
     assert tuned.header.record["tuned_from"] == {"name": "trained", "hash": trained.hash}
-    at_once = train(
-        plenty, config=tiny_config(weights=weights, val_fraction=0.3, target_precision=0.9), output="at-once"
-    ).model
+    at_once = promising.model
     assert tuned.header.thresholds == at_once.header.thresholds
     for name, value in at_once.header.metrics.items():
         assert tuned.header.metrics[name] == pytest.approx(value), name
@@ -134,8 +158,7 @@ def test_tuned_model_has_the_same_tensors_and_other_thresholds(plenty: Path, wei
     assert again.header.thresholds.subclass <= tuned.header.thresholds.subclass
 
 
-def test_tuning_never_replaces_a_model_unasked(plenty: Path, weights: Path) -> None:
-    trained = train(plenty, config=tiny_config(weights=weights, val_fraction=0.3), output="trained").model
+def test_tuning_never_replaces_a_model_unasked(trained: Model) -> None:
     with pytest.raises(UsageError, match="exists already"):
         tune("trained", target_precision=0.9, output="trained")
     replaced = tune("trained", target_precision=0.9, output="trained", overwrite=True).model
@@ -165,8 +188,7 @@ def test_model_without_validation_scores_is_tuned_by_labelled_pictures(tiny_mode
     assert result.scores.subclass.total == 60
 
 
-def test_damaged_validation_scores_are_told(plenty: Path, weights: Path, tmp_path: Path) -> None:
-    trained = train(plenty, config=tiny_config(weights=weights, val_fraction=0.3), output="trained").model
+def test_damaged_validation_scores_are_told(trained: Model, tmp_path: Path) -> None:
     record = {**trained.header.record, "validation_scores": {"superclass": [], "subclass": 3}}
     broken = tmp_path / "broken.safetensors"
     write_tensors(broken, trained.tensors(), replace(trained.header, record=record).to_json())
@@ -186,7 +208,7 @@ def test_commands_tell_calibration_coverage_and_promise(
     assert "alibrated" in trained.stderr
     assert "ECE superclass" in trained.stderr
     shown = run_phototag("model", "show", "m")
-    assert "0.9, by 72 validation pictures" in shown.stdout
+    assert "0.9, by 240 validation pictures" in shown.stdout
     assert "subclass stored" in shown.stdout
     tuned = run_phototag("model", "tune", "m", "--target-precision", "0.95")
     assert tuned.exit_code == 0, tuned.output
@@ -199,9 +221,7 @@ def test_commands_tell_calibration_coverage_and_promise(
     assert run_phototag("model", "tune", "m", "--target-precision", "0.95").exit_code == 2
 
 
-def test_tuned_model_keeps_its_limits_on_novelty_and_can_be_extended(plenty: Path, weights: Path) -> None:
-    config = tiny_config(weights=weights, val_fraction=0.3)
-    trained = train(plenty, config=config, output="trained").model
+def test_tuned_model_keeps_its_limits_on_novelty_and_can_be_extended(plenty: Path, trained: Model) -> None:
     kept = trained.header.record["novelty"]["limits_with_target"]
     for data in (None, plenty):
         tuned = tune("trained", target_precision=0.9, data=data, output="tuned", overwrite=True).model
@@ -210,4 +230,4 @@ def test_tuned_model_keeps_its_limits_on_novelty_and_can_be_extended(plenty: Pat
         assert [limits.novel_superclass, limits.novel_subclass] == tuned.header.record["novelty"]["limits_with_target"]
         if data is None:
             assert [limits.novel_superclass, limits.novel_subclass] == kept
-        assert train(plenty, extend=tuned, config=TrainingConfig(workers=0), activate=False).extension is not None
+    assert train(plenty, extend=tuned, config=TrainingConfig(workers=0), activate=False).extension is not None

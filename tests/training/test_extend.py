@@ -161,6 +161,27 @@ def test_backbone_stays_as_it_is(parent: Path, extended: Path) -> None:
         np.testing.assert_array_equal(value, after[name])
 
 
+def test_few_new_pictures_leave_old_ones_where_they_are_and_more_of_them_no_longer(
+    parent: Path, tmp_path: Path
+) -> None:
+    models = [parent]
+    for name, colour in (("pink", (250, 120, 220)), ("brown", (110, 60, 20))):
+        for index in range(8):
+            draw(tmp_path / name / "warm" / name / f"{index}.png", colour, seed=index)
+        config, output = usual(), tmp_path / f"{name}.safetensors"
+        train(tmp_path / name, extend=models[-1], config=config, output=output, activate=False)
+        models.append(output)
+    before, few, more = (read_tensors(model, under="") for model in models)
+    np.testing.assert_array_equal(few["embedding.weight"], before["embedding.weight"])
+    taxonomy, known = read_header(models[1]).taxonomy, read_header(parent).taxonomy
+    places = [taxonomy.subclass_index[name] for name in known.subclasses]
+    np.testing.assert_array_equal(few["novelty.means"][places], before["novelty.means"])
+    assert few["novelty.means"].shape == (5, few["embedding.weight"].shape[0])
+    # Six of each colour are learned from, beside 52 of the parent: 6 * 6 is less than that, 6 * 12 is more.
+    assert [read_header(model).record["pictures_beyond_axes"] for model in models[1:]] == [6, 0]
+    assert not np.array_equal(more["embedding.weight"], few["embedding.weight"])
+
+
 def test_extended_model_keeps_examples_of_all_classes(extended: Path) -> None:
     width = read_tensors(extended)["subclass_head.weight"].shape[1]
     examples = Examples.from_tensors(read_tensors(extended, under=EXAMPLES), classes=7, width=width)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, binomtest  # type: ignore[import-untyped]
 
 from phototag.dataset.labelled import LabelledPicture
@@ -19,6 +20,7 @@ from phototag.evaluation.risk_control import (
     binomial_tail,
     certified_threshold,
     certified_thresholds,
+    chances_below,
     fewest_pictures,
 )
 from phototag.evaluation.score_table import ScoreTable, ValidationScores
@@ -28,23 +30,28 @@ from phototag.training.thresholds import choose_thresholds, novelty_limits
 from tests.support.validation_scores import TAXONOMY, calibrated, draw_scores, picture, validation
 
 
+def tail(right: ArrayLike, total: ArrayLike, share: float) -> NDArray[np.float64]:
+    right, total = np.asarray(right, dtype=np.float64), np.asarray(total, dtype=np.float64)
+    return binomial_tail(right, total - right + 1, share)
+
+
 @given(st.integers(0, 400), st.integers(0, 400), st.floats(0.5, 0.999))
 def test_tail_is_that_of_scipy(one: int, other: int, share: float) -> None:
     right, total = min(one, other), max(one, other)
-    found = binomial_tail(np.array([right]), np.array([total]), share)
+    found = tail([right], [total], share)
     assert found[0] == pytest.approx(binom.sf(right - 1, total, share), rel=1e-7, abs=1e-14)
 
 
 def test_tail_of_many_pictures_is_that_of_scipy() -> None:
     total = np.array([100_000, 100_000, 100_000, 1_000_000, 20_000])
     right = np.array([95_000, 95_200, 99_999, 950_300, 19_100])
-    np.testing.assert_allclose(binomial_tail(right, total, 0.95), binom.sf(right - 1, total, 0.95), rtol=1e-6)
+    np.testing.assert_allclose(tail(right, total, 0.95), binom.sf(right - 1, total, 0.95), rtol=1e-6)
 
 
 def test_test_is_the_bound_of_clopper_and_pearson() -> None:
     for right, total in ((45, 45), (44, 44), (200, 205), (97, 100)):
         low = binomtest(right, total).proportion_ci(1 - 2 * DELTA, "exact").low
-        chance = binomial_tail(np.array([right]), np.array([total]), 0.95)[0]
+        chance = tail([right], [total], 0.95)[0]
         assert (chance <= DELTA) == (low >= 0.95)
 
 
@@ -96,6 +103,56 @@ def test_many_pictures_cost_hardly_any_coverage() -> None:
     found, none = simulated(0.95, 50_000, 10)
     assert none == 0
     assert (1 - found).mean() == pytest.approx(best_coverage(0.95), abs=0.02)
+
+
+def drawn_series(
+    groups: int, random: np.random.Generator, *, alike: float = 0.8
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp]]:
+    """Scores as of `draw_scores` in series of four on average, with how far they are right or wrong together."""
+    sizes = np.minimum(random.geometric(0.25, groups), 20)
+    group = np.repeat(np.arange(groups), sizes)
+    values, luck = (
+        np.where(random.random(len(group)) < alike, random.random(groups)[group], random.random(len(group)))
+        for _ in range(2)
+    )
+    return values, luck < 1 - (1 - values) ** 3.0, group
+
+
+def test_promise_holds_for_series_where_counting_pictures_breaks_it() -> None:
+    random, draws = np.random.default_rng(0), 100
+    broken = {"by groups": 0, "by pictures": 0}
+    coverage = 0.0
+    for _ in range(draws):
+        values, right, groups = drawn_series(300, random)
+        for how, numbers in (("by groups", groups), ("by pictures", None)):
+            found = certified_threshold(ScoreTable.of(values, right, numbers), 0.9)
+            broken[how] += found is not None and true_precision(found) < 0.9
+            coverage += (0.0 if found is None else 1 - found) / draws if numbers is groups else 0.0
+    assert broken["by groups"] <= draws * DELTA
+    assert broken["by pictures"] > 2 * draws * DELTA
+    assert coverage > best_coverage(0.9) - 0.15
+
+
+def test_groups_of_one_picture_are_tested_as_single_pictures() -> None:
+    values, right = draw_scores(500, np.random.default_rng(0))
+    plain = ScoreTable.of(values, right)
+    summed = replace(plain, **dict(zip(("groups", "kept_kept"), (plain.pictures,) * 2, strict=True)))
+    summed = replace(summed, kept_right=plain.right, right_right=plain.right)
+    np.testing.assert_allclose(chances_below(summed, 0.9), chances_below(plain, 0.9), rtol=1e-9)
+    kept, fine = plain.kept()
+    np.testing.assert_allclose(chances_below(plain, 0.9), binom.sf(fine - 1, kept, 0.9), rtol=1e-7)
+    assert certified_threshold(summed, 0.9) == certified_threshold(plain, 0.9)
+
+
+def test_too_few_series_promise_nothing_however_many_pictures_they_have() -> None:
+    groups = np.repeat(np.arange(40), 10)
+    table = ScoreTable.of(np.linspace(1, 0.5, 400), np.ones(400, dtype=bool), groups)
+    thresholds, warnings = certified_thresholds(ValidationScores(table, table), 0.95)
+    assert thresholds == (1.0, 1.0)
+    assert (
+        "400 validation pictures in 40 groups, which tell no more than 40 independent ones, are too few" in warnings[0]
+    )
+    assert certified_thresholds(ValidationScores(table, table), 0.9) == ((0.5, 0.5), [])
 
 
 def test_few_wrong_labels_among_the_best_scored_do_not_end_the_search() -> None:

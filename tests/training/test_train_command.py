@@ -62,7 +62,6 @@ def test_resume_never_replaces_a_run_by_gradient_with_heads(
 
 def test_overwrite_without_a_name_replaces_the_model_of_the_same_data(data: Path) -> None:
     first = train(data, config=tiny_config(epochs=1))
-    assert train(data, config=tiny_config(epochs=1)).model.path != first.model.path
     assert train(data, config=tiny_config(epochs=1), overwrite=True).model.path == first.model.path
 
 

@@ -292,7 +292,7 @@ class TestBrowser:
         scheme: Any,
     ) -> None:
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(120_000)
         page = context.new_page()
         problems: list[str] = []
         page.on("console", lambda message: problems.append(message.text))

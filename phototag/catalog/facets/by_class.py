@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +11,17 @@ from phototag.catalog.facets.facet import Chip, Choice, Facet, Group, Values
 from phototag.catalog.snapshot import Bools, Snapshot
 from phototag.errors import UsageError
 from phototag.taxonomy import as_written
+from phototag.text import nfc
 
 
 class ByClass(Facet):
     """Photos tagged with a superclass, at any rank, or with one of its subclasses."""
 
     name, title, params = "class", "Class", ("superclass", "subclass")
+
+    def tidy(self, values: Values) -> dict[str, Any]:
+        # Addresses of earlier versions have names as they came.
+        return {name: nfc(str(value)) if name in self.params else value for name, value in values.items()}
 
     def check(self, values: Values) -> None:
         super().check(values)

@@ -49,6 +49,10 @@ class Facet(ABC):
         """Return the value that a text in an address stands for; ValueError if there is none."""
         return text
 
+    def tidy(self, values: Values) -> dict[str, Any]:
+        """Return the values of one filter in the form in which photos have them."""
+        return dict(values)
+
     def check(self, values: Values) -> None:
         """Check the values of one filter.
 

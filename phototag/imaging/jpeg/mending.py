@@ -61,6 +61,14 @@ def check_supported(data: bytes) -> None:
                 raise UnsupportedPictureError(f"JPEG of {parts} colours")
 
 
+def frame_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height by the header of a JPEG, None where it says none."""
+    for marker, start, end in _segments(data):
+        if marker in _FRAMES and start + 6 <= min(end, len(data)):
+            return int.from_bytes(data[start + 3 : start + 5]), int.from_bytes(data[start + 1 : start + 3])
+    return None
+
+
 def with_end(data: bytes) -> bytes | None:
     """Return a JPEG file with the end marker that it lacks, None if it lacks pixels too.
 

@@ -83,10 +83,10 @@ class WorkerPool(ABC, Generic[Made]):
             try:
                 return self._ask(worker, request, path)
             except WorkerError as error:
-                if worker.expired or not error.may_be_innocent:
+                if worker.expired:
                     raise
                 # Where memory is short, others may have taken it: with no giant beside it there may be enough.
-                alone: AbstractContextManager[object] = self._one_heavy if error.from_outside else nullcontext()
+                alone: AbstractContextManager[object] = self._one_heavy if error.lacked_memory else nullcontext()
             # It may have died of something else, even before it saw this picture: only a fresh one can tell.
             self._end(worker)
             worker = self._start(path)
@@ -163,7 +163,7 @@ class WorkerPool(ABC, Generic[Made]):
         if reply is Reply.MEMORY:
             limit = self._limits.memory_limit_bytes
             more = "memory than there is" if limit is None else f"than {limit / 2**30:.1f} GiB of memory"
-            raise WorkerError(f"the decoder needed more {more}", may_be_innocent=worker.pictures > 1)
+            raise WorkerError(f"the decoder needed more {more}", lacked_memory=True)
         raise WorkerError("the decoder's answer made no sense")
 
     # -- the workers

@@ -26,15 +26,15 @@ _FAULTS = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSY
 class WorkerError(Exception):
     """A worker died, or its reply made no sense.
 
-    `may_be_innocent`: the picture may have nothing to do with it. `from_outside`: it was killed, as the kernel does
-    where memory is short.
+    `from_outside`: it was killed, as the kernel does where memory is short. `lacked_memory`: that, or it said itself
+    that there is too little.
     """
 
-    def __init__(self, reason: str, *, may_be_innocent: bool = True, from_outside: bool = False) -> None:
+    def __init__(self, reason: str, *, from_outside: bool = False, lacked_memory: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.may_be_innocent = may_be_innocent
         self.from_outside = from_outside
+        self.lacked_memory = lacked_memory or from_outside
 
 
 class Worker:

@@ -44,11 +44,17 @@ Batch = tuple[Tensor, Tensor]
 
 
 def seed_all(*parts: object) -> None:
+    """Seed every generator that a training step samples from, as `seed_augmentation` does, and that of the GPU."""
+    torch.manual_seed(seed_augmentation(*parts))  # takes a millisecond: too much for every picture
+
+
+def seed_augmentation(*parts: object) -> int:
     """Seed every generator that augmentation samples from, by what is sampled for rather than what came before."""
     seed = random.Random(repr(parts)).getrandbits(32)
     random.seed(seed)
     np.random.seed(seed)  # timm's mixup and RandAugment sample from the global generator
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    return seed
 
 
 class TrainingPictures(Dataset[Any]):
@@ -79,7 +85,7 @@ class TrainingPictures(Dataset[Any]):
             if self._augment is None:
                 pixels = _decoder(os.getpid(), self._preprocessing)(data, path)[0]
             else:
-                seed_all(*self._seed, index)
+                seed_augmentation(*self._seed, index)
                 short_side = math.ceil(_CROP_MARGIN * self._preprocessing.size)
                 pixels = np.asarray(self._augment(_whole_decoder(os.getpid(), short_side)(data, path)))
         except DecodeError as error:

@@ -29,7 +29,8 @@ from phototag.training.heads import (
     SplitFeatures,
     Start,
     accuracy,
-    fit_start,
+    choose_start,
+    evaluated_by,
     is_long_tailed,
     network_with,
 )
@@ -85,7 +86,7 @@ class Trained:
         return features.outcome(
             session,
             network,
-            evaluated=evaluated,
+            evaluated=[evaluated_by(evaluated, validation)],
             final=final,
             # Learned, where there are such, on features that the classes left out did not shape.
             rule=self.start.rule if self.start is not None else recipe.rule(training, taxonomy),
@@ -127,7 +128,7 @@ def train_by_gradient(session: Session, path: Path, *, resume: bool) -> Trained:
     start = started[0] if started else None
     trainer = Trainer(
         # The trainer gives all processes the tensors of the first.
-        network_with(session, start.fitted if start else None),
+        network_with(session, start.recipe.fit(start.features.parts[0], session.pictures.taxonomy) if start else None),
         session.pictures.taxonomy,
         session.preprocessing,
         training=plan.training,
@@ -145,7 +146,7 @@ def _readable(session: Session, started: list[Start]) -> tuple[Content, Content,
     """Return both parts' readable pictures, and the strategy; with pretrained weights `started` gets fitted heads."""
     pictures, config = session.pictures, session.config
     if config.pretrained:
-        start = fit_start(session)
+        start = choose_start(session)
         started.append(start)
         return start.features.training, start.features.validation, start.recipe.choice.strategy
     both = read_content((*pictures.training, *pictures.validation), session.preprocessing, workers=config.workers)

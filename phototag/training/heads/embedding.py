@@ -7,7 +7,8 @@ or, where nothing is known of these, pictures beyond their classes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,10 +60,56 @@ def fit_embedding(
     placed[counts == 0] = _OUT_OF_REACH
     pretraining = None
     if posteriors is not None and elsewhere is not None:
-        penalties = posteriors.distance_penalties(labels, counts)
-        pretraining = PretrainingClasses((elsewhere @ axes).astype(np.float32), penalties.astype(np.float32))
+        pretraining = _pretraining_classes(elsewhere @ axes, posteriors, labels, counts)
     space = Space(placed.astype(np.float32), spread.astype(np.float32), pretraining)
     return Embedding(weight.astype(np.float32), (-weight @ mean).astype(np.float32), space)
+
+
+def extend_embedding(
+    embedding: Embedding,
+    features: NDArray[np.float32],
+    labels: NDArray[np.intp],
+    *,
+    classes: int,
+    moved: NDArray[np.intp],
+    learned: NDArray[np.intp],
+    posteriors: PretrainingPosteriors | None = None,
+) -> Embedding:
+    """Return an embedding on the same axes with more classes, from features [N, D] with labels [N] of all classes.
+
+    No picture moves, and a class without new pictures stays where it is, so no known class gets farther from its
+    pictures.
+
+    Args:
+        embedding: What is extended.
+        features: Of pictures of the old and the new classes.
+        labels: All below `classes`.
+        classes: How many there are now.
+        moved: The new number [C] of each class of the embedding.
+        learned: The classes whose means are taken from these pictures; the new ones among them.
+        posteriors: What the classifier of the pretraining says of these pictures.
+    """
+    points, space = embedding.logits(features), embedding.space
+    means = np.empty((classes, points.shape[1]), dtype=np.float32)
+    means[moved] = space.means
+    for label in learned:
+        means[label] = points[labels == label].mean(axis=0)
+    pretraining = None
+    if posteriors is not None:
+        middle = points.mean(axis=0)
+        elsewhere = posteriors.means(points - middle) + middle
+        pretraining = _pretraining_classes(elsewhere, posteriors, labels, np.bincount(labels, minlength=classes))
+    return replace(embedding, space=Space(means, space.spread, pretraining))
+
+
+def _pretraining_classes(
+    means: NDArray[np.floating[Any]],
+    posteriors: PretrainingPosteriors,
+    labels: NDArray[np.intp],
+    counts: NDArray[np.intp],
+) -> PretrainingClasses:
+    penalties = posteriors.distance_penalties(labels, counts)
+    return PretrainingClasses(means.astype(np.float32), penalties.astype(np.float32))
 
 
 def _shrunken_covariance(points: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from phototag.evaluation import Validation
-from phototag.model import Embedding, Floats, LinearHead, Pretraining, PretrainingPosteriors
+from phototag.model import Embedding, Floats, Kinship, LinearHead, Pretraining, PretrainingPosteriors
 from phototag.progress import waiting
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.config import HeadsConfig
-from phototag.training.heads.embedding import fit_embedding
+from phototag.training.heads.embedding import extend_embedding, fit_embedding
 from phototag.training.heads.novelty_rule import Rule, learn_rule
-from phototag.training.heads.part import Part
-from phototag.training.heads.selection import HeadChoice, choose_heads, fit_heads
+from phototag.training.heads.part import Labels, Part
+from phototag.training.heads.selection import HeadChoice, accuracies_by_pictures, choose_heads, fit_heads
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ class Recipe:
         """Fit heads on a part, and the embedding unless one is given; pictures without a subclass are left out."""
         known = part.known()
         with waiting("fitting the heads"):
+            features, labels = known.with_views()
             superclass, subclass = fit_heads(
-                known.features,
-                known.labels,
+                features,
+                labels,
                 taxonomy,
                 penalties=self.choice.penalties,
                 strategy=self.choice.strategy,
@@ -81,9 +82,28 @@ class Recipe:
                 blocks=self.blocks,
             )
             if embedding is None:
-                classes, posteriors = len(taxonomy.subclasses), self._posteriors(known)
-                embedding = fit_embedding(known.features, known.subclasses, classes=classes, posteriors=posteriors)
+                embedding = self._embedding(known, taxonomy)
         return Fitted(superclass, subclass, embedding)
+
+    def accuracies_by_pictures(self, part: Part, taxonomy: Taxonomy) -> tuple[float, float]:
+        """Return shares of right labels in folds of single pictures; see there."""
+        return accuracies_by_pictures(part, taxonomy, self.choice, seed=self.seed, blocks=self.blocks)
+
+    def extend(
+        self, embedding: Embedding, part: Part, taxonomy: Taxonomy, *, moved: Labels, learned: Labels
+    ) -> Embedding:
+        """Return the embedding with the classes of a taxonomy, from pictures of all; see `extend_embedding`."""
+        posteriors = self._posteriors(part)
+        extended = extend_embedding(
+            embedding,
+            part.features,
+            part.subclasses,
+            classes=len(taxonomy.subclasses),
+            moved=moved,
+            learned=learned,
+            posteriors=posteriors,
+        )
+        return replace(extended, kinship=_kinship(posteriors, part, taxonomy))
 
     def rule(self, part: Part, taxonomy: Taxonomy) -> Rule:
         """Learn how novelty shows, by holding out classes of this part."""
@@ -95,8 +115,14 @@ class Recipe:
                 taxonomy,
                 blocks=self.blocks,
                 posteriors=self._posteriors(known),
+                groups=known.groups,
                 seed=self.seed,
             )
+
+    def _embedding(self, known: Part, taxonomy: Taxonomy) -> Embedding:
+        posteriors, classes = self._posteriors(known), len(taxonomy.subclasses)
+        embedding = fit_embedding(known.features, known.subclasses, classes=classes, posteriors=posteriors)
+        return replace(embedding, kinship=_kinship(posteriors, known, taxonomy))
 
     def _posteriors(self, part: Part) -> PretrainingPosteriors | None:
         return None if self.pretraining is None else self.pretraining.posteriors(part.features)
@@ -108,3 +134,7 @@ class Recipe:
             "balance": str(self.choice.strategy),
             "balance_trials": self.choice.table,
         }
+
+
+def _kinship(posteriors: PretrainingPosteriors | None, part: Part, taxonomy: Taxonomy) -> Kinship | None:
+    return None if posteriors is None else posteriors.kinship(part.superclasses, len(taxonomy.superclasses))

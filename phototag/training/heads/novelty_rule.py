@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import Balance
+from phototag.dataset import held_out
 from phototag.decision import SIGNALS, NoveltyModel, Space, Standardizer, Tier
 from phototag.evaluation import auroc
 from phototag.model import PretrainingPosteriors
@@ -42,6 +43,8 @@ Sum = Mapping[str, float]
 # docs/experiments.md#weights-of-the-signals
 _SUMS: dict[Tier, tuple[Sum, ...]] = {
     Tier.SUPERCLASS: (
+        {"unrelated": 1.0, "energy": 0.1, "superclass_energy": 0.1},
+        {"unrelated": 1.0, "energy": 0.5, "superclass_energy": 0.5},
         {"energy": 1.0, "superclass_energy": 1.0},
         {"superclass_energy": 1.0},
         {"energy": 0.5, "superclass_energy": 1.0},
@@ -57,6 +60,7 @@ _SUMS: dict[Tier, tuple[Sum, ...]] = {
         {"relative": 1.0, "energy": 0.5, "superclass_energy": 0.5},
     ),
 }
+_BY_PRETRAINING = {"foreign", "unrelated"}
 _AS_GOOD = 0.005
 # Where there are too few classes to hold some out: what pretraining classes are worth has to be seen.
 _USUAL: dict[Tier, Sum] = {
@@ -86,9 +90,9 @@ class Rule:
     biases: NDArray[np.float64]
     tried: dict[str, dict[str, float]]
 
-    def model(self, space: Space, known: Scores) -> NoveltyModel:
-        """Return the novelty model of a network, given its scores of known pictures that it has not learned from."""
-        return NoveltyModel(space, Standardizer.of(space.signals(known)), self.weights, self.biases)
+    def model(self, space: Space, known: NDArray[np.float64]) -> NoveltyModel:
+        """Return the novelty model of a network, given signals [N, F] of known pictures that it did not learn from."""
+        return NoveltyModel(space, Standardizer.of(known), self.weights, self.biases)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was tried, for the training record."""
@@ -102,32 +106,36 @@ def learn_rule(
     *,
     blocks: Sequence[int] | None = None,
     posteriors: PretrainingPosteriors | None = None,
+    groups: Labels | None = None,
     seed: int,
 ) -> Rule:
     """Learn what tells novel pictures apart, from features [N, D] of labelled pictures with subclass labels [N].
 
     `blocks` are the widths of the parts of the features; see `Scaling.of`. `posteriors` are those of
-    the pretraining's classifier, if there is one.
+    the pretraining's classifier, if there is one. `groups` [N] are kept whole: a fit has not seen a picture if it has
+    seen none of its group. With None each picture is its own.
     """
+    groups = np.arange(len(labels)) if groups is None else groups
     random = np.random.default_rng(seed)
     if len(features) > _MOST_PICTURES:
         chosen = np.sort(random.choice(len(features), _MOST_PICTURES, replace=False))
-        features, labels = features[chosen], labels[chosen]
+        features, labels, groups = features[chosen], labels[chosen], groups[chosen]
         posteriors = None if posteriors is None else posteriors.rows(chosen)
     features = Scaling.of(features, blocks).apply(features)
     parents = np.asarray(taxonomy.parents)
-    folds = [
-        fold
-        for held_out, tier in _held_out(taxonomy, random)
-        if (fold := _evaluate_fold(features, labels, parents, held_out, tier, random, posteriors)) is not None
-    ]
+    folds = []
+    for classes, tier in _held_out(taxonomy, random):
+        unseen = held_out(labels, groups, fraction=_KNOWN_SHARE, seed=int(random.integers(1 << 31)))
+        fold = _evaluate_fold(features, labels, parents, classes, unseen, tier, posteriors)
+        folds += [] if fold is None else [fold]
     weights, biases = np.zeros((len(Tier), len(SIGNALS))), np.zeros(len(Tier))
     tried: dict[str, dict[str, float]] = {}
     for tier in Tier:
         own = [fold for fold in folds if fold.tier is tier]
-        sums = [each for each in _SUMS[tier] if posteriors is not None or "foreign" not in each]
+        sums = [each for each in _SUMS[tier] if posteriors is not None or not _BY_PRETRAINING & each.keys()]
         areas = [float(np.mean([_area(fold, each) for fold in own])) for each in sums] if own else []
-        best = sums[next(i for i, area in enumerate(areas) if area >= max(areas) - _AS_GOOD)] if own else _USUAL[tier]
+        good = max(areas, default=0.0) - _AS_GOOD
+        best = sums[next(i for i, area in enumerate(areas) if area >= good)] if own else _USUAL[tier]
         slope, bias = _logistic(own, best) if own else (_USUAL_SLOPE, _USUAL_BIAS[tier])
         weights[tier] = slope * _weights(best)
         biases[tier] = bias
@@ -171,20 +179,15 @@ def _evaluate_fold(
     features: NDArray[np.float32],
     labels: Labels,
     parents: Labels,
-    held_out: Labels,
+    classes: Labels,
+    unseen: NDArray[np.bool_],
     tier: Tier,
-    random: np.random.Generator,
     posteriors: PretrainingPosteriors | None,
 ) -> _Fold | None:
-    if tier is Tier.SUPERCLASS:
-        # No sum for superclasses uses pretraining classes, and they take longest.
-        posteriors = None
-    novel = np.isin(labels, held_out)
-    unseen = ~novel & (random.random(len(labels)) < _KNOWN_SHARE)
+    novel = np.isin(labels, classes)
+    unseen = unseen & ~novel
     fit = ~novel & ~unseen
     left = np.unique(labels[fit])
-    # A class without a picture to learn from is not known.
-    unseen &= np.isin(labels, left)
     if len(left) < _FEWEST_LEFT or not novel.any() or unseen.sum() < _FEWEST_KNOWN:
         return None
     position = np.searchsorted(left, labels[fit])
@@ -193,19 +196,21 @@ def _evaluate_fold(
         fit_scaled(features[fit], targets, classes=classes, penalty=_PENALTY, strategy=Balance.NONE, seed=0)
         for targets, classes in ((position, len(left)), (parent_of[position], len(superclasses)))
     )
-    embedding = fit_embedding(
-        features[fit],
-        position,
-        classes=len(left),
-        # Without pretraining classes no signal depends on the axes that it would be filled with.
-        filled=posteriors is not None,
-        posteriors=None if posteriors is None else posteriors.rows(fit),
-    )
+    fitted = None if posteriors is None else posteriors.rows(fit)
+    # No sum for superclasses uses where pretraining classes lie, and to find that takes longest. Without them no signal
+    # depends on the axes that the embedding would be filled with.
+    placed = fitted if tier is Tier.SUBCLASS else None
+    embedding = fit_embedding(features[fit], position, classes=len(left), filled=placed is not None, posteriors=placed)
+    kinship = None if fitted is None else fitted.kinship(parent_of[position], len(superclasses))
 
     def signals(of: NDArray[np.bool_]) -> NDArray[np.float64]:
         rows = features[of]
         logits = [rows @ matrix.T + bias for matrix, bias in (superclass, subclass)]
-        return embedding.space.signals(Scores(logits[0], logits[1], embedding(rows)))
+        description = embedding.logits(rows)
+        if kinship is not None and posteriors is not None:
+            # The features are scaled here: what the classifier says of them as they are is known.
+            description = np.column_stack([description, kinship.of(posteriors.probabilities[of])])
+        return embedding.space.signals(Scores(logits[0], logits[1], description))
 
     known = signals(unseen)
     standard = Standardizer.of(known)

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from phototag.choices import Balance
+from phototag.dataset import dealt_folds
 from phototag.decision import gather, join
 from phototag.model import Floats, LinearHead
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.heads.balance import LONG_TAIL, unevenness
-from phototag.training.heads.logistic import Labels, Scaling, fit_head, fit_scaled
+from phototag.training.heads.logistic import Labels, Scaling, Target, fit_alike, fit_scaled
 from phototag.training.heads.part import Part
 
 # Strengths of the ridge penalty to choose from, by the likelihood of pictures that the fit did not see.
@@ -58,12 +59,9 @@ def fit_heads(
     Raises:
         UsageError: the strategy is `auto`, or the blocks do not make up the features.
     """
-    superclass, subclass = (
-        fit_head(features, level, classes=classes, penalty=penalty, strategy=strategy, seed=seed, blocks=blocks)
-        for level, classes, penalty in zip(
-            labels, (len(taxonomy.superclasses), len(taxonomy.subclasses)), penalties, strict=True
-        )
-    )
+    classes = (len(taxonomy.superclasses), len(taxonomy.subclasses))
+    targets = [Target(*each) for each in zip(labels, classes, penalties, strict=True)]
+    superclass, subclass = fit_alike(features, targets, strategy=strategy, seed=seed, blocks=blocks)
     return superclass, subclass
 
 
@@ -117,6 +115,26 @@ def choose_heads(
         return _choose_strategy(trials)
     trial = trials.run(strategy, trials.penalties(strategy))
     return HeadChoice(strategy, trial.penalties, [trial.to_json()])
+
+
+def accuracies_by_pictures(
+    part: Part, taxonomy: Taxonomy, choice: HeadChoice, *, seed: int, blocks: Sequence[int] | None = None
+) -> tuple[float, float]:
+    """Return the shares of right superclasses and subclasses in folds of single pictures, as if none were of a series.
+
+    They tell how much is flattery by series, and nothing of other photos.
+    """
+    known = part.known()
+    inputs = _components(Scaling.of(known.features, blocks).apply(known.features), seed)
+    singly = np.arange(len(known))
+    folds = dealt_folds(known.subclasses, singly, folds=_FOLDS, seed=seed)
+    parts = [(singly[folds != fold], singly[folds == fold]) for fold in range(_FOLDS)]
+    trials = _Trials(inputs, known.labels, taxonomy, [each for each in parts if len(each[1])], seed)
+    found = join(gather(trials.scores(choice.strategy, choice.penalties), taxonomy))
+    superclass, subclass = (
+        float((best == trials.truth(level)).mean()) for level, best in enumerate((found.chosen, found.child))
+    )
+    return superclass, subclass
 
 
 def _choose_strategy(trials: _Trials) -> HeadChoice:
@@ -197,7 +215,7 @@ class _Trials:
             border = len(training.subclasses)
             parts = [(rows[:border], rows[border:])]
         else:
-            folds = _folds(both.subclasses, seed)
+            folds = dealt_folds(both.subclasses, both.groups, folds=_FOLDS, seed=seed)
             parts = [(rows[folds != fold], rows[folds == fold]) for fold in range(_FOLDS)]
         return cls(inputs, both.labels, taxonomy, [part for part in parts if len(part[1])], seed)
 
@@ -226,18 +244,22 @@ class _Trials:
 
     def run(self, strategy: Balance, penalties: tuple[float, float]) -> _Trial:
         """Evaluate the joint decision."""
-        scores = Scores(self._head(0, strategy, penalties[0]), self._head(1, strategy, penalties[1]))
-        truth = self._truth(1)
+        scores, truth = self.scores(strategy, penalties), self.truth(1)
         tried = [_joint_losses(scores, truth, self.taxonomy, temperature) for temperature in _TEMPERATURES]
         losses = min(tried, key=lambda losses: float(_by_class(losses, truth).mean()))
         right = (join(gather(scores, self.taxonomy)).child == truth).astype(np.float64)
         return _Trial(strategy, penalties, truth, losses, right)
 
-    def _truth(self, level: int) -> Labels:
+    def scores(self, strategy: Balance, penalties: tuple[float, float]) -> Scores:
+        """Return scores of the evaluated pictures, fold by fold."""
+        return Scores(self._head(0, strategy, penalties[0]), self._head(1, strategy, penalties[1]))
+
+    def truth(self, level: int) -> Labels:
+        """Return their labels at a level."""
         return np.concatenate([self.labels[level][evaluated] for _, evaluated in self.parts])
 
     def _level_loss(self, level: int, strategy: Balance, penalty: float) -> float:
-        logits, truth = self._head(level, strategy, penalty), self._truth(level)
+        logits, truth = self._head(level, strategy, penalty), self.truth(level)
         if strategy is Balance.NONE:
             return float(_losses(logits, truth).mean())
         return min(
@@ -273,18 +295,6 @@ def _components(inputs: Floats, seed: int) -> Floats:
         _, _, axes = torch.svd_lowrank(values, q=_COMPONENTS, niter=2)
         result: Floats = (values @ axes).numpy()
     return result
-
-
-def _folds(labels: Labels, seed: int) -> Labels:
-    """Return the fold [N] of each picture, every class spread evenly; -1 for the only picture of a class."""
-    random = np.random.default_rng(seed)
-    folds = np.full(len(labels), -1, dtype=np.intp)
-    for label in np.unique(labels):
-        members = random.permutation(np.flatnonzero(labels == label))
-        if len(members) > 1:
-            # Otherwise the first fold would hold most of the small classes.
-            folds[members] = random.permutation(_FOLDS)[np.arange(len(members)) % _FOLDS]
-    return folds
 
 
 def _losses(logits: Floats, truth: Labels) -> NDArray[np.float64]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from phototag.dataset import Features, data_digest, remembered
-from phototag.model import Examples
-from phototag.training.finalize import Outcome
+import numpy as np
+
+from phototag.dataset import Features, data_digest, dealt_folds, find_label_errors, remembered
+from phototag.model import Examples, Floats
+from phototag.taxonomy import Taxonomy
+from phototag.training.finalize import Evaluated, Outcome
 from phototag.training.heads.fit import Fitted, Recipe
 from phototag.training.heads.novelty_rule import Rule
 from phototag.training.heads.part import Part
@@ -18,6 +22,17 @@ if TYPE_CHECKING:
     import torch
 
     from phototag.model import DualHead
+
+
+log = logging.getLogger(__name__)
+
+FOLDS = 5
+# Of how many views of each picture heads learn, and of how many views in all: with many pictures the next picture is
+# worth more than a view. docs/experiments.md#views
+_MOST_VIEWS = 3
+_SHOWN = 15_000
+# With more groups, for the pictures that there are, series flatter no figure.
+_IN_SERIES = 0.9
 
 
 @dataclass(frozen=True)
@@ -32,9 +47,15 @@ class SplitFeatures:
     def of(cls, session: Session, backbone: torch.nn.Module | None = None) -> Self:
         """Compute those of a session's pictures by its starting weights, or by another `backbone`."""
         pictures = session.pictures
-        both = session.features((*pictures.training, *pictures.validation), backbone)
+        everything = (*pictures.training, *pictures.validation)
+        both = session.features(everything, backbone)
         training, validation = readable_parts(both, pictures.training, kept_apart=pictures.kept_apart)
-        parts = [Part.of(part.values, part.pictures, pictures.taxonomy) for part in (training, validation)]
+        count = max(0, min(_MOST_VIEWS, _SHOWN // len(everything)))
+        shown = session.features(everything, backbone, views=count) if count else None
+        parts = []
+        for part in (training, validation):
+            views = None if shown is None else _views_of(shown, part, count)
+            parts.append(Part.of(part.values, part.pictures, pictures.taxonomy, views=views))
         return cls(training, validation, (parts[0], parts[1]))
 
     def outcome(
@@ -42,16 +63,13 @@ class SplitFeatures:
         session: Session,
         network: DualHead,
         *,
-        evaluated: Fitted,
+        evaluated: Sequence[Evaluated],
         final: Fitted,
         rule: Rule,
         details: Mapping[str, Any],
         interrupted: bool = False,
     ) -> Outcome:
-        """Return what a training comes to: a network with `final` heads, and scores of `evaluated` ones.
-
-        The latter were fitted without the validation pictures.
-        """
+        """Return what a training comes to: a network with `final` heads, and `evaluated` pictures."""
         from phototag.model import to_numpy
 
         network.set_heads(final.superclass, final.subclass)
@@ -60,9 +78,8 @@ class SplitFeatures:
         hashes = (*self.training.hashes, *self.validation.hashes)
         return Outcome(
             tensors=to_numpy(network),
-            labels=self.parts[1].labels,
-            scores=evaluated.scores(self.validation.values),
-            space=evaluated.embedding.space,
+            evaluated=evaluated,
+            space=final.embedding.space,
             rule=rule,
             examples=Examples.of(
                 (training.features, training.subclasses),
@@ -77,20 +94,33 @@ class SplitFeatures:
         )
 
 
+def _views_of(shown: Features, part: Features, count: int) -> Floats:
+    """Return the features of views [N, count, D] of the pictures of a part, which are among those shown."""
+    places = {position: place for place, position in enumerate(shown.positions)}
+    rows = shown.values[[places[position] for position in part.positions]]
+    return rows.reshape(len(rows), count, -1)
+
+
 @dataclass(frozen=True)
 class Start:
-    """Heads fitted on frozen features, and how."""
+    """How heads are to be fitted on frozen features, and how novelty shows there."""
 
     features: SplitFeatures
     recipe: Recipe
-    fitted: Fitted
     rule: Rule
 
 
-def fit_start(session: Session) -> Start:
-    """Fit heads on the frozen features of a session."""
+def evaluated_by(fitted: Fitted, part: Part) -> Evaluated:
+    """Return a part with its scores by heads that were fitted without it."""
+    return Evaluated(part.labels, part.groups, fitted.scores(part.features), fitted.embedding.space)
+
+
+def choose_start(session: Session) -> Start:
+    """Compute the frozen features of a session, and choose how heads are fitted on them."""
     features, taxonomy = SplitFeatures.of(session), session.pictures.taxonomy
     training, validation = features.parts
+    if session.config.pretrained:  # random features tell no label from another
+        _warn_of_labels((training + validation if session.pictures.kept_apart else training).known())
     recipe = Recipe.choose(
         training,
         validation,
@@ -99,30 +129,57 @@ def fit_start(session: Session) -> Start:
         blocks=session.blocks,
         pretraining=session.pretraining,
     )
-    rule = recipe.rule(training + validation, taxonomy)
-    return Start(features, recipe, recipe.fit(training, taxonomy), rule)
+    return Start(features, recipe, recipe.rule(training + validation, taxonomy))
+
+
+def _warn_of_labels(part: Part) -> None:
+    errors = find_label_errors(part.features, part.subclasses)
+    if errors.many:
+        log.warning(
+            "about %s of %s pictures may have a wrong label; phototag dataset check DATA lists them",
+            f"{len(errors.wrong):,}",
+            f"{len(part):,}",
+        )
 
 
 def fit_heads_only(session: Session) -> Outcome:
     """Fit heads on frozen features.
 
-    Evaluated on the validation pictures, then, where those were split off the training data, fitted again on all of it:
-    a fifth more pictures a class is worth more than a file that equals what was evaluated. The embedding stays that of
-    the training part: how far pictures lie from it that it was not fitted on is known, and novelty hangs on that.
+    Where validation was split off the training data, the heads of the model are fitted on all pictures: a fifth more
+    groups a class is worth more than a file that equals what was evaluated. What they are worth is told by folds: heads
+    fitted on the other folds' groups score each picture, so that all pictures are evaluated, none by heads that had
+    learned from its group.
     """
-    start, refit = fit_start(session), session.pictures.kept_apart
-    evaluated = final = start.fitted
-    if refit:
-        training, validation = start.features.parts
-        final = start.recipe.fit(training + validation, session.pictures.taxonomy, embedding=evaluated.embedding)
+    start = choose_start(session)
+    taxonomy, recipe = session.pictures.taxonomy, start.recipe
+    training, validation = start.features.parts
+    details = recipe.to_json()
+    if session.pictures.kept_apart:
+        everything = training + validation
+        final = recipe.fit(everything, taxonomy)
+        evaluated = _folds(recipe, everything, taxonomy)
+        details["training_pictures"] = len(everything)
+        if len(np.unique(everything.groups)) < _IN_SERIES * len(everything):
+            details["by_pictures"] = list(recipe.accuracies_by_pictures(everything, taxonomy))
+    else:
+        final = recipe.fit(training, taxonomy)
+        evaluated = []
     return start.features.outcome(
         session,
         network_with(session, None),
-        evaluated=evaluated,
+        # Where each class is one group, folds hold nothing out.
+        evaluated=evaluated or [evaluated_by(recipe.fit(training, taxonomy), validation)],
         final=final,
         rule=start.rule,
-        details={**start.recipe.to_json(), "refitted_on_all": refit},
+        details={**details, "refitted_on_all": session.pictures.kept_apart, "folds": len(evaluated)},
     )
+
+
+def _folds(recipe: Recipe, part: Part, taxonomy: Taxonomy) -> list[Evaluated]:
+    """Return folds of a part, evaluated by heads fitted on the rest; pictures of a class in one group are in none."""
+    folds = dealt_folds(part.subclasses, part.groups, folds=FOLDS, seed=recipe.seed)
+    rest = [(part.rows(folds != fold), part.rows(folds == fold)) for fold in range(FOLDS)]
+    return [evaluated_by(recipe.fit(other, taxonomy), held) for other, held in rest if len(held)]
 
 
 def network_with(session: Session, fitted: Fitted | None) -> DualHead:

@@ -84,10 +84,10 @@ class TestLimits:
         process = run_python(script, start_new_session=True)
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
-        for _ in range(3):
+        for _ in range(2):
             time.sleep(0.3)
             os.killpg(process.pid, signal.SIGSTOP)
-            time.sleep(2.5)
+            time.sleep(2.0)
             os.killpg(process.pid, signal.SIGCONT)
         out, error = process.communicate(timeout=60)
         assert out == "(120, 80)\n", error

@@ -221,10 +221,14 @@ class TestCrash:
         assert name in found.reason
         assert "tried again" in found.reason
 
-    def test_one_that_is_killed_for_memory_is_followed_by_one_alone(self, decoder: MakeDecoder, tmp_path: Path) -> None:
-        mark = tmp_path / "killed"
-        kill = "    mark.touch(); os.kill(os.getpid(), signal.SIGKILL)"
-        one = decoder(worker_that(f"mark = Path({str(mark)!r})", "if not mark.exists():", kill, REALLY))
+    @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "raise MemoryError"])
+    def test_one_that_ends_for_lack_of_memory_is_followed_by_one_alone(
+        self, decoder: MakeDecoder, tmp_path: Path, end: str
+    ) -> None:
+        mark = tmp_path / "ended"
+        one = decoder(
+            worker_that(f"mark = Path({str(mark)!r})", "if not mark.exists():", f"    mark.touch(); {end}", REALLY)
+        )
         with ThreadPoolExecutor(1) as pool:
             with one._one_heavy:
                 waiting = pool.submit(one, BMP, PHOTO)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,10 +20,13 @@ from phototag.runtime import distributed
 from phototag.runtime.distributed import World, current_world, is_echo
 from phototag.training.finetune.trainer import Trainer
 from tests.support.pictures import colour_folder
-from tests.support.project import ROOT
+from tests.support.ranks import Ended, run_ranks
 from tests.support.training import COUNTS, assert_close, make_trainer, tensors_of
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo's processes find each other otherwise there")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="gloo's processes find each other otherwise there"),
+]
 
 # Everything at once: mixed, anchored, augmented, frozen, and batches of five pairs that no two processes share evenly.
 HOW: dict[str, Any] = {"batch_size": 10, "epochs": 2, "distillation": 0.3, "lr": 1e-3}
@@ -107,13 +109,15 @@ def _too_many(_: World, data: Path) -> dict[str, Any]:
 SCENES = (_messages, _train, _train_in_parts, _train_from_random_weights, _stop_one, _resume, _too_many)
 
 
-def _all_scenes(folder: Path) -> None:
+def _all_scenes(place: str) -> None:
+    folder = Path(place)
     with current_world() as world:
         results = {scene.__name__: scene(world, folder / "colours") for scene in SCENES}
         torch.save(results, folder / f"{world.rank}.pt")
 
 
-def _die_beside_others(folder: Path) -> None:
+def _die_beside_others(place: str) -> None:
+    folder = Path(place)
     with current_world() as world:
         made = make_trainer(folder / "colours", **HOW)
         step = made._step
@@ -131,7 +135,8 @@ def _die_beside_others(folder: Path) -> None:
             raise SystemExit(5) from error
 
 
-def _writer_dies(folder: Path) -> None:
+def _writer_dies(place: str) -> None:
+    folder = Path(place)
     with current_world() as world:
         world.barrier()
 
@@ -141,11 +146,12 @@ def _writer_dies(folder: Path) -> None:
         try:
             world.first(die)
         except RuntimeUnavailableError as error:
-            (folder / "died.txt").write_text(str(error))
+            (folder / "writer died.txt").write_text(str(error))
             raise SystemExit(5) from error
 
 
-def _writer_fails(folder: Path) -> None:
+def _writer_fails(place: str) -> None:
+    folder = Path(place)
     with current_world() as world, current_world() as same:
         assert same is world
         try:
@@ -153,43 +159,6 @@ def _writer_fails(folder: Path) -> None:
         except RuntimeUnavailableError as error:
             (folder / "failed.txt").write_text(str(error))
             raise SystemExit(5) from error
-
-
-def start(what: str, folder: Path, size: int = 2) -> list[subprocess.Popen[bytes]]:
-    """Processes that do what the function of that name says, in an environment as torchrun makes it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(size),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    words = f"import pathlib, {__name__} as t; t.{what}(pathlib.Path({str(folder)!r}))"
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", words],
-            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(size)
-    ]
-
-
-def finish(processes: list[subprocess.Popen[bytes]]) -> list[tuple[int, str]]:
-    """Exit codes, and what was written to stderr."""
-    try:
-        return [
-            (process.returncode, errors.decode(errors="replace"))
-            for process in processes
-            for _, errors in [process.communicate(timeout=240)]
-        ]
-    finally:
-        for process in processes:
-            process.kill()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -218,11 +187,20 @@ def alone(data: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def together(data: Path, alone: dict[str, Any]) -> list[dict[str, Any]]:
+def ended(data: Path, alone: dict[str, Any]) -> dict[str, list[Ended]]:
+    """How the two processes ended that did each of these."""
+    names = ("_all_scenes", "_die_beside_others", "_writer_dies", "_writer_fails")
+    return dict(
+        zip(names, run_ranks(data.parent, __name__, *((name, str(data.parent)) for name in names)), strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def together(data: Path, ended: dict[str, list[Ended]]) -> list[dict[str, Any]]:
     """What each of two processes came to in every scene."""
-    for code, errors in finish(start("_all_scenes", data.parent)):
-        assert code == 0, errors
-        assert "Warning" not in errors
+    for process in ended["_all_scenes"]:
+        assert process.code == 0, process.stderr
+        assert "Warning" not in process.stderr
     return [torch.load(data.parent / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 
@@ -274,27 +252,26 @@ def test_messages_reach_all_processes(together: list[dict[str, Any]]) -> None:
         assert found["echo"] == (rank == 1)
 
 
-@pytest.mark.slow
-def test_death_of_a_process_ends_the_others_with_its_news(data: Path) -> None:
-    (survivor, errors), (dead, _) = finish(start("_die_beside_others", data.parent))
-    assert dead == 3
-    assert survivor == 5, errors
+def test_death_of_a_process_ends_the_others_with_its_news(data: Path, ended: dict[str, list[Ended]]) -> None:
+    survivor, dead = ended["_die_beside_others"]
+    assert dead.code == 3
+    assert survivor.code == 5, survivor.stderr
     assert "process 0 of 2 lost the others" in (data.parent / "died.txt").read_text()
 
 
-def test_death_of_the_writer_ends_those_that_wait_for_it(data: Path) -> None:
-    (dead, _), (survivor, errors) = finish(start("_writer_dies", data.parent))
-    assert dead == 3
-    assert survivor == 5, errors
-    assert "process 1 of 2 lost the others while waiting for process 0" in (data.parent / "died.txt").read_text()
+def test_death_of_the_writer_ends_those_that_wait_for_it(data: Path, ended: dict[str, list[Ended]]) -> None:
+    dead, survivor = ended["_writer_dies"]
+    assert dead.code == 3
+    assert survivor.code == 5, survivor.stderr
+    news = (data.parent / "writer died.txt").read_text()
+    assert "process 1 of 2 lost the others while waiting for process 0" in news
 
 
-@pytest.mark.slow
-def test_unforeseen_error_of_the_writer_ends_those_that_wait_for_it(data: Path) -> None:
-    (failed, words), (survivor, errors) = finish(start("_writer_fails", data.parent))
-    assert failed == 1
-    assert "IndexError" in words
-    assert survivor == 5, errors
+def test_unforeseen_error_of_the_writer_ends_those_that_wait_for_it(data: Path, ended: dict[str, list[Ended]]) -> None:
+    failed, survivor = ended["_writer_fails"]
+    assert failed.code == 1
+    assert "IndexError" in failed.stderr
+    assert survivor.code == 5, survivor.stderr
     assert "process 1 of 2 lost the others" in (data.parent / "failed.txt").read_text()
 
 

@@ -28,7 +28,7 @@ from phototag.training.finetune.augment import TrainingPictures, augmentation, c
 from phototag.training.finetune.batches import cut, epoch_batches, own_share
 from phototag.training.finetune.finetuning import killed_loaders_told
 from phototag.training.finetune.forward import Precision
-from phototag.training.finetune.losses import Objective
+from phototag.training.finetune.losses import Compiled, Objective
 from phototag.training.finetune.mixup import Mix, Mixing
 from phototag.training.finetune.optimizer import freeze, stages
 from phototag.training.finetune.trainer import Trainer
@@ -333,14 +333,14 @@ def test_compiled_steps_come_to_the_same_and_keep_the_names(data: Path) -> None:
     assert compiled.state()[0].keys() == plain.state()[0].keys()
 
 
-def test_missing_compiler_is_told_with_the_way_out(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch._inductor.config as inductor
 
     monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
     monkeypatch.setattr(inductor, "force_disable_caches", True)
     torch._dynamo.reset()
     with pytest.raises(RuntimeUnavailableError, match="--compile"):
-        make_trainer(data, compiled=True).fit(lambda _: None)
+        Compiled(nn.Linear(3, 2))(torch.ones(1, 3))
 
 
 @pytest.mark.parametrize("units", [True, False])

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from phototag.model.linear import Embedding
-from phototag.training.heads.embedding import MOST_AXES, fit_embedding
+from phototag.training.heads.embedding import MOST_AXES, extend_embedding, fit_embedding
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.intp]
@@ -149,3 +149,28 @@ def test_degenerate_pictures_give_a_finite_embedding(features: Floats) -> None:
         assert finite(embedding)
         assert embedding(features).shape == (6, len(embedding.space.spread))
         assert np.isfinite(embedding.space.squared_distances(embedding(features))).all()
+
+
+def test_classes_that_are_added_move_no_picture_and_take_no_class_away_from_its_own() -> None:
+    features, labels = clusters(6, 40, 12)
+    old = labels < 4
+    parent = fit_embedding(features[old], labels[old], classes=4)
+    moved, renamed = np.array([1, 2, 4, 5]), np.array([1, 2, 4, 5, 0, 3])
+    placed = renamed[labels]
+    extended = extend_embedding(parent, features, placed, classes=6, moved=moved, learned=np.array([0, 3]))
+    points = extended(features)
+    np.testing.assert_array_equal(points, parent(features))
+    np.testing.assert_array_equal(extended.space.means[moved], parent.space.means)
+    np.testing.assert_array_equal(extended.space.spread, parent.space.spread)
+    before, after = parent.space.squared_distances(points), extended.space.squared_distances(points)
+    assert (after.min(axis=1) <= before.min(axis=1) + 1e-6).all()
+    assert (after[~old].argmin(axis=1) == placed[~old]).mean() > 0.9
+
+
+def test_class_with_new_pictures_lies_in_the_middle_of_all_its_pictures() -> None:
+    features, labels = clusters(3, 30, 6)
+    parent = fit_embedding(features[::2], labels[::2], classes=3)
+    extended = extend_embedding(parent, features, labels, classes=3, moved=np.arange(3), learned=np.array([1]))
+    middle = extended(features)[labels == 1].mean(axis=0)
+    np.testing.assert_allclose(extended.space.means[1], middle, rtol=1e-5)
+    np.testing.assert_array_equal(extended.space.means[[0, 2]], parent.space.means[[0, 2]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,13 @@ from phototag.training.heads.selection import PENALTIES, HeadChoice, choose_head
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.intp]
+
+
+def part(features: Any, labels: Any) -> Part:
+    """A part whose pictures are not of series."""
+    return Part(
+        features, *labels, np.arange(len(features)), np.zeros((len(features), 0, features.shape[1]), np.float32)
+    )
 
 
 def blobs(
@@ -173,7 +181,13 @@ def choose(
 ) -> HeadChoice:
     features, labels, taxonomy = families(counts, spread=spread)
     others, truth, _ = families(unseen or [max(1, count // 4) for count in counts], spread=spread, seed=1)
-    return choose_heads(Part(features, *labels), Part(others, *truth), taxonomy, strategy=strategy, seed=0)
+    return choose_heads(
+        part(features, labels),
+        part(others, truth),
+        taxonomy,
+        strategy=strategy,
+        seed=0,
+    )
 
 
 def macro_recall(heads: tuple[LinearHead, LinearHead], counts: list[int], spread: float) -> float:
@@ -238,7 +252,7 @@ def test_classes_of_one_picture_are_never_judged_but_learned() -> None:
 def test_nothing_to_judge_by_is_no_reason_to_fail() -> None:
     features, labels, taxonomy = families([1] * 6)
     empty = np.zeros(0, dtype=np.intp)
-    training, validation = Part(features, *labels), Part(features[:0], empty, empty)
+    training, validation = part(features, labels), part(features[:0], (empty, empty))
     choice = choose_heads(training, validation, taxonomy, strategy=Balance.AUTO, seed=0)
     assert choice == HeadChoice(Balance.NONE, (PENALTIES[0], PENALTIES[0]), [])
 
@@ -248,15 +262,21 @@ def test_validation_pictures_of_unknown_classes_are_left_out() -> None:
     unseen, truth, _ = families([8] * 6, seed=1)
     strange = np.concatenate([unseen, 100 * np.ones((3, 16), dtype=np.float32)])
     with_strange = (np.append(truth[0], [-1, 0, 1]), np.append(truth[1], [-1, -1, -1]))
-    training = Part(features, *labels)
-    one = choose_heads(training, Part(unseen, *truth), taxonomy, strategy=Balance.NONE, seed=0)
-    two = choose_heads(training, Part(strange, *with_strange), taxonomy, strategy=Balance.NONE, seed=0)
+    training = part(features, labels)
+    one = choose_heads(training, part(unseen, truth), taxonomy, strategy=Balance.NONE, seed=0)
+    two = choose_heads(training, part(strange, with_strange), taxonomy, strategy=Balance.NONE, seed=0)
     assert one == two
 
 
 def test_one_superclass_is_enough() -> None:
     features, labels, taxonomy = families([30, 10, 2])
-    choice = choose_heads(Part(features, *labels), Part(features, *labels), taxonomy, strategy=Balance.AUTO, seed=0)
+    choice = choose_heads(
+        part(features, labels),
+        part(features, labels),
+        taxonomy,
+        strategy=Balance.AUTO,
+        seed=0,
+    )
     heads = fit_heads(features, labels, taxonomy, penalties=choice.penalties, strategy=choice.strategy, seed=0)
     assert heads[0].logits(features).shape == (42, 1)
     assert heads[1].logits(features).shape == (42, 3)
@@ -267,6 +287,6 @@ def test_wide_features_are_compared_on_their_components() -> None:
     features, labels, taxonomy = families([40, 30] * 6)
     wide = np.hstack([features, 0.05 * random.normal(size=(len(features), 400))]).astype(np.float32)
     half = np.arange(len(wide)) % 2 == 0
-    parts = [Part(wide[rows], labels[0][rows], labels[1][rows]) for rows in (half, ~half)]
+    parts = [part(wide[rows], (labels[0][rows], labels[1][rows])) for rows in (half, ~half)]
     choice = choose_heads(*parts, taxonomy, strategy=Balance.NONE, seed=0)
     assert choice.table[0]["macro_recall"] > 0.6

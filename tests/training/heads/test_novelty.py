@@ -55,7 +55,7 @@ def learned(features: Floats, labels: Labels, taxonomy: Taxonomy, *, seed: int =
     rule = learn_rule(features, labels, taxonomy, seed=seed)
     half = np.arange(len(labels)) % 2 == 0
     space, score = fitted(features[half], labels[half], taxonomy)
-    return rule.model(space, score(features[~half])), score
+    return rule.model(space, space.signals(score(features[~half]))), score
 
 
 def test_kinds_that_nothing_was_learned_of_stand_out() -> None:
@@ -110,7 +110,7 @@ def test_least_data_still_gives_a_rule(sizes: list[int], each: int) -> None:
     assert np.isfinite(rule.biases).all()
     assert (rule.weights.sum(axis=1) > 0).all()
     space, score = fitted(features, labels, taxonomy)
-    found = rule.model(space, score(features)).probabilities(score(features))
+    found = rule.model(space, space.signals(score(features))).probabilities(score(features))
     assert ((found >= 0) & (found <= 1)).all()
 
 
@@ -132,8 +132,8 @@ def test_parts_of_the_features_are_taken_into_account() -> None:
 def test_known_pictures_are_what_strangeness_is_measured_against() -> None:
     rule = Rule(np.ones((2, len(SIGNALS))), np.array([-4.0, -2.0]), {})
     random = np.random.default_rng(0)
-    known = Scores(*(random.normal(size=(500, width)).astype(np.float32) for width in (WIDTH, CLASSES, AXES)))
-    model = rule.model(space_of(), known)
+    known = Scores(*(random.normal(size=(500, width)).astype(np.float32) for width in (WIDTH, CLASSES, AXES + 1)))
+    model = rule.model(space_of(), space_of().signals(known))
     signals = model.standard(model.space.signals(known))
     np.testing.assert_allclose(signals.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(signals.std(axis=0), 1, rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from phototag.decision.novelty import SIGNALS, Tier
 from phototag.errors import ModelError
 from phototag.model.exemplars import Examples
+from phototag.model.network import KinshipLayer
 from phototag.model.pretrained import Pretraining
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
@@ -220,3 +222,34 @@ def test_a_damaged_classifier_is_refused(change: dict[str, Any]) -> None:
     stored = {name: value for name, value in (pretraining().tensors() | change).items() if value is not None}
     with pytest.raises(ModelError, match="damaged"):
         Pretraining.from_tensors(stored, width=WIDTH)
+
+
+# -- kinship: what the classifier says of a photo, and of the known classes
+
+
+def test_kinship_of_classes_like_the_known_ones_is_the_same_in_the_network_and_outside(
+    world: tuple[Pretraining, Floats, Labels],
+) -> None:
+    known, features, labels = world
+    kinship = known.posteriors(features).kinship(labels % 2, 2)
+    embedding = replace(fit_embedding(features, labels, classes=KNOWN), kinship=kinship)
+    layer = KinshipLayer.of(kinship)
+    told = layer(torch.from_numpy(features)).numpy()[:, 0]
+    np.testing.assert_allclose(embedding(features)[:, -1], told, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(KinshipLayer.of(layer.numbers())(torch.from_numpy(features)).numpy()[:, 0], told)
+    others = pictures_of(known, np.repeat(np.arange(KNOWN, 2 * KNOWN), 40))
+    assert np.median(embedding(others)[:, -1]) < np.quantile(embedding(features)[:, -1], 0.05)
+
+
+def test_only_pictures_of_groups_that_the_fit_has_not_seen_tell_what_is_known(
+    world: tuple[Pretraining, Floats, Labels],
+) -> None:
+    known, features, labels = world
+    parents = tuple((f"s{label % 3}", f"c{label}") for label in range(KNOWN))
+    taxonomy = Taxonomy.from_pairs(parents)
+    moved = np.array([taxonomy.subclass_index[name] for _, name in parents])[labels]
+    # In one group a class nothing is left to tell it by.
+    lonely = learn_rule(features, moved, taxonomy, posteriors=known.posteriors(features), groups=moved, seed=0)
+    assert lonely.tried == {"superclass": {}, "subclass": {}}
+    rule = learn_rule(features, moved, taxonomy, posteriors=known.posteriors(features), seed=0)
+    assert rule.tried["superclass"]["1 unrelated + 0.1 energy + 0.1 superclass_energy"] > 0.9

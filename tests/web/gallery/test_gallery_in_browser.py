@@ -29,7 +29,7 @@ class Tab:
     def __init__(self, opened: Browser, server: ServerProcess, **options: Any) -> None:
         self.context = opened.new_context(**{"viewport": {"width": 1200, "height": 800}, **options})
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(120_000)
         self.address = server.address
         self.mistakes: list[str] = []
         self.page.on("pageerror", lambda error: self.mistakes.append(str(error)))
