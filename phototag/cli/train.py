@@ -133,7 +133,7 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     help="Add the classes of DATA to a trained model, in seconds: its backbone stays, and so do the old classes.",
 )
 @device_option
-@click.option("--amp/--no-amp", default=None, help="Mixed precision. [default: on CUDA only]")
+@click.option("--amp/--no-amp", default=None, help="Mixed precision. [default: where it is fast]")
 @click.option("--workers", type=click.IntRange(min=0, max=256), help="Processes or threads that decode.")
 @click.option(
     "--seed",

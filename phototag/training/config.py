@@ -166,7 +166,7 @@ class TrainingConfig:
             pictures, `logits` adjusts the logits by the classes' shares, `mix` adds mixed pictures of rare classes;
             `auto` takes what does best on validation pictures.
         device: Where to train.
-        amp: Mixed precision; None is on for CUDA only.
+        amp: Mixed precision; None is on for CUDA, and from pretrained weights on a CPU with AMX.
         workers: Processes or threads that decode; None chooses.
         seed: Of the split, the order and the augmentation.
         head_lr_factor: The heads' learning rate over the backbone's; None is 3 from pretrained weights, else 1.

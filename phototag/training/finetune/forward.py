@@ -23,11 +23,16 @@ from phototag.training.finetune.augment import Batch, TrainingPictures, collate,
 
 
 class Precision:
-    """In which floating-point types a device computes: autocast to half the width where that is wanted."""
+    """In which floating-point types a device computes: autocast to half the width where that is wanted.
 
-    def __init__(self, device: Device, *, wanted: bool | None) -> None:
+    `wanted` None is where it is fast: on CUDA, and on a CPU with matrix units for bf16 (AMX) unless `filters_learn`.
+    The gradients of depthwise filters take it several times longer so: docs/experiments.md#gradient-steps-on-a-cpu.
+    """
+
+    def __init__(self, device: Device, *, wanted: bool | None, filters_learn: bool) -> None:
         self._kind = torch.device(device).type
-        self.mixed = wanted if wanted is not None else device is Device.CUDA
+        fast = device is Device.CUDA or (self._kind == "cpu" and not filters_learn and _has_matrix_units())
+        self.mixed = fast if wanted is None else wanted
         self._dtype = torch.float16 if _needs_fp16(device) else torch.bfloat16
         self.scaled = self.mixed and self._dtype is torch.float16
         """Whether gradients need scaling, or else the small ones vanish."""
@@ -35,6 +40,11 @@ class Precision:
     def autocast(self) -> torch.autocast:
         """Return the context to compute in."""
         return torch.autocast(self._kind, dtype=self._dtype, enabled=self.mixed)
+
+
+def _has_matrix_units() -> bool:
+    # The public torch.cpu.get_capabilities() is younger than the oldest torch that phototag takes.
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def _needs_fp16(device: Device) -> bool:

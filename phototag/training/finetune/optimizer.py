@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -34,7 +35,8 @@ def freeze(network: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> 
     """Let only those parameters of the network require gradients that are to learn.
 
     From pretrained weights the first stages have little to learn, and frozen ones are fast:
-    docs/experiments.md#frozen-first-stages.
+    docs/experiments.md#frozen-first-stages. So it is with depthwise filters, which are few and whose gradients take a
+    CPU longer than all others: docs/experiments.md#gradient-steps-on-a-cpu.
 
     Raises:
         UsageError: only the last stages are to learn, and the backbone does not name them.
@@ -47,12 +49,27 @@ def freeze(network: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> 
     else:
         frozen = groups[: _frozen_groups(len(groups), config)]
     still = {name for names in frozen for name in names}
+    if config.pretrained:
+        still |= _depthwise(backbone)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad = name not in still
     for name, parameter in network.named_parameters():
         if not name.startswith("backbone."):
             # The embedding is fitted to the features afterwards, not learned.
             parameter.requires_grad = name.startswith(("superclass_head.", "subclass_head."))
+
+
+def _depthwise(backbone: nn.Module) -> set[str]:
+    """Return the names of the parameters of convolutions that see each channel alone, and of the norms behind them."""
+    names = set()
+    for parent, module in backbone.named_modules():
+        for (name, child), (after, norm) in pairwise([*module.named_children(), ("", nn.Identity())]):
+            if isinstance(child, nn.Conv2d) and child.groups == child.in_channels > 1:
+                prefix = f"{parent}." if parent else ""
+                names |= {f"{prefix}{name}.{parameter}" for parameter, _ in child.named_parameters()}
+                if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+                    names |= {f"{prefix}{after}.{parameter}" for parameter, _ in norm.named_parameters()}
+    return names
 
 
 def _frozen_groups(groups: int, config: OptimizerConfig) -> int:

@@ -39,6 +39,7 @@ from phototag.text import percent
 from phototag.training.config import FinetuneConfig
 from phototag.training.finetune.augment import Batch, TrainingPictures, augmentation, collate_pairs, seed_all
 from phototag.training.finetune.batches import cut, epoch_batches, own_share, steps_an_epoch
+from phototag.training.finetune.folding import folded, norms_after_convolutions
 from phototag.training.finetune.forward import ForwardPasses, Precision
 from phototag.training.finetune.losses import Anchor, Compiled, Features, Learner, Objective
 from phototag.training.finetune.mixup import Mix, Mixing
@@ -112,7 +113,7 @@ class Trainer:
         self.stopping = False
         self._world = current_world()
         self._world.check_device(device)
-        self._precision = Precision(device, wanted=config.amp)
+        self._precision = Precision(device, wanted=config.amp, filters_learn=not config.pretrained)
         self._passes = ForwardPasses(
             preprocessing,
             batch_size=config.batch_size,
@@ -128,6 +129,9 @@ class Trainer:
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self._input = FromUint8(self.network, preprocessing).to(self.device)
         freeze(network, network.backbone, config.optimizer)
+        # Statistics of the pretraining stay, and a compiler joins norms to convolutions by itself.
+        joined = config.pretrained and not config.compiled
+        self._norms = norms_after_convolutions(network, preprocessing.size) if joined else []
         self._shared, self._forward = self._learner()
         self.start = self.best = _tensors(self.network)
         self._optimizer = create_optimizer(network, network.backbone, config.optimizer)
@@ -207,9 +211,8 @@ class Trainer:
         self._set_training()
         loader = self._training_loader(epoch)
         tally = Tally()
-        with tqdm(
-            loader, desc=f"epoch {epoch + 1}/{self.config.epochs}", disable=self._passes.quiet, leave=False
-        ) as bar:
+        name = f"epoch {epoch + 1}/{self.config.epochs}"
+        with folded(self._norms), tqdm(loader, desc=name, disable=self._passes.quiet, leave=False) as bar:
             for index, batch in enumerate(bar):
                 step = epoch * self._batches + index
                 seed_all(self.config.seed, epoch, "step", index)

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from phototag.choices import Balance, Tune
+from phototag.choices import Balance, Device, Tune
 from phototag.dataset import LabelledPicture
 from phototag.errors import DataError, RuntimeUnavailableError, UsageError
 from phototag.imaging import Preprocessing, WholeDecoder
@@ -27,6 +27,7 @@ from phototag.training.finetune import augment as augment_module
 from phototag.training.finetune.augment import TrainingPictures, augmentation, collate_pairs, degrade, seed_all
 from phototag.training.finetune.batches import cut, epoch_batches, own_share
 from phototag.training.finetune.finetuning import killed_loaders_told
+from phototag.training.finetune.forward import Precision
 from phototag.training.finetune.losses import Compiled, Objective
 from phototag.training.finetune.mixup import Mix, Mixing
 from phototag.training.finetune.optimizer import freeze, stages
@@ -210,12 +211,16 @@ def rates_of(made: Trainer) -> dict[str, float]:
     return {name: peaks[id(value)] for name, value in made.network.named_parameters() if id(value) in peaks}
 
 
+# The depthwise filters of the smallest backbone, and the norms behind them.
+FILTERS = {f"blocks.{stage}.0.{name}" for stage in (3, 4) for name in ("conv_dw.weight", "bn2.weight", "bn2.bias")}
+
+
 def test_deeper_stages_learn_faster(data: Path) -> None:
     made = make_trainer(data, lr=1e-3, layer_decay=0.5, frozen_stages=0, head_lr_factor=4.0)
     rates = rates_of(made)
     groups = stages(made.network.backbone)
     for position, names in enumerate(groups):
-        for name in names:
+        for name in set(names) - FILTERS:
             assert rates[f"backbone.{name}"] == pytest.approx(1e-3 * 0.5 ** (len(groups) - 1 - position))
     assert rates["subclass_head.weight"] == rates["superclass_head.bias"] == pytest.approx(4e-3)
 
@@ -233,7 +238,7 @@ def test_frozen_stages_stay_and_the_others_learn(data: Path) -> None:
     for position, names in enumerate(groups):
         for name in names:
             same = torch.equal(made.network.state_dict()[f"backbone.{name}"], made.start[f"backbone.{name}"])
-            assert same == (position <= 1), name
+            assert same == (position <= 1 or name in FILTERS), name
 
 
 def test_by_default_the_stem_and_two_stages_are_frozen(data: Path) -> None:
@@ -243,10 +248,17 @@ def test_by_default_the_stem_and_two_stages_are_frozen(data: Path) -> None:
     assert still == [True, True, True, False, False, False]
 
 
+def test_depthwise_filters_learn_from_random_weights_only(data: Path) -> None:
+    learning = [rates_of(make_trainer(data, pretrained=pretrained)).keys() for pretrained in (True, False)]
+    filters = {f"backbone.{name}" for name in FILTERS}
+    assert not learning[0] & filters
+    assert filters <= learning[1]
+
+
 def test_last_stage_always_learns(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = make_trainer(data, frozen_stages=9)
     learning = {name.removeprefix("backbone.") for name in rates_of(made) if name.startswith("backbone.")}
-    assert learning == set(stages(made.network.backbone)[-1])
+    assert learning == set(stages(made.network.backbone)[-1]) - FILTERS
     assert "4 stages of the backbone stay frozen, as it names 5" in caplog.text
 
 
@@ -329,6 +341,14 @@ def test_missing_compiler_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPat
     torch._dynamo.reset()
     with pytest.raises(RuntimeUnavailableError, match="--compile"):
         Compiled(nn.Linear(3, 2))(torch.ones(1, 3))
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_bfloat16_is_the_default_where_a_cpu_is_fast_at_it(units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units)
+    assert Precision(Device.CPU, wanted=None, filters_learn=False).mixed is units
+    assert not Precision(Device.CPU, wanted=None, filters_learn=True).mixed
+    assert Precision(Device.CPU, wanted=not units, filters_learn=False).mixed is not units
 
 
 def test_bfloat16_on_a_cpu_trains(data: Path) -> None:
