@@ -111,13 +111,14 @@ class ReviewOrigin(StrEnum):
 
 
 class StrataBy(StrEnum):
-    """What the parts of a library are that a stratified sample takes photos from, one by one."""
+    """What the parts of a library are that a sample takes photos from."""
 
     SUPERCLASS = "superclass"
     SUBCLASS = "subclass"
     SCORE = "score"  # bands of the subclass score
     RANK = "rank"
     FOLDER = "folder"  # the first folder below the one that all photos share
+    GROUP = "group"  # photos that belong together: some groups are taken, where of other parts each gives photos
 
 
 class Allocation(StrEnum):
@@ -162,6 +163,15 @@ class GroupsBy(StrEnum):
     AUTO = "auto"
     COLUMN = "column"
     FOLDER = "folder"
+    NONE = "none"
+
+
+class PrecisionBasis(StrEnum):
+    """What stands behind the precision of stored labels of a level, where thresholds were chosen by reviewed photos."""
+
+    CERTIFIED = "certified"
+    ESTIMATED = "estimated"
+    LIKELY = "likely"
     NONE = "none"
 
 

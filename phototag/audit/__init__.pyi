@@ -3,6 +3,7 @@ from .audit_report import AuditReport as AuditReport
 from .audit_report import make_report as make_report
 from .audit_report import missed_gates as missed_gates
 from .audit_report import read_gates as read_gates
+from .audit_report import worth_fitting as worth_fitting
 from .confusion import NONE as NONE
 from .confusion import Confused as Confused
 from .confusion import Confusion as Confusion
@@ -12,6 +13,7 @@ from .model_diff import ModelDiff as ModelDiff
 from .model_diff import compare_models as compare_models
 from .reviewed import usable_samples as usable_samples
 from .sample_creation import create_sample as create_sample
+from .sample_creation import design_text as design_text
 from .sample_creation import extend_sample as extend_sample
 from .sample_creation import find_sample as find_sample
 from .sample_creation import focus_sample as focus_sample
@@ -20,7 +22,9 @@ from .sampling import Scope as Scope
 from .sampling import part_text as part_text
 from .score_curves import FEW as FEW
 from .score_curves import ScoreCurves as ScoreCurves
+from .scored_reviews import read_library_scores as read_library_scores
 from .truth import ImportReport as ImportReport
+from .truth import TruthGroups as TruthGroups
 from .truth import compare_with_truth as compare_with_truth
 from .truth import import_truth as import_truth
 from .truth import load_truth as load_truth

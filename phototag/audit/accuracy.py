@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.audit import sampling
-from phototag.audit.estimation import NOTHING, Estimate, SamplingDesign, Sums, joined_strata, ratio
+from phototag.audit.estimation import (
+    NOTHING,
+    Estimate,
+    SamplingDesign,
+    Sums,
+    Units,
+    design_effect,
+    joined_strata,
+    ratio,
+)
 from phototag.audit.reviewed import Cell, ReviewedPhoto, ReviewedSample
 from phototag.errors import UsageError
 from phototag.evaluation import Floats, Label
@@ -53,15 +62,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ReviewedTags:
-    """The N reviewed photos that have a tag at a level: `scores` [N], whether the tag is `right` [N], `strata` [N].
+    """The N reviewed photos that have a tag at a level: `scores` [N], whether the tag is `right` [N], and `groups` [N].
 
-    `weights` [N] say for how much of the library each stands.
+    `weights` [N] say for how much of the library each stands, `units` what was sampled as one by the `design`.
     """
 
     scores: Floats
     right: _Mask
-    strata: NDArray[np.intp]
+    groups: NDArray[np.intp]
     weights: Floats
+    units: Units
     design: SamplingDesign
 
 
@@ -87,12 +97,13 @@ class Accuracy:
         self._under = under
         self._predictions = predictions and under is None
         self._reviewed = [photo for sample in self._samples for photo in sample.reviewed]
-        self._design, self._strata = _design(self._samples, [sample.reviewed for sample in self._samples])
+        self._design, self._units = _design(self._samples, [sample.reviewed for sample in self._samples])
+        self._groups = _group_numbers(self._reviewed)
         inside = [_is_under(photo.path, under) for photo in self._reviewed]
         self._photos = _Columns(self._reviewed, np.array(inside, dtype=np.bool_))
         # The cells of all samples with what a photo of each counts.
         self._cells = [
-            (cell, len(sample.reviewed) / max(sample.population, 1))
+            (cell, _number_of_units(sample, sample.reviewed) / max(sample.population, 1))
             for sample in self._samples
             for cell in sample.cells
         ]
@@ -127,10 +138,31 @@ class Accuracy:
         return ReviewedTags(
             self._photos.scores[place][members],
             self._photos.right[place][members],
-            self._strata[members],
+            self._groups[members],
             self._weights()[members],
+            self._units.chosen(members),
             self._design,
         )
+
+    def group_sizes(self) -> NDArray[np.intp]:
+        """Return how many reviewed photos each group has that any is of, [G]."""
+        sizes = np.bincount(self._groups[self._photos.inside])
+        return sizes[sizes > 0].astype(np.intp)
+
+    def by_groups(self, level: str) -> tuple[float | None, Estimate]:
+        """Return what groups do to the share of right tags at a level: the design effect, and the share among groups.
+
+        That is the share for photos still to come, of other groups like these, with the interval of so many groups.
+        """
+        tags = self.tags(level)
+        if not len(tags.scores):
+            return None, NOTHING
+        of = np.unique(tags.groups, return_inverse=True)[1].astype(np.intp)
+        groups = int(of.max()) + 1
+        units = Units(np.zeros(groups, dtype=np.intp), of, tags.weights / tags.weights.mean())
+        right, members = tags.right.astype(np.float64), np.ones(len(of))
+        found = ratio(SamplingDesign.endless(groups), Sums.of(units, 1, right, members)).one()
+        return design_effect(units, right, members), found
 
     def pairs(self, level: str) -> list[tuple[str, str, float]]:
         """Return each reviewed photo's true class, its tag's class, and the share of the library it stands for."""
@@ -143,7 +175,7 @@ class Accuracy:
     def _weights(self) -> Floats:
         """Return how much of the library each reviewed photo stands for."""
         of_strata: Floats = self._design.weights / np.maximum(self._design.reviewed, 1)
-        return of_strata[self._strata]
+        return of_strata[self._units.strata[self._units.of]] * self._units.factors
 
     def population(self) -> dict[str, int] | None:
         """Return all photos of the newest sample's scope, and how many of them have a tag at each level.
@@ -205,14 +237,14 @@ class Accuracy:
         photos = [photo for part in everything for photo in part]
         if all(photo.truth is not None for photo in photos):
             return None
-        design, strata = _design(self._samples, everything)
+        design, units = _design(self._samples, everything)
         columns = _Columns(photos, np.array([_is_under(photo.path, self._under) for photo in photos], dtype=np.bool_))
         skipped = np.array([photo.truth is None for photo in photos], dtype=np.bool_)
         members = (columns.inside & ~columns.no_tag[place]).astype(np.float64)
         ends = []
         for all_right in (False, True):
             right = np.where(skipped, all_right, columns.right[place]) * members
-            ends.append(ratio(design, Sums.of(strata, len(design.weights), right, members)).one())
+            ends.append(ratio(design, Sums.of(units, len(design.weights), right, members)).one())
         low, high = ends[0].low, ends[1].high
         return None if low is None or high is None else (low, high)
 
@@ -242,7 +274,7 @@ class Accuracy:
         known: float | None = None,
     ) -> Estimate:
         inside = self._photos.inside.astype(np.float64)
-        sums = Sums.of(self._strata, len(self._design.weights), part * inside, whole * inside, predicted)
+        sums = Sums.of(self._units, len(self._design.weights), part * inside, whole * inside, predicted)
         return ratio(self._design, sums, known=known).one() if sums.members.any() else NOTHING
 
     def _known(self, cells: Sequence[tuple[Cell, float]], place: int) -> float | None:
@@ -298,22 +330,46 @@ def class_name(superclass: str | None, subclass: str | None, place: int) -> str:
 
 def _design(
     samples: Sequence[ReviewedSample], photos: Sequence[Sequence[ReviewedPhoto]]
-) -> tuple[SamplingDesign, NDArray[np.intp]]:
-    """Return the design of samples side by side, and the stratum of each photo; ones with too few photos are joined."""
-    designs, strata, before = [], [], 0
+) -> tuple[SamplingDesign, Units]:
+    """Return the design of samples side by side, and what was sampled as one; strata with too few units are joined."""
+    designs, units = [], []
     for sample, own in zip(samples, photos, strict=True):
-        position = {name: place for place, (name, _) in enumerate(sample.strata)}
-        places = np.array([position[photo.stratum] for photo in own], dtype=np.intp)
+        found = _units(sample, own)
         population = np.array([number for _, number in sample.strata], dtype=np.int64)
-        groups = joined_strata(population, np.bincount(places, minlength=len(population)))
-        places, size = groups[places], int(groups.max()) + 1
+        if sample.parts is not None:
+            population = np.array([sample.parts], dtype=np.int64)
+        groups = joined_strata(population, np.bincount(found.strata, minlength=len(population)))
+        strata, size = groups[found.strata], int(groups.max()) + 1
         whole = np.bincount(groups, weights=population, minlength=size).astype(np.int64)
-        designs.append(SamplingDesign.of(whole, np.bincount(places, minlength=size)))
-        strata.append(places + before)
-        before += size
+        reviewed = np.bincount(strata, minlength=size)
+        designs.append(SamplingDesign.of(whole, reviewed, in_groups=sample.parts is not None))
+        units.append(Units(strata, found.of, found.factors))
     if len(designs) == 1:
-        return designs[0], strata[0]
-    return SamplingDesign.combined(designs), np.concatenate(strata)
+        return designs[0], units[0]
+    return SamplingDesign.combined(designs), Units.joined(units, [len(design.weights) for design in designs])
+
+
+def _units(sample: ReviewedSample, photos: Sequence[ReviewedPhoto]) -> Units:
+    """Return what was sampled as one, by the strata of the sample; photos of a part stand for all that it gave."""
+    if sample.parts is None:
+        position = {name: place for place, (name, _) in enumerate(sample.strata)}
+        return Units.photos(np.array([position[photo.stratum] for photo in photos], dtype=np.intp))
+    parts, of = np.unique(np.array([photo.part for photo in photos], dtype=np.int64), return_inverse=True)
+    sizes = np.array([sample.part_sizes[part] for part in parts.tolist()], dtype=np.float64)
+    # A part counts as many as it has photos, on average 1, beside samples of single photos.
+    factors = (sizes / np.bincount(of, minlength=len(parts)))[of] * (sample.parts / max(sample.population, 1))
+    return Units(np.zeros(len(parts), dtype=np.intp), of.astype(np.intp), factors)
+
+
+def _number_of_units(sample: ReviewedSample, photos: Sequence[ReviewedPhoto]) -> int:
+    return len(photos) if sample.parts is None else len({photo.part for photo in photos})
+
+
+def _group_numbers(photos: Sequence[ReviewedPhoto]) -> NDArray[np.intp]:
+    """Return the group of each photo [N], numbered from 0; one that belongs to none is alone."""
+    numbers: dict[tuple[str, int], int] = {}
+    keys = [("alone", row) if photo.group is None else ("group", photo.group) for row, photo in enumerate(photos)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.intp)
 
 
 def _is_under(path: bytes, under: Path | None) -> bool:

@@ -13,16 +13,16 @@ from phototag.audit.confusion import Confusion, confusion
 from phototag.audit.estimation import Estimate
 from phototag.audit.library_drift import LibraryDrift, library_drift
 from phototag.audit.overconfidence import ScoreTest, score_test
-from phototag.audit.reviewed import ReviewedSample, read_reviewed_sample, usable_samples
+from phototag.audit.reviewed import ReviewedSample, read_reviewed_samples, usable_samples
 from phototag.audit.sample_size import Plan, plan
 from phototag.audit.sampling import Scope
 from phototag.audit.score_curves import ScoreCurves, score_curves
 from phototag.choices import By
 from phototag.errors import UsageError
-from phototag.evaluation import parse_gates
+from phototag.evaluation import FEWEST_REVIEWS, parse_gates
 from phototag.records import LEVELS
 from phototag.store import Sample, Store
-from phototag.text import percent
+from phototag.text import percent, percent_range
 
 ESTIMATED = (
     "superclass_precision_given",
@@ -41,6 +41,37 @@ BOUNDS_NOTE = "The bounds say how far intervals could reach if all skipped photo
 """The note for where the `bounds` of a report are shown."""
 
 _ROUNDING = 1e-12
+_USUALLY_RIGHT = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFigures:
+    """Groups of photos that belong together among the reviewed ones: how many, and the photos of the `largest`.
+
+    `in_series` photos share their group with another reviewed one, and `parts` of groups were sampled, 0 where photos
+    were sampled one by one. By level: how many times the variance of the share of right tags is that of as many photos
+    of different groups (`design_effect`), and that share for photos still to come (`new_photos`), by groups.
+    """
+
+    count: int
+    parts: int
+    in_series: int
+    largest: int
+    design_effect: Mapping[str, float | None]
+    new_photos: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "count": self.count,
+            "parts": self.parts,
+            "in_series": self.in_series,
+            "largest": self.largest,
+            "design_effect": {
+                level: None if effect is None else round(effect, 3) for level, effect in self.design_effect.items()
+            },
+            "new_photos": {level: estimate.to_json() for level, estimate in self.new_photos.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -50,7 +81,7 @@ class AuditReport:
     `samples` were used, the newest first; of the photos `drawn` some were `reviewed` or `skipped`, have `changed` since
     or are `pending`. `population` counts the photos sampled from, and those with a label at each level; None where only
     a folder is judged. `promised` are the mean scores of all these labels, `bounds` what the skipped photos could make
-    of the intervals. `score_tests`, `curves` and `confusions` are by level.
+    of the intervals. `score_tests`, `curves` and `confusions` are by level; `groups` are those of the reviewed photos.
     """
 
     samples: tuple[Sample, ...]
@@ -71,6 +102,7 @@ class AuditReport:
     score_tests: Mapping[str, ScoreTest]
     curves: Mapping[str, ScoreCurves]
     confusions: Mapping[str, Confusion]
+    groups: GroupFigures
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -94,6 +126,7 @@ class AuditReport:
             "score_tests": {level: test.to_json() for level, test in self.score_tests.items()},
             "curves": {level: curves.to_json() for level, curves in self.curves.items()},
             "confusions": {level: found.to_json() for level, found in self.confusions.items()},
+            "groups": self.groups.to_json(),
             "notes": list(self.notes),
         }
 
@@ -126,7 +159,7 @@ def make_report(
         StoreError: the database cannot be read.
     """
     used, notes = usable_samples(store, sample)
-    samples = [read_reviewed_sample(store, each) for each in used]
+    samples = read_reviewed_samples(store, used)
     accuracy = Accuracy(samples, under=under, predictions=predictions)
     metrics = accuracy.metrics()
     rows = _rows(accuracy, by)
@@ -143,6 +176,8 @@ def make_report(
     notes += _notes(samples, newest, drift, predictions=predictions, under=under, bounded=bounded)
     tests = {level: score_test(accuracy, level) for level in LEVELS}
     notes += [test.statement for test in tests.values()]
+    groups = _groups(accuracy, samples)
+    notes += _groups_notes(groups, accuracy.reviewed)
     return AuditReport(
         samples=tuple(used),
         drawn=sum(each.size for each in used),
@@ -162,6 +197,7 @@ def make_report(
         score_tests=tests,
         curves={level: score_curves(accuracy, level) for level in LEVELS},
         confusions={level: confusion(accuracy, level) for level in LEVELS},
+        groups=groups,
         notes=tuple(notes),
     )
 
@@ -196,6 +232,41 @@ def _promised(sample: ReviewedSample, place: int) -> float | None:
     cells = [cell for cell in sample.cells if (cell.superclass, cell.subclass)[place] is not None]
     photos = sum(cell.photos for cell in cells)
     return round(sum(cell.scores[place] for cell in cells) / photos, 6) if photos else None
+
+
+def _groups(accuracy: Accuracy, samples: Sequence[ReviewedSample]) -> GroupFigures:
+    sizes = accuracy.group_sizes()
+    found = {level: accuracy.by_groups(level) for level in LEVELS}
+    return GroupFigures(
+        count=len(sizes),
+        parts=sum(len({photo.part for photo in each.reviewed}) for each in samples if each.parts is not None),
+        in_series=int(sizes[sizes > 1].sum()),
+        largest=int(sizes.max(initial=0)),
+        design_effect={level: effect for level, (effect, _) in found.items()},
+        new_photos={level: estimate for level, (_, estimate) in found.items()},
+    )
+
+
+def _groups_notes(groups: GroupFigures, reviewed: int) -> list[str]:
+    if not groups.in_series:
+        return []
+    notes = [
+        f"{groups.in_series:,} of the {reviewed:,} reviewed photos lie in series with others: {groups.count:,} groups, "
+        f"the largest {groups.largest:,}. "
+        + (
+            "They were sampled together, and intervals count parts of groups, not photos."
+            if groups.parts
+            else "Intervals are right for this library all the same, as each photo was sampled by itself."
+        )
+    ]
+    shares = [
+        f"{level} {percent(one.value)} ({percent_range(one.low, one.high)})"
+        for level, one in groups.new_photos.items()
+        if one.value is not None and one.low is not None and one.high is not None
+    ]
+    if shares:
+        notes.append(f"For photos still to come, of other series like these, groups count: {', '.join(shares)} right.")
+    return notes
 
 
 def _notes(
@@ -255,6 +326,12 @@ def read_gates(texts: Sequence[str]) -> dict[str, float]:
         if name not in ESTIMATED:
             raise UsageError(f"{name} is not estimated from samples; these can be gates: {', '.join(ESTIMATED)}")
     return gates
+
+
+def worth_fitting(report: AuditReport) -> bool:
+    """Return whether thresholds fitted to the library would help: enough reviews, and too many wrong subclasses."""
+    right = report.metrics["subclass_precision_given"].value
+    return report.samples[0].reviewed >= FEWEST_REVIEWS and right is not None and right < _USUALLY_RIGHT
 
 
 def missed_gates(report: AuditReport, gates: Mapping[str, float]) -> list[str]:

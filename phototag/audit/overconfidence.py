@@ -3,7 +3,8 @@
 If scores are calibrated, each reviewed tag is right with the probability that is its score, however photos were sampled
 by their scores. The number of right ones then is a Poisson binomial one, and the p-value is the exact chance of no more
 right ones than were found: a test of calibration as Spiegelhalter's (Statistics in Medicine 1986), one-sided and
-without the normal approximation. Its power is the chance to see scores that are `GAP` too high.
+without the normal approximation. Its power is the chance to see scores that are `GAP` too high. Photos of one series
+are right or wrong together, so that of each series only the first that was reviewed counts.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class ScoreTest:
     """Of `reviewed` tags of a level `expected` would be right by their scores, and `right` are.
 
     `p` is the chance that no more are right if the scores are calibrated, `power` that to see scores that are `GAP` too
-    high, and `needed` the number of reviews that have `POWER`.
+    high, and `needed` the number of reviews that have `POWER`. `left_out` photos more were reviewed of the same series.
     """
 
     level: str
@@ -62,6 +63,7 @@ class ScoreTest:
     p: float
     power: float
     needed: int
+    left_out: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -73,14 +75,15 @@ class ScoreTest:
         """Return a sentence that says it."""
         if not self.reviewed:
             return f"No reviewed photo has a {self.level} tag."
+        series = ", one of each series" if self.left_out else ""
         if self.verdict is ScoreVerdict.TOO_FEW:
             return (
-                f"Too few to say whether {self.level} scores can be relied on: {self.reviewed:,} reviewed. About "
-                f"{self.needed:,} would show scores that promise {100 * GAP:.0f} points too much."
+                f"Too few to say whether {self.level} scores can be relied on: {self.reviewed:,} reviewed{series}. "
+                f"About {self.needed:,} would show scores that promise {100 * GAP:.0f} points too much."
             )
         found = (
             f"By their scores {percent(self.expected / self.reviewed)} of the {self.reviewed:,} reviewed {self.level} "
-            f"tags would be right, and {percent(self.right / self.reviewed)} are"
+            f"tags{series} would be right, and {percent(self.right / self.reviewed)} are"
         )
         if self.verdict is ScoreVerdict.CALIBRATED:
             return f"{found}; scores that promise {100 * GAP:.0f} points too much would show with {_odds(self.power)}."
@@ -100,8 +103,9 @@ def _odds(chance: float) -> str:
 def score_test(accuracy: Accuracy, level: str) -> ScoreTest:
     """Return what the reviews say of the scores of a level."""
     tags = accuracy.tags(level)
-    scores = np.minimum(tags.scores, _MOST_SURE)
-    reviewed, right, expected = len(scores), int(tags.right.sum()), float(scores.sum())
+    first = np.sort(np.unique(tags.groups, return_index=True)[1])
+    scores = np.minimum(tags.scores[first], _MOST_SURE)
+    reviewed, right, expected = len(scores), int(tags.right[first].sum()), float(scores.sum())
     p = float(np.cumsum(_number_right(scores))[right])
     power = _power(scores)
     if reviewed < FEWEST:
@@ -111,7 +115,8 @@ def score_test(accuracy: Accuracy, level: str) -> ScoreTest:
     else:
         verdict = ScoreVerdict.CALIBRATED if power >= POWER else ScoreVerdict.TOO_FEW
     needed = _needed(scores) if reviewed else 0
-    return ScoreTest(level, verdict, reviewed, right, expected, min(p, 1.0), min(power, 1.0), needed)
+    left_out = len(tags.scores) - reviewed
+    return ScoreTest(level, verdict, reviewed, right, expected, min(p, 1.0), min(power, 1.0), needed, left_out)
 
 
 def _number_right(chances: Floats) -> Floats:

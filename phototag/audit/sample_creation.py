@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from phototag.audit import sampling
+from phototag.audit.group_sampling import KEY, MOST, NotedGroups, group_parts, parts_for
 from phototag.audit.sampling import Counts, Frame, Scope
 from phototag.choices import Allocation, Focus, StrataBy
 from phototag.errors import UsageError
@@ -39,11 +40,11 @@ def create_sample(
 
     Args:
         store: To sample from, and to keep the sample in.
-        size: Photos to sample; all, if there are fewer.
+        size: Photos to sample; all, if there are fewer. In groups about so many, as parts of groups stay whole.
         exact: Refuse if there are fewer.
         name: The sample's; None takes the next of sample-1, sample-2.
         scope: What to sample from; None is everything.
-        by: The strata; None draws a simple sample.
+        by: The strata, or groups; None draws a simple sample.
         allocation: How many photos each stratum gives.
         seed: The same seed draws the same photos from the same library; None takes a new one.
 
@@ -60,6 +61,8 @@ def create_sample(
     seed = secrets.randbits(_SEED_BITS) if seed is None else seed
     root = sampling.shared_folder(frame.paths)
     size = min(size, len(frame))
+    if by is StrataBy.GROUP:
+        return _create_in_groups(store, frame, size=size, name=name, scope=scope, seed=seed)
     names = [WHOLE] * len(frame) if by is None else sampling.merge_small(sampling.stratum_names(frame, by), size)
     strata, rows = np.unique(np.array(names), return_inverse=True)
     population = np.bincount(rows, minlength=len(strata)).astype(np.int64)
@@ -88,6 +91,30 @@ def create_sample(
         strata_by=None if by is None else by.value,
         model_id=_only_model(frame),
         parameters=parameters,
+    )
+    return _saved(store, sample)
+
+
+def _create_in_groups(store: Store, frame: Frame, *, size: int, name: str | None, scope: Scope, seed: int) -> Sample:
+    parts = group_parts(store, frame)
+    number = parts_for(size, parts=parts.count, population=len(frame))
+    chosen = parts.sampled(number, seed)
+    names = [WHOLE] * len(frame)
+    sample = NewSample(
+        name=name or next_name(store),
+        design=Design.SIMPLE,
+        seed=seed,
+        for_estimation=True,
+        items=_items(frame, chosen, names, {WHOLE: number / parts.count}),
+        strata=[Stratum(WHOLE, len(frame), len(chosen))],
+        strata_by=StrataBy.GROUP.value,
+        model_id=_only_model(frame),
+        parameters={
+            "scope": scope.to_json(),
+            "model": _model_name(store, frame),
+            "cells": sampling.cells(frame, names),
+            KEY: parts.noted(chosen),
+        },
     )
     return _saved(store, sample)
 
@@ -132,8 +159,7 @@ def extend_sample(store: Store, name: str, *, more: int) -> Sample:
 
     Raises:
         UsageError: there is no such sample, it was not sampled at random, it holds all photos already, or too much of
-        the
-            library has changed since.
+            the library has changed since.
         StoreError: the database cannot be read or written.
     """
     sample = find_sample(store, name)
@@ -141,6 +167,9 @@ def extend_sample(store: Store, name: str, *, more: int) -> Sample:
         raise UsageError(f"sample {name!r} was chosen, not sampled at random; take a new one with another name")
     known = {item.photo_id for item in store.samples.items(sample.id)}
     frame = _unchanged(store, sample, known)
+    noted = NotedGroups.read(sample)
+    if noted is not None:
+        return _extend_in_groups(store, sample, noted, frame, known, more=more)
     names = _names_again(frame, sample)
     rest = [row for row, photo in enumerate(frame.ids.tolist()) if photo not in known]
     total = _totals(sample, Counter(names[row] for row in rest), more)
@@ -161,14 +190,41 @@ def extend_sample(store: Store, name: str, *, more: int) -> Sample:
     return find_sample(store, name)
 
 
-def _totals(sample: Sample, here: Counter[str], more: int) -> Counts:
-    """Return how many photos of each stratum are sampled with `more` of them; `here` counts those that can still be."""
+def _extend_in_groups(
+    store: Store, sample: Sample, noted: NotedGroups, frame: Frame, known: set[int], *, more: int
+) -> Sample:
+    _check_unchanged(sample, Counter({WHOLE: sum(photo not in known for photo in frame.ids.tolist())}))
+    parts = group_parts(store, frame)
+    further = parts_for(more, parts=noted.parts, population=sample.population)
+    chosen = parts.sampled(further, sample.seed, known=known)
+    if not chosen:
+        raise UsageError(f"sample {sample.name!r} holds all photos that it could be sampled from")
+    new = parts.of(chosen)
+    sampled = len({part for _, part in noted.of.values()}) + len({part for _, part in new.values()})
+    of_all = {**sample.parameters[KEY]["of"], **new}
+    with store.writing("audit sample"):
+        store.samples.extend(
+            sample.id,
+            items=_items(frame, chosen, [WHOLE] * len(frame), {WHOLE: min(1.0, sampled / noted.parts)}),
+            strata=[Stratum(WHOLE, sample.population, sample.size + len(chosen))],
+            parameters={**sample.parameters, KEY: {**sample.parameters[KEY], "of": of_all}},
+        )
+    return find_sample(store, sample.name)
+
+
+def _check_unchanged(sample: Sample, here: Counter[str]) -> None:
+    """Refuse to go on with a sample if too many photos are gone; `here` counts those left that were not sampled."""
     lost = sum(max(0, each.population - each.drawn - here[each.name]) for each in sample.strata)
     if lost > _CHANGED_AT_MOST * sample.population:
         raise UsageError(
             f"sample {sample.name!r}: {lost:,} of the {sample.population:,} photos that it was sampled from were "
             "tagged again or are gone; take a new one: phototag audit sample"
         )
+
+
+def _totals(sample: Sample, here: Counter[str], more: int) -> Counts:
+    """Return how many photos of each stratum are sampled with `more` of them; `here` counts those that can still be."""
+    _check_unchanged(sample, here)
     drawn = np.array([each.drawn for each in sample.strata], dtype=np.int64)
     population = np.array([each.population for each in sample.strata], dtype=np.int64)
     available = np.array([min(each.population - each.drawn, here[each.name]) for each in sample.strata], dtype=np.int64)
@@ -192,6 +248,13 @@ def find_sample(store: Store, name: str) -> Sample:
         known = ", ".join(each.name for each in store.samples.find_all()) or "none"
         raise UsageError(f"there is no sample {name!r}; there are: {known} (see: phototag audit sample --list)")
     return sample
+
+
+def design_text(sample: Sample) -> str:
+    """Return in words how photos were sampled: "simple", "stratified by score"."""
+    if sample.strata_by == StrataBy.GROUP:
+        return f"by group, at most {MOST} photos of one at a time"
+    return sample.design.value + (f" by {sample.strata_by}" if sample.strata_by else "")
 
 
 def next_name(store: Store) -> str:

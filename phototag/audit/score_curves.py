@@ -100,7 +100,5 @@ def _risk(tags: ReviewedTags) -> tuple[RiskPoint, ...]:
 
 
 def _share(tags: ReviewedTags, part: NDArray[np.bool_], among: NDArray[np.bool_]) -> Estimate:
-    strata = len(tags.design.weights)
-    return ratio(
-        tags.design, Sums.of(tags.strata, strata, (part & among).astype(np.float64), among.astype(np.float64))
-    ).one()
+    sums = Sums.of(tags.units, len(tags.design.weights), (part & among).astype(np.float64), among.astype(np.float64))
+    return ratio(tags.design, sums).one()

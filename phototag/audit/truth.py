@@ -9,13 +9,18 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from phototag.audit.estimation import NOTHING, Estimate, SamplingDesign, Sums, Units, ratio
+from phototag.audit.photo_groups import Photos, find_groups
 from phototag.choices import ReviewOrigin
 from phototag.dataset import LabelledData, LabelledPicture, load_data, refuse_other_spelling, without_contradictions
 from phototag.decision import unpack
 from phototag.errors import DataError, StoreError
 from phototag.evaluation import Candidates, Metrics, Prediction, measure, read_candidates
-from phototag.records import Source, TaggedPhoto
+from phototag.records import LEVELS, Source, TaggedPhoto
 from phototag.store import Query, Review, ReviewFilter, Store
 from phototag.taxonomy import Taxonomy
 
@@ -27,13 +32,35 @@ _COMMAND = "phototag audit truth"
 _WAIT_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class TruthGroups:
+    """Groups of compared photos that belong together, and the accuracies with intervals that count groups, not photos.
+
+    `in_series` photos share their group with another; `accuracy` is by level.
+    """
+
+    count: int
+    in_series: int
+    largest: int
+    accuracy: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "count": self.count,
+            "in_series": self.in_series,
+            "largest": self.largest,
+            **{f"{level}_accuracy": estimate.to_json() for level, estimate in self.accuracy.items()},
+        }
+
+
 @dataclass(frozen=True)
 class TruthReport:
     """How the stored tags compare with the truth.
 
     `metrics` are over the labelled photos that have a tag; `untagged` of all `labelled` ones have none, `example` is
     one of them. `by` counts the compared tags by who gave them, a model's name or "human". `unknown` are labels that
-    occur in the truth and that no model of the database knows, at most ten.
+    occur in the truth and that no model of the database knows, at most ten. `groups` are those of the compared photos.
     """
 
     metrics: Metrics
@@ -42,6 +69,7 @@ class TruthReport:
     example: str
     by: Mapping[str, int]
     unknown: tuple[str, ...]
+    groups: TruthGroups
 
     def json_text(self) -> str:
         """Return one line of JSON: the metrics, and the counts beside them."""
@@ -50,6 +78,7 @@ class TruthReport:
             "untagged": self.untagged,
             "tagged_by": dict(self.by),
             "unknown_labels": list(self.unknown),
+            "groups": self.groups.to_json(),
         }
         return json.dumps({**self.metrics.to_json(), **counts}, allow_nan=False)
 
@@ -98,7 +127,29 @@ def compare_with_truth(store: Store, labels: LabelledData | str | Path) -> Truth
         example=os.fsdecode(untagged[0]) if untagged else "",
         by=by,
         unknown=_unknown_labels(taxonomies, list(truth.values())),
+        groups=_groups(store, judged),
     )
+
+
+def _groups(store: Store, judged: Mapping[bytes, Prediction]) -> TruthGroups:
+    known = [photo for photo in store.photos.at([Path(os.fsdecode(path)) for path in judged]) if photo.content_hash]
+    photos = Photos(
+        np.array([photo.id for photo in known], dtype=np.int64),
+        np.array([-1 if photo.tag_model_id is None else photo.tag_model_id for photo in known], dtype=np.int64),
+        [photo.content_hash or b"" for photo in known],
+        [photo.path_bytes for photo in known],
+    )
+    labels, _ = find_groups(store, photos)
+    sizes = np.bincount(labels, minlength=1)
+    units = Units(np.zeros(len(sizes), dtype=np.intp), labels, np.ones(len(known)))
+    predictions = [judged[photo.path_bytes] for photo in known]
+    accuracy = {}
+    for place, level in enumerate(LEVELS):
+        members = np.array([one.truth[place] is not None for one in predictions], dtype=np.float64)
+        right = [one.truth[: place + 1] == one.predicted[: place + 1] for one in predictions]
+        sums = Sums.of(units, 1, members * np.array(right, dtype=np.float64), members)
+        accuracy[level] = ratio(SamplingDesign.endless(len(sizes)), sums).one() if members.any() else NOTHING
+    return TruthGroups(len(sizes), int(sizes[sizes > 1].sum()), int(sizes.max()), accuracy)
 
 
 @dataclass(frozen=True, slots=True)

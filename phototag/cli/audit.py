@@ -13,9 +13,10 @@ from phototag.cli.audit_review import review as review_command
 from phototag.cli.audit_sample import sample as sample_command
 from phototag.cli.messages import say
 from phototag.cli.options import GivenPath, db_option, format_option, gates_option
+from phototag.text import percent, percent_range
 
 if TYPE_CHECKING:
-    from phototag.audit import ImportReport
+    from phototag.audit import ImportReport, TruthGroups
 
 
 @click.group()
@@ -59,6 +60,8 @@ def truth(
     say("", f"Tags compared: {by}")
     if result.untagged:
         say(f"{result.untagged} of {result.labelled} labelled photos have no tag: {result.example}")
+    if result.groups.in_series:
+        say(_in_series(result.groups))
     if result.unknown:
         say(f"Labels that no model here knows: {', '.join(result.unknown)}")
     if stored is not None:
@@ -68,6 +71,18 @@ def truth(
         say(f"Gate missed: {line}")
     if failed:
         ctx.exit(1)
+
+
+def _in_series(groups: TruthGroups) -> str:
+    shares = [
+        f"{level} {percent(one.value)} ({percent_range(one.low, one.high)})"
+        for level, one in groups.accuracy.items()
+        if one.value is not None and one.low is not None and one.high is not None
+    ]
+    return (
+        f"{groups.in_series:,} of these photos lie in series: {groups.count:,} groups, the largest "
+        f"{groups.largest:,}. Accuracy with 95 % intervals that count groups: {', '.join(shares)}"
+    )
 
 
 def _imported(stored: ImportReport) -> str:

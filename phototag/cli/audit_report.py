@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -63,7 +64,7 @@ def report(
     check_report(page)
     if half_width is not None and not planned:
         raise click.UsageError("--half-width needs --plan")
-    from phototag.audit import make_report, missed_gates, read_gates
+    from phototag.audit import make_report, missed_gates, read_gates, worth_fitting
     from phototag.report import audit_text
     from phototag.store import Store
 
@@ -85,6 +86,8 @@ def report(
         write_page(build_audit_page(found), page)
         write_text(page.with_suffix(".json"), found.json_text())
         say(f"Report: {page.absolute()}, figures: {page.with_suffix('.json').absolute()}")
+    if worth_fitting(found):
+        say(f"Fit the model to this library: phototag model tune --reviews {shlex.quote(found.samples[0].name)}")
     missed = missed_gates(found, wanted)
     for line in missed:
         say(f"Gate missed: {line}")

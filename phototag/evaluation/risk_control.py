@@ -30,7 +30,7 @@ import math
 import numpy as np
 
 from phototag.evaluation.intervals import Floats
-from phototag.evaluation.score_table import SCORE_UNIT, ScoreTable, ValidationScores
+from phototag.evaluation.score_table import SCORE_UNIT, Counts, ScoreTable, ValidationScores
 from phototag.text import percent
 
 DELTA = 0.1
@@ -171,7 +171,9 @@ def chances_below(table: ScoreTable, target: float) -> Floats:
     return binomial_tail(right / unit, np.maximum((wrong + added) / unit, 1.0), target)
 
 
-def _unit(table: ScoreTable, wrong: Floats, kept_wrong: Floats, wrong_wrong: Floats) -> Floats:
+def _unit(
+    table: ScoreTable, wrong: Floats | Counts, kept_wrong: Floats | Counts, wrong_wrong: Floats | Counts
+) -> Floats:
     """Return the design effect [K] of the share of wrong pictures: of how many one tells as much as an independent one.
 
     It is the variance of a ratio of sums over groups (Cochran, "Sampling techniques", 1977, section 3.12) over that of

@@ -13,12 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.evaluation.intervals import ALPHA, critical
+from phototag.evaluation.intervals import ALPHA, student_widening
 
 RESAMPLES = 10_000
 
@@ -118,23 +117,9 @@ def _resampled_runs(means: _Floats, random: np.random.Generator, size: int, free
     runs = len(means)
     if runs < 2:
         return np.zeros(size)
-    z = critical()
-    widening = math.sqrt(runs / (runs - 1)) * _student_quantile(z, freedom) / z
+    widening = math.sqrt(runs / (runs - 1)) * float(student_widening(np.array(freedom)))
     moved: _Floats = means[random.integers(runs, size=(size, runs))].mean(axis=1) - means.mean()
     return widening * moved
-
-
-def _student_quantile(z: float, degrees: int) -> float:
-    """Return Student's quantile where the normal one is z (Abramowitz and Stegun 1964, 26.7.5; exact for 1 degree)."""
-    if degrees == 1:
-        return math.tan(math.pi * (NormalDist().cdf(z) - 0.5))
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + float(sum(term / degrees**power for power, term in enumerate(terms, start=1)))
 
 
 def _log_choose(total: int, number: int) -> float:

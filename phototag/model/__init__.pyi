@@ -4,6 +4,7 @@ from .backbones import create_backbone as create_backbone
 from .backbones import default_preprocessing as default_preprocessing
 from .backbones import load_into as load_into
 from .backbones import load_weights as load_weights
+from .backbones import packaged_backbones as packaged_backbones
 from .backbones import resolve_backbone as resolve_backbone
 from .exemplars import Examples as Examples
 from .file import EXAMPLES as EXAMPLES

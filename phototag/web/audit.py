@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Hashable
 from typing import TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.audit import make_report, photos_of_cell, usable_samples
+from phototag.audit import find_sample, make_report, photos_of_cell, read_library_scores, usable_samples
 from phototag.choices import By
 from phototag.errors import UsageError
+from phototag.evaluation import FEWEST_REVIEWS
+from phototag.model import list_models, open_model
 from phototag.records import LEVELS
 from phototag.report import Page, build_audit_page, named
 from phototag.store import Sample, SampleItem
@@ -46,6 +50,7 @@ def _audit(request: Request) -> Response:
         page=page,
         newest=newest,
         more=more,
+        fits=newest.reviewed >= FEWEST_REVIEWS,
         offered=min(more, SIZE),
         points=f"{100 * HALF_WIDTH:.0f}",
         samples=[sample for sample in samples if sample.reviewed],
@@ -116,7 +121,52 @@ def _shown(item: SampleItem) -> dict[str, object]:
     }
 
 
+async def _tune(request: Request) -> Response:
+    """Fit the model of a reviewed sample to the library, as a new model."""
+    name = (await respond.read_form(request)).get("sample", "")
+
+    def tune() -> Response:
+        from phototag.training import tune_for_library
+
+        store = context_of(request).store
+        sample = find_sample(store, name)
+        tagged_by = next((model.name for model in store.models.find_all() if model.id == sample.model_id), None)
+        if tagged_by is None:
+            raise UsageError(
+                "several models tagged this sample; in a terminal: phototag model tune MODEL --reviews NAME"
+            )
+        model = open_model(tagged_by)
+        tuned = tune_for_library(tagged_by, read_library_scores(store, name, model)).model
+        return RedirectResponse(f"/audit/tuned/{quote(tuned.name)}", 303)
+
+    return await run_in_threadpool(tune)
+
+
+def _tuned(request: Request) -> Response:
+    """Show a model that was fitted to the library, and what to do with it."""
+    wanted = request.path_params["name"]
+    model = next((model for model in list_models()[0] if model.name == wanted), None)
+    reviews = None if model is None else model.header.record.get("reviews")
+    if model is None or reviews is None:
+        raise HTTPException(404, "there is no model of that name that reviews were used for")
+    certificate = model.header.record["promise"]
+    rows = [(level, reviews["before"][level], reviews["after"][level], reviews["basis"][level]) for level in LEVELS]
+    return respond.page(
+        request,
+        "audit_tuned.html",
+        section="audit",
+        name=model.name,
+        reviews=reviews,
+        target=certificate["target_precision"],
+        doubts=certificate["kept_back"],
+        rows=rows,
+        command=shlex.quote(model.name),
+    )
+
+
 ROUTES: list[BaseRoute] = [
     Route("/audit", _audit, methods=["GET"]),
     Route("/audit/cell", _cell, methods=["GET"]),
+    Route("/audit/tune", _tune, methods=["POST"]),
+    Route("/audit/tuned/{name}", _tuned, methods=["GET"]),
 ]

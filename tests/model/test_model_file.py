@@ -358,8 +358,6 @@ class _Payload:
 
 def payloads(folder: Path, marker: Path) -> list[Path]:
     """Files that run code when loaded the unsafe way, under the names weights have."""
-    import torch
-
     made = []
     for suffix in (".pth", ".pt", ".bin", ".pkl", ".safetensors"):
         plain = folder / f"plain{suffix}"
@@ -371,8 +369,6 @@ def payloads(folder: Path, marker: Path) -> list[Path]:
 
 
 def test_pickles_run_no_code_as_model_or_weights(tmp_path: Path) -> None:
-    import torch
-
     from phototag.model.backbones import load_weights
 
     marker = tmp_path / "executed"
@@ -476,8 +472,6 @@ def test_embedding_of_another_width_than_its_tensors_is_refused(tmp_path: Path, 
 
 
 def test_kinship_is_told_behind_the_embedding_and_refused_where_it_does_not_fit(tiny_model: Path) -> None:
-    import torch
-
     header, tensors = replace(read_header(tiny_model), embedding=8), read_tensors(tiny_model)
     width = tensors["subclass_head.weight"].shape[1]
     tensors |= {"embedding.weight": np.zeros((8, width), np.float32), "embedding.bias": np.zeros(8, np.float32)}

@@ -19,6 +19,7 @@ from phototag.training.heads.balance import balancing, mixed_rare
 Labels = NDArray[np.intp]
 
 _MAX_ITERATIONS = 200
+_MOST_AXES = 640
 
 # How much the features of earlier stages count beside the last ones, after scaling.
 _EARLIER_WEIGHT = 0.6
@@ -76,18 +77,49 @@ def fit_head(
     Raises:
         UsageError: the strategy is `auto`, or the blocks do not make up the features.
     """
+    (head,) = fit_alike(features, [Target(labels, classes, penalty)], strategy=strategy, seed=seed, blocks=blocks)
+    return head
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a head is to learn: labels [N] below `classes`, with a ridge penalty."""
+
+    labels: Labels
+    classes: int
+    penalty: float
+
+
+def fit_alike(
+    features: Floats, targets: Sequence[Target], *, strategy: Balance, seed: int, blocks: Sequence[int] | None = None
+) -> list[LinearHead]:
+    """Return a head for each target, fitted on the same features [N, D]; see `fit_head`."""
     scaling = Scaling.of(features, blocks)
-    matrix, bias = fit_scaled(
-        scaling.apply(features),
-        labels,
-        classes=classes,
-        penalty=penalty,
-        strategy=strategy,
-        seed=seed,
-    )
-    weight = matrix / scaling.scale
-    folded = bias - weight @ scaling.shift
-    return LinearHead(weight.astype(np.float32), folded.astype(np.float32))
+    inputs = scaling.apply(features)
+    axes = _principal_axes(inputs)
+    if axes is not None:
+        inputs = inputs @ axes
+    heads = []
+    for target in targets:
+        matrix, bias = fit_scaled(
+            inputs, target.labels, classes=target.classes, penalty=target.penalty, strategy=strategy, seed=seed
+        )
+        weight = (matrix if axes is None else matrix @ axes.T) / scaling.scale
+        folded = bias - weight @ scaling.shift
+        heads.append(LinearHead(weight.astype(np.float32), folded.astype(np.float32)))
+    return heads
+
+
+def _principal_axes(inputs: Floats) -> Floats | None:
+    """Return the principal axes [D, K] of many features [N, D]; None where all are to be taken.
+
+    A rotation changes no fit, and what varies least tells nothing: docs/experiments.md#views.
+    """
+    if inputs.shape[1] <= _MOST_AXES or len(inputs) <= _MOST_AXES:
+        return None
+    _, vectors = np.linalg.eigh((inputs.T @ inputs).astype(np.float64))
+    result: Floats = vectors[:, ::-1][:, :_MOST_AXES].astype(np.float32)
+    return result
 
 
 def fit_scaled(

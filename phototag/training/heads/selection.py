@@ -18,7 +18,7 @@ from phototag.model import Floats, LinearHead
 from phototag.records import Scores
 from phototag.taxonomy import Taxonomy
 from phototag.training.heads.balance import LONG_TAIL, unevenness
-from phototag.training.heads.logistic import Labels, Scaling, fit_head, fit_scaled
+from phototag.training.heads.logistic import Labels, Scaling, Target, fit_alike, fit_scaled
 from phototag.training.heads.part import Part
 
 # Strengths of the ridge penalty to choose from, by the likelihood of pictures that the fit did not see.
@@ -59,12 +59,9 @@ def fit_heads(
     Raises:
         UsageError: the strategy is `auto`, or the blocks do not make up the features.
     """
-    superclass, subclass = (
-        fit_head(features, level, classes=classes, penalty=penalty, strategy=strategy, seed=seed, blocks=blocks)
-        for level, classes, penalty in zip(
-            labels, (len(taxonomy.superclasses), len(taxonomy.subclasses)), penalties, strict=True
-        )
-    )
+    classes = (len(taxonomy.superclasses), len(taxonomy.subclasses))
+    targets = [Target(*each) for each in zip(labels, classes, penalties, strict=True)]
+    superclass, subclass = fit_alike(features, targets, strategy=strategy, seed=seed, blocks=blocks)
     return superclass, subclass
 
 
