@@ -23,6 +23,7 @@ Floats = NDArray[np.float32]
 
 _FOLDS = 5
 _COMPONENTS = 256
+_MOST_FOR_COMPONENTS = 10_000
 # How much of the covariance within classes gives way to that of a ball, as small classes cannot tell it.
 _SHRINKAGE = 0.2
 _TEMPERATURES = np.geomspace(0.5, 500, 48)
@@ -105,10 +106,12 @@ def _deviations(squares: Floats, own: Floats) -> NDArray[np.float64]:
 
 
 def _components(features: Floats) -> NDArray[np.float64]:
-    """Return the largest principal components [N, P] of features [N, D]."""
-    centred = features - features.mean(axis=0, dtype=np.float64)
+    """Return the largest principal components [N, P] of features [N, D], by some of the rows of many."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    centred = features[:: 1 + len(features) // _MOST_FOR_COMPONENTS] - mean
     _, axes = np.linalg.eigh(centred.T @ centred)
-    result: NDArray[np.float64] = centred @ axes[:, ::-1][:, : min(_COMPONENTS, *centred.shape)]
+    axes = axes[:, ::-1][:, : min(_COMPONENTS, *features.shape)]
+    result: NDArray[np.float64] = (features @ axes.astype(np.float32)).astype(np.float64) - mean @ axes
     return result
 
 
