@@ -8,7 +8,7 @@ import pytest
 
 from phototag.model.builtin import builtin_header
 from phototag.records import Reason
-from phototag.tagging.lost_labels import lost_labels
+from phototag.tagging.few_labels import lost_labels
 
 HEADER = replace(builtin_header(), metrics={"superclass_coverage": 0.99, "subclass_coverage": 0.9})
 
