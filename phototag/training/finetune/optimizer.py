@@ -31,12 +31,12 @@ def stages(backbone: nn.Module) -> list[list[str]]:
     return [list(groups[key]) for key in sorted(groups)]
 
 
-def freeze(network: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> None:
+def freeze(network: nn.Module, backbone: nn.Module, config: OptimizerConfig, *, on_cpu: bool) -> None:
     """Let only those parameters of the network require gradients that are to learn.
 
     From pretrained weights the first stages have little to learn, and frozen ones are fast:
-    docs/experiments.md#frozen-first-stages. So it is with depthwise filters, which are few and whose gradients take a
-    CPU longer than all others: docs/experiments.md#gradient-steps-on-a-cpu.
+    docs/experiments.md#frozen-first-stages. On a CPU so it is with depthwise filters, which are few and whose gradients
+    take it longer than all others: docs/experiments.md#gradient-steps-on-a-cpu.
 
     Raises:
         UsageError: only the last stages are to learn, and the backbone does not name them.
@@ -49,7 +49,7 @@ def freeze(network: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> 
     else:
         frozen = groups[: _frozen_groups(len(groups), config)]
     still = {name for names in frozen for name in names}
-    if config.pretrained:
+    if config.pretrained and on_cpu:
         still |= _depthwise(backbone)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad = name not in still

@@ -128,7 +128,7 @@ class Trainer:
         self._batches = steps_an_epoch(len(training), config.batch_size)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self._input = FromUint8(self.network, preprocessing).to(self.device)
-        freeze(network, network.backbone, config.optimizer)
+        freeze(network, network.backbone, config.optimizer, on_cpu=self.device.type == "cpu")
         # Statistics of the pretraining stay, and a compiler joins norms to convolutions by itself.
         joined = config.pretrained and not config.compiled
         self._norms = norms_after_convolutions(network, preprocessing.size) if joined else []

@@ -266,10 +266,10 @@ def test_backbone_without_named_stages_trains_as_a_whole_but_not_in_its_last_sta
     plain = nn.Sequential(nn.Conv2d(3, 4, 3))
     network = nn.ModuleDict({"backbone": plain, "subclass_head": nn.Linear(4, 2), "superclass_head": nn.Linear(4, 2)})
     weights = {"weights": Path("unused.pth")}
-    freeze(network, plain, tiny_config(**weights).optimizer)
+    freeze(network, plain, tiny_config(**weights).optimizer, on_cpu=True)
     assert all(parameter.requires_grad for parameter in network.parameters())
     with pytest.raises(UsageError, match="does not name its stages"):
-        freeze(network, plain, tiny_config(tune=Tune.LAST, **weights).optimizer)
+        freeze(network, plain, tiny_config(tune=Tune.LAST, **weights).optimizer, on_cpu=True)
 
 
 def test_start_holds_the_tensors_before_the_first_step(data: Path) -> None:
