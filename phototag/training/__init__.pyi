@@ -3,7 +3,6 @@ from .extension import Accuracies as Accuracies
 from .extension import Extension as Extension
 from .training import TrainingResult as TrainingResult
 from .training import train as train
-from .tuning import USUAL_TARGET as USUAL_TARGET
 from .tuning import LibraryTuning as LibraryTuning
 from .tuning import tune as tune
 from .tuning import tune_for_library as tune_for_library
