@@ -30,9 +30,8 @@ from phototag.text import percent
 from phototag.training.config import ThresholdConfig
 from phototag.training.thresholds import Choice, certify, choose_thresholds
 
-USUAL_TARGET = 0.9
-"""The precision that thresholds for a library are chosen for where none is asked for."""
-
+# What thresholds for a library are chosen for where no precision is asked for.
+_USUAL_TARGET = 0.9
 _REVIEWED = "-reviewed"
 _DOUBTS = {
     PrecisionBasis.LIKELY: f"the target is likely ({percent(SURENESS[PrecisionBasis.LIKELY], 0)}), but not sure",
@@ -170,7 +169,7 @@ def _usual_target(model: Model) -> float:
     certificate = model.header.record.get("promise")
     target = certificate.get("target_precision") if isinstance(certificate, dict) else None
     # The file is untrusted.
-    return target if isinstance(target, float) and LEAST_TARGET <= target <= HIGHEST_TARGET else USUAL_TARGET
+    return target if isinstance(target, float) and LEAST_TARGET <= target <= HIGHEST_TARGET else _USUAL_TARGET
 
 
 def _free_name(model: Model) -> Path:

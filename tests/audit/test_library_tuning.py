@@ -104,7 +104,7 @@ def test_tuned_model_reaches_the_target_once_photos_are_decided_again(run_photot
     rest = library.rest()
     for level in ("superclass", "subclass"):
         assert rest[level][0] >= 0.85
-        assert rest[level][1] > 0.5 * before[level][1]
+        assert rest[level][1] > 0.25 * before[level][1]
     shown = run_phototag("model", "show", "tiny-reviewed").stdout
     assert "0.85, by 200 reviewed photos" in shown
     record = open_model("tiny-reviewed").header.record
