@@ -102,6 +102,8 @@ def _variables(option: click.Option, context: click.Context) -> list[str]:
     found = []
     for name in tried:
         with patch.dict(os.environ, {name: "1"}):
+            for other in tried.keys() - {name}:
+                os.environ.pop(other, None)
             if option.resolve_envvar_value(context) is not None:
                 found.append(name)
     return found
