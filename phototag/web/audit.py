@@ -146,11 +146,13 @@ def _tuned(request: Request) -> Response:
     """Show a model that was fitted to the library, and what to do with it."""
     wanted = request.path_params["name"]
     model = next((model for model in list_models()[0] if model.name == wanted), None)
-    reviews = None if model is None else model.header.record.get("reviews")
-    if model is None or reviews is None:
-        raise HTTPException(404, "there is no model of that name that reviews were used for")
-    certificate = model.header.record["promise"]
-    rows = [(level, reviews["before"][level], reviews["after"][level], reviews["basis"][level]) for level in LEVELS]
+    try:
+        if model is None:
+            raise KeyError(wanted)
+        reviews, certificate = model.header.record["reviews"], model.header.record["promise"]
+        rows = [(level, reviews["before"][level], reviews["after"][level], reviews["basis"][level]) for level in LEVELS]
+    except (KeyError, TypeError):  # the file is untrusted
+        raise HTTPException(404, "there is no model of that name that reviews were used for") from None
     return respond.page(
         request,
         "audit_tuned.html",
