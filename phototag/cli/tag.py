@@ -32,7 +32,7 @@ to go on.
 
 
 @click.command(help=_HELP)
-@click.argument("paths", nargs=-1, required=True, type=GivenPath(), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=GivenPath(readable=False), metavar="PATH...")
 @tagging_options
 @click.option("--force", is_flag=True, help="Run the network on every photo, also on unchanged ones.")
 @click.option("--dry-run", is_flag=True, help="Write nothing to the database; print all tags instead.")

@@ -33,7 +33,7 @@ _STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=GivenPath(), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=GivenPath(readable=False), metavar="PATH...")
 @click.option("--once", is_flag=True, help="Catch up, and exit.")
 @click.option("--poll", is_flag=True, help="Ask the system for no events; look through the folders again and again.")
 @click.option(

@@ -72,18 +72,28 @@ class Pictures:
     doubt: str = ""
 
     @classmethod
-    def load(cls, data: Path, val: Path | None, config: DataConfig, look: Look) -> Pictures:
-        """Return the pictures of `data`, and of `val` where it is given; DataError if they are not usable."""
+    def load(cls, data: Path, val: Path | None, config: DataConfig) -> Pictures:
+        """Return the pictures of `data`, and of `val` where it is given, before any is looked at; see `split`.
+
+        Raises:
+            DataError: they are not usable.
+        """
         labelled = load_once(data, config.groups, config.without)
         taxonomy = training_taxonomy(labelled)
         if val is None:
-            training, validation = split_by_groups(labelled, config, look)
-            return cls(taxonomy, training, validation, kept_apart=True, doubt=labelled.doubt)
+            return cls(taxonomy, labelled.pictures, (), kept_apart=True, doubt=labelled.doubt)
         other = load_once(val, config.groups, config.without)
         check_labels(other, taxonomy)
         apart = not_learned_from(other.pictures, labelled.pictures)
-        learned, evaluated = (grouped(pictures, config.groups, look) for pictures in (labelled.pictures, apart))
-        return cls(taxonomy, learned, evaluated, kept_apart=False, doubt=labelled.doubt)
+        return cls(taxonomy, labelled.pictures, apart, kept_apart=False, doubt=labelled.doubt)
+
+    def split(self, source: Path, config: DataConfig, look: Look) -> Pictures:
+        """Return them with what belongs together, and validation kept apart where none is given."""
+        if self.kept_apart:
+            parts = split_by_groups(LabelledData(source, tuple(self.training)), config, look)
+            return replace(self, training=parts[0], validation=parts[1])
+        training, validation = (grouped(part, config.groups, look) for part in (self.training, self.validation))
+        return replace(self, training=training, validation=validation)
 
 
 def split_by_groups(
@@ -112,7 +122,9 @@ def split_by_groups(
         parts = split(data.pictures, fraction=config.val_fraction, seed=config.seed)
         training, validation = ([replace(each, group=groups[each.path]) for each in part] for part in parts)
     elif alone:
-        log.warning("one series each of %s: nothing checks how well such classes are learned", listed_names(alone))
+        log.warning(
+            "one series or picture each of %s: nothing checks how well such classes are learned", listed_names(alone)
+        )
     return training, validation
 
 

@@ -108,13 +108,15 @@ def train(
             return world.first(add)
         target = choose_target(config.device)
         look = default_look(target, config.workers)
-        pictures = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config.data, look))
+        loaded = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config.data))
         path = world.first(
             lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite, held=held)
         )
         world.first(lambda: check_room(path, LEAST_ROOM_BYTES))  # more exactly once the backbone is known
-        session = Session.open(pictures, config, target)
+        session = Session.open(loaded, config, target)
         world.first(lambda: check_room(path, session.written_bytes()))
+        # Only now, as looking at pictures takes its time.
+        session.pictures = pictures = world.first(lambda: loaded.split(source, config.data, look))
         log.info(
             "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
             len(pictures.training) + len(pictures.validation),

@@ -198,7 +198,7 @@ class TestTraining:
     ) -> None:
         result = train(csv_of(*GOOD, "e.jpg,dog,boxer"))
         assert result.exit_code == 0, result.stderr
-        assert "one picture each of dog/boxer" in caplog.text
+        assert "one series or picture each of dog/boxer" in caplog.text
 
     def test_only_one_class(self, train: Callable[..., Result], csv_of: WriteCsv) -> None:
         refused(train(csv_of(*GOOD[:2])), "only one class, bird/hawk")

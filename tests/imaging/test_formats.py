@@ -123,6 +123,6 @@ def test_new_format_is_one_file_and_one_line(tmp_path: Path) -> None:
     colour = pytest.approx([200, 100, 50], abs=3)
     assert found["scanned"] == "a.tiles"
     assert found["parent"] == found["sandbox"] == found["validation"] == found["training"] == colour
-    assert (found["size"], found["workers"], found["damaged"]) == ([32, 24], 1, "corrupt")
+    assert (found["size"], found["workers"], found["damaged"]) == ([32, 24], 1, "truncated")
     assert found["thumbnail"][:3] == ["JPEG", 16, 12]
     assert found["thumbnail"][3:] == colour

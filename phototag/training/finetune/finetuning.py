@@ -224,7 +224,9 @@ def _stopped_between_steps(trainer: Trainer) -> Iterator[None]:
 def _fingerprint(session: Session, training: Content, validation: Content) -> str:
     """Return a digest of what must stay for a run to go on: data, its order and parts, classes, configuration."""
     configuration = session.config.to_json()
-    for irrelevant in ("workers", "device", "target_precision", "keep_known", "accumulate", "compiled"):
+    # Groups tell in the parts of the data.
+    irrelevant_names = ("workers", "device", "target_precision", "keep_known", "accumulate", "compiled", "groups")
+    for irrelevant in irrelevant_names:
         configuration.pop(irrelevant)
     data = [
         [(picture.subclass, content.hex()) for picture, content in zip(part.pictures, part.hashes, strict=True)]
