@@ -34,7 +34,17 @@ def start(data: Path, output: Path, *, workers: int, weights: Path | None) -> su
     """`phototag train` with the settings of LONG, as a process group of its own."""
     how = ["--weights", weights] if weights is not None else ["--no-pretrained"]
     words = ["train", data, "--output", output, "--tune", "full", "--backbone", TINY_BACKBONE, "--img-size", 32, *how]
-    words += ["--epochs", LONG["epochs"], "--batch-size", LONG["batch_size"], "--workers", workers, "--device", "cpu"]
+    words += [
+        "--epochs",
+        LONG["epochs"],
+        "--batch-size",
+        LONG["batch_size"],
+        "--workers",
+        workers,
+        "--device",
+        "cpu",
+        "--no-amp",
+    ]
     return subprocess.Popen(
         [sys.executable, "-m", "phototag", *map(str, words)],
         stdout=subprocess.PIPE,
