@@ -119,7 +119,8 @@ def split_by_groups(
             "by them, and the figures that follow are too good; add other photos, or name groups (--groups)"
         )
         groups = {picture.path: picture.group for picture in pictures}
-        parts = split(data.pictures, fraction=config.val_fraction, seed=config.seed)
+        singly = [replace(picture, group=None) for picture in data.pictures]
+        parts = split(singly, fraction=config.val_fraction, seed=config.seed)
         training, validation = ([replace(each, group=groups[each.path]) for each in part] for part in parts)
     elif alone:
         log.warning(

@@ -58,6 +58,11 @@ class SplitFeatures:
             parts.append(Part.of(part.values, part.pictures, pictures.taxonomy, views=views))
         return cls(training, validation, (parts[0], parts[1]))
 
+    @property
+    def are_apart(self) -> bool:
+        """Whether no group has pictures in both."""
+        return not {each.group for each in self.training.pictures} & {each.group for each in self.validation.pictures}
+
     def outcome(
         self,
         session: Session,
@@ -157,9 +162,10 @@ def fit_heads_only(session: Session) -> Outcome:
     if session.pictures.kept_apart:
         everything = training + validation
         final = recipe.fit(everything, taxonomy)
-        evaluated = _folds(recipe, everything, taxonomy)
+        # Where each class is one group, series stand on both sides, and folds would hold nothing out.
+        evaluated = _folds(recipe, everything, taxonomy) if start.features.are_apart else []
         details["training_pictures"] = len(everything)
-        if len(np.unique(everything.groups)) < _IN_SERIES * len(everything):
+        if evaluated and len(np.unique(everything.groups)) < _IN_SERIES * len(everything):
             details["by_pictures"] = list(recipe.accuracies_by_pictures(everything, taxonomy))
     else:
         final = recipe.fit(training, taxonomy)
@@ -167,7 +173,6 @@ def fit_heads_only(session: Session) -> Outcome:
     return start.features.outcome(
         session,
         network_with(session, None),
-        # Where each class is one group, folds hold nothing out.
         evaluated=evaluated or [evaluated_by(recipe.fit(training, taxonomy), validation)],
         final=final,
         rule=start.rule,
