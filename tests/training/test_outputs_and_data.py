@@ -303,3 +303,18 @@ def test_a_model_that_cannot_become_active_is_trained_all_the_same(
 def test_seeds_that_some_generator_refuses_are_refused_at_once(seed: int) -> None:
     with pytest.raises(UsageError, match="the seed must lie between"):
         tiny_config(seed=seed)
+
+
+# -- series
+
+
+@pytest.mark.parametrize("groups", ["column", "auto"])
+def test_classes_of_one_named_series_are_learned_and_promise_nothing(
+    data: Path, weights: Path, tmp_path: Path, groups: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [f"{path},{path.parts[-3]},{path.parts[-2]},{path.parts[-2]}" for path in sorted(data.rglob("*.png"))]
+    (tmp_path / "labels.csv").write_text("\n".join(["filepath,superclass,subclass,group", *rows]) + "\n")
+    result = train(tmp_path / "labels.csv", config=tiny_config(weights=weights, groups=groups))
+    assert "the pictures of each class are one series" in caplog.text
+    # Only what was kept apart is evaluated: folds of whole series would leave a class without pictures.
+    assert result.metrics.photos == 8
