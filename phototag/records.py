@@ -85,7 +85,7 @@ class NovelTier(StrEnum):
 
 
 class PhotoState(StrEnum):
-    """What is known of a photo file: it could be read, it could not, or it is no longer there.
+    """What is known of a photo file: it could be read, it could not, nothing here reads its format, or it is gone.
 
     >>> with phototag.Store.open("photos.db") as store:
     ...     store.count(phototag.Query(state=phototag.PhotoState.MISSING))
@@ -94,6 +94,7 @@ class PhotoState(StrEnum):
 
     OK = "ok"
     UNREADABLE = "unreadable"
+    UNSUPPORTED = "unsupported"  # of a format whose reader is not installed
     MISSING = "missing"
 
 

@@ -148,7 +148,9 @@ _required = partial(Column, nullable=False)
 
 # One picture file.
 # `path_bytes` is what the operating system calls it, since file names need not be UTF-8; `path_text` is for
-# showing only. Stat values are stored modulo 2**64 as signed numbers.
+# showing only. Stat values are stored modulo 2**64 as signed numbers. `lead_id` is the photo that decides for this one
+# where two files are one photo (a RAW and its JPEG), null for a photo that decides for itself. `missing_since` is null
+# unless the state is "missing".
 photos = Table(
     "photos",
     metadata,
@@ -168,8 +170,62 @@ photos = Table(
     _required("attempts", Integer),
     _required("first_seen_at", UtcTime),
     _required("last_seen_at", UtcTime),
-    CheckConstraint("state IN ('ok', 'unreadable', 'missing')", name="state"),
+    Column("missing_since", UtcTime),
+    Column("lead_id", BigInteger, ForeignKey("photos.id", ondelete="SET NULL"), index=True),
+    CheckConstraint("state IN ('ok', 'unreadable', 'unsupported', 'missing')", name="state"),
     CheckConstraint("attempts >= 0", name="attempts"),
+)
+
+# What a photo's file says of itself; there is a row once it was read, whatever it said. `modified_ns` and
+# `sidecar_modified_ns` are the times of the files that it was read from: when they change it is read again.
+# `taken_at` is the clock's reading at the place ("2026-05-03T14:22:01.250"), `utc_offset_minutes` null where no zone is
+# named. Latitude and longitude are degrees, north and east positive.
+captures = Table(
+    "captures",
+    metadata,
+    _required("photo_id", BigId, ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    _required("modified_ns", BigInteger),
+    Column("sidecar_modified_ns", BigInteger),
+    Column("taken_at", String(32), index=True),
+    Column("utc_offset_minutes", Integer),
+    Column("camera", Text, index=True),
+    Column("camera_serial", Text),
+    Column("lens", Text),
+    Column("latitude", Double),
+    Column("longitude", Double),
+    Column("rating", Integer),
+    CheckConstraint("(latitude IS NULL) = (longitude IS NULL)", name="place"),
+)
+
+# The keywords that a photo's file or sidecar holds, but for those that phototag wrote; the levels of one are joined by
+# "|", outermost first.
+keywords = Table(
+    "keywords",
+    metadata,
+    _required("photo_id", BigId, ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    _required("keyword", Text, primary_key=True, index=True),
+)
+
+# The ledger of keywords written into files: one row a file. `hash_before` is null where the file was made by phototag;
+# a "planned" write may have happened or not, which the file's own hash tells. `written` holds our keywords by property,
+# `withdrawn` those that somebody took out again, which are not written a second time.
+keyword_exports = Table(
+    "keyword_exports",
+    metadata,
+    _required("id", BigId, primary_key=True),
+    Column("photo_id", BigId, ForeignKey("photos.id", ondelete="SET NULL"), index=True),
+    _required("path_bytes", LargeBinary, unique=True),
+    _required("path_text", Text),
+    _required("kind", String(16)),
+    _required("state", String(16)),
+    Column("hash_before", LargeBinary(32)),
+    Column("hash_after", LargeBinary(32)),
+    _required("edits", LargeBinary),
+    _required("written", JSON),
+    _required("withdrawn", JSON),
+    _required("written_at", UtcTime),
+    CheckConstraint("kind IN ('sidecar', 'embedded')", name="kind"),
+    CheckConstraint("state IN ('planned', 'written')", name="state"),
 )
 
 # One trained model that tagged something here. `hash` is the SHA-256 of its file, in hex.
