@@ -160,13 +160,11 @@ class KeywordTasks:
         for export in self._ledger.with_content(untold):
             here = untold[export.state.hash_after or b""]
             # Sidecars of one class hold the same: the name tells which is which, as far as it matters.
-            index = next(
-                (each for each in here if tasks[each].path.name == export.path.name), here[0] if here else None
-            )
-            if index is None or not export.state.items:
+            if not here or not export.state.items:
                 continue
-            here.remove(index)
-            task = tasks[index]
+            chosen = next((each for each in here if tasks[each].path.name == export.path.name), here[0])
+            here.remove(chosen)
+            task = tasks[chosen]
             known = replace(export, id=None) if os.path.lexists(export.path) else self._at(export, task.path)
             known = replace(known, path_bytes=task.export.path_bytes, photo_id=task.export.photo_id)
             tasks[chosen] = replace(task, export=known)
