@@ -1,3 +1,5 @@
+from .facts import read_facts as read_facts
+from .facts import read_header as read_header
 from .file_writing import ChangedMeanwhileError as ChangedMeanwhileError
 from .file_writing import Rewrite as Rewrite
 from .file_writing import SeenFile as SeenFile
