@@ -210,7 +210,16 @@ def set_missing(connection: Connection, ids: Sequence[int], now: datetime) -> No
 
 def set_back(connection: Connection, ids: Sequence[int]) -> None:
     """Give photos that were missing the state that they had before."""
-    before = case((photos.c.error_kind.is_(None), PhotoState.OK.value), else_=PhotoState.UNREADABLE.value)
+    kind = photos.c.error_kind
+    before = case(
+        (kind.is_(None), PhotoState.OK.value),
+        *(
+            (kind == each.value, PhotoState.UNSUPPORTED.value)
+            for each in FailureKind
+            if each.state is PhotoState.UNSUPPORTED
+        ),
+        else_=PhotoState.UNREADABLE.value,
+    )
     for chunk in chunked(ids):
         missing = photos.c.id.in_(chunk) & (photos.c.state == PhotoState.MISSING.value)
         connection.execute(update(photos).where(missing).values(state=before, missing_since=None))

@@ -168,5 +168,5 @@ def _last_names(path: Path, number: int) -> tuple[str, ...]:
 def _moved(row: KnownPhoto, photo: Photo) -> KnownPhoto:
     state = row.state
     if state is PhotoState.MISSING:
-        state = PhotoState.OK if row.error_kind is None else PhotoState.UNREADABLE
+        state = PhotoState.OK if row.error_kind is None else row.error_kind.state
     return replace(row, path_bytes=os.fsencode(photo.path), changed_ns=photo.changed_ns, state=state)

@@ -100,31 +100,13 @@ def train(
             world.first(_warn_of_activation)
         if extend is not None:
             parent = extend if isinstance(extend, Model) else open_model(extend)
-
-            def add() -> TrainingResult:
-                path = extended_output(output, parent, overwrite=overwrite, held=held)
-                return _extend(parent, source, config, path, activate=activate, started=started)
-
-            return world.first(add)
-        target = choose_target(config.device)
-        look = default_look(target, config.workers)
-        loaded = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config.data))
-        path = world.first(
-            lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite, held=held)
-        )
-        world.first(lambda: check_room(path, LEAST_ROOM_BYTES))  # more exactly once the backbone is known
-        session = Session.open(loaded, config, target)
-        world.first(lambda: check_room(path, session.written_bytes()))
-        # Only now, as looking at pictures takes its time.
-        session.pictures = pictures = world.first(lambda: loaded.split(source, config.data, look))
-        log.info(
-            "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
-            len(pictures.training) + len(pictures.validation),
-            len(pictures.taxonomy.subclasses),
-            len(pictures.taxonomy.superclasses),
-            session.backbone_name,
-            session.tune,
-            session.target.device,
+            path = world.first(lambda: extended_output(output, parent, overwrite=overwrite, held=held))
+            return world.first(lambda: _extend(parent, source, config, path, activate=activate, started=started))
+        path, session = _open(
+            source,
+            config,
+            lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite, held=held),
+            Path(val) if val is not None else None,
         )
         if session.tune is Tune.HEADS:
             _check_heads_options(config, path, resume=resume)
@@ -136,12 +118,37 @@ def train(
             outcome = learn()
             finished = _finish(outcome, session.header(), config)
             written = _write(path, outcome, finished, config, session.target, started)
-            result = _activated(written, doubt=pictures.doubt) if activate else written
+            result = _activated(written, doubt=session.pictures.doubt) if activate else written
             if not outcome.interrupted:
                 state_path(path).unlink(missing_ok=True)
             return result
 
         return world.first(complete)
+
+
+def _open(
+    source: Path, config: TrainingConfig, choose_path: Callable[[], Path], val: Path | None
+) -> tuple[Path, Session]:
+    """Return where the model goes, and a session with its pictures split; what would stop the run is found first."""
+    world, target = current_world(), choose_target(config.device)
+    look = default_look(target, config.workers)
+    loaded = world.first(lambda: Pictures.load(source, val, config.data))
+    path = world.first(choose_path)
+    world.first(lambda: check_room(path, LEAST_ROOM_BYTES))  # more exactly once the backbone is known
+    session = Session.open(loaded, config, target)
+    world.first(lambda: check_room(path, session.written_bytes()))
+    # Only now, as looking at pictures takes its time.
+    session.pictures = pictures = world.first(lambda: loaded.split(source, config.data, look))
+    log.info(
+        "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
+        len(pictures.training) + len(pictures.validation),
+        len(pictures.taxonomy.subclasses),
+        len(pictures.taxonomy.superclasses),
+        session.backbone_name,
+        session.tune,
+        target.device,
+    )
+    return path, session
 
 
 def _warn_of_activation() -> None:

@@ -1,0 +1,87 @@
+"""The keywords of a photo, from its file and its sidecars, as all programs that people keep photos with write them.
+
+Programs write the same keyword to several places, with its levels and without, and each reads some of them. Here all
+count: what is written without levels and is a level of another keyword is the same one, and what is the beginning of a
+longer one is, too.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, pairwise
+from typing import BinaryIO
+
+from phototag.metadata.iptc import may_be_cut, older_keywords
+from phototag.metadata.xmp import XmpError, XmpFacts, embedded_packets, read_packet
+from phototag.metadata.xmp.properties import comparable
+
+# Deeper ones are nobody's keywords; each beginning of them all would take time that grows with its square.
+_DEEPEST = 64
+
+
+def keywords_of(data: bytes | BinaryIO, sidecars: Sequence[bytes]) -> tuple[str, ...]:
+    """Return the keywords of a photo, each once; levels are joined by "|", outermost first.
+
+    Those with levels come first, as they stand in the XMP packets of the file and then of its sidecars; after them
+    those without. IPTC (2:25) and Windows' XPKeywords count where the file's XMP has no keywords, or IPTC is newer.
+    Spellings that differ only in capitals or in Unicode's form are one keyword, written as it stands first. What cannot
+    be read of the file or of a sidecar is left out; damage never raises.
+
+    Args:
+        data: The photo's file, or a file open to read and to seek; of bytes its beginning is enough where it holds the
+            metadata.
+        sidecars: What its sidecars hold.
+
+    Raises:
+        OSError: an open file cannot be read.
+    """
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    embedded: Sequence[bytes] = ()
+    with suppress(XmpError):
+        embedded = embedded_packets(file)
+    in_file = [*_facts(embedded)]
+    in_xmp = any(facts.flat or facts.hierarchical for facts in in_file)
+    found = [*in_file, *_facts(sidecars)]
+    return joined_keywords(
+        chain(
+            *(facts.hierarchical for facts in found),
+            *(facts.flat for facts in found),
+            older_keywords(file, beside_xmp=in_xmp),
+        )
+    )
+
+
+def _facts(packets: Iterable[bytes]) -> Iterator[XmpFacts]:
+    for packet in packets:
+        with suppress(XmpError):
+            yield read_packet(packet)
+
+
+def joined_keywords(keywords: Iterable[str]) -> tuple[str, ...]:
+    """Return keywords, each once, without those that say no more than another one does."""
+    paths: dict[tuple[str, ...], str] = {}
+    for keyword in keywords:
+        levels = [level for each in keyword.split("|") if (level := each.strip())]
+        if levels:
+            paths.setdefault(tuple(map(comparable, levels)), "|".join(levels))
+    said: set[tuple[str, ...]] = set()
+    for path in paths:
+        if 1 < len(path) <= _DEEPEST:
+            said.update(path[:depth] for depth in range(1, len(path)))
+            said.update((level,) for level in path)
+    kept = {path: keyword for path, keyword in paths.items() if path not in said}
+    cut = _beginnings({*kept.values(), *(level for keyword in kept.values() for level in keyword.split("|"))})
+    with_levels = [keyword for path, keyword in kept.items() if len(path) > 1]
+    return (*with_levels, *(keyword for path, keyword in kept.items() if len(path) == 1 and keyword not in cut))
+
+
+def _beginnings(keywords: Iterable[str]) -> set[str]:
+    """Return the keywords that may be cut, as IPTC cuts them, and that a longer one begins with."""
+    found = set()
+    ordered = sorted(keywords)
+    for keyword, following in pairwise(ordered):
+        if may_be_cut(keyword) and following.startswith(keyword):
+            found.add(keyword)
+    return found
