@@ -1,4 +1,9 @@
+from .keyword_reader import KeywordReader as KeywordReader
+from .keywords import Written as Written
+from .keywords import embedded_lists as embedded_lists
 from .keywords import keywords_of as keywords_of
 from .sidecars import Siblings as Siblings
 from .sidecars import new_sidecar as new_sidecar
 from .sidecars import sidecars_of as sidecars_of
+from .xmp import XmpError as XmpError
+from .xmp.properties import comparable as comparable
