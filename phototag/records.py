@@ -110,11 +110,19 @@ class FailureKind(StrEnum):
     EMPTY = "empty"
     NOT_AN_IMAGE = "not_an_image"
     UNSUPPORTED = "unsupported"  # a picture of a kind that phototag does not read
+    NEEDS_HEIC = "needs_heic"  # the extra that reads it is not installed; so below
+    NEEDS_RAW = "needs_raw"
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
     CORRUPT = "corrupt"
     BUSY = "busy"  # this computer could not run a decoder at the time
     DECODER = "decoder"  # it crashed, or took too much memory or time
+
+    @property
+    def state(self) -> PhotoState:
+        """Return the state of a photo that failed so."""
+        needs = self in (FailureKind.NEEDS_HEIC, FailureKind.NEEDS_RAW)
+        return PhotoState.UNSUPPORTED if needs else PhotoState.UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)

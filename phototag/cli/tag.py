@@ -150,7 +150,7 @@ def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
             source=Source.MODEL if tag else None,
             model=model if tag else None,
             tagged_at=now if tag else None,
-            state=PhotoState.OK if tag else PhotoState.UNREADABLE,
+            state=PhotoState.OK if isinstance(item, StoredTag) else item.kind.state,
             error=None if isinstance(item, StoredTag) else item.reason,
             reason=tag.reason if tag else None,
         )
@@ -196,8 +196,7 @@ def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) ->
     busy = report.seconds - report.load_seconds
     rate = f" ({report.load_seconds:.1f} s loading), {report.inferred / busy:.0f} photos/s" if report.inferred else ""
     say(f"{', '.join(parts)}; model {model}, {report.seconds:.1f} s{rate}.")
-    if report.left_out:
-        say(report.left_out.line())
+    say(*filter(None, [report.unread_line, report.left_out.line()]))
     if report.interrupted:
         say("Interrupted; what was tagged is stored. Run it again to go on.")
     elif dry_run:

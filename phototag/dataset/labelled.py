@@ -14,7 +14,7 @@ from phototag.dataset.keyworded import FEWEST_PHOTOS, KeywordedLibrary
 from phototag.dataset.sheet import Sheet, open_sheet
 from phototag.errors import DataError, TaxonomyError
 from phototag.files import as_it_is_there
-from phototag.imaging import is_picture
+from phototag.imaging import is_read
 from phototag.library import LeftOut, is_passed_over
 from phototag.records import LEVELS
 from phototag.taxonomy import Taxonomy, check_name, nearest_names, spelled_apart
@@ -173,7 +173,7 @@ def _listing(folder: Path, left_out: LeftOut) -> tuple[list[str], list[str]]:
                         left_out.folders[entry.name] += 1
                     else:
                         folders.append(entry.name)
-                elif is_picture(Path(entry.name)):
+                elif is_read(Path(entry.name)):
                     files.append(entry.name)
                 else:
                     left_out.note_file(entry.name)

@@ -27,6 +27,7 @@ CHECKS: tuple[tuple[str, _Look], ...] = (
     ("numba", installation.check_numba),
     ("nncf", installation.check_nncf),
     ("weights", installation.check_weights),
+    ("formats", installation.check_formats),
     ("decoder", model_checks.check_decoder),
     ("model", model_checks.check_model),
     ("inotify", computer.check_inotify),

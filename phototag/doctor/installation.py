@@ -144,6 +144,29 @@ def check_nncf() -> Check:
     return Check("nncf", State.OK, text, values={"version": version})
 
 
+def check_formats() -> Check:
+    """Say which formats of pictures are read, and check that what reads those of extras loads."""
+    from phototag.imaging import FORMATS
+
+    here = [form for form in FORMATS if form.is_installed]
+    lacking = [form for form in FORMATS if not form.is_installed]
+    extras, texts, broken = [form for form in here if form.module is not None], [], []
+    for form in extras:
+        try:
+            version = _in_other_process(f"import {form.module} as module; answer = module.__version__")
+            texts.append(f"{form.name} by {form.module} {version}")
+        except _BrokenError as error:
+            broken.append(f"{form.name}, as {form.module} cannot be used: {error}")
+    names = ", ".join([form.name for form in here if form.module is None] + texts)
+    values = {"read": [form.name for form in here], "not_read": [form.name for form in lacking]}
+    if broken:
+        remedy = f"pip install --upgrade --force-reinstall 'phototag[{','.join(str(form.extra) for form in extras)}]'"
+        return Check("formats", State.WARNING, f"{names}; not {'; '.join(broken)}", remedy, values)
+    for form in lacking:
+        names += f"; {form.advice}"
+    return Check("formats", State.OK, names, values=values)
+
+
 def check_weights() -> Check:
     """Say for which backbones weights are installed, so that they need no network."""
     from phototag.model import packaged_backbones

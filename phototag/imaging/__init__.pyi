@@ -2,8 +2,13 @@ from .colour import in_srgb as in_srgb
 from .decode import Decode as Decode
 from .decode import read_bytes as read_bytes
 from .formats import FORMAT_NAMES as FORMAT_NAMES
+from .formats import FORMATS as FORMATS
 from .formats import MAX_MEGAPIXELS as MAX_MEGAPIXELS
 from .formats import is_picture as is_picture
+from .formats import is_read as is_read
+from .formats import lacks_reader as lacks_reader
+from .formats import unread_format as unread_format
+from .formats import unread_line as unread_line
 from .preprocessing import INTERPOLATIONS as INTERPOLATIONS
 from .preprocessing import Preprocessing as Preprocessing
 from .sandbox import Decoder as Decoder

@@ -30,7 +30,15 @@ _PRIMARIES = {
 }
 _WHITE = (0.9642, 1.0, 0.8249)
 _LINEAR = 8
-_HIGH_DYNAMIC_RANGE = (16, 18)
+# PQ and HLG.
+HIGH_DYNAMIC_RANGE = _PQ, _HLG = 16, 18
+# How bright white paper is in them (ITU-R BT.2408-7), and the peak of the screen that HLG is for (BT.2100-2), in nits.
+_WHITE_NITS, _HLG_PEAK_NITS = 203.0, 1000.0
+# From BT.2020 to BT.709 in linear light (ITU-R BT.2407-0), and the same from Display P3.
+_TO_BT709 = {
+    9: ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)),
+    12: ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979)),
+}
 # The curve of sRGB (IEC 61966-2-1) as an ICC profile says it.
 _CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
@@ -92,11 +100,49 @@ def coded_colours(primaries: int, transfer: int) -> dict[str, object]:
     Raises:
         UnsupportedPictureError: they mean brightness beyond that of a screen.
     """
-    if transfer in _HIGH_DYNAMIC_RANGE:
+    if transfer in HIGH_DYNAMIC_RANGE:
         raise UnsupportedPictureError("a picture of high dynamic range (PQ or HLG)")
     if primaries in _PRIMARIES and transfer != _LINEAR:
         return {"icc_profile": _profile(primaries)}
     return {"gamma": 1.0} if transfer == _LINEAR else {}
+
+
+def from_high_dynamic_range(samples: NDArray[np.uint16], primaries: int, transfer: int) -> NDArray[np.uint8]:
+    """Return samples in PQ or HLG [H, W, 3] in sRGB: paper white becomes white, and what is brighter is cut off.
+
+    The curves are those of ITU-R BT.2100-2, tables 4 and 5.
+    """
+    light = _pq_light() if transfer == _PQ else _hlg_light()
+    matrix = np.array(_TO_BT709.get(primaries, np.eye(3)), np.float32).T
+    small = np.empty(samples.shape, np.uint8)
+    rows = max(1, _MOST_LOOKED_AT // max(1, samples.shape[1]))
+    for start in range(0, samples.shape[0], rows):
+        linear = light[samples[start : start + rows] >> 4]
+        if transfer == _HLG:
+            # What the sensor saw becomes what the screen shows, by the brightness of the pixel.
+            brightness = linear @ np.array((0.2627, 0.6780, 0.0593), np.float32)
+            linear = linear * (_HLG_PEAK_NITS / _WHITE_NITS * brightness**0.2)[:, :, None]
+        mapped = np.clip(linear @ matrix, 0.0, 1.0)
+        curved = np.where(mapped <= 0.0031308, 12.92 * mapped, 1.055 * mapped ** (1 / 2.4) - 0.055)
+        small[start : start + rows] = curved * 255 + 0.5
+    return small
+
+
+@cache
+def _pq_light() -> NDArray[np.float32]:
+    """Return the light that each of 4096 values of PQ stands for, white paper being 1."""
+    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
+    root = np.linspace(0, 1, 4096) ** (1 / m2)
+    nits = 10_000 * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
+    return (nits / _WHITE_NITS).astype(np.float32)
+
+
+@cache
+def _hlg_light() -> NDArray[np.float32]:
+    """Return the light before the camera that each of 4096 values of HLG stands for, from 0 to 1."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    signal = np.linspace(0, 1, 4096)
+    return np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12).astype(np.float32)
 
 
 def _profile(primaries: int) -> bytes:

@@ -18,10 +18,19 @@ from PIL import Image, ImageFilter
 from phototag.errors import DecodeError
 from phototag.files import NotAFileError, open_regular
 from phototag.imaging.colour import changes_colours, in_srgb, opaque
-from phototag.imaging.formats import JPEG, MAX_MEGAPIXELS, SIGNATURE_BYTES, format_of, why_not_read
+from phototag.imaging.formats import (
+    JPEG,
+    MAX_MEGAPIXELS,
+    RAW,
+    SIGNATURE_BYTES,
+    TIFF,
+    format_of,
+    unread_format,
+    why_not_read,
+)
 from phototag.imaging.giants import GIANT_BYTES, check_giant
 from phototag.imaging.jpeg import MEANS, ends_before_its_pixels, has_end, reduced, with_end
-from phototag.imaging.openers import BROKEN, open_image
+from phototag.imaging.openers import BROKEN, open_image, stand_in
 from phototag.imaging.png import has_too_few_pixels
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.records import FailureKind
@@ -58,8 +67,8 @@ def read_bytes(path: Path) -> bytes:
     """Read the bytes of a picture file.
 
     Raises:
-        DecodeError: the file is gone, unreadable, empty, implausibly large, still being written, or begins like no
-            picture.
+        DecodeError: the file is gone, unreadable, empty, implausibly large, still being written, begins like no
+            picture, or what reads it is not installed.
     """
     try:
         with open_regular(path) as file:
@@ -69,6 +78,7 @@ def read_bytes(path: Path) -> bytes:
                 raise DecodeError(path, FailureKind.TOO_LARGE, reason)
             # A gigabyte that is no picture is not to take its room in memory first.
             head = file.read(SIGNATURE_BYTES)
+            _check_reader(head, path)
             if head and format_of(head) is None:
                 raise DecodeError(path, FailureKind.NOT_AN_IMAGE, why_not_read(head))
             if before.st_size > GIANT_BYTES:
@@ -94,6 +104,17 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
+def _check_reader(head: bytes, path: Path) -> None:
+    """Check that what reads a file of that name is installed, unless its first bytes are those of another format.
+
+    Raises:
+        DecodeError: it is not.
+    """
+    named = unread_format(path.suffix)
+    if named is not None and format_of(head) in ((None, named, TIFF) if named is RAW else (None, named)):
+        raise DecodeError(path, named.lacking, named.advice)
+
+
 def decode_bytes(
     data: bytes, preprocessing: Preprocessing, path: Path, *, max_megapixels: int = MAX_MEGAPIXELS
 ) -> tuple[NDArray[np.uint8], int, int]:
@@ -104,7 +125,7 @@ def decode_bytes(
     Raises:
         DecodeError: the bytes are not a picture, cut short, too large or broken.
     """
-    data = _with_end(data, path, max_megapixels)
+    data = _with_end(stand_in(data, preprocessing.short_side), path, max_megapixels)
     with open_image(data, path, max_megapixels=max_megapixels) as image:
         orientation = _orientation(image)
         width, height = image.size
@@ -133,7 +154,7 @@ def decode_whole(data: bytes, *, short_side: int, path: Path, max_megapixels: in
     Raises:
         DecodeError: as for `decode_bytes`.
     """
-    data = _with_end(data, path, max_megapixels)
+    data = _with_end(stand_in(data, short_side), path, max_megapixels)
     with open_image(data, path, max_megapixels=max_megapixels) as image:
         orientation = _orientation(image)
         factor = min(1.0, short_side / min(image.size))

@@ -6,13 +6,15 @@ of a picture that may take as many bytes.
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
 
 from phototag.errors import DecodeError
-from phototag.imaging.formats import JPEG, PNG, TIFF, format_of
+from phototag.imaging.formats import JPEG, PNG, RAW, TIFF, UnsupportedPictureError, format_of
+from phototag.imaging.heic_header import read_heic_header
 from phototag.imaging.jpeg import frame_size
 from phototag.imaging.tiff import SAMPLES, read_first_page
 from phototag.records import FailureKind
@@ -37,9 +39,15 @@ def check_giant(file: BinaryIO, path: Path) -> None:
     size_bytes = os.fstat(file.fileno()).st_size
     file.seek(0)
     head = file.read(_HEAD_BYTES)
+    form = format_of(head)
+    if form is RAW:
+        return  # of a few hundred MiB there are many
     try:
-        most_bytes = _tiff_bytes(file, head) if format_of(head) is TIFF else _picture_bytes(head)
-    except (struct.error, SyntaxError, EOFError):
+        if form is not None and form.name == "HEIC":
+            most_bytes = _heic_bytes(file)
+        else:
+            most_bytes = _tiff_bytes(file, head) if form is TIFF else _picture_bytes(head)
+    except (struct.error, SyntaxError, EOFError, UnsupportedPictureError):
         most_bytes = 0
     if size_bytes > most_bytes + GIANT_BYTES:
         reason = f"{size_bytes / 2**20:.0f} MiB are far more than the picture takes that its header tells of"
@@ -66,6 +74,13 @@ def _picture_bytes(head: bytes) -> int:
         width, height = struct.unpack_from(">II", head, at + len(_AVIF_SIZE)) if at >= 0 else (0, 0)
         return int(width * height * _MOST_FRAMES)
     return int(width * abs(height) * _PIXEL_BYTES)
+
+
+def _heic_bytes(file: BinaryIO) -> int:
+    """Return the same for a HEIC file, whose header may stand at its end."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        width, height = read_heic_header(data).size
+    return width * height * _MOST_FRAMES
 
 
 def _tiff_bytes(file: BinaryIO, head: bytes) -> int:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import pkgutil
 import re
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -23,6 +21,7 @@ from phototag.imaging.formats import (
     Format,
     UnsupportedPictureError,
     format_of,
+    resolve,
     why_not_read,
 )
 from phototag.imaging.jpeg import check_supported
@@ -63,8 +62,6 @@ _FAX = ("tiff_ccitt", "group3", "group4")
 # How Pillow says that it knows of such pictures, and does not read them.
 _UNSUPPORTED = re.compile("unsupported|not (yet )?supported|cannot handle|unknown (pixel mode|data organization)", re.I)
 
-_resolve = cache(pkgutil.resolve_name)
-
 
 @contextmanager
 def open_image(data: bytes, path: Path, *, max_megapixels: int = MAX_MEGAPIXELS) -> Iterator[Image.Image]:
@@ -80,6 +77,8 @@ def open_image(data: bytes, path: Path, *, max_megapixels: int = MAX_MEGAPIXELS)
     form = format_of(data)
     if form is None:
         raise DecodeError(path, FailureKind.NOT_AN_IMAGE, why_not_read(data))
+    if not form.is_installed:
+        raise DecodeError(path, form.lacking, form.advice)
     try:
         with _open(form, data) as image:
             _check_size(image, len(data), path, max_megapixels)
@@ -89,9 +88,17 @@ def open_image(data: bytes, path: Path, *, max_megapixels: int = MAX_MEGAPIXELS)
         raise DecodeError(path, kind, reason) from error
 
 
+def stand_in(data: bytes, short_side: int) -> bytes:
+    """Return the JPEG file in a picture file that shows all of it, with at least such a shorter side; else the file."""
+    form = format_of(data)
+    if form is None or form.preview is None or not form.is_installed:
+        return data
+    return resolve(form.preview)(data, short_side) or data
+
+
 def _open(form: Format, data: bytes) -> Image.Image:
     if form.opener is not None:
-        image: Image.Image = _resolve(form.opener)(data)
+        image: Image.Image = resolve(form.opener)(data)
         return image
     try:
         return _open_with_pillow(form, data)
@@ -99,7 +106,7 @@ def _open(form: Format, data: bytes) -> Image.Image:
         if form.bare is None:
             raise
         try:
-            return _open_with_pillow(form, _resolve(form.bare)(data))
+            return _open_with_pillow(form, resolve(form.bare)(data))
         except (UnsupportedPictureError, EOFError):
             raise
         except BROKEN:
@@ -108,7 +115,7 @@ def _open(form: Format, data: bytes) -> Image.Image:
 
 def _open_with_pillow(form: Format, data: bytes) -> Image.Image:
     """Open a picture with the decoder of its format alone, so that it is this one that says what is wrong."""
-    image: Image.Image = _resolve(form.pillow)(io.BytesIO(data))
+    image: Image.Image = resolve(form.pillow)(io.BytesIO(data))
     return image
 
 
@@ -209,9 +216,9 @@ def _check_size(image: Image.Image, size_bytes: int, path: Path, max_megapixels:
 def prepare_worker() -> None:
     """Load and set up the openers of all formats, in a process that exists to decode pictures."""
     for form in FORMATS:
-        _resolve(form.opener or form.pillow)
+        resolve(form.opener or form.pillow)
         if form.worker_setup is not None:
-            _resolve(form.worker_setup)()
+            resolve(form.worker_setup)()
 
 
 def limit_avif_threads() -> None:

@@ -38,6 +38,11 @@ class Preprocessing:
         if self.interpolation not in INTERPOLATIONS:
             raise ModelError(f"unknown interpolation {self.interpolation!r}; known: {', '.join(INTERPOLATIONS)}")
 
+    @property
+    def short_side(self) -> int:
+        """Return how many pixels the shorter side of a picture needs for the input to be no enlarged one."""
+        return math.ceil(self.size / self.crop)
+
     def to_json(self) -> dict[str, Any]:
         """Return the values as plain ones for JSON."""
         return asdict(self)

@@ -22,6 +22,8 @@ SUBFILE, OLD_SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER 
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_COUNTS, PLANAR = 273, 274, 277, 278, 279, 284
 PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 317, 320, 322, 323, 324, 325
 SUB_PAGES, EXTRA, SAMPLE_FORMAT, JPEG_TABLES, SUBSAMPLING, PROFILE = 330, 338, 339, 347, 530, 34675
+# Of raw photos: small JPEGs, their own or Panasonic's way, and what every DNG file has.
+JPEG_OFFSET, JPEG_COUNT, PANASONIC_JPEG, DNG_VERSION = 513, 514, 46, 50706
 # What pixels depend on: also T4 and T6 options, and the matrix and reference values of YCbCr.
 _PIXEL_TAGS = frozenset(
     {WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_COUNTS}
@@ -29,6 +31,7 @@ _PIXEL_TAGS = frozenset(
     | {JPEG_TABLES, SUBSAMPLING, 292, 293, 529, 531, 532}
 )
 _WANTED = _PIXEL_TAGS | {SUBFILE, OLD_SUBFILE, ORIENTATION, SUB_PAGES, PROFILE}
+_WANTED |= {JPEG_OFFSET, JPEG_COUNT, PANASONIC_JPEG, DNG_VERSION}
 # Bytes and integers by the number of their type, as in `struct`; the others are kept as they are.
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _TYPE_BYTES = {5: 8, 10: 8, 11: 4, 12: 8} | {number: struct.calcsize(code) for number, code in _TYPES.items()}
@@ -187,7 +190,7 @@ def picture_page(data: bytes) -> Page:
         SyntaxError, EOFError: there is none.
     """
     first = None
-    for page in _pages(data):
+    for page in pages(data):
         if not page.is_reduced:
             return page
         first = first or page
@@ -296,7 +299,7 @@ def _for_pillow(page: Page) -> dict[int, tuple[int, int, bytes]]:
     return tags
 
 
-def _pages(data: bytes) -> Iterator[Page]:
+def pages(data: bytes) -> Iterator[Page]:
     """Return the pages of a file, and behind each the pages below it."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = 43 in data[2:4]

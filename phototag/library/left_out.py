@@ -6,6 +6,8 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 
+from phototag.imaging import unread_format
+
 # Thumbnails, recycle bins, snapshots and the like of NAS and desktop systems, in lower case.
 _SYSTEM_FOLDERS = frozenset(
     {
@@ -64,20 +66,22 @@ class LeftOut:
     def note_file(self, name: str) -> None:
         """Count a file that is no picture by its name, if it is one in a format that is not read."""
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122  # a Path for each file is slow
-        if suffix in _OTHER_SUFFIXES:
+        if suffix in _OTHER_SUFFIXES or unread_format(suffix) is not None:
             self.formats[suffix] += 1
 
     def line(self) -> str:
         """Return it in a line; empty if nothing was left out."""
-        parts = []
+        parts, advice = [], ""
         if self.formats:
             files = sum(self.formats.values())
             parts.append(f"{files:,} {_plural('file', files)} in formats that are not read ({_counted(self.formats)})")
+            extras = {str(form.extra) for suffix in self.formats if (form := unread_format(suffix)) is not None}
+            advice = f" Some are read after: pip install 'phototag[{','.join(sorted(extras))}]'" if extras else ""
         if self.links:
             parts.append(f"{self.links:,} symbolic {_plural('link', self.links)}")
         if self.folders:
             parts.append(f"folders of the system ({_counted(self.folders)})")
-        return f"Left out: {', '.join(parts)}." if parts else ""
+        return f"Left out: {', '.join(parts)}.{advice}" if parts else ""
 
 
 def _plural(word: str, number: int) -> str:

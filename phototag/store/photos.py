@@ -188,9 +188,12 @@ class Photos:
 
     def mark_seen(self, ids: Sequence[int]) -> None:
         """Note that these files are there; one that was missing is again what it was before."""
+        kind = photos.c.error_kind
+        unsupported = [each.value for each in FailureKind if each.state is PhotoState.UNSUPPORTED]
         back = (
-            (photos.c.error_kind.is_(None), PhotoState.OK),
-            (photos.c.error_kind.is_not(None), PhotoState.UNREADABLE),
+            (kind.is_(None), PhotoState.OK),
+            (kind.in_(unsupported), PhotoState.UNSUPPORTED),
+            (kind.is_not(None) & kind.not_in(unsupported), PhotoState.UNREADABLE),
         )
         with self._database.write() as connection:
             for chunk in chunked(ids):

@@ -237,7 +237,7 @@ def _failed_values(item: Failure, before: Row[Any] | None) -> dict[str, Any]:
         "content_hash": item.content_hash or (same.content_hash if same is not None else None),
         "width": same.width if same is not None else None,
         "height": same.height if same is not None else None,
-        "state": PhotoState.UNREADABLE.value,
+        "state": item.kind.state.value,
         "error_kind": item.kind.value,
         "error": clean_text(item.reason),
         # Another content gets its full number of attempts.

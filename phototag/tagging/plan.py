@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from phototag.imaging import lacks_reader
 from phototag.records import FailureKind, Photo, PhotoState, Source
 from phototag.store import KnownPhoto
 
@@ -19,6 +20,7 @@ class Need(StrEnum):
     NOTHING = "nothing"  # tagged by this model, and untouched since
     TAG = "tag"  # new, changed, forced, or tagged by another model
     GIVEN_UP = "given up"  # unreadable, untouched, and tried often enough
+    LEFT_OUT = "left out"  # of a format whose reader is not installed, and untouched
     MISSING = "missing"  # known, and not there
 
 
@@ -72,6 +74,8 @@ def compare(
 def _need(photo: Photo, known: KnownPhoto, *, model_id: int | None, force: bool) -> Need:
     if force or not known.matches(photo):
         return Need.TAG
+    if known.state == PhotoState.UNSUPPORTED:
+        return Need.LEFT_OUT if lacks_reader(known.error_kind) else Need.TAG
     if known.state == PhotoState.UNREADABLE:
         # Permissions and load change without touching what stat shows of the content. What brought a decoder down is
         # kept away from it until the file changes.

@@ -198,6 +198,8 @@ class Pass:
                 self._skip(step)
             elif step.need is Need.GIVEN_UP:
                 self._give_up(step)
+            elif step.need is Need.LEFT_OUT:
+                self._leave_out(step)
             elif not self._writes and step.known is not None and step.known.tag_source == Source.HUMAN:
                 self._skip(step)  # a dry run shows what would change, and a human's tag would not
             elif step.same_content and not self._force and self._writes:
@@ -216,6 +218,11 @@ class Pass:
     def _give_up(self, step: Step) -> None:
         self._report.failed += 1
         self._report.given_up += 1
+        self._pass_by(step)
+
+    def _leave_out(self, step: Step) -> None:
+        if step.known is not None and step.known.error_kind is not None:
+            self._report.unsupported[step.known.error_kind] += 1
         self._pass_by(step)
 
     def _pass_by(self, step: Step) -> None:

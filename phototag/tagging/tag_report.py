@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from phototag.imaging import unread_line
 from phototag.library import LeftOut
-from phototag.records import Failure, Reason
+from phototag.records import Failure, FailureKind, PhotoState, Reason
 from phototag.tagging.pipeline import Batch
 
 _FAILURES_KEPT = 20
@@ -22,7 +23,8 @@ class TagReport:
     were known and are marked as gone. `load_seconds` of all `seconds` went into loading the model. `failures` holds the
     first ones, `problems` the folders that could not be read, and `suspended` the roots that look as if a disk were not
     mounted. `reasons` counts the tags by why they go no deeper. `left_out` counts what was not looked at: files in
-    formats that are not read, links, folders of the system.
+    formats that are not read, links, folders of the system. `unsupported` counts the photos whose format this installation
+    does not read, which have not failed; `unread_line` says so in words.
 
     >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
     ...     first, second = tagger.tag(["inbox"], store), tagger.tag(["inbox"], store)
@@ -46,11 +48,17 @@ class TagReport:
     problems: list[str] = field(default_factory=list)
     suspended: list[Path] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
+    unsupported: Counter[FailureKind] = field(default_factory=Counter)
 
     @property
     def complete(self) -> bool:
         """Whether every photo has its tag, apart from those that were given up in earlier runs."""
         return not (self.failed > self.given_up or self.problems or self.interrupted)
+
+    @property
+    def unread_line(self) -> str:
+        """How many photos are of formats that this installation does not read, and the way out; empty for none."""
+        return unread_line(self.unsupported)
 
     def counts(self) -> dict[str, int]:
         """Return the numbers, for the record of the run."""
@@ -59,9 +67,10 @@ class TagReport:
 
     def add(self, batch: Batch) -> None:
         """Count a batch."""
-        failures = batch.failures
+        failures = [failure for failure in batch.failures if failure.kind.state is PhotoState.UNREADABLE]
         self.photos += len(batch.items)
-        self.tagged += len(batch.items) - len(failures)
+        self.tagged += len(batch.tagged)
+        self.unsupported.update(item.kind for item in batch.failures if item.kind.state is PhotoState.UNSUPPORTED)
         self.inferred += batch.inferred
         self.failed += len(failures)
         self.failure_kinds.update(str(failure.kind) for failure in failures)

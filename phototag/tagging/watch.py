@@ -13,7 +13,7 @@ from pathlib import Path
 
 from phototag.errors import LockedError, StoreError
 from phototag.library import Exclusion, Mode, Settling, Watcher, has_pictures
-from phototag.records import Failure, FailureKind, Photo
+from phototag.records import Failure, FailureKind, Photo, PhotoState
 from phototag.store import Store
 from phototag.tagging.pipeline import Batch
 from phototag.tagging.plan import MAX_ATTEMPTS
@@ -256,8 +256,9 @@ class WatchService:
         if report.interrupted:
             return
         seconds = time.monotonic() - started
-        self._tell_left_out(report.left_out.line(), frozenset(roots))
-        self.totals.left_out = report.left_out
+        lines = filter(None, [report.unread_line, report.left_out.line()])
+        self._tell_left_out("; ".join(lines), frozenset(roots))
+        self.totals.left_out, self.totals.unsupported = report.left_out, report.unsupported
         if not self._scanned_once:
             self.totals.unchanged, self.totals.given_up = report.unchanged, report.given_up
         self._scanned_once = True
@@ -286,7 +287,7 @@ class WatchService:
         self.totals.failed -= report.given_up  # or every scan would count them again
         self.totals.load_seconds += report.load_seconds
         self._suspended |= set(report.suspended)
-        self._tell(report, scope.roots)
+        self._tell(report, scope)
         self._board.passed(report, self.totals)
         return report
 
@@ -309,7 +310,8 @@ class WatchService:
             yield
 
     def _note_failures(self, batch: Batch) -> None:
-        for failure in batch.failures:
+        failures = [failure for failure in batch.failures if failure.kind.state is PhotoState.UNREADABLE]
+        for failure in failures:
             if not self._once:  # then the summary says it
                 self._say_line(f"{datetime.now():%Y-%m-%d %H:%M:%S} {failure.photo.path}: {failure.reason}")
             if failure.kind in _RETRIED:
@@ -317,7 +319,7 @@ class WatchService:
         if self._once:
             for item in batch.tagged:
                 self._failing.pop(item.photo.path, None)
-            self._failing.update((failure.photo.path, failure) for failure in batch.failures)
+            self._failing.update((failure.photo.path, failure) for failure in failures)
 
     def _retry(self, photo: Photo) -> None:
         """Look again later: it may have been half written, or this computer may have been short of memory."""
@@ -343,17 +345,19 @@ class WatchService:
 
     # -- words
 
-    def _tell(self, report: TagReport, roots: Sequence[Path]) -> None:
+    def _tell(self, report: TagReport, scope: Scope) -> None:
         parts = [f"{report.tagged:,} tagged"] if report.tagged else []
         parts += [f"{report.failed - report.given_up:,} failed"] if report.failed > report.given_up else []
         parts += [f"{report.missing:,} missing"] if report.missing else []
         if parts and not self._once:
             self._say_line(f"{', '.join(parts)} ({report.seconds:.1f} s)")
+        if report.unread_line and not isinstance(scope, Roots) and not self._once:
+            self._say_line(report.unread_line)
         for problem in report.problems:
             if problem not in self._standing:
                 if len(self._standing) >= _MOST_STANDING:
                     self._standing.clear()
-                self._standing[problem] = frozenset(roots)
+                self._standing[problem] = frozenset(scope.roots)
                 self._board.notice(problem)
                 if not self._once:  # then the summary says it
                     self._say_line(problem)

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from phototag.errors import DecodeError
 from phototag.imaging import ThumbnailSize
-from phototag.records import FailureKind
+from phototag.records import FailureKind, PhotoState
 from phototag.text import printable
 from phototag.web import respond
 from phototag.web.context import context_of
@@ -37,7 +37,8 @@ async def _answer(request: Request, *, size: ThumbnailSize) -> Response:
         raise HTTPException(404, f"there is no photo {photo_id}")
     content_hash = photo.content_hash
     if content_hash is None:
-        return _placeholder("It could not be read when it was tagged")
+        left_out = photo.state is PhotoState.UNSUPPORTED
+        return _placeholder("Of a format not read here" if left_out else "It could not be read when it was tagged")
     headers = _caching(request, content_hash, size)
     # What a browser has under that name is right whatever became of the file: the name is made of the content.
     if headers["ETag"] in request.headers.get("if-none-match", ""):

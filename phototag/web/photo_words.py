@@ -118,5 +118,7 @@ def _trouble(photo: PhotoDetail, unfit: str | None) -> str:
             return "The file is no longer where it was. Its tag is kept for when it comes back."
         case PhotoState.UNREADABLE:
             return f"The file could not be read: {photo.error or 'no reason was noted'}."
+        case PhotoState.UNSUPPORTED:
+            return f"The file was left out: {photo.error or 'nothing here reads its format'}."
         case PhotoState.OK:
             return "" if unfit is None else f"The file {unfit}."

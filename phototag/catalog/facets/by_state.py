@@ -8,5 +8,10 @@ from phototag.records import PhotoState
 FACET = CodedFacet(
     "state",
     "File",
-    {PhotoState.OK: "Readable", PhotoState.UNREADABLE: "Unreadable", PhotoState.MISSING: "Missing"},
+    {
+        PhotoState.OK: "Readable",
+        PhotoState.UNREADABLE: "Unreadable",
+        PhotoState.UNSUPPORTED: "Of a format not read here",
+        PhotoState.MISSING: "Missing",
+    },
 )

@@ -18,7 +18,9 @@ _UNUSUAL = {0xC3: "lossless", 0xCB: "lossless"} | dict.fromkeys(
     (*range(0xC5, 0xC8), *range(0xCD, 0xD0)), "hierarchical"
 )
 _MOST_SEGMENTS = 10_000
-_END = b"\xff\xd9"
+_END, _EXIF = b"\xff\xd9", b"Exif\0\0"
+# What Pillow raises on damaged metadata.
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
 # As bits these bytes go on as codes of any picture might; restart markers are among them, for pictures that have some.
 _CODES = bytes(random.Random(1).choices(range(255), k=64))
 _NOISE = _CODES + b"".join(b"\xff" + bytes([marker]) + _CODES for marker in range(0xD0, 0xD8))
@@ -66,6 +68,19 @@ def frame_size(data: bytes) -> tuple[int, int] | None:
     for marker, start, end in _segments(data):
         if marker in _FRAMES and start + 6 <= min(end, len(data)):
             return int.from_bytes(data[start + 3 : start + 5]), int.from_bytes(data[start + 1 : start + 3])
+    return None
+
+
+def exif_of(data: bytes) -> Image.Exif | None:
+    """Return the metadata of a JPEG file, None where there is none, or it is damaged."""
+    for marker, start, end in _segments(data):
+        if marker == _APP1 and data[start : start + 6] == _EXIF:
+            exif = Image.Exif()
+            try:
+                exif.load(data[start:end])
+            except _DAMAGED:
+                return None
+            return exif
     return None
 
 
@@ -137,10 +152,10 @@ def _is_sound(marker: int, content: bytes) -> bool:
     """Return whether metadata that has to do with how a picture looks can be read."""
     if marker == _APP0:
         return content.startswith(b"JFIF\0") and len(content) >= 14
-    if marker == _APP1 and content.startswith(b"Exif\0\0"):
+    if marker == _APP1 and content.startswith(_EXIF):
         try:
             Image.Exif().load(content)
-        except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
+        except _DAMAGED:
             return False
         return True
     if marker == _APP2:

@@ -21,6 +21,7 @@ from phototag.errors import DecodeError
 from phototag.imaging.cost import cost_of
 from phototag.imaging.decode import decode_bytes, decode_whole
 from phototag.imaging.formats import MAX_MEGAPIXELS, format_of
+from phototag.imaging.openers import stand_in
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.imaging.sandbox.crash_log import CrashLog
 from phototag.imaging.sandbox.pool import Made, WorkerPool, memory_limit
@@ -69,6 +70,7 @@ class _Decoder(WorkerPool[Made]):
             DecodeError: as for `decode_bytes` and `ask`.
             RuntimeError: as for `ask`.
         """
+        data = stand_in(data, self._preprocessing.short_side)
         form = format_of(data)
         cost = None if form is None or form.untrusted else cost_of(data, self._preprocessing)
         if cost is None or not cost.everyday:

@@ -33,6 +33,8 @@ _KINDS = frozenset(
         FailureKind.TRUNCATED,
         FailureKind.TOO_LARGE,
         FailureKind.CORRUPT,
+        FailureKind.NEEDS_HEIC,
+        FailureKind.NEEDS_RAW,
     }
 )
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from phototag.imaging.decode import decode_whole, picture_size
 from phototag.imaging.formats import MAX_MEGAPIXELS
+from phototag.imaging.openers import stand_in
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.imaging.sandbox import PICTURE, Admit, Limits, serve
 
@@ -26,6 +27,8 @@ _SMALL_MARGIN = 1.5
 _LARGE_MARGIN = 0.95
 _LARGE = 1000
 _QUALITY = 82
+# The shorter side of a JPEG in a raw photo that is shown, rather than the photo developed.
+_ENOUGH = 640
 
 
 def render_thumbnail(data: bytes, box: tuple[int, int], path: Path, *, max_megapixels: int = MAX_MEGAPIXELS) -> bytes:
@@ -36,6 +39,7 @@ def render_thumbnail(data: bytes, box: tuple[int, int], path: Path, *, max_megap
     Raises:
         DecodeError: the bytes are not a picture, cut short, too large or broken.
     """
+    data = for_thumbnail(data, box)
     width, height = picture_size(data, path, max_megapixels=max_megapixels)
     scale = min(1.0, box[0] / width, box[1] / height)
     margin = _SMALL_MARGIN if max(box) < _LARGE else _LARGE_MARGIN
@@ -49,6 +53,11 @@ def render_thumbnail(data: bytes, box: tuple[int, int], path: Path, *, max_megap
     file = io.BytesIO()
     image.save(file, "JPEG", quality=_QUALITY, optimize=True)
     return file.getvalue()
+
+
+def for_thumbnail(data: bytes, box: tuple[int, int]) -> bytes:
+    """Return the file that a thumbnail is made of: a JPEG inside the picture's is shown as a camera made it."""
+    return stand_in(data, min(*box, _ENOUGH))
 
 
 def main() -> None:

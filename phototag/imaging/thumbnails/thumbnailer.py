@@ -7,7 +7,7 @@ from pathlib import Path
 
 from phototag.imaging.formats import MAX_MEGAPIXELS
 from phototag.imaging.sandbox import Limits, WorkerPool, memory_limit, worker_command
-from phototag.imaging.thumbnails.render import BOX
+from phototag.imaging.thumbnails.render import BOX, for_thumbnail
 
 _LONGEST_REPLY_BYTES = 16 << 20
 
@@ -41,7 +41,7 @@ class Thumbnailer(WorkerPool[bytes]):
             DecodeError: as for `render_thumbnail` and `ask`.
             RuntimeError: as for `ask`.
         """
-        return self.ask(BOX.pack(*box) + data, path)
+        return self.ask(BOX.pack(*box) + for_thumbnail(data, box), path)
 
     def _result(self, content: bytearray) -> bytes | None:
         return bytes(content) if content.startswith(b"\xff\xd8\xff") else None

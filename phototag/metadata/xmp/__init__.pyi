@@ -1,5 +1,16 @@
+from .editor import add_keywords as add_keywords
+from .editor import keywords_in as keywords_in
+from .editor import remove_keywords as remove_keywords
 from .elements import MAX_BYTES as MAX_BYTES
 from .elements import XmpError as XmpError
 from .embedded import embedded_packets as embedded_packets
+from .fresh import fresh_packet as fresh_packet
+from .fresh import sidecar_from as sidecar_from
+from .jpeg_segment import edit_jpeg as edit_jpeg
+from .jpeg_segment import jpeg_packet as jpeg_packet
+from .jpeg_segment import replace_jpeg_packet as replace_jpeg_packet
 from .packet import XmpFacts as XmpFacts
 from .packet import read_packet as read_packet
+from .splices import pack_splices as pack_splices
+from .splices import revert as revert
+from .splices import unpack_splices as unpack_splices
