@@ -13,6 +13,7 @@ from phototag.records import TaggedPhoto
 from phototag.store import query as queries
 from phototag.store.catalog_rows import CatalogRows
 from phototag.store.database import Database
+from phototag.store.keyword_exports import KeywordExports
 from phototag.store.location import parse_location
 from phototag.store.lock import Role, holding
 from phototag.store.models import Models
@@ -31,7 +32,8 @@ class Store:
     """A database of photos and their tags. Made by `Store.open`; close it, or use it in a `with`.
 
     What is in it is read and written through its parts: `photos`, `tags`, `scores`, `models`, `runs`, `samples`,
-    `reviews`, the `catalog` of all photos and the `notes` beside it. Everything that writes happens inside `writing`.
+    `reviews`, `keyword_exports`, the `catalog` of all photos and the `notes` beside it. Everything that writes happens
+    inside `writing`.
     One Store may be used from several threads, not from a forked process: only the parent writes.
 
     Raises:
@@ -56,6 +58,7 @@ class Store:
         self.tags = Tags(database, self.models)
         self.reviews = Reviews(database)
         self.samples = Samples(database)
+        self.keyword_exports = KeywordExports(database)
         self.catalog = CatalogRows(database, self.models)
         self.runs = Runs(database)
         self.notes = Notes(database.location)
