@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 from .file_writing import ChangedMeanwhileError as ChangedMeanwhileError
 from .file_writing import Rewrite as Rewrite
 from .file_writing import SeenFile as SeenFile
@@ -7,6 +8,10 @@ from .file_writing import rewrite_all as rewrite_all
 from .keyword_reader import KeywordReader as KeywordReader
 from .keywords import Written as Written
 from .keywords import embedded_lists as embedded_lists
+=======
+from .facts import read_facts as read_facts
+from .facts import read_header as read_header
+>>>>>>> facts
 from .keywords import keywords_of as keywords_of
 from .sidecars import Siblings as Siblings
 from .sidecars import new_sidecar as new_sidecar
