@@ -6,6 +6,9 @@ from .file_writing import SeenFile as SeenFile
 from .file_writing import check_replaceable as check_replaceable
 from .file_writing import read_seen as read_seen
 from .file_writing import rewrite_all as rewrite_all
+from .keyword_reader import KeywordReader as KeywordReader
+from .keywords import Written as Written
+from .keywords import embedded_lists as embedded_lists
 from .keywords import keywords_of as keywords_of
 from .sidecars import Siblings as Siblings
 from .sidecars import new_sidecar as new_sidecar

@@ -8,8 +8,7 @@ longer one is, too.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import BinaryIO
 
@@ -21,7 +20,21 @@ from phototag.metadata.xmp.properties import comparable
 _DEEPEST = 64
 
 
-def keywords_of(data: bytes | BinaryIO, sidecars: Sequence[bytes]) -> tuple[str, ...]:
+Written = Mapping[str, Collection[str]]
+"""Keywords that phototag wrote itself into a file, by property ("dc:subject"), as they stand there."""
+
+
+def _say_nothing(_place: int, _reason: str) -> None:
+    pass
+
+
+def keywords_of(
+    data: bytes | BinaryIO,
+    sidecars: Sequence[bytes],
+    *,
+    written: Sequence[Written] = (),
+    tell: Callable[[int, str], None] = _say_nothing,
+) -> tuple[str, ...]:
     """Return the keywords of a photo, each once; levels are joined by "|", outermost first.
 
     Those with levels come first, as they stand in the XMP packets of the file and then of its sidecars; after them
@@ -33,17 +46,26 @@ def keywords_of(data: bytes | BinaryIO, sidecars: Sequence[bytes]) -> tuple[str,
         data: The photo's file, or a file open to read and to seek; of bytes its beginning is enough where it holds the
             metadata.
         sidecars: What its sidecars hold.
+        written: What phototag wrote into the file, and then into each sidecar: it counts nowhere.
+        tell: Gets the place, 0 for the file and from 1 on for the sidecars, and the reason where XMP cannot be read.
 
     Raises:
         OSError: an open file cannot be read.
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
-    embedded: Sequence[bytes] = ()
-    with suppress(XmpError):
-        embedded = embedded_packets(file)
-    in_file = [*_facts(embedded)]
-    in_xmp = any(facts.flat or facts.hierarchical for facts in in_file)
-    found = [*in_file, *_facts(sidecars)]
+    found: list[XmpFacts] = []
+    ours = dict(enumerate(written))
+    try:
+        packets = [(0, packet) for packet in embedded_packets(file)]
+    except XmpError as error:
+        packets = []
+        tell(0, str(error))
+    for place, packet in (*packets, *enumerate(sidecars, start=1)):
+        try:
+            found.append(read_packet(packet, without=ours.get(place, {})))
+        except XmpError as error:
+            tell(place, str(error))
+    in_xmp = any(facts.flat or facts.hierarchical for facts in found[: len(packets)])
     return joined_keywords(
         chain(
             *(facts.hierarchical for facts in found),
@@ -53,10 +75,17 @@ def keywords_of(data: bytes | BinaryIO, sidecars: Sequence[bytes]) -> tuple[str,
     )
 
 
-def _facts(packets: Iterable[bytes]) -> Iterator[XmpFacts]:
-    for packet in packets:
-        with suppress(XmpError):
-            yield read_packet(packet)
+def embedded_lists(file: BinaryIO) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the keywords in a picture's file without levels, and those with levels, as they stand there.
+
+    Raises:
+        XmpError: its XMP cannot be read.
+        OSError: the file cannot be read.
+    """
+    found = [read_packet(packet) for packet in embedded_packets(file)]
+    flat = tuple(keyword for facts in found for keyword in facts.flat)
+    levels = tuple(keyword for facts in found for keyword in facts.hierarchical)
+    return flat or older_keywords(file, beside_xmp=bool(levels)), levels
 
 
 def joined_keywords(keywords: Iterable[str]) -> tuple[str, ...]:
