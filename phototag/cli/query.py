@@ -12,7 +12,7 @@ import click
 from phototag.choices import CountBy, OutputFormat, SortKey
 from phototag.cli.formats import print_counts, print_rows
 from phototag.cli.messages import data_out, say
-from phototag.cli.options import EnumChoice, GivenPath, Moment, Number, db_option
+from phototag.cli.options import EnumChoice, GivenPath, Moment, Near, Number, db_option
 from phototag.export import EXPORTS
 from phototag.records import LEVELS, NovelTier, PhotoState, Reason, Source
 
@@ -79,6 +79,25 @@ class _ClassName(click.ParamType[str]):
     help="Tagged then or later: 2026-05-31, 2026-05-31T08:00, in local time, or as 'tagged_at' is printed.",
 )
 @click.option(
+    "--taken",
+    metavar="WHEN",
+    help="Taken then, by the camera's clock: 2026, 2026-05, 2026-05-03T14:00, or from..to, one of which may be left "
+    "out.",
+)
+@click.option(
+    "--camera",
+    multiple=True,
+    metavar="TEXT",
+    help="Taken with a camera of whose name this is a part; given again: any.",
+)
+@click.option("--near", type=Near(), metavar="LAT,LON,KM", help="Taken within so many km of a place, in degrees.")
+@click.option(
+    "--keyword",
+    multiple=True,
+    metavar="TEXT",
+    help="With this keyword in the file: a whole one, as in animal|bird, or a level of it; given again: any.",
+)
+@click.option(
     "--limit", type=click.IntRange(min=0), metavar="N", help=f"At most N photos. [default: {TABLE_LIMIT} in tables]"
 )
 @click.option(
@@ -106,6 +125,10 @@ def query(
     state: PhotoState | None,
     model_name: str | None,
     since: datetime | None,
+    taken: str | None,
+    camera: tuple[str, ...],
+    near: tuple[float, float, float] | None,
+    keyword: tuple[str, ...],
     limit: int | None,
     sort: str,
     count: bool,
@@ -114,7 +137,7 @@ def query(
     print0: bool,
     db: str | None,
 ) -> None:
-    """Find photos by their tags."""
+    """Find photos by their tags, and by when, where and with what they were taken."""
     key = sort.removeprefix("-")
     if key not in list(SortKey):
         raise click.BadParameter(f"{key!r} is not one of {', '.join(SortKey)}", param_hint="--sort")
@@ -137,6 +160,10 @@ def query(
         state=state,
         model=model_name,
         since=since,
+        taken=taken,
+        camera=camera,
+        near=near,
+        keyword=keyword,
         limit=limit,
         sort=SortKey(key),
         descending=sort.startswith("-"),

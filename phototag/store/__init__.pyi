@@ -1,3 +1,4 @@
+from .captures import Capture as Capture
 from .catalog_rows import GALLERY_COLUMNS as GALLERY_COLUMNS
 from .catalog_rows import GalleryRow as GalleryRow
 from .catalog_rows import ScoredContentRow as ScoredContentRow

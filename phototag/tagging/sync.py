@@ -23,6 +23,7 @@ from phototag.tagging.pipeline import Batch, Lookup, process
 from phototag.tagging.plan import Need, Step, compare
 from phototag.tagging.scope import Scope
 from phototag.tagging.tag_report import TagReport
+from phototag.tagging.unread_facts import UnreadFacts
 from phototag.tagging.writer import BatchWriter, Sink, pass_on
 
 _CHUNK = 500
@@ -94,6 +95,7 @@ class Pass:
         self._report = TagReport()
         self._problems = ScanProblems()
         self._back: list[int] = []
+        self._unread_facts = UnreadFacts(store, runner.workers)
         self._bar: tqdm[Any] | None = None
         self._sinks: list[Sink] = [self._report.add, self._show, *sinks]
 
@@ -123,6 +125,7 @@ class Pass:
             self._process(chain([first], wanted), large=scope.is_large())
         if self._writes and not self._report.interrupted:
             self._note_back()
+            self._unread_facts.fill()
             self._mark_missing(missing)
             note_mount_points(self._store, scope.roots)
 
@@ -230,6 +233,8 @@ class Pass:
         self._report.photos += 1
         if self._bar is not None:
             self._bar.update()
+        if step.known is not None and step.same_content and self._writes:
+            self._unread_facts.add(step.known)
         if step.known is not None and step.known.state == PhotoState.MISSING:
             self._back.append(step.known.id)
             if self._writes and len(self._back) >= _CHUNK:
