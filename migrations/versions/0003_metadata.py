@@ -90,6 +90,7 @@ def _keyword_exports() -> None:
         sa.Column("edits", sa.LargeBinary(), nullable=False),
         sa.Column("written", sa.JSON(), nullable=False),
         sa.Column("withdrawn", sa.JSON(), nullable=False),
+        sa.Column("planned", sa.JSON(), nullable=True),
         sa.Column("written_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_keyword_exports"),
         sa.UniqueConstraint("path_bytes", name="uq_keyword_exports_path_bytes"),
@@ -98,5 +99,7 @@ def _keyword_exports() -> None:
         ),
         sa.CheckConstraint("kind IN ('sidecar', 'embedded')", name=op.f("ck_keyword_exports_kind")),
         sa.CheckConstraint("state IN ('planned', 'written')", name=op.f("ck_keyword_exports_state")),
+        sa.CheckConstraint("(planned IS NULL) = (state = 'written')", name=op.f("ck_keyword_exports_planned")),
     )
     op.create_index("ix_keyword_exports_photo_id", "keyword_exports", ["photo_id"])
+    op.create_index("ix_keyword_exports_hash_after", "keyword_exports", ["hash_after"])

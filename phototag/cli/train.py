@@ -23,7 +23,16 @@ from phototag.choices import (
     Tune,
 )
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, GivenPath, Number, device_option, groups_option
+from phototag.cli.options import (
+    EnumChoice,
+    GivenPath,
+    Number,
+    device_option,
+    from_keywords_option,
+    groups_option,
+    keyword_map_option,
+    labelled_source,
+)
 from phototag.text import percent
 from phototag.training import TrainingConfig
 
@@ -37,7 +46,9 @@ _TOLD_EASE = 0.015
 
 
 @click.command()
-@click.argument("data", type=GivenPath(path_type=Path))
+@click.argument("data", type=GivenPath(path_type=Path), required=False)
+@from_keywords_option
+@keyword_map_option
 @click.option(
     "--backbone",
     default=_DEFAULTS.backbone,
@@ -149,7 +160,9 @@ _TOLD_EASE = 0.015
 @click.pass_context
 def train(
     ctx: click.Context,
-    data: Path,
+    data: Path | None,
+    library: Path | None,
+    mapping: Path | None,
     backbone: str,
     weights: Path | None,
     no_pretrained: bool,
@@ -179,9 +192,11 @@ def train(
     """Learn classes from labelled pictures and make the result the active model.
 
     DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass and paths
-    relative to it. A share of each class is kept apart to evaluate the model. Ctrl-C keeps the best model so far. A
-    model that was learned from a whole library by mistake, or is much worse than the active one, is not made active.
+    relative to it. A library with keywords is learned from where it lies, with --from-keywords instead of DATA. A share
+    of each class is kept apart to evaluate the model. Ctrl-C keeps the best model so far. A model that was learned from
+    a whole library by mistake, or is much worse than the active one, is not made active.
     """
+    source = labelled_source(data, library, mapping)
     if val is not None and val_fraction is not None:
         raise click.UsageError("--val and --val-fraction exclude each other")
     chosen: dict[str, Any] = {name: value for name, value in (("epochs", epochs), ("lr", lr)) if value is not None}
@@ -212,7 +227,7 @@ def train(
     from phototag.training import train as run
 
     with current_world() as world:
-        result = run(data, config=config, output=output, val=val, extend=extend, resume=resume, overwrite=overwrite)
+        result = run(source, config=config, output=output, val=val, extend=extend, resume=resume, overwrite=overwrite)
         # Of several processes that torchrun started, one speaks.
         if world.is_writer:
             _echo(result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from phototag.metadata.xmp.elements import Element, Name, XmpError, decode_packet, parse_elements
@@ -11,6 +11,7 @@ from phototag.metadata.xmp.properties import (
     KEYWORD_PROPERTIES,
     PHOTOSHOP,
     RDF,
+    comparable,
     descriptions,
     find_rdf,
     list_items,
@@ -25,6 +26,7 @@ _LABEL = (_XMP, "Label")
 # The moment of exposure, before those that a scanner or a program may have set.
 _TAKEN = ((_EXIF, "DateTimeOriginal"), (PHOTOSHOP, "DateCreated"), (_XMP, "CreateDate"))
 SIDECAR_FOR = (PHOTOSHOP, "SidecarForExtension")
+_NOTHING: Mapping[str, Collection[str]] = {}
 _DEGREES = re.compile(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])")
 
 
@@ -67,8 +69,12 @@ class XmpFacts:
         )
 
 
-def read_packet(data: bytes) -> XmpFacts:
+def read_packet(data: bytes, *, without: Mapping[str, Collection[str]] = _NOTHING) -> XmpFacts:
     """Return what an XMP packet, or a sidecar, says.
+
+    Args:
+        data: The packet.
+        without: Keywords that do not count, by the property that they stand in ("dc:subject"), as they stand there.
 
     Raises:
         XmpError: it is no packet that can be read; the text is the reason.
@@ -83,7 +89,9 @@ def read_packet(data: bytes) -> XmpFacts:
     flat: tuple[str, ...] = ()
     hierarchical: list[str] = []
     for keyword_property in KEYWORD_PROPERTIES:
-        keywords = _clean(value for name in keyword_property.names for value in found.get(name, ()))
+        left_out = set(map(comparable, without.get(keyword_property.label, ())))
+        values = _clean(value for name in keyword_property.names for value in found.get(name, ()))
+        keywords = tuple(value for value in values if not left_out or comparable(value) not in left_out)
         if keyword_property.separator is None:
             flat = keywords
         else:
