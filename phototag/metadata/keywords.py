@@ -66,13 +66,10 @@ def keywords_of(
         except XmpError as error:
             tell(place, str(error))
     in_xmp = any(facts.flat or facts.hierarchical for facts in found[: len(packets)])
-    return joined_keywords(
-        chain(
-            *(facts.hierarchical for facts in found),
-            *(facts.flat for facts in found),
-            older_keywords(file, beside_xmp=in_xmp),
-        )
-    )
+    # Programs that write to several places copy to IPTC what they found in XMP.
+    copied = {comparable(keyword) for keywords in ours.get(0, {}).values() for keyword in keywords}
+    older = (each for each in older_keywords(file, beside_xmp=in_xmp) if comparable(each) not in copied)
+    return joined_keywords(chain(*(facts.hierarchical for facts in found), *(facts.flat for facts in found), older))
 
 
 def embedded_lists(file: BinaryIO) -> tuple[tuple[str, ...], tuple[str, ...]]:
