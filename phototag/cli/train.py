@@ -22,16 +22,14 @@ from phototag.choices import (
     GroupsBy,
     Tune,
 )
+from phototag.cli.labelled import from_keywords_option, keyword_map_option, keywords_db_option, labelled_source
 from phototag.cli.messages import say
 from phototag.cli.options import (
     EnumChoice,
     GivenPath,
     Number,
     device_option,
-    from_keywords_option,
     groups_option,
-    keyword_map_option,
-    labelled_source,
 )
 from phototag.text import percent
 from phototag.training import TrainingConfig
@@ -49,6 +47,7 @@ _TOLD_EASE = 0.015
 @click.argument("data", type=GivenPath(path_type=Path), required=False)
 @from_keywords_option
 @keyword_map_option
+@keywords_db_option
 @click.option(
     "--backbone",
     default=_DEFAULTS.backbone,
@@ -163,6 +162,7 @@ def train(
     data: Path | None,
     library: Path | None,
     mapping: Path | None,
+    db: str | None,
     backbone: str,
     weights: Path | None,
     no_pretrained: bool,
@@ -196,7 +196,7 @@ def train(
     of each class is kept apart to evaluate the model. Ctrl-C keeps the best model so far. A model that was learned from
     a whole library by mistake, or is much worse than the active one, is not made active.
     """
-    source = labelled_source(data, library, mapping)
+    source = labelled_source(data, library, mapping, db)
     if val is not None and val_fraction is not None:
         raise click.UsageError("--val and --val-fraction exclude each other")
     chosen: dict[str, Any] = {name: value for name, value in (("epochs", epochs), ("lr", lr)) if value is not None}

@@ -8,6 +8,7 @@ from .file_writing import check_replaceable as check_replaceable
 from .file_writing import read_seen as read_seen
 from .file_writing import rewrite_all as rewrite_all
 from .keyword_reader import KeywordReader as KeywordReader
+from .keyword_reader import WrittenKeywords as WrittenKeywords
 from .keywords import Written as Written
 from .keywords import embedded_lists as embedded_lists
 from .keywords import keywords_of as keywords_of

@@ -59,7 +59,8 @@ def keywords_of(
         OSError: an open file cannot be read.
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
-    return without_repeats(file, *read_packets(file, sidecars, written=written, tell=tell))
+    packets = read_packets(file, sidecars, written=written, tell=tell)
+    return without_repeats(file, *packets, written=written)
 
 
 def read_packets(
@@ -89,17 +90,16 @@ def read_packets(
     return list(read((0, packet) for packet in embedded)), list(read(enumerate(sidecars, start=1)))
 
 
-def without_repeats(file: BinaryIO, embedded: Sequence[XmpFacts], beside: Sequence[XmpFacts]) -> tuple[str, ...]:
+def without_repeats(
+    file: BinaryIO, embedded: Sequence[XmpFacts], beside: Sequence[XmpFacts], *, written: Sequence[Written] = ()
+) -> tuple[str, ...]:
     """Return the keywords of a file, of its packets and of its sidecars', as `keywords_of` does."""
     in_xmp = any(facts.flat or facts.hierarchical for facts in embedded)
     found = [*embedded, *beside]
-    return joined_keywords(
-        chain(
-            *(facts.hierarchical for facts in found),
-            *(facts.flat for facts in found),
-            older_keywords(file, beside_xmp=in_xmp),
-        )
-    )
+    # Programs that write to several places copy to IPTC what they found in XMP.
+    copied = {comparable(keyword) for keywords in chain(*(w.values() for w in written[:1])) for keyword in keywords}
+    older = (each for each in older_keywords(file, beside_xmp=in_xmp) if comparable(each) not in copied)
+    return joined_keywords(chain(*(facts.hierarchical for facts in found), *(facts.flat for facts in found), older))
 
 
 def embedded_lists(file: BinaryIO) -> tuple[tuple[str, ...], tuple[str, ...]]:
