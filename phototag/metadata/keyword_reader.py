@@ -45,7 +45,7 @@ class WrittenKeywords:
         known = self.by_path.get(os.fsencode(path))
         if known is None and self.in_photos:
             file.seek(0)
-            known = self.by_hash.get(hashlib.file_digest(file, "sha256").digest())
+            known = self.by_hash.get(hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type])
         return known or {}
 
 
