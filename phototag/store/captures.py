@@ -97,7 +97,8 @@ def _values(photo_id: int, capture: Capture) -> dict[str, Any]:
 
 
 def _keyword_rows(photo_id: int, capture: Capture) -> Iterator[dict[str, Any]]:
-    for keyword in dict.fromkeys(map(clean_text, capture.keywords)):
+    # In one line each, whatever the file holds.
+    for keyword in dict.fromkeys(" ".join(clean_text(keyword).splitlines()) for keyword in capture.keywords):
         yield {"photo_id": photo_id, "keyword": keyword}
 
 
