@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import BinaryIO
 
@@ -27,7 +26,21 @@ _TELLING = re.compile(
 _UTF16_BYTES = 64
 
 
-def keywords_of(data: bytes | BinaryIO, sidecars: Sequence[bytes]) -> tuple[str, ...]:
+Written = Mapping[str, Collection[str]]
+"""Keywords that phototag wrote itself into a file, by property ("dc:subject"), as they stand there."""
+
+
+def _say_nothing(_place: int, _reason: str) -> None:
+    pass
+
+
+def keywords_of(
+    data: bytes | BinaryIO,
+    sidecars: Sequence[bytes],
+    *,
+    written: Sequence[Written] = (),
+    tell: Callable[[int, str], None] = _say_nothing,
+) -> tuple[str, ...]:
     """Return the keywords of a photo, each once; levels are joined by "|", outermost first.
 
     Those with levels come first, as they stand in the XMP packets of the file and then of its sidecars; after them
@@ -39,41 +52,67 @@ def keywords_of(data: bytes | BinaryIO, sidecars: Sequence[bytes]) -> tuple[str,
         data: The photo's file, or a file open to read and to seek; of bytes its beginning is enough where it holds the
             metadata.
         sidecars: What its sidecars hold.
+        written: What phototag wrote into the file, and then into each sidecar: it counts nowhere.
+        tell: Gets the place, 0 for the file and from 1 on for the sidecars, and the reason where XMP cannot be read.
 
     Raises:
         OSError: an open file cannot be read.
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
-    return without_repeats(file, *read_packets(file, sidecars))
+    packets = read_packets(file, sidecars, written=written, tell=tell)
+    return without_repeats(file, *packets, written=written)
 
 
-def read_packets(file: BinaryIO, sidecars: Sequence[bytes]) -> tuple[list[XmpFacts], list[XmpFacts]]:
-    """Return what the packets of an open file say, and those of its sidecars; what cannot be read is left out."""
+def read_packets(
+    file: BinaryIO,
+    sidecars: Sequence[bytes],
+    *,
+    written: Sequence[Written] = (),
+    tell: Callable[[int, str], None] = _say_nothing,
+) -> tuple[list[XmpFacts], list[XmpFacts]]:
+    """Return what the packets of an open file say, and those of its sidecars; see `keywords_of`."""
     embedded: Sequence[bytes] = ()
-    with suppress(XmpError):
+    try:
         embedded = embedded_packets(file)
-    return list(_facts(embedded)), list(_facts(sidecars))
+    except XmpError as error:
+        tell(0, str(error))
+    ours = dict(enumerate(written))
+
+    def read(packets: Iterable[tuple[int, bytes]]) -> Iterator[XmpFacts]:
+        for place, packet in packets:
+            if not (_TELLING.search(packet) or b"\0" in packet[:_UTF16_BYTES]):
+                continue  # parsing takes a hundred times as long
+            try:
+                yield read_packet(packet, without=ours.get(place, {}))
+            except XmpError as error:
+                tell(place, str(error))
+
+    return list(read((0, packet) for packet in embedded)), list(read(enumerate(sidecars, start=1)))
 
 
-def without_repeats(file: BinaryIO, embedded: Sequence[XmpFacts], beside: Sequence[XmpFacts]) -> tuple[str, ...]:
+def without_repeats(
+    file: BinaryIO, embedded: Sequence[XmpFacts], beside: Sequence[XmpFacts], *, written: Sequence[Written] = ()
+) -> tuple[str, ...]:
     """Return the keywords of a file, of its packets and of its sidecars', as `keywords_of` does."""
     in_xmp = any(facts.flat or facts.hierarchical for facts in embedded)
     found = [*embedded, *beside]
-    return joined_keywords(
-        chain(
-            *(facts.hierarchical for facts in found),
-            *(facts.flat for facts in found),
-            older_keywords(file, beside_xmp=in_xmp),
-        )
-    )
+    # Programs that write to several places copy to IPTC what they found in XMP.
+    copied = {comparable(keyword) for keywords in chain(*(w.values() for w in written[:1])) for keyword in keywords}
+    older = (each for each in older_keywords(file, beside_xmp=in_xmp) if comparable(each) not in copied)
+    return joined_keywords(chain(*(facts.hierarchical for facts in found), *(facts.flat for facts in found), older))
 
 
-def _facts(packets: Iterable[bytes]) -> Iterator[XmpFacts]:
-    for packet in packets:
-        if not (_TELLING.search(packet) or b"\0" in packet[:_UTF16_BYTES]):
-            continue  # parsing takes a hundred times as long
-        with suppress(XmpError):
-            yield read_packet(packet)
+def embedded_lists(file: BinaryIO) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the keywords in a picture's file without levels, and those with levels, as they stand there.
+
+    Raises:
+        XmpError: its XMP cannot be read.
+        OSError: the file cannot be read.
+    """
+    found = [read_packet(packet) for packet in embedded_packets(file)]
+    flat = tuple(keyword for facts in found for keyword in facts.flat)
+    levels = tuple(keyword for facts in found for keyword in facts.hierarchical)
+    return flat or older_keywords(file, beside_xmp=bool(levels)), levels
 
 
 def joined_keywords(keywords: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phototag.choices import Tune
-from phototag.dataset import default_look
+from phototag.dataset import DataSource, KeywordedLibrary, default_look
 from phototag.errors import ModelError, UsageError
 from phototag.evaluation import Metrics
 from phototag.model import Model, ModelHeader, check_activation, open_model, set_active, state_path
@@ -54,7 +54,7 @@ class TrainingResult:
 
 
 def train(
-    data: str | Path,
+    data: str | Path | KeywordedLibrary,
     *,
     config: TrainingConfig | None = None,
     output: str | Path | None = None,
@@ -64,7 +64,7 @@ def train(
     overwrite: bool = False,
     activate: bool = True,
 ) -> TrainingResult:
-    """Train a model from a folder superclass/subclass/* or a CSV, and write it to a model file.
+    """Train a model from a folder superclass/subclass/*, a CSV or a keyworded library, and write it to a model file.
 
     Args:
         data: The labelled pictures.
@@ -93,7 +93,9 @@ def train(
     """
     if extend is not None and (val is not None or resume):
         raise UsageError("a model is extended in seconds, and evaluated on its own examples: no --val and no --resume")
-    config, source, started = config or TrainingConfig(), Path(data), time.monotonic()
+    config, started = config or TrainingConfig(), time.monotonic()
+    source = data if isinstance(data, KeywordedLibrary) else Path(data)
+    place = source if isinstance(source, Path) else source.root
     # The name of the model is held for as long as it is trained.
     with ExitStack() as held, current_world() as world:
         if activate:
@@ -105,7 +107,7 @@ def train(
         path, session = _open(
             source,
             config,
-            lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite, held=held),
+            lambda: choose_output(output, place, config.backbone, resume=resume, overwrite=overwrite, held=held),
             Path(val) if val is not None else None,
         )
         if session.tune is Tune.HEADS:
@@ -127,7 +129,7 @@ def train(
 
 
 def _open(
-    source: Path, config: TrainingConfig, choose_path: Callable[[], Path], val: Path | None
+    source: DataSource, config: TrainingConfig, choose_path: Callable[[], Path], val: Path | None
 ) -> tuple[Path, Session]:
     """Return where the model goes, and a session with its pictures split; what would stop the run is found first."""
     world, target = current_world(), choose_target(config.device)
@@ -138,7 +140,7 @@ def _open(
     session = Session.open(loaded, config, target)
     world.first(lambda: check_room(path, session.written_bytes()))
     # Only now, as looking at pictures takes its time.
-    session.pictures = pictures = world.first(lambda: loaded.split(source, config.data, look))
+    session.pictures = pictures = world.first(lambda: loaded.split(config.data, look))
     log.info(
         "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
         len(pictures.training) + len(pictures.validation),
@@ -160,7 +162,7 @@ def _warn_of_activation() -> None:
 
 
 def _extend(
-    parent: Model, data: Path, config: TrainingConfig, path: Path, *, activate: bool, started: float
+    parent: Model, data: DataSource, config: TrainingConfig, path: Path, *, activate: bool, started: float
 ) -> TrainingResult:
     from phototag.training.extension import extend
 

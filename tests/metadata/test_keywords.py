@@ -6,26 +6,13 @@ import hashlib
 import io
 import random
 import struct
-from xml.sax.saxutils import escape
 
 import pytest
 
 from phototag.metadata import keywords_of
+from tests.support.keywords import packet
 
 _LONG = "thesaurus " * 6 + "abcé, cut in the middle of a letter at sixty-four bytes"
-
-
-def _packet(flat: tuple[str, ...] = (), levels: tuple[str, ...] = ()) -> bytes:
-    lists = "".join(
-        f"<{name}><rdf:Bag>{''.join(f'<rdf:li>{escape(each)}</rdf:li>' for each in words)}</rdf:Bag></{name}>"
-        for name, words in (("dc:subject", flat), ("lr:hierarchicalSubject", levels))
-        if words
-    )
-    return (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" '
-        f'xmlns:lr="http://ns.adobe.com/lightroom/1.0/">{lists}</rdf:Description></rdf:RDF></x:xmpmeta>'
-    ).encode()
 
 
 def _segment(marker: int, content: bytes) -> bytes:
@@ -69,9 +56,9 @@ def _jpeg(*segments: bytes) -> bytes:
         ([_iptc(b"rooster", extended=True)], ("rooster",)),
         ([_windows("Birds of prey;hawk; ")], ("Birds of prey", "hawk")),
         ([_windows("hawk"), _iptc(b"owl")], ("owl",)),
-        ([_xmp(_packet(("owl",))), _iptc(b"hawk"), _windows("swift")], ("owl",)),
-        ([_xmp(_packet(("owl",))), _iptc(b"hawk", digest=b"of what it was")], ("owl", "hawk")),
-        ([_xmp(_packet((_LONG,))), _iptc(_LONG.encode()[:64], digest=b"of what it was")], (_LONG,)),
+        ([_xmp(packet(("owl",))), _iptc(b"hawk"), _windows("swift")], ("owl",)),
+        ([_xmp(packet(("owl",))), _iptc(b"hawk", digest=b"of what it was")], ("owl", "hawk")),
+        ([_xmp(packet((_LONG,))), _iptc(_LONG.encode()[:64], digest=b"of what it was")], (_LONG,)),
         ([_iptc(_LONG.encode()[:64])], ("thesaurus " * 6 + "abc",)),
     ],
 )
@@ -82,24 +69,41 @@ def test_keywords_of_older_places_count_where_xmp_has_none_or_is_older(
 
 
 def test_keyword_without_levels_is_the_one_with_levels_that_holds_it() -> None:
-    embedded = _packet(("Rooster", "Animals", "sunny"), ("Animals", "Animals|bird|rooster", "animals|Bird"))
-    sidecar = _packet(("SUNNY", "rooster", "Cafe\u0301"), ("Animals|bird|Rooster", "Places|Café"))
+    embedded = packet(("Rooster", "Animals", "sunny"), ("Animals", "Animals|bird|rooster", "animals|Bird"))
+    sidecar = packet(("SUNNY", "rooster", "Cafe\u0301"), ("Animals|bird|Rooster", "Places|Café"))
     assert keywords_of(_jpeg(_xmp(embedded)), [sidecar]) == ("Animals|bird|rooster", "Places|Café", "sunny")
 
 
 def test_strange_keywords_come_as_they_are() -> None:
     strange = ("a;b,c/d", "\u200fعصفور", "two\nlines", "&<>")
-    assert keywords_of(b"", [_packet(strange, ("|x||y| ", "||"))]) == ("x|y", *strange)
+    assert keywords_of(b"", [packet(strange, ("|x||y| ", "||"))]) == ("x|y", *strange)
+
+
+def test_what_phototag_wrote_counts_nowhere_and_a_persons_word_stays() -> None:
+    ours = {"dc:subject": ["bird", "rooster"], "lr:hierarchicalSubject": ["bird|rooster", "sunny"]}
+    data = _jpeg(_xmp(packet(("sunny", "bird", "Rooster"), ("bird|rooster", "sunny", "People|Anna"))))
+    assert keywords_of(data, (), written=[ours]) == ("People|Anna", "sunny")
+    assert keywords_of(data, [data], written=[ours])[0] == "People|Anna"
+    # digiKam copies a keyword to its own property, and to IPTC.
+    copied = packet(("bird", "rooster"), ("bird|rooster",)).replace(
+        b"</rdf:Description>",
+        b'<d:TagsList xmlns:d="http://www.digikam.org/ns/1.0/"><rdf:Seq><rdf:li>bird/rooster</rdf:li></rdf:Seq>'
+        b"</d:TagsList></rdf:Description>",
+    )
+    assert keywords_of(_jpeg(_xmp(copied), _iptc(b"rooster", b"bird")), (), written=[ours]) == ()
+    assert keywords_of(_jpeg(_xmp(copied)), ()) == ("bird|rooster",)
+    in_persons_list = {"lr:hierarchicalSubject": ["bird|rooster"], "digiKam:TagsList": []}
+    assert keywords_of(_jpeg(_xmp(copied)), (), written=[in_persons_list]) == ("bird|rooster",)
 
 
 def test_ten_thousand_keywords_and_as_many_levels_take_no_time() -> None:
     many = tuple(f"keyword {number}" for number in range(10_000))
-    found = keywords_of(b"", [_packet(many, ("|".join(many),))])
+    found = keywords_of(b"", [packet(many, ("|".join(many),))])
     assert len(found) == 10_001
 
 
 def test_damage_never_raises_and_a_file_is_read_like_its_bytes() -> None:
-    whole = _jpeg(_xmp(_packet(("owl",), ("bird|owl",))), _iptc(b"hawk", b"owl"), _windows("hawk;owl"))
+    whole = _jpeg(_xmp(packet(("owl",), ("bird|owl",))), _iptc(b"hawk", b"owl"), _windows("hawk;owl"))
     chance = random.Random(0)
     for _ in range(300):
         damaged = bytearray(whole[: chance.randrange(len(whole))] if chance.random() < 0.5 else whole)

@@ -1,3 +1,4 @@
+from .editor import Edit as Edit
 from .editor import add_keywords as add_keywords
 from .editor import keywords_in as keywords_in
 from .editor import remove_keywords as remove_keywords
@@ -11,6 +12,11 @@ from .jpeg_segment import jpeg_packet as jpeg_packet
 from .jpeg_segment import replace_jpeg_packet as replace_jpeg_packet
 from .packet import XmpFacts as XmpFacts
 from .packet import read_packet as read_packet
+from .properties import HIERARCHICAL as HIERARCHICAL
+from .properties import KEYWORD_PROPERTIES as KEYWORD_PROPERTIES
+from .properties import SUBJECT as SUBJECT
+from .properties import KeywordProperty as KeywordProperty
+from .properties import comparable as comparable
 from .splices import pack_splices as pack_splices
 from .splices import revert as revert
 from .splices import unpack_splices as unpack_splices

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from phototag.metadata.xmp.elements import Element, Name, XmpError, decode_packet, parse_elements
 from phototag.metadata.xmp.properties import (
     KEYWORD_PROPERTIES,
     PHOTOSHOP,
+    PROPERTY_OF,
     RDF,
+    comparable,
     descriptions,
     find_rdf,
     list_items,
@@ -25,6 +27,7 @@ _LABEL = (_XMP, "Label")
 # The moment of exposure, before those that a scanner or a program may have set.
 _TAKEN = ((_EXIF, "DateTimeOriginal"), (PHOTOSHOP, "DateCreated"), (_XMP, "CreateDate"))
 SIDECAR_FOR = (PHOTOSHOP, "SidecarForExtension")
+_NOTHING: Mapping[str, Collection[str]] = {}
 _DEGREES = re.compile(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])")
 
 
@@ -67,8 +70,13 @@ class XmpFacts:
         )
 
 
-def read_packet(data: bytes) -> XmpFacts:
+def read_packet(data: bytes, *, without: Mapping[str, Collection[str]] = _NOTHING) -> XmpFacts:
     """Return what an XMP packet, or a sidecar, says.
+
+    Args:
+        data: The packet.
+        without: Keywords that do not count, by the property that they stand in ("dc:subject"), as they stand there. In
+            other properties that have levels they do not count either: programs copy keywords from one to the other.
 
     Raises:
         XmpError: it is no packet that can be read; the text is the reason.
@@ -82,13 +90,18 @@ def read_packet(data: bytes) -> XmpFacts:
             found.setdefault(child.name, []).extend(_values(child))
     flat: tuple[str, ...] = ()
     hierarchical: list[str] = []
+    left_out = {label: {comparable(_path(value, label)) for value in values} for label, values in without.items()}
+    anywhere = {path for paths in left_out.values() for path in paths if "|" in path}
     for keyword_property in KEYWORD_PROPERTIES:
-        keywords = _clean(value for name in keyword_property.names for value in found.get(name, ()))
+        label = keyword_property.label
+        values = _clean(value for name in keyword_property.names for value in found.get(name, ()))
+        paths = (_path(value, label) for value in values)
+        keywords = tuple(path for path in paths if comparable(path) not in left_out.get(label, anywhere))
         if keyword_property.separator is None:
             flat = keywords
         else:
-            hierarchical += (keyword.replace(keyword_property.separator, "|") for keyword in keywords)
-    hierarchical += _acdsee_keywords(found.get(_ACDSEE, ()))
+            hierarchical += keywords
+    hierarchical += (path for path in _acdsee_keywords(found.get(_ACDSEE, ())) if comparable(path) not in anywhere)
     latitude, longitude = (
         _degrees(_first(found, (_EXIF, "GPSLatitude")), "NS", 90),
         _degrees(_first(found, (_EXIF, "GPSLongitude")), "EW", 180),
@@ -104,6 +117,12 @@ def read_packet(data: bytes) -> XmpFacts:
         longitude=longitude if placed else None,
         sidecar_for=_first(found, SIDECAR_FOR),
     )
+
+
+def _path(keyword: str, label: str) -> str:
+    """Return a keyword with "|" between its levels, whatever its property has there."""
+    known = PROPERTY_OF.get(label)
+    return keyword if known is None or known.separator is None else keyword.replace(known.separator, "|")
 
 
 def _values(element: Element) -> Iterator[str]:
