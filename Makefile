@@ -48,7 +48,7 @@ install: $(VENV)/.installed
 ## Linters, the type checker, the documentation and all tests.
 test: $(VENV)/.installed-dev
 	$(MAKE) --jobs 2 lint docs
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 40
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

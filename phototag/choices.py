@@ -81,6 +81,7 @@ class SortKey(StrEnum):
 
     PATH = "path"
     TAGGED = "tagged"
+    TAKEN = "taken"
     SUPERCLASS_SCORE = "superclass_score"
     SUBCLASS_SCORE = "subclass_score"
     NOVELTY = "novelty"
@@ -90,7 +91,7 @@ class CountBy(StrEnum):
     """What photos are counted by.
 
     >>> [by.value for by in phototag.CountBy]
-    ['superclass', 'subclass', 'rank', 'reason', 'source', 'model', 'state']
+    ['superclass', 'subclass', 'rank', 'reason', 'source', 'model', 'state', 'camera', 'month']
     """
 
     SUPERCLASS = "superclass"
@@ -100,6 +101,8 @@ class CountBy(StrEnum):
     SOURCE = "source"
     MODEL = "model"
     STATE = "state"
+    CAMERA = "camera"
+    MONTH = "month"  # in which they were taken
 
 
 class ReviewOrigin(StrEnum):

@@ -90,6 +90,13 @@ def partial_path(file: Path) -> Path:
     return partial
 
 
+def drop_partial(partial: Path) -> None:
+    """Remove a partial file that was not renamed, and forget its name."""
+    with suppress(OSError):
+        partial.unlink()
+    _in_hand.discard(partial.name)
+
+
 def _host() -> str:
     import socket  # here, since reading needs none of it
 
@@ -146,9 +153,7 @@ def replacing(file: Path, *, durable: bool = False, private: bool = False) -> It
         if durable:
             sweep(target.parent)
     finally:
-        with suppress(OSError):  # renamed
-            partial.unlink()
-        _in_hand.discard(partial.name)
+        drop_partial(partial)
 
 
 def _destination(file: Path) -> tuple[Path, os.stat_result | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,11 +147,46 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True)
+class CaptureFacts:
+    """What a photo's file says of its capture; None is what it does not say.
+
+    `taken_at` is the reading of the camera's clock, without a zone, and `utc_offset_minutes` that clock's distance from
+    UTC where the file names it. `latitude` and `longitude` are degrees, north and east positive. `rating` is -1
+    (rejected) to 5 stars.
+    """
+
+    taken_at: datetime | None = None
+    utc_offset_minutes: int | None = None
+    camera: str | None = None
+    camera_serial: str | None = None
+    lens: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    rating: int | None = None
+
+    @property
+    def moment(self) -> datetime | None:
+        """When the photo was taken, with its zone where the file names one."""
+        return in_zone(self.taken_at, self.utc_offset_minutes)
+
+
+NO_FACTS = CaptureFacts()
+"""Of a file that says nothing."""
+
+
+def in_zone(reading: datetime | None, offset_minutes: int | None) -> datetime | None:
+    """Return a clock's reading with the zone of the clock, where that is known."""
+    if reading is None or offset_minutes is None:
+        return reading
+    return reading.replace(tzinfo=timezone(timedelta(minutes=offset_minutes)))
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """A photo decoded for a model: upright RGB `pixels`, uint8 [H, W, 3] at the model's input size.
 
     `width` and `height` are those of the upright photo in full, in pixels. `content_hash` is the SHA-256 of the
-    file's bytes.
+    file's bytes. `facts` and `keywords` are what the file says of itself.
     """
 
     photo: Photo
@@ -159,6 +194,8 @@ class Decoded:
     width: int
     height: int
     pixels: NDArray[np.uint8]
+    facts: CaptureFacts
+    keywords: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +264,9 @@ class TaggedPhoto:
     `path` is absolute. Without a tag all of the tag is None; scores, `novelty` and `reason` are as in `Tag`. `model` is
     the name of the model that gave the tag, and `tagged_at` when, with a time zone. `error` says why a photo is
     unreadable. `novelty` and `reason` are None for a tag that a person gave, `reason` also where the database does not
-    know the thresholds that the model was used with: phototag notes them since it tells reasons.
+    know the thresholds that the model was used with: phototag notes them since it tells reasons. `taken_at` is when the
+    photo was taken by the camera's clock, with a time zone only where the file names it; `latitude` and `longitude` are
+    degrees, north and east positive.
 
     >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
     ...     report = tagger.tag(["inbox"], store)
@@ -249,3 +288,7 @@ class TaggedPhoto:
     state: PhotoState
     error: str | None
     reason: Reason | None = None
+    taken_at: datetime | None = None
+    camera: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None

@@ -5,11 +5,17 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 
 def nfc(text: str) -> str:
     """Return the text in Unicode's composed form: é is one character, whether a Mac, a keyboard or a CSV wrote it."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def clock_text(moment: datetime) -> str:
+    """Return what a camera's clock showed as ISO 8601, to the millisecond where it tells parts of a second."""
+    return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds")
 
 
 def is_text(text: str) -> bool:

@@ -37,6 +37,8 @@ def _photos() -> None:
         table.add_column(sa.Column("lead_id", sa.BigInteger(), nullable=True))
         table.create_foreign_key(op.f("fk_photos_lead_id_photos"), "photos", ["lead_id"], ["id"], ondelete="SET NULL")
         table.create_index(op.f("ix_photos_lead_id"), ["lead_id"])
+        # By which a file that was moved is found without reading it.
+        table.create_index(op.f("ix_photos_inode"), ["inode"])
     # Nobody wrote down when they went: they were last there when they were last seen.
     op.execute("UPDATE photos SET missing_since = last_seen_at WHERE state = 'missing'")
 
@@ -88,6 +90,7 @@ def _keyword_exports() -> None:
         sa.Column("edits", sa.LargeBinary(), nullable=False),
         sa.Column("written", sa.JSON(), nullable=False),
         sa.Column("withdrawn", sa.JSON(), nullable=False),
+        sa.Column("planned", sa.JSON(), nullable=True),
         sa.Column("written_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_keyword_exports"),
         sa.UniqueConstraint("path_bytes", name="uq_keyword_exports_path_bytes"),
@@ -96,5 +99,7 @@ def _keyword_exports() -> None:
         ),
         sa.CheckConstraint("kind IN ('sidecar', 'embedded')", name=op.f("ck_keyword_exports_kind")),
         sa.CheckConstraint("state IN ('planned', 'written')", name=op.f("ck_keyword_exports_state")),
+        sa.CheckConstraint("(planned IS NULL) = (state = 'written')", name=op.f("ck_keyword_exports_planned")),
     )
     op.create_index("ix_keyword_exports_photo_id", "keyword_exports", ["photo_id"])
+    op.create_index("ix_keyword_exports_hash_after", "keyword_exports", ["hash_after"])

@@ -15,21 +15,19 @@ import numpy as np
 
 from phototag.audit.estimation import NOTHING, Estimate, SamplingDesign, Sums, Units, ratio
 from phototag.audit.photo_groups import Photos, find_groups
-from phototag.choices import ReviewOrigin
 from phototag.dataset import LabelledData, LabelledPicture, load_data, refuse_other_spelling, without_contradictions
 from phototag.decision import unpack
 from phototag.errors import DataError, StoreError
 from phototag.evaluation import Candidates, Metrics, Prediction, measure, read_candidates
 from phototag.records import LEVELS, Source, TaggedPhoto
-from phototag.store import Query, Review, ReviewFilter, Store
+from phototag.review import import_labels
+from phototag.store import Query, Store
 from phototag.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
 
 _LISTED = 10
-_SAVED_AT_ONCE = 500
 _COMMAND = "phototag audit truth"
-_WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,48 +175,12 @@ def import_truth(store: Store, labels: LabelledData | str | Path) -> ImportRepor
         StoreError: the database cannot be read or written.
     """
     data = labels if isinstance(labels, LabelledData) else load_truth(labels)
-    pictures = {os.path.abspath(picture.path): picture for picture in data.pictures}  # noqa: PTH100
-    ids = {
-        os.fsdecode(photo.path_bytes): photo.id
-        for photo in store.photos.at([Path(path) for path in pictures])
-        if photo.content_hash is not None
+    pictures = {
+        Path(os.path.abspath(picture.path)): (picture.superclass, picture.subclass)  # noqa: PTH100  # folds ".."
+        for picture in data.pictures
     }
-    current, imported = _reviews_of(store, set(ids.values()), Path(os.path.commonpath(pictures)))
-    new: list[Review] = []
-    known = kept = 0
-    for path, photo_id in ids.items():
-        label = (pictures[path].superclass, pictures[path].subclass)
-        said = current.get(photo_id)
-        if (photo_id, label) in imported or (said is not None and said[0] == label):
-            known += 1
-        elif said is not None and said[1] is not ReviewOrigin.IMPORT:
-            kept += 1
-        else:
-            new.append(Review(photo_id=photo_id, superclass=label[0], subclass=label[1], origin=ReviewOrigin.IMPORT))
-    for start in range(0, len(new), _SAVED_AT_ONCE):
-        with store.writing(_COMMAND, wait_seconds=_WAIT_SECONDS):
-            store.reviews.save_all(new[start : start + _SAVED_AT_ONCE])
-    return ImportReport(saved=len(new), known=known, kept=kept, unknown=len(pictures) - len(ids))
-
-
-_Labels = tuple[str | None, str | None]
-
-
-def _reviews_of(
-    store: Store, photos: set[int], under: Path
-) -> tuple[dict[int, tuple[_Labels, ReviewOrigin]], set[tuple[int, _Labels]]]:
-    """Return the current label of each photo, and all that was imported for it and not undone."""
-    current: dict[int, tuple[_Labels, ReviewOrigin]] = {}
-    imported: set[tuple[int, _Labels]] = set()
-    for review in store.reviews.find_all(ReviewFilter(under=under, current=False)):
-        if review.photo_id not in photos or review.undone_at is not None:
-            continue
-        label = (review.superclass, review.subclass)
-        if review.current:
-            current[review.photo_id] = (label, review.origin)
-        if review.origin is ReviewOrigin.IMPORT:
-            imported.add((review.photo_id, label))
-    return current, imported
+    stored = import_labels(store, pictures, command=_COMMAND)
+    return ImportReport(saved=len(stored.new), known=stored.known, kept=stored.kept, unknown=stored.unknown)
 
 
 def _candidates(store: Store, under: Path, taxonomies: Mapping[int, Taxonomy]) -> dict[bytes, Candidates]:

@@ -8,8 +8,16 @@ from pathlib import Path
 import click
 
 from phototag.choices import Device, GroupsBy, OutputFormat
+from phototag.cli.labelled import from_keywords_option, keyword_map_option, keywords_db_option, labelled_source
 from phototag.cli.messages import data_out, say
-from phototag.cli.options import EnumChoice, GivenPath, check_report, device_option, groups_option, workers_option
+from phototag.cli.options import (
+    EnumChoice,
+    GivenPath,
+    check_report,
+    device_option,
+    groups_option,
+    workers_option,
+)
 from phototag.files import check_writable
 
 
@@ -19,7 +27,10 @@ def dataset() -> None:
 
 
 @dataset.command()
-@click.argument("data", type=GivenPath(path_type=Path))
+@click.argument("data", type=GivenPath(path_type=Path), required=False)
+@from_keywords_option
+@keyword_map_option
+@keywords_db_option
 @click.option(
     "--val", type=GivenPath(path_type=Path), metavar="DATA", help="Validation pictures: which of them are in DATA too?"
 )
@@ -47,7 +58,10 @@ def dataset() -> None:
 @device_option
 @workers_option
 def check(
-    data: Path,
+    data: Path | None,
+    library: Path | None,
+    mapping: Path | None,
+    db: str | None,
     val: Path | None,
     report: Path | None,
     sheet: Path | None,
@@ -63,6 +77,7 @@ def check(
     series are named, and series are counted. Nothing is changed: remove the rows of pictures that are fine from the
     CSV, and 'phototag train --without' leaves out the rest.
     """
+    source = labelled_source(data, library, mapping, db)
     check_report(report)
     if sheet is not None:
         check_writable(sheet)
@@ -71,7 +86,7 @@ def check(
     from phototag.report import build_suspects_page, suspects_text, write_page
     from phototag.runtime import choose_target
 
-    found = find_suspects(data, target=choose_target(device), val=val, groups=groups, workers=workers)
+    found = find_suspects(source, target=choose_target(device), val=val, groups=groups, workers=workers)
     described = json.dumps(found.to_json(), allow_nan=False)
     if report is not None:
         write_page(build_suspects_page(found), report)

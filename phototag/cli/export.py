@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phototag.cli.messages import data_out, say
-from phototag.cli.options import EnumChoice, GivenPath, db_option
+from phototag.cli.options import EnumChoice, GivenPath, Number, db_option
 from phototag.export import EXPORTS
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def _option(option: ExportOption) -> click.Option:
     name = f"--{option.name}"
     if issubclass(option.type, StrEnum):
         return click.Option([name, option.key], type=EnumChoice(option.type), multiple=True, help=option.help)
+    if option.type is float:
+        return click.Option([name, option.key], type=Number(0, 1), metavar="X", help=option.help)
     if option.type is Path:
         return click.Option([name, option.key], type=GivenPath(path_type=Path), metavar="PATH", help=option.help)
     return click.Option([name, option.key], is_flag=True, help=option.help)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from phototag.choices import OutputFormat
+from phototag.choices import CountBy, OutputFormat
 from phototag.cli.messages import data_out
 from phototag.export import write_rows
 from phototag.records import Source, TaggedPhoto
@@ -22,6 +22,7 @@ from phototag.text import Column, numbers, percent, table
 
 _LEAST_PATH_WIDTH = 24
 _NOT_TAGGED = "not tagged"
+_NOT_KNOWN = "not known"
 # Commands whose rows are not a choice of paths do not offer the last one.
 ROW_FORMATS = [choice for choice in OutputFormat if choice is not OutputFormat.PATHS]
 
@@ -71,7 +72,8 @@ def _counts_in_words(
 ) -> Mapping[tuple[str | None, ...], int]:
     """Return counts by what a photo has, with words for having none."""
     if names[0] != "superclass":
-        return {tuple(value or _NOT_TAGGED for value in values): number for values, number in counts.items()}
+        none = _NOT_KNOWN if names[0] in (CountBy.CAMERA, CountBy.MONTH) else _NOT_TAGGED
+        return {tuple(value or none for value in values): number for values, number in counts.items()}
     words: dict[tuple[str | None, ...], int] = {}
     for (superclass, *rest), number in counts.items():
         if superclass is not None:

@@ -20,6 +20,7 @@ from phototag.cli.dataset import dataset
 from phototag.cli.doctor import doctor
 from phototag.cli.evaluate import evaluate
 from phototag.cli.export import export
+from phototag.cli.import_keywords import import_group
 from phototag.cli.messages import ReaderLeftError, guard_streams, indented
 from phototag.cli.model import model
 from phototag.cli.novel import novel
@@ -181,7 +182,7 @@ def cli(ctx: click.Context) -> None:
 
 
 for _command in (
-    *(train, evaluate, compare, dataset, tag, retag, watch, status, query, novel, audit, export, serve),
+    *(train, evaluate, compare, dataset, tag, retag, watch, status, query, novel, audit, export, import_group, serve),
     *(model, db, doctor),
 ):
     cli.add_command(_command)

@@ -57,6 +57,21 @@ class Moment(click.ParamType[datetime]):
             return moment.replace(tzinfo=UTC)
 
 
+class Near(click.ParamType[tuple[float, float, float]]):
+    """Latitude and longitude in degrees and a distance in km, separated by commas. A query checks their ranges."""
+
+    name = "place"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float, float]:
+        try:
+            latitude, longitude, km = (float(part) for part in (value.split(",") if isinstance(value, str) else value))
+        except ValueError:
+            self.fail(f"{value!r} is no LAT,LON,KM like 52.52,13.40,5", param, ctx)
+        return latitude, longitude, km
+
+
 class Number(click.FloatRange):
     """A number in a range. NaN, which is neither below nor above anything, is none."""
 

@@ -12,11 +12,12 @@ import click
 from phototag.choices import CountBy, OutputFormat, SortKey
 from phototag.cli.formats import print_counts, print_rows
 from phototag.cli.messages import data_out, say
-from phototag.cli.options import EnumChoice, GivenPath, Moment, Number, db_option
+from phototag.cli.options import EnumChoice, GivenPath, Moment, Near, Number, db_option
 from phototag.export import EXPORTS
 from phototag.records import LEVELS, NovelTier, PhotoState, Reason, Source
 
 TABLE_LIMIT = 50
+_ALL_STATES = "all"
 
 
 class _NovelChoice(EnumChoice[NovelTier]):
@@ -70,13 +71,42 @@ class _ClassName(click.ParamType[str]):
 @click.option("--min-score", type=Number(0, 1), metavar="X", help="At least this score, 0 to 1.")
 @click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option("--source", type=EnumChoice(list(Source)), help="Who gave the tag.")
-@click.option("--state", type=EnumChoice(list(PhotoState)), help="The state of the photo file.")
+@click.option(
+    "--state",
+    type=click.Choice([*(state.value for state in PhotoState), _ALL_STATES]),
+    multiple=True,
+    help="The state of the photo file; may be given several times. [default: all but missing]",
+)
+@click.option(
+    "--partners",
+    is_flag=True,
+    help="Also list the second file of two that are one photo, such as the RAW beside its JPEG.",
+)
 @click.option("--model", "model_name", metavar="MODEL", help="Photos tagged by this model.")
 @click.option(
     "--since",
     type=Moment(),
     metavar="DATE",
     help="Tagged then or later: 2026-05-31, 2026-05-31T08:00, in local time, or as 'tagged_at' is printed.",
+)
+@click.option(
+    "--taken",
+    metavar="WHEN",
+    help="Taken then, by the camera's clock: 2026, 2026-05, 2026-05-03T14:00, or from..to, one of which may be left "
+    "out.",
+)
+@click.option(
+    "--camera",
+    multiple=True,
+    metavar="TEXT",
+    help="Taken with a camera of whose name this is a part; given again: any.",
+)
+@click.option("--near", type=Near(), metavar="LAT,LON,KM", help="Taken within so many km of a place, in degrees.")
+@click.option(
+    "--keyword",
+    multiple=True,
+    metavar="TEXT",
+    help="With this keyword in the file: a whole one, as in animal|bird, or a level of it; given again: any.",
 )
 @click.option(
     "--limit", type=click.IntRange(min=0), metavar="N", help=f"At most N photos. [default: {TABLE_LIMIT} in tables]"
@@ -103,9 +133,14 @@ def query(
     min_score: float | None,
     under: Path | None,
     source: Source | None,
-    state: PhotoState | None,
+    state: tuple[str, ...],
+    partners: bool,
     model_name: str | None,
     since: datetime | None,
+    taken: str | None,
+    camera: tuple[str, ...],
+    near: tuple[float, float, float] | None,
+    keyword: tuple[str, ...],
     limit: int | None,
     sort: str,
     count: bool,
@@ -114,7 +149,7 @@ def query(
     print0: bool,
     db: str | None,
 ) -> None:
-    """Find photos by their tags."""
+    """Find photos by their tags, and by when, where and with what they were taken."""
     key = sort.removeprefix("-")
     if key not in list(SortKey):
         raise click.BadParameter(f"{key!r} is not one of {', '.join(SortKey)}", param_hint="--sort")
@@ -126,6 +161,8 @@ def query(
         form = OutputFormat.PATHS
     if limit is None and form is OutputFormat.TABLE and count_by is None:
         limit = TABLE_LIMIT
+    # What is gone is shown to who asks for it, and so is a file that cannot be read beside one that can.
+    asked = {*PhotoState} if _ALL_STATES in state else {PhotoState(name) for name in state}
     wanted = Query(
         superclass=superclass,
         subclass=subclass,
@@ -134,9 +171,14 @@ def query(
         min_score=min_score,
         under=Path(os.path.abspath(under)) if under is not None else None,  # noqa: PTH100  # folds ".."
         source=source,
-        state=state,
+        state=asked or {*PhotoState} - {PhotoState.MISSING},
+        leads_only=not partners and PhotoState.UNREADABLE not in asked,
         model=model_name,
         since=since,
+        taken=taken,
+        camera=camera,
+        near=near,
+        keyword=keyword,
         limit=limit,
         sort=SortKey(key),
         descending=sort.startswith("-"),

@@ -16,7 +16,7 @@ from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, GivenPath, TaggingOptions, tagging_options
 from phototag.imaging import FORMAT_NAMES
-from phototag.records import PhotoState, Source, TaggedPhoto
+from phototag.records import NO_FACTS, PhotoState, Source, TaggedPhoto
 
 if TYPE_CHECKING:
     from phototag.store import Store
@@ -138,7 +138,7 @@ def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
 
     now = datetime.now(UTC)
     for item in batch.items:
-        tag = item.tag if isinstance(item, StoredTag) else None
+        tag, facts = (item.tag, item.facts) if isinstance(item, StoredTag) else (None, NO_FACTS)
         yield TaggedPhoto(
             path=item.photo.path,
             superclass=tag.superclass if tag else None,
@@ -153,6 +153,10 @@ def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
             state=PhotoState.OK if isinstance(item, StoredTag) else item.kind.state,
             error=None if isinstance(item, StoredTag) else item.reason,
             reason=tag.reason if tag else None,
+            taken_at=facts.moment,
+            camera=facts.camera,
+            latitude=facts.latitude,
+            longitude=facts.longitude,
         )
 
 
@@ -191,6 +195,8 @@ def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) ->
         parts.append(f"{report.given_up:,} given up earlier")
     if kept:
         parts.append(f"{kept:,} {'keeps' if kept == 1 else 'keep'} a human's tag")
+    if report.moved:
+        parts.append(f"{report.moved:,} moved")
     if report.missing:
         parts.append(f"{report.missing:,} missing")
     busy = report.seconds - report.load_seconds

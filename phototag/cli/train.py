@@ -22,8 +22,15 @@ from phototag.choices import (
     GroupsBy,
     Tune,
 )
+from phototag.cli.labelled import from_keywords_option, keyword_map_option, keywords_db_option, labelled_source
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, GivenPath, Number, device_option, groups_option
+from phototag.cli.options import (
+    EnumChoice,
+    GivenPath,
+    Number,
+    device_option,
+    groups_option,
+)
 from phototag.text import percent
 from phototag.training import TrainingConfig
 
@@ -32,10 +39,15 @@ if TYPE_CHECKING:
 
 _DEFAULTS = TrainingConfig()
 _FROM_SCRATCH = TrainingConfig(pretrained=False)
+# A difference between parts of the data that is worth a line.
+_TOLD_EASE = 0.015
 
 
 @click.command()
-@click.argument("data", type=GivenPath(path_type=Path))
+@click.argument("data", type=GivenPath(path_type=Path), required=False)
+@from_keywords_option
+@keyword_map_option
+@keywords_db_option
 @click.option(
     "--backbone",
     default=_DEFAULTS.backbone,
@@ -147,7 +159,10 @@ _FROM_SCRATCH = TrainingConfig(pretrained=False)
 @click.pass_context
 def train(
     ctx: click.Context,
-    data: Path,
+    data: Path | None,
+    library: Path | None,
+    mapping: Path | None,
+    db: str | None,
     backbone: str,
     weights: Path | None,
     no_pretrained: bool,
@@ -177,9 +192,11 @@ def train(
     """Learn classes from labelled pictures and make the result the active model.
 
     DATA is a folder superclass/subclass/*.jpg, or a CSV with the columns filepath,superclass,subclass and paths
-    relative to it. A share of each class is kept apart to evaluate the model. Ctrl-C keeps the best model so far. A
-    model that was learned from a whole library by mistake, or is much worse than the active one, is not made active.
+    relative to it. A library with keywords is learned from where it lies, with --from-keywords instead of DATA. A share
+    of each class is kept apart to evaluate the model. Ctrl-C keeps the best model so far. A model that was learned from
+    a whole library by mistake, or is much worse than the active one, is not made active.
     """
+    source = labelled_source(data, library, mapping, db)
     if val is not None and val_fraction is not None:
         raise click.UsageError("--val and --val-fraction exclude each other")
     chosen: dict[str, Any] = {name: value for name, value in (("epochs", epochs), ("lr", lr)) if value is not None}
@@ -210,7 +227,7 @@ def train(
     from phototag.training import train as run
 
     with current_world() as world:
-        result = run(data, config=config, output=output, val=val, extend=extend, resume=resume, overwrite=overwrite)
+        result = run(source, config=config, output=output, val=val, extend=extend, resume=resume, overwrite=overwrite)
         # Of several processes that torchrun started, one speaks.
         if world.is_writer:
             _echo(result)
@@ -232,9 +249,11 @@ def _echo(result: TrainingResult) -> None:
     by_pictures = result.model.header.record.get("by_pictures")
     if by_pictures is not None:
         say(
-            f"Had series been split, picture by picture, it would say: superclass {percent(by_pictures[0])}, subclass "
-            f"{percent(by_pictures[1])}. That is how well it knows these series again, and not how good it is."
+            f"Had series been split, picture by picture, it would say: {_both(*by_pictures)}. That is how well it "
+            "knows these series again, and not how good it is."
         )
+    if "draw" in result.model.header.record:
+        _echo_draw(result)
     if result.extension is not None:
         _echo_extension(result.extension)
     if result.model.header.record.get("refitted_on_all"):
@@ -245,6 +264,27 @@ def _echo(result: TrainingResult) -> None:
         return
     say(made, f"It was not made the active model: {result.inactive}.")
     say(f"To use it all the same: phototag model use {shlex.quote(str(result.model.path))}")
+
+
+def _echo_draw(result: TrainingResult) -> None:
+    """Say what to expect of all pictures, where the validation pictures are easier or harder than they."""
+    draw = result.model.header.record["draw"]
+    eases = [here - all_over for here, all_over in zip(draw["heads"], draw["heads_in_folds"], strict=True)]
+    largest = max(eases, key=abs)
+    if abs(largest) < _TOLD_EASE:
+        return
+    here, all_over = (_both(*draw[name]) for name in ("heads", "heads_in_folds"))
+    metrics = result.metrics
+    measured = (metrics.superclass_accuracy, metrics.subclass_accuracy)
+    expected = _both(*(min(1.0, (of or 0.0) - ease) for of, ease in zip(measured, eases, strict=True)))
+    say(
+        f"These pictures are {'easier' if largest > 0 else 'harder'} than the others: heads alone get {here} of them "
+        f"right, of all pictures {all_over}. So expect about {expected}."
+    )
+
+
+def _both(superclass: float, subclass: float) -> str:
+    return f"superclass {percent(superclass)}, subclass {percent(subclass)}"
 
 
 # What decides how a backbone is trained means nothing to a model whose backbone stays.

@@ -1,4 +1,4 @@
-"""Labelled pictures: a folder superclass/subclass/*, or a CSV filepath,superclass,subclass."""
+"""Labelled pictures: a folder superclass/subclass/*, a CSV filepath,superclass,subclass, or a library with keywords."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
+from phototag.dataset.keyworded import FEWEST_PHOTOS, KeywordedLibrary
 from phototag.dataset.sheet import Sheet, open_sheet
 from phototag.errors import DataError, TaxonomyError
 from phototag.files import as_it_is_there
@@ -19,6 +21,9 @@ from phototag.taxonomy import Taxonomy, check_name, nearest_names, spelled_apart
 from phototag.text import is_text
 
 log = logging.getLogger(__name__)
+
+DataSource: TypeAlias = Path | KeywordedLibrary
+"""Where labelled data lies: a folder, a CSV, or a library whose photos hold keywords."""
 
 COLUMNS = ("filepath", "superclass", "subclass")
 GROUP_COLUMN = "group"
@@ -34,8 +39,8 @@ _MAX_LISTED = 10
 class LabelledPicture:
     """A picture and its true labels; None where it belongs to none of the known classes of that level.
 
-    `origin` says where the label stands: "labels.csv, line 14", or the folder. `group` names what it belongs to where
-    the data says so.
+    `origin` says where the label stands: "labels.csv, line 14", the folder, or the keywords. `group` names what it
+    belongs to where the data says so.
     """
 
     path: Path
@@ -68,22 +73,24 @@ class LabelledData:
             names = sorted({str(getattr(picture, level)) for picture in self.pictures})
             dates = [name for name in names if _DATE_OR_CAMERA.match(name)]
             if 2 * len(dates) >= len(names):
-                return f"its folders are named after dates or cameras: {listed_names(dates, most=3)}"
+                return f"its classes are named after dates or cameras: {listed_names(dates, most=3)}"
         return ""
 
 
-def load_data(source: Path, *, deep: bool = False) -> LabelledData:
-    """Read labelled data from a folder or a CSV, and say what is left out. The pictures are not opened yet.
+def load_data(source: DataSource, *, deep: bool = False) -> LabelledData:
+    """Read labelled data from a folder, a CSV or the keywords of a library, and say what is left out.
 
-    Names of classes come composed (NFC). A row that stands twice counts once. With `deep` the pictures in folders below
-    superclass/subclass are taken too.
+    The pictures are not opened yet. Names of classes come composed (NFC). A row that stands twice counts once. With
+    `deep` the pictures in folders below superclass/subclass are taken too.
 
     Raises:
         DataError: there is no such source, it holds no pictures, or its labels are not clean; the text names file and
             line.
     """
     # os.path says no where Path raises: a folder on the way may be closed to us.
-    if os.path.isdir(source):  # noqa: PTH112
+    if isinstance(source, KeywordedLibrary):
+        data = _load_keyworded(source)
+    elif os.path.isdir(source):  # noqa: PTH112
         data = _load_folder(source, deep=deep)
     elif os.path.isfile(source):  # noqa: PTH113
         data = _load_csv(source)
@@ -92,14 +99,14 @@ def load_data(source: Path, *, deep: bool = False) -> LabelledData:
         raise DataError(f"{source}: {what}")
     if not data.pictures:
         raise DataError(
-            " ".join(filter(None, [f"{source}: no pictures found.", data.left_out.line(), _expected(source)]))
+            " ".join(filter(None, [f"{data.source}: no pictures found.", data.left_out.line(), _expected(source)]))
         )
     if data.ignored:
-        log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", source, data.ignored)
+        log.warning("%s: %d pictures lie in no superclass/subclass folder and are left out", data.source, data.ignored)
     if data.empty:
-        log.warning("%s: no pictures in %s, which is no class then", source, listed_names(data.empty))
+        log.warning("%s: no pictures in %s, which is no class then", data.source, listed_names(data.empty))
     if data.left_out:
-        log.warning("%s: %s", source, data.left_out.line())
+        log.warning("%s: %s", data.source, data.left_out.line())
     _check_parents(data)
     _check_spelling(data)
     return data
@@ -110,10 +117,21 @@ def listed_names(names: Sequence[str], *, most: int = _MAX_LISTED) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _expected(source: Path) -> str:
+def _expected(source: DataSource) -> str:
+    if isinstance(source, KeywordedLibrary):
+        return (
+            "Expected keywords like Animals|bird|rooster, whose last two levels are superclass and subclass, and "
+            f"{FEWEST_PHOTOS} photos of each class"
+        )
     if source.is_dir():
         return "Expected superclass/subclass/*.jpg below it"
     return f"Expected rows under the header {','.join(COLUMNS)}"
+
+
+def _load_keyworded(library: KeywordedLibrary) -> LabelledData:
+    found, left_out = library.pictures()
+    pictures = tuple(LabelledPicture(path, *label, f"{path}: keywords {keywords}") for path, label, keywords in found)
+    return LabelledData(library.root, pictures, left_out=left_out)
 
 
 def _load_folder(source: Path, *, deep: bool) -> LabelledData:

@@ -19,20 +19,19 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from phototag.bursts import bursts_of
 from phototag.choices import GroupsBy
 from phototag.dataset.features import Features, features_of
 from phototag.dataset.grouping import Labels, Links, held_out, members, near_pairs
 from phototag.dataset.labelled import LabelledPicture
 from phototag.errors import DataError, ModelError
-from phototag.files import open_regular
+from phototag.metadata import read_facts, read_header
 from phototag.model import (
     DEFAULT_BACKBONE,
     create_backbone,
@@ -43,6 +42,7 @@ from phototag.model import (
     pooled_stages,
     resolve_backbone,
 )
+from phototag.records import NO_FACTS, CaptureFacts
 from phototag.runtime import Target
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,6 @@ _NUMBERED_DISTANCE = 0.35
 # Of the usual distance within a subclass: neighbours by number have to be so much nearer for numbers to count.
 _TELLING = 0.7
 _FEWEST_NEIGHBOURS = 10
-_EXIF_BYTES = 1 << 17
-_EXIF_IFD, _TAKEN, _CHANGED, _MAKE, _MODEL = 0x8769, 0x9003, 0x0132, 0x010F, 0x0110
 _NUMBER = re.compile(r"(\d+)\D*$")
 
 Look = Callable[[Sequence[LabelledPicture]], NDArray[np.float32]]
@@ -89,11 +87,11 @@ def find_groups(pictures: Sequence[LabelledPicture], how: GroupsBy, look: Look) 
     links, classed = Links(len(pictures)), members(classes)
     looks = standardised(look(pictures))
     numbers = [_number(picture.path) for picture in pictures]
-    moments = [_moment(picture.path) for picture in pictures]
+    bursts = _bursts(pictures, classes)
     telling = _numbers_tell(looks, numbers, classed)
     for rows in classed:
         links.join((int(rows[one]), int(rows[other])) for one, other in near_pairs(looks[rows], LOOK_DISTANCE))
-        links.join(_bursts(rows, moments))
+        links.join((int(bursts[row]), row) for row in rows.tolist())
         if telling:
             links.join(p for p in _neighbours(rows, numbers) if _distance(looks, *p) <= _NUMBERED_DISTANCE)
     return links.groups()
@@ -233,30 +231,17 @@ def _numbers_tell(
     return len(next_to) >= _FEWEST_NEIGHBOURS and float(np.mean(next_to)) <= _TELLING * float(np.mean(usual))
 
 
-def _bursts(rows: Labels, moments: Sequence[tuple[str, float] | None]) -> Iterator[tuple[int, int]]:
-    by_camera: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for row in rows.tolist():
-        moment = moments[row]
-        if moment is not None:
-            by_camera[moment[0]].append((moment[1], row))
-    for taken in by_camera.values():
-        for (one, first), (other, second) in pairwise(sorted(taken)):
-            if other - one <= MOMENT_SECONDS:
-                yield first, second
+def _bursts(pictures: Sequence[LabelledPicture], classes: Labels) -> Labels:
+    """Return the burst [N] of each picture, among those of its class."""
+    facts = [_facts(picture.path) for picture in pictures]
+    labels = np.arange(len(pictures), dtype=np.intp)
+    for rows in members(classes):
+        labels[rows] = rows[bursts_of((facts[row] for row in rows.tolist()), seconds=MOMENT_SECONDS)]
+    return labels
 
 
-def _moment(path: Path) -> tuple[str, float] | None:
-    """Return the camera of a picture and when it was taken, in seconds, where the picture says so."""
+def _facts(path: Path) -> CaptureFacts:
     try:
-        with open_regular(path) as file:
-            start = file.read(_EXIF_BYTES)
-        place = start.find(b"Exif\0\0")
-        if place < 0:
-            return None
-        exif = Image.Exif()
-        exif.load(start[place:])
-        text = str(exif.get_ifd(_EXIF_IFD).get(_TAKEN) or exif.get(_CHANGED) or "")
-        taken = datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S")  # cameras know no zone
-        return f"{exif.get(_MAKE)} {exif.get(_MODEL)}", (taken - datetime(1970, 1, 1)).total_seconds()
-    except Exception:  # noqa: BLE001  # damaged in whatever way: then nothing is known
-        return None
+        return read_facts(read_header(path))
+    except OSError:
+        return NO_FACTS

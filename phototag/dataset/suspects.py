@@ -24,7 +24,7 @@ from phototag.dataset.content import report_unreadable
 from phototag.dataset.features import Features
 from phototag.dataset.grouping import Labels, near_pairs
 from phototag.dataset.label_errors import Floats, find_label_errors
-from phototag.dataset.labelled import COLUMNS, LabelledData, LabelledPicture, load_data, training_taxonomy
+from phototag.dataset.labelled import COLUMNS, DataSource, LabelledData, LabelledPicture, load_data, training_taxonomy
 from phototag.dataset.series import default_features, group_numbers, grouped, standardised
 from phototag.dataset.sheet import open_sheet
 from phototag.errors import DataError
@@ -172,7 +172,7 @@ class Checked:
 
 
 def find_suspects(
-    data: Path,
+    data: DataSource,
     *,
     target: Target,
     val: Path | None = None,
@@ -197,7 +197,7 @@ def find_suspects(
         pictures = grouped(found.pictures[:border], groups, lambda _: found.values[:border, middle])
         look = _Look(found, border, standardised(found.values[:, middle]))
         suspects = sorted(look.suspects(), key=lambda suspect: (list(Kind).index(suspect.kind), -suspect.score))
-    return Checked(data, val, pictures, tuple(suspects), len(found.unreadable))
+    return Checked(labelled.source, val, pictures, tuple(suspects), len(found.unreadable))
 
 
 @dataclass(frozen=True)

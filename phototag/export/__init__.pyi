@@ -2,4 +2,8 @@ from .exports import EXPORTS as EXPORTS
 from .form import Export as Export
 from .form import ExportOption as ExportOption
 from .form import Written as Written
+from .keyword_exporter import KeywordExporter as KeywordExporter
+from .keyword_rule import KeywordRule as KeywordRule
+from .keyword_rule import promises as promises
 from .rows import write_rows as write_rows
+from .taken_out import find_taken_out as find_taken_out

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 class ExportOption:
     """An option of an export on the command line.
 
-    `type` is bool for a switch, Path for one path, which the writer gets as an absolute one, and an enum for any of its
-    values, which the writer gets as a tuple. `name` is as it is typed, `key` the name that the writer has for it.
+    `type` is bool for a switch, Path for one path, which the writer gets as an absolute one, float for a number from 0
+    to 1, and an enum for any of its values, which the writer gets as a tuple. `name` is as it is typed, `key` the name
+    that the writer has for it.
     """
 
     name: str
     key: str
-    type: type[bool] | type[Path] | type[StrEnum]
+    type: type[bool] | type[Path] | type[float] | type[StrEnum]
     help: str
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from phototag.choices import OutputFormat
 from phototag.export.form import Export, Written
 from phototag.records import TaggedPhoto
+from phototag.text import clock_text
 
 if TYPE_CHECKING:
     from phototag.store import Store
@@ -30,6 +31,10 @@ ROW_COLUMNS = (
     "state",
     "error",
     "reason",
+    "taken_at",
+    "camera",
+    "latitude",
+    "longitude",
 )
 
 
@@ -49,6 +54,10 @@ def as_row(photo: TaggedPhoto) -> dict[str, Any]:
         "state": photo.state,
         "error": photo.error,
         "reason": photo.reason,
+        "taken_at": clock_text(photo.taken_at) if photo.taken_at is not None else None,
+        "camera": photo.camera,
+        "latitude": photo.latitude,
+        "longitude": photo.longitude,
     }
 
 

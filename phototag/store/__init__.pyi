@@ -1,3 +1,4 @@
+from .captures import Capture as Capture
 from .catalog_rows import GALLERY_COLUMNS as GALLERY_COLUMNS
 from .catalog_rows import GalleryRow as GalleryRow
 from .catalog_rows import ScoredContentRow as ScoredContentRow
@@ -8,6 +9,11 @@ from .health import backup_database as backup_database
 from .health import check_database as check_database
 from .health import database_info as database_info
 from .health import pending_photos as pending_photos
+from .keyword_exports import ExportKind as ExportKind
+from .keyword_exports import FileKeywords as FileKeywords
+from .keyword_exports import KeywordCandidate as KeywordCandidate
+from .keyword_exports import KeywordExport as KeywordExport
+from .keyword_exports import Settled as Settled
 from .location import FileKey as FileKey
 from .location import Location as Location
 from .location import parse_location as parse_location

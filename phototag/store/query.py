@@ -10,20 +10,32 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from phototag.choices import CountBy, SortKey
 from phototag.errors import UsageError
-from phototag.records import LEVELS, NovelTier, PhotoState, Rank, Reason, Source, TaggedPhoto
+from phototag.records import LEVELS, NovelTier, PhotoState, Rank, Reason, Source, TaggedPhoto, in_zone
+from phototag.store.capture_conditions import (
+    Place,
+    check_place,
+    has_keyword,
+    is_by_camera,
+    is_near,
+    taken_range,
+    was_taken,
+)
 from phototag.store.models import known_models
 from phototag.store.photos import is_under
 from phototag.store.reasons import reason_column
-from phototag.store.tables import models, photos, reviews, tags
+from phototag.store.tables import captures, models, photos, reviews, tags
 from phototag.taxonomy import nearest_names
 from phototag.text import is_text, nfc
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 FEWEST_HASH_DIGITS = 8
 ROWS_AT_ONCE = 1000
@@ -40,6 +52,7 @@ NOVELTY = case((_BY_MODEL, tags.c.novelty)).label("novelty")
 _COLUMN_OF: dict[SortKey, ColumnElement[Any]] = {
     SortKey.PATH: photos.c.path_bytes,
     SortKey.TAGGED: tags.c.tagged_at,
+    SortKey.TAKEN: captures.c.taken_at,
     SortKey.SUPERCLASS_SCORE: tags.c.superclass_score,
     SortKey.SUBCLASS_SCORE: tags.c.subclass_score,
     SortKey.NOVELTY: tags.c.novelty,
@@ -51,6 +64,8 @@ _COUNTED: dict[CountBy, tuple[ColumnElement[Any], ...]] = {
     CountBy.SOURCE: (tags.c.source,),
     CountBy.MODEL: (models.c.name,),
     CountBy.STATE: (photos.c.state,),
+    CountBy.CAMERA: (captures.c.camera,),
+    CountBy.MONTH: (func.substr(captures.c.taken_at, 1, len("2026-05")),),
 }
 # Dictionaries find a member quicker than the enums themselves.
 _RANKS: dict[str | None, Rank | None] = {rank.value: rank for rank in Rank} | {None: None}
@@ -66,12 +81,19 @@ class Query:
     `superclass` and `subclass` are a name or several, any of which will do; a subclass may be written in full,
     "bird/rooster". `novel`: only tagged photos whose rank is not subclass,
     or of one tier of these. `reason`: only tags of models that go no deeper for one of these reasons. `min_score` is
-    compared with the score of the tag's own rank (of the best superclass where the rank is none). `model` is a name, or
-    at least 8 digits that a model's hash begins with. `since`: tagged then or later. Rows without the value sorted by
-    come last, and equal rows are sorted by path.
+    compared with the score of the tag's own rank (of the best superclass where the rank is none). `state` is one or
+    several. `leads_only`: of two files that are one photo only the one that decides. `model` is a name, or at least 8
+    digits that a model's hash begins with. `since`: tagged then or later.
+
+    `taken`: a year, month, day or time of the camera's clock, or a range of them: "2026", "2026-05..2026-06-15",
+    "2026-05-03T14:00..". `camera`: a part of its name, or several, any of which will do. `near`: latitude, longitude
+    and the most kilometres from there. `keyword`: one that the file or its sidecar holds, whole or some of its levels
+    ("bird", "bird|hawk"), or several, any of which will do.
+
+    Rows without the value sorted by come last, and equal rows are sorted by path.
 
     Raises:
-        UsageError: a number is out of range, or `since` has no time zone.
+        UsageError: a number is out of range, `taken` is no such time, or `since` has no time zone.
 
     >>> from datetime import datetime, timezone
     >>> birds = phototag.Query(superclass="bird", min_score=0.9, since=datetime(2026, 1, 1, tzinfo=timezone.utc))
@@ -87,16 +109,21 @@ class Query:
     min_score: float | None = None
     under: Path | None = None
     source: Source | None = None
-    state: PhotoState | None = None
+    state: PhotoState | Collection[PhotoState] | None = None
+    leads_only: bool = False
     model: str | None = None
     since: datetime | None = None
+    taken: str | None = None
+    camera: str | Collection[str] = ()
+    near: Place | None = None
+    keyword: str | Collection[str] = ()
     limit: int | None = None
     sort: SortKey = SortKey.PATH
     descending: bool = False
 
     def __post_init__(self) -> None:
         # From Python it is natural to write source="human".
-        for name, choices in (("source", Source), ("state", PhotoState), ("sort", SortKey)):
+        for name, choices in (("source", Source), ("sort", SortKey)):
             given = getattr(self, name)
             if given is not None and given not in list(choices):
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, not {given!r}")
@@ -105,10 +132,19 @@ class Query:
             if self.novel not in list(NovelTier):
                 raise UsageError(f"novel must be True, False or one of {', '.join(NovelTier)}, not {self.novel!r}")
             object.__setattr__(self, "novel", NovelTier(self.novel))
-        object.__setattr__(self, "reason", tuple(self._reasons()))
+        object.__setattr__(self, "reason", tuple(_members("reason", Reason, self.reason)))
+        if self.state is not None:
+            object.__setattr__(self, "state", tuple(_members("state", PhotoState, self.state)))
         for name in LEVELS:
             given = getattr(self, name)
             object.__setattr__(self, name, tuple(map(nfc, _texts([given] if isinstance(given, str) else given or ()))))
+        for name in ("camera", "keyword"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, _asked([given] if isinstance(given, str) else given, name))
+        if self.taken is not None:
+            taken_range(self.taken)
+        if self.near is not None:
+            object.__setattr__(self, "near", check_place(self.near))
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise UsageError(f"a score lies between 0 and 1, not {self.min_score}")
         if self.limit is not None and self.limit < 0:
@@ -123,11 +159,18 @@ class Query:
             except OverflowError:
                 raise UsageError(f"{self.since} lies outside of the years 1 to 9999 in UTC") from None
 
-    def _reasons(self) -> Iterator[Reason]:
-        for given in [self.reason] if isinstance(self.reason, str) else self.reason:
-            if given not in list(Reason):
-                raise UsageError(f"reason must be some of {', '.join(Reason)}, not {given!r}")
-            yield Reason(given)
+
+def _members(name: str, choices: type[_Choice], given: str | Collection[str]) -> Iterator[_Choice]:
+    for each in [given] if isinstance(given, str) else given:
+        if each not in list(choices):
+            raise UsageError(f"{name} must be some of {', '.join(choices)}, not {each!r}")
+        yield choices(each)
+
+
+def _asked(texts: Collection[str], name: str) -> tuple[str, ...]:
+    if not all(text.strip("| ") for text in texts):
+        raise UsageError(f"a {name} is empty; leave it out, or write a part of it")
+    return tuple(texts)
 
 
 def _texts(names: Collection[str]) -> Iterator[str]:
@@ -210,11 +253,12 @@ def _statements(connection: Connection, query: Query) -> Iterator[Select[Any]]:
 
 
 def joined(columns: Select[Any]) -> Select[Any]:
-    """Return these columns of all photos, with their tags and the models that gave them."""
+    """Return these columns of all photos, with their captures, their tags and the models that gave them."""
     return (
         columns.select_from(photos)
         .outerjoin(tags, tags.c.photo_id == photos.c.id)
         .outerjoin(models, models.c.id == tags.c.model_id)
+        .outerjoin(captures, captures.c.photo_id == photos.c.id)
     )
 
 
@@ -237,13 +281,23 @@ def conditions(connection: Connection, query: Query) -> Iterator[ColumnElement[b
     if query.source is not None:
         yield tags.c.source == query.source.value
     if query.state is not None:
-        yield photos.c.state == query.state.value
+        yield photos.c.state.in_([PhotoState(state).value for state in query.state])
+    if query.leads_only:
+        yield photos.c.lead_id.is_(None)
     if query.model is not None:
         yield _model_is(query.model)
     if query.reason:
         yield reason_column(connection).in_([reason.value for reason in query.reason])
     if query.since is not None:
         yield tags.c.tagged_at >= query.since
+    if query.taken is not None:
+        yield was_taken(query.taken)
+    if query.camera:
+        yield is_by_camera(connection, query.camera)
+    if query.near is not None:
+        yield is_near(connection, query.near)
+    if query.keyword:
+        yield has_keyword(connection, query.keyword)
 
 
 def _is_called(column: ColumnElement[Any], names: Collection[str]) -> ColumnElement[bool]:
@@ -281,6 +335,11 @@ def tagged_columns(connection: Connection) -> tuple[ColumnElement[Any], ...]:
         tags.c.tagged_at,
         models.c.name.label("model"),
         reason_column(connection).label("reason"),
+        captures.c.taken_at,
+        captures.c.utc_offset_minutes,
+        captures.c.camera,
+        captures.c.latitude,
+        captures.c.longitude,
     )
 
 
@@ -300,7 +359,16 @@ def tagged_photo(row: Row[Any]) -> TaggedPhoto:
         state=_STATES[row.state],
         error=row.error,
         reason=_REASONS[row.reason],
+        taken_at=taken_at(row.taken_at, row.utc_offset_minutes),
+        camera=row.camera,
+        latitude=row.latitude,
+        longitude=row.longitude,
     )
+
+
+def taken_at(text: str | None, offset_minutes: int | None) -> datetime | None:
+    """Return when a photo was taken from what is stored, with its zone where that is known."""
+    return None if text is None else in_zone(datetime.fromisoformat(text), offset_minutes)
 
 
 # ---- a whole library quickly: rows as the database has them, without SQLAlchemy converting each value

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, insert, select
 
-from phototag.records import Photo, PhotoState, Rank, Source, Tag
+from phototag.records import NO_FACTS, CaptureFacts, Photo, PhotoState, Rank, Source, Tag
 from phototag.store.database import Database
 from phototag.store.models import Models, score_owners
 from phototag.store.photos import HasPath, chunked, is_under, path_key
@@ -23,7 +23,7 @@ class StoredTag:
     """One photo that was tagged.
 
     `content_hash` is the SHA-256 of the file; `scores` is what `phototag.decision` packed; `width` and
-    `height` are those of the upright photo, in pixels.
+    `height` are those of the upright photo, in pixels. `facts` and `keywords` are what the file says of itself.
     """
 
     photo: Photo
@@ -32,6 +32,8 @@ class StoredTag:
     height: int
     scores: bytes
     tag: Tag
+    facts: CaptureFacts = NO_FACTS
+    keywords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

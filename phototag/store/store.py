@@ -11,11 +11,14 @@ from typing import Self
 from phototag.choices import CountBy
 from phototag.records import TaggedPhoto
 from phototag.store import query as queries
+from phototag.store.captures import Captures
 from phototag.store.catalog_rows import CatalogRows
 from phototag.store.database import Database
+from phototag.store.keyword_exports import KeywordExports
 from phototag.store.location import parse_location
 from phototag.store.lock import Role, holding
 from phototag.store.models import Models
+from phototag.store.moves import Moves
 from phototag.store.notes import Notes
 from phototag.store.photos import Photos
 from phototag.store.query import Query
@@ -30,8 +33,9 @@ from phototag.store.tags import Tags
 class Store:
     """A database of photos and their tags. Made by `Store.open`; close it, or use it in a `with`.
 
-    What is in it is read and written through its parts: `photos`, `tags`, `scores`, `models`, `runs`, `samples`,
-    `reviews`, the `catalog` of all photos and the `notes` beside it. Everything that writes happens inside `writing`.
+    What is in it is read and written through its parts: `photos`, `moves`, `tags`, `scores`, `captures`, `models`,
+    `runs`, `samples`, `reviews`, `keyword_exports`, the `catalog` of all photos and the `notes` beside it. Everything
+    that writes happens inside `writing`.
     One Store may be used from several threads, not from a forked process: only the parent writes.
 
     Raises:
@@ -52,10 +56,13 @@ class Store:
         self.location = database.location
         self.models = Models(database)
         self.photos = Photos(database)
+        self.captures = Captures(database)
+        self.moves = Moves(database)
         self.scores = Scores(database, self.models)
         self.tags = Tags(database, self.models)
         self.reviews = Reviews(database)
         self.samples = Samples(database)
+        self.keyword_exports = KeywordExports(database)
         self.catalog = CatalogRows(database, self.models)
         self.runs = Runs(database)
         self.notes = Notes(database.location)

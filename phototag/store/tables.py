@@ -160,7 +160,7 @@ photos = Table(
     _required("size_bytes", BigInteger),
     _required("modified_ns", BigInteger),
     _required("changed_ns", BigInteger),
-    _required("inode", BigInteger),
+    _required("inode", BigInteger, index=True),
     Column("content_hash", LargeBinary(32), index=True),
     Column("width", Integer),
     Column("height", Integer),
@@ -206,9 +206,10 @@ keywords = Table(
     _required("keyword", Text, primary_key=True, index=True),
 )
 
-# The ledger of keywords written into files: one row a file. `hash_before` is null where the file was made by phototag;
-# a "planned" write may have happened or not, which the file's own hash tells. `written` holds our keywords by property,
-# `withdrawn` those that somebody took out again, which are not written a second time.
+# The ledger of keywords written into files: one row a file. `hash_before` and `hash_after` are the file's without and
+# with them, null where there is no file; `edits` are the splices that lead back. `written` holds our keywords by
+# property, `withdrawn` those that somebody took out again, which are not written a second time. A write is "planned"
+# before it is done: `planned` is what these columns hold after it, and the file's own hash tells whether it happened.
 keyword_exports = Table(
     "keyword_exports",
     metadata,
@@ -219,13 +220,15 @@ keyword_exports = Table(
     _required("kind", String(16)),
     _required("state", String(16)),
     Column("hash_before", LargeBinary(32)),
-    Column("hash_after", LargeBinary(32)),
+    Column("hash_after", LargeBinary(32), index=True),
     _required("edits", LargeBinary),
     _required("written", JSON),
     _required("withdrawn", JSON),
+    Column("planned", JSON(none_as_null=True)),
     _required("written_at", UtcTime),
     CheckConstraint("kind IN ('sidecar', 'embedded')", name="kind"),
     CheckConstraint("state IN ('planned', 'written')", name="state"),
+    CheckConstraint("(planned IS NULL) = (state = 'written')", name="planned"),
 )
 
 # One trained model that tagged something here. `hash` is the SHA-256 of its file, in hex.

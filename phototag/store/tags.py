@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert
 
 from phototag.errors import StoreError, UsageError
 from phototag.records import Failure, PhotoState, Rank, Source, Tag
+from phototag.store.captures import Capture, drop_captures, replace_captures
 from phototag.store.database import Database
 from phototag.store.models import Models
 from phototag.store.photos import chunked, clean_text, path_key, photo_values
@@ -55,7 +56,7 @@ class Tags:
         self._database, self._models = database, models
 
     def save_batch(self, *, model_id: int, tagged: Sequence[StoredTag], failures: Sequence[Failure] = ()) -> None:
-        """Save what came of a batch in one transaction: photos, scores and tags of `tagged`, errors of `failures`.
+        """Save what came of a batch in one transaction: all that is known of `tagged`, errors of `failures`.
 
         A path that comes twice counts once: the last time, and as tagged rather than failed. A human's tag is never
         replaced. Content that is new under a name, but that a human tagged under another, gets that tag, so moving
@@ -75,8 +76,11 @@ class Tags:
             ids = {path: int(row.id) for path, row in _rows_of(connection, list(values)).items()}
             replace_scores(connection, owner, {ids[path]: item for path, item in done.items()}, now)
 
-            changed = (path for path, item in failed.items() if path in before and _content_changed(item, before[path]))
-            _drop_model_tags(connection, [ids[path] for path in (*changed, *done)])
+            replace_captures(connection, {ids[path]: _capture(item) for path, item in done.items()})
+
+            other = [p for p, item in failed.items() if p in before and _content_changed(item, before[p])]
+            drop_captures(connection, [ids[path] for path in other])
+            _drop_model_tags(connection, [ids[path] for path in (*other, *done)])
             fresh = {path: item for path, item in done.items() if _is_fresh(item, before.get(path))}
             adopted = _human_tags_of(connection, [item.content_hash for item in fresh.values()])
             human = _human_tagged(connection, [ids[path] for path in done])
@@ -217,6 +221,10 @@ def _rows_of(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, Row[
     return found
 
 
+def _capture(item: StoredTag) -> Capture:
+    return Capture(item.photo.modified_ns, item.facts, item.keywords)
+
+
 def _tagged_values(item: StoredTag) -> dict[str, Any]:
     return {
         **photo_values(item.photo),
@@ -224,6 +232,7 @@ def _tagged_values(item: StoredTag) -> dict[str, Any]:
         "width": item.width,
         "height": item.height,
         "state": PhotoState.OK.value,
+        "missing_since": None,
         "error_kind": None,
         "error": None,
         "attempts": 0,
@@ -238,6 +247,7 @@ def _failed_values(item: Failure, before: Row[Any] | None) -> dict[str, Any]:
         "width": same.width if same is not None else None,
         "height": same.height if same is not None else None,
         "state": item.kind.state.value,
+        "missing_since": None,
         "error_kind": item.kind.value,
         "error": clean_text(item.reason),
         # Another content gets its full number of attempts.

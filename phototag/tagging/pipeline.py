@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from phototag.decision import decide, gather, pack, unpack
 from phototag.errors import DecodeError
 from phototag.imaging import Decode, read_bytes
-from phototag.records import Decoded, Failure, FailureKind, Photo
+from phototag.metadata import describe
+from phototag.records import CaptureFacts, Decoded, Failure, FailureKind, Photo
 from phototag.runtime import PendingScores, Runtime, bounded_map, decode_threads
 from phototag.store import ScoredContent, StoredTag
 from phototag.tagging.dedup import Decided, Recent
@@ -55,6 +56,8 @@ class _Known:
     photo: Photo
     content_hash: bytes
     content: ScoredContent
+    facts: CaptureFacts
+    keywords: tuple[str, ...]
 
 
 _Outcome = Decoded | _Known | Failure
@@ -85,13 +88,14 @@ def process(
         try:
             data = read_bytes(photo.path)
             digest = hashlib.sha256(data).digest()
+            facts, keywords = describe(data)
             content = known(digest) if known is not None else None
             if content is not None:
-                return _Known(photo, digest, content)
+                return _Known(photo, digest, content, facts, keywords)
             pixels, width, height = decode(data, photo.path)
         except DecodeError as error:
             return Failure(photo, FailureKind(error.kind), error.reason, digest)
-        return Decoded(photo, digest, width, height, pixels)
+        return Decoded(photo, digest, width, height, pixels, facts, keywords)
 
     batches = _Batches(runtime, remembered=max(_LEAST_REMEMBERED, 16 * runtime.batch_size))
     waiting: list[_Outcome] = []
@@ -162,4 +166,13 @@ class _Batches:
         decided = done.get(outcome.content_hash) or self._recent.get(outcome.content_hash)
         if decided is None:
             raise RuntimeError(f"{outcome.photo.path}: its scores were forgotten before they were used")
-        return StoredTag(outcome.photo, outcome.content_hash, size.width, size.height, decided.scores, decided.tag)
+        return StoredTag(
+            outcome.photo,
+            outcome.content_hash,
+            size.width,
+            size.height,
+            decided.scores,
+            decided.tag,
+            outcome.facts,
+            outcome.keywords,
+        )

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from phototag.choices import Balance
 from phototag.dataset import (
+    DataSource,
     Features,
     LabelledData,
     LabelledPicture,
@@ -110,12 +110,13 @@ class Extension:
         return replace(parent.header, taxonomy=self.taxonomy, superclass_head=True, record=record)
 
 
-def extend(parent: Model, data: Path, config: DataConfig, target: Target) -> Extension:
+def extend(parent: Model, data: DataSource, config: DataConfig, target: Target) -> Extension:
     """Fit heads for the classes of a model together with those of labelled pictures.
 
     Args:
         parent: The model; a trained one.
-        data: Pictures of new classes, and more of known ones if wanted: a folder superclass/subclass/*, or a CSV.
+        data: Pictures of new classes, and more of known ones if wanted: a folder superclass/subclass/*, a
+            CSV, or a library with keywords.
         config: How the pictures are split and read.
         target: What computes their features.
 

@@ -15,6 +15,7 @@ from phototag._version import __version__
 from phototag.choices import Device, GroupsBy, Tune
 from phototag.dataset import (
     Content,
+    DataSource,
     Features,
     LabelledData,
     LabelledPicture,
@@ -62,9 +63,10 @@ log = logging.getLogger(__name__)
 class Pictures:
     """Training and validation pictures, by path only. `kept_apart`: validation was split off the training data.
 
-    `doubt` says why the data looks like something else than labelled pictures.
+    `source` is where they come from, and `doubt` says why the data looks like something else than labelled pictures.
     """
 
+    source: Path
     taxonomy: Taxonomy
     training: Sequence[LabelledPicture]
     validation: Sequence[LabelledPicture]
@@ -72,7 +74,7 @@ class Pictures:
     doubt: str = ""
 
     @classmethod
-    def load(cls, data: Path, val: Path | None, config: DataConfig) -> Pictures:
+    def load(cls, data: DataSource, val: Path | None, config: DataConfig) -> Pictures:
         """Return the pictures of `data`, and of `val` where it is given, before any is looked at; see `split`.
 
         Raises:
@@ -81,16 +83,16 @@ class Pictures:
         labelled = load_once(data, config.groups, config.without)
         taxonomy = training_taxonomy(labelled)
         if val is None:
-            return cls(taxonomy, labelled.pictures, (), kept_apart=True, doubt=labelled.doubt)
+            return cls(labelled.source, taxonomy, labelled.pictures, (), kept_apart=True, doubt=labelled.doubt)
         other = load_once(val, config.groups, config.without)
         check_labels(other, taxonomy)
         apart = not_learned_from(other.pictures, labelled.pictures)
-        return cls(taxonomy, labelled.pictures, apart, kept_apart=False, doubt=labelled.doubt)
+        return cls(labelled.source, taxonomy, labelled.pictures, apart, kept_apart=False, doubt=labelled.doubt)
 
-    def split(self, source: Path, config: DataConfig, look: Look) -> Pictures:
+    def split(self, config: DataConfig, look: Look) -> Pictures:
         """Return them with what belongs together, and validation kept apart where none is given."""
         if self.kept_apart:
-            parts = split_by_groups(LabelledData(source, tuple(self.training)), config, look)
+            parts = split_by_groups(LabelledData(self.source, tuple(self.training)), config, look)
             return replace(self, training=parts[0], validation=parts[1])
         training, validation = (grouped(part, config.groups, look) for part in (self.training, self.validation))
         return replace(self, training=training, validation=validation)
@@ -129,7 +131,7 @@ def split_by_groups(
     return training, validation
 
 
-def load_once(source: Path, groups: GroupsBy = GroupsBy.AUTO, without: Path | None = None) -> LabelledData:
+def load_once(source: DataSource, groups: GroupsBy = GroupsBy.AUTO, without: Path | None = None) -> LabelledData:
     """Return labelled pictures, each content once and none that `without` lists; DataError if they are not usable."""
     everything = load_data(source, deep=groups is GroupsBy.FOLDER)
     if without is not None:
@@ -138,11 +140,11 @@ def load_once(source: Path, groups: GroupsBy = GroupsBy.AUTO, without: Path | No
     lost = set(map(_class_of, everything.pictures)) - set(map(_class_of, data.pictures))
     if lost:
         raise DataError(
-            f"{source}: each picture of {listed_names(sorted(lost))} lies in another class as well; "
+            f"{data.source}: each picture of {listed_names(sorted(lost))} lies in another class as well; "
             "leave it in the right one"
         )
     if data.doubt:
-        log.warning("%s: is this a library, and not pictures in folders of their classes? %s", source, data.doubt)
+        log.warning("%s: is this a library, and not pictures in folders of their classes? %s", data.source, data.doubt)
     return data
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phototag.choices import Tune
-from phototag.dataset import default_look
+from phototag.dataset import DataSource, KeywordedLibrary, default_look
 from phototag.errors import ModelError, UsageError
 from phototag.evaluation import Metrics
 from phototag.model import Model, ModelHeader, check_activation, open_model, set_active, state_path
@@ -54,7 +54,7 @@ class TrainingResult:
 
 
 def train(
-    data: str | Path,
+    data: str | Path | KeywordedLibrary,
     *,
     config: TrainingConfig | None = None,
     output: str | Path | None = None,
@@ -64,7 +64,7 @@ def train(
     overwrite: bool = False,
     activate: bool = True,
 ) -> TrainingResult:
-    """Train a model from a folder superclass/subclass/* or a CSV, and write it to a model file.
+    """Train a model from a folder superclass/subclass/*, a CSV or a keyworded library, and write it to a model file.
 
     Args:
         data: The labelled pictures.
@@ -93,38 +93,22 @@ def train(
     """
     if extend is not None and (val is not None or resume):
         raise UsageError("a model is extended in seconds, and evaluated on its own examples: no --val and no --resume")
-    config, source, started = config or TrainingConfig(), Path(data), time.monotonic()
+    config, started = config or TrainingConfig(), time.monotonic()
+    source = data if isinstance(data, KeywordedLibrary) else Path(data)
+    place = source if isinstance(source, Path) else source.root
     # The name of the model is held for as long as it is trained.
     with ExitStack() as held, current_world() as world:
         if activate:
             world.first(_warn_of_activation)
         if extend is not None:
             parent = extend if isinstance(extend, Model) else open_model(extend)
-
-            def add() -> TrainingResult:
-                path = extended_output(output, parent, overwrite=overwrite, held=held)
-                return _extend(parent, source, config, path, activate=activate, started=started)
-
-            return world.first(add)
-        target = choose_target(config.device)
-        look = default_look(target, config.workers)
-        loaded = world.first(lambda: Pictures.load(source, Path(val) if val is not None else None, config.data))
-        path = world.first(
-            lambda: choose_output(output, source, config.backbone, resume=resume, overwrite=overwrite, held=held)
-        )
-        world.first(lambda: check_room(path, LEAST_ROOM_BYTES))  # more exactly once the backbone is known
-        session = Session.open(loaded, config, target)
-        world.first(lambda: check_room(path, session.written_bytes()))
-        # Only now, as looking at pictures takes its time.
-        session.pictures = pictures = world.first(lambda: loaded.split(source, config.data, look))
-        log.info(
-            "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
-            len(pictures.training) + len(pictures.validation),
-            len(pictures.taxonomy.subclasses),
-            len(pictures.taxonomy.superclasses),
-            session.backbone_name,
-            session.tune,
-            session.target.device,
+            path = world.first(lambda: extended_output(output, parent, overwrite=overwrite, held=held))
+            return world.first(lambda: _extend(parent, source, config, path, activate=activate, started=started))
+        path, session = _open(
+            source,
+            config,
+            lambda: choose_output(output, place, config.backbone, resume=resume, overwrite=overwrite, held=held),
+            Path(val) if val is not None else None,
         )
         if session.tune is Tune.HEADS:
             _check_heads_options(config, path, resume=resume)
@@ -136,12 +120,37 @@ def train(
             outcome = learn()
             finished = _finish(outcome, session.header(), config)
             written = _write(path, outcome, finished, config, session.target, started)
-            result = _activated(written, doubt=pictures.doubt) if activate else written
+            result = _activated(written, doubt=session.pictures.doubt) if activate else written
             if not outcome.interrupted:
                 state_path(path).unlink(missing_ok=True)
             return result
 
         return world.first(complete)
+
+
+def _open(
+    source: DataSource, config: TrainingConfig, choose_path: Callable[[], Path], val: Path | None
+) -> tuple[Path, Session]:
+    """Return where the model goes, and a session with its pictures split; what would stop the run is found first."""
+    world, target = current_world(), choose_target(config.device)
+    look = default_look(target, config.workers)
+    loaded = world.first(lambda: Pictures.load(source, val, config.data))
+    path = world.first(choose_path)
+    world.first(lambda: check_room(path, LEAST_ROOM_BYTES))  # more exactly once the backbone is known
+    session = Session.open(loaded, config, target)
+    world.first(lambda: check_room(path, session.written_bytes()))
+    # Only now, as looking at pictures takes its time.
+    session.pictures = pictures = world.first(lambda: loaded.split(config.data, look))
+    log.info(
+        "%d pictures of %d subclasses in %d superclasses; %s, tuning %s on %s",
+        len(pictures.training) + len(pictures.validation),
+        len(pictures.taxonomy.subclasses),
+        len(pictures.taxonomy.superclasses),
+        session.backbone_name,
+        session.tune,
+        target.device,
+    )
+    return path, session
 
 
 def _warn_of_activation() -> None:
@@ -153,7 +162,7 @@ def _warn_of_activation() -> None:
 
 
 def _extend(
-    parent: Model, data: Path, config: TrainingConfig, path: Path, *, activate: bool, started: float
+    parent: Model, data: DataSource, config: TrainingConfig, path: Path, *, activate: bool, started: float
 ) -> TrainingResult:
     from phototag.training.extension import extend
 

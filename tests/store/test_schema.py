@@ -38,6 +38,7 @@ from tests.support.project import ROOT, SCHEMA_DATABASES
 
 SECRET = "s3cret-w0rd"
 
+MORE = "0004"
 ONE_MORE = '''
 """One more schema, for tests only."""
 
@@ -93,7 +94,7 @@ def scripts(tmp_path: Path) -> Path:
     """phototag's migrations and one more, in a folder whose name a config parser would choke on."""
     folder = tmp_path / "50%(off) migrations"
     shutil.copytree(ROOT / "migrations", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0004_fourth.py").write_text(ONE_MORE)
+    (folder / "versions" / f"{MORE}_fourth.py").write_text(ONE_MORE)
     return folder
 
 
@@ -263,7 +264,7 @@ def test_upgrade_keeps_every_row_and_makes_a_backup(any_sample: Path, scripts: P
     sample, before = any_sample, dump(any_sample)
     report = upgrade_database(sample, scripts=scripts)
     assert report.before in schema.REVISIONS
-    assert report.after == "0003"
+    assert report.after == MORE
     assert report.backup is not None
     assert report.backup.name.startswith(f"photos.db.{report.before}.")
     assert dump(report.backup) == before
@@ -301,7 +302,7 @@ def test_failing_upgrade_changes_nothing_and_a_retry_works(
     with Store.open(sample) as store:
         assert store.count(Query()) == 6
     monkeypatch.delenv("TEST_DISASTER")
-    assert upgrade_database(sample, scripts=scripts).after == "0003"
+    assert upgrade_database(sample, scripts=scripts).after == MORE
 
 
 def test_killed_upgrade_changes_nothing_and_a_retry_works(sample: Path, scripts: Path) -> None:
@@ -316,7 +317,7 @@ upgrade_database(Path(sys.argv[1]), scripts=Path(sys.argv[2]))
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert dump(sample) == before
-    assert upgrade_database(sample, scripts=scripts).after == "0003"
+    assert upgrade_database(sample, scripts=scripts).after == MORE
 
 
 def test_upgrade_waits_for_no_writer(sample: Path, scripts: Path) -> None:

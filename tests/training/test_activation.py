@@ -80,7 +80,7 @@ def test_a_library_that_is_trained_on_by_mistake_leaves_the_active_model_alone(
     with caplog.at_level(logging.WARNING):
         result = train(tmp_path / "Pictures", config=tiny_config(weights=weights), output="mistake")
     assert "is this a library" in caplog.text
-    assert "looks like a library: its folders are named after dates or cameras: 2019, 2020" in result.inactive
+    assert "looks like a library: its classes are named after dates or cameras: 2019, 2020" in result.inactive
     assert active_reference() == str(trained)
 
 

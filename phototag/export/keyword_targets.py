@@ -1,0 +1,202 @@
+"""Which files the keywords of photos belong into, and what is known of these files."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from phototag.export.keyword_file import JPEG_FORM, SIDECAR_FORM, Form, digest
+from phototag.export.keyword_report import KeywordReport
+from phototag.export.keyword_rule import KeywordRule, UnfitNameError
+from phototag.files import open_regular, sweep
+from phototag.metadata import (
+    Siblings,
+    XmpError,
+    embedded_packets,
+    fresh_packet,
+    new_sidecar,
+    read_seen,
+    sidecar_from,
+    sidecars_of,
+)
+from phototag.store import ExportKind, FileKeywords, KeywordCandidate, KeywordExport, Store
+
+_FOLDERS = 64
+_JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
+_UNTOLD = FileKeywords()
+
+
+@dataclass(frozen=True, slots=True)
+class KeywordTask:
+    """A file to write into: `names` are the levels of the photo's tag; None takes out what phototag wrote."""
+
+    export: KeywordExport
+    names: tuple[str, ...] | None = None
+    photo: KeywordCandidate | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.export.path
+
+    @property
+    def form(self) -> Form:
+        return JPEG_FORM if self.export.kind is ExportKind.EMBEDDED else SIDECAR_FORM
+
+
+class KeywordTasks:
+    """Finds what is to be done for photos.
+
+    Args:
+        store: The database.
+        rule: Which tags become keywords.
+        report: Counts the photos of which nothing can or need be done.
+        embed: Write into JPEG files themselves.
+        dry_run: Change nothing, not even the ledger.
+    """
+
+    def __init__(self, store: Store, rule: KeywordRule, report: KeywordReport, *, embed: bool, dry_run: bool) -> None:
+        self._ledger = store.keyword_exports
+        self._rule, self._report = rule, report
+        self._embed, self._dry_run = embed, dry_run
+        self._folders: OrderedDict[Path, Siblings] = OrderedDict()
+        self._swept: set[Path] = set()
+
+    def of(self, photos: Sequence[KeywordCandidate]) -> list[KeywordTask]:
+        """Return what is to be done for photos; those of which nothing can be done are counted in the report."""
+        of_photo: dict[int, list[KeywordExport]] = defaultdict(list)
+        for export in self._ledger.of_photos([photo.id for photo in photos]):
+            of_photo[export.photo_id or 0].append(export)
+        wanted: list[tuple[KeywordCandidate, tuple[str, ...], dict[Path, ExportKind]]] = []
+        for photo in photos:
+            try:
+                names = self._rule.names(photo)
+                targets = self._targets(photo) if names or photo.id in of_photo else {}
+            except (UnfitNameError, OSError) as error:
+                self._report.refuse(photo.path, reason_of(error))
+                continue
+            if not names and photo.id not in of_photo:
+                self._report.without += 1
+                continue
+            wanted.append((photo, names, targets))
+        entries = self._ledger.at([os.fsencode(path) for *_, targets in wanted for path in targets])
+        tasks: dict[Path, KeywordTask] = {}
+        for photo, names, targets in wanted:
+            earlier = {export.path: export for export in of_photo[photo.id]}
+            for path, export in self._others(photo.path, earlier, targets, entries).items():
+                tasks.setdefault(path, KeywordTask(export, names, photo))
+            for path, kind in targets.items():
+                entry = entries.get(os.fsencode(path)) or KeywordExport(
+                    path_bytes=os.fsencode(path), photo_id=photo.id, kind=kind, state=_UNTOLD
+                )
+                tasks.setdefault(path, KeywordTask(replace(entry, photo_id=photo.id), names, photo))
+        return self._with_copied(list(tasks.values()))
+
+    def _targets(self, photo: KeywordCandidate) -> dict[Path, ExportKind]:
+        """Return the files that a photo's keywords belong into."""
+        path = photo.path
+        siblings = self._siblings(path.parent)
+        found: dict[Path, ExportKind] = {}
+        if self._embed and path.suffix.lower() in _JPEG_SUFFIXES:
+            found[path] = ExportKind.EMBEDDED
+        sidecars = sidecars_of(path, siblings=siblings)
+        if not sidecars and not found:
+            sidecars = (new_sidecar(path, siblings=siblings),)
+        return found | dict.fromkeys(sidecars, ExportKind.SIDECAR)
+
+    def _siblings(self, folder: Path) -> Siblings:
+        siblings = self._folders.get(folder)
+        if siblings is None:
+            if not self._dry_run:
+                self.sweep(folder)
+            siblings = self._folders[folder] = Siblings.of(folder)
+            if len(self._folders) > _FOLDERS:
+                self._folders.popitem(last=False)
+        return siblings
+
+    def sweep(self, folder: Path) -> None:
+        """Remove what killed runs left; a link that they made keeps a sidecar from being replaced."""
+        if folder not in self._swept:
+            self._swept.add(folder)
+            sweep(folder)
+
+    def _others(
+        self,
+        photo: Path,
+        earlier: dict[Path, KeywordExport],
+        targets: dict[Path, ExportKind],
+        entries: dict[bytes, KeywordExport],
+    ) -> dict[Path, KeywordExport]:
+        """Return the other files that a photo's keywords are in; what went with the photo gets its new path."""
+        others = {}
+        for path, export in earlier.items():
+            if path in targets:
+                continue
+            if not os.path.lexists(path):
+                places = [photo] if export.kind is ExportKind.EMBEDDED else targets
+                place = next((each for each in places if os.fsencode(each) not in entries), None)
+                if place is not None and os.path.lexists(place):
+                    moved = self._at(export, place)
+                    entries[moved.path_bytes] = moved
+                    if place not in targets:
+                        others[place] = moved
+                    continue
+            others[path] = export
+        return others
+
+    def _with_copied(self, tasks: list[KeywordTask]) -> list[KeywordTask]:
+        """Return the tasks, with what is known of files that came here from elsewhere, by what they hold."""
+        untold: dict[bytes, list[int]] = defaultdict(list)
+        for index, task in enumerate(tasks):
+            if task.export.id is None and task.export.kind is ExportKind.SIDECAR and os.path.lexists(task.path):
+                try:
+                    seen = read_seen(task.path)
+                except (OSError, XmpError):  # said when it is planned
+                    continue
+                if seen is not None:
+                    untold[digest(seen.data) or b""].append(index)
+        for export in self._ledger.with_content(untold):
+            here = untold[export.state.hash_after or b""]
+            # Sidecars of one class hold the same: the name tells which is which, as far as it matters.
+            if not here or not export.state.items:
+                continue
+            chosen = next((each for each in here if tasks[each].path.name == export.path.name), here[0])
+            here.remove(chosen)
+            task = tasks[chosen]
+            known = replace(export, id=None) if os.path.lexists(export.path) else self._at(export, task.path)
+            known = replace(known, path_bytes=task.export.path_bytes, photo_id=task.export.photo_id)
+            tasks[chosen] = replace(task, export=known)
+        return tasks
+
+    def _at(self, export: KeywordExport, path: Path) -> KeywordExport:
+        if not self._dry_run and export.id is not None:
+            self._ledger.move({export.id: os.fsencode(path)})
+        return replace(export, path_bytes=os.fsencode(path))
+
+
+def seed_of(task: KeywordTask) -> bytes:
+    """Return what a new sidecar begins with: what its photo says of itself."""
+    if task.photo is None:
+        return fresh_packet()
+    photo = task.photo.path
+    try:
+        with open_regular(photo) as file:
+            packets = embedded_packets(file)
+    except XmpError as error:
+        raise XmpError(f"cannot be made, since the photo {error}") from None
+    if packets:
+        try:
+            return sidecar_from(packets)
+        except XmpError as error:
+            raise XmpError(f"cannot be made, since the photo {error}") from None
+    of_stem = task.path.stem.casefold() == photo.stem.casefold()
+    return fresh_packet(photo.suffix.lstrip(".") if of_stem else None)
+
+
+def reason_of(error: Exception) -> str:
+    """Return in words why a file is left alone."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error)

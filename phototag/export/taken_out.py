@@ -1,0 +1,38 @@
+"""Photos whose keywords somebody took out elsewhere: each is worth a review."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from phototag.records import Source
+from phototag.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOut:
+    """A photo whose file no longer holds keywords that its tag says and that were written into it."""
+
+    photo: Path
+    file: Path
+    keywords: tuple[str, ...]
+
+
+def find_taken_out(store: Store) -> Iterator[TakenOut]:
+    """Yield the photos whose keywords somebody took out elsewhere: they are worth a review.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    for export, photo in store.keyword_exports.withdrawn():
+        levels = {name for name in (photo.superclass, photo.subclass) if name is not None}
+        keywords = dict.fromkeys(keyword for items in export.state.withdrawn.values() for keyword in items)
+        said = tuple(keyword for keyword in keywords if levels.issuperset(keyword.replace("/", "|").split("|")))
+        answered = (
+            photo.source is Source.HUMAN
+            and photo.tagged_at is not None
+            and (export.state.withdrawn_at is not None and photo.tagged_at > export.state.withdrawn_at)
+        )
+        if said and not answered:
+            yield TakenOut(photo.path, export.path, said)

@@ -1,0 +1,153 @@
+"""What the keywords of photos and sidecars say of their classes, as labels that can be stored as reviews."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from phototag.choices import ReviewOrigin
+from phototag.dataset import IGNORED, KeywordMap, Levels, class_of, levels_of, read_keywords
+from phototag.library import ScanProblems
+from phototag.metadata import Written, WrittenKeywords
+from phototag.progress import waiting
+from phototag.review.names import Names
+from phototag.review.sample_reviews import known_names
+from phototag.store import ExportKind, Store
+from phototag.taxonomy import Label, spelling_key
+
+
+@dataclass
+class KeywordImport:
+    """What photos' keywords say.
+
+    Args:
+        labels: The class of each photo whose keywords name one, by its path.
+        photos: How many photos were looked at, and `keyworded` how many of them have keywords.
+        named: The photos of each keyword that names a class, by keyword and class.
+        unknown: The photos of each keyword that names none.
+        several: The photos whose keywords name several classes, and these.
+        changed: Photos that changed since `phototag tag` read them.
+        problems: What could not be read, a line each.
+    """
+
+    labels: dict[Path, Label] = field(default_factory=dict)
+    photos: int = 0
+    keyworded: int = 0
+    named: Counter[tuple[str, Label]] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+    several: list[tuple[Path, tuple[Label, ...]]] = field(default_factory=list)
+    changed: list[Path] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def read_keyword_labels(store: Store, roots: Sequence[Path], mapping: KeywordMap) -> KeywordImport:
+    """Read the keywords of all photos at or below `roots`, and find the classes that they name.
+
+    Classes are known from the models in the database and from what people said; `mapping` is a person's word, and
+    comes before. What phototag wrote itself says nothing.
+
+    Args:
+        store: The database.
+        roots: Folders and photos.
+        mapping: Which keyword is which class.
+
+    Raises:
+        DataError: a class of the mapping contradicts those that are known.
+        UsageError: a root is no folder and no photo.
+        StoreError: the database cannot be read.
+    """
+    names = known_names(store, (model.taxonomy for model in store.models.find_all()), tuple(ReviewOrigin))
+    known, mapping = KnownClasses(names), mapping.settled(names.settle)
+    found, problems = KeywordImport(), ScanProblems()
+    # People write a keyword in several ways; one of them stands for all.
+    spellings: dict[Levels, str] = {}
+    with waiting("reading keywords"):
+        for path, keywords in read_keywords(roots, problems, written_keywords(store)):
+            found.photos += 1
+            found.keyworded += bool(keywords)
+            said = class_of(keywords, mapping, known.match)
+            for keyword in keywords:
+                spelt = spellings.setdefault(levels_of(keyword), keyword)
+                label = None if keyword in said.unknown else mapping.find(keyword) or known.match(keyword)
+                if label is None:
+                    found.unknown[spelt] += 1
+                elif label != IGNORED:
+                    found.named[spelt, label] += 1
+            if said.several:
+                found.several.append((path, said.several))
+            elif said.label is not None:
+                found.labels[path] = said.label
+    found.problems = problems.lines
+    for photo in store.photos.at(list(found.labels)):
+        if photo.content_hash is not None and not _is_untouched(photo.path, photo.size_bytes, photo.modified_ns):
+            found.changed.append(photo.path)
+            del found.labels[photo.path]
+    return found
+
+
+def written_keywords(store: Store) -> WrittenKeywords:
+    """Return which keywords phototag wrote itself, by the database's ledger.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    by_path: dict[bytes, Written] = {}
+    by_hash: dict[bytes, Written] = {}
+    in_photos = False
+    for export in store.keyword_exports.all():
+        in_photos |= export.kind is ExportKind.EMBEDDED
+        items: dict[str, tuple[str, ...]] = {}
+        # A write that was not settled may have happened or not.
+        for state in filter(None, (export.state, export.planned)):
+            for label, keywords in state.items.items():
+                items[label] = (*items.get(label, ()), *keywords)
+        by_path[export.path_bytes] = items
+        for state in filter(None, (export.state, export.planned)):
+            if state.hash_after is not None:
+                by_hash[state.hash_after] = items
+    return WrittenKeywords(by_path, by_hash, in_photos)
+
+
+def _is_untouched(path: Path, size_bytes: int, modified_ns: int) -> bool:
+    try:
+        stat = os.stat(path)  # noqa: PTH116  # for each photo: as in the scanner
+    except OSError:
+        return False
+    return (stat.st_size, stat.st_mtime_ns) == (size_bytes, modified_ns)
+
+
+class KnownClasses:
+    """Classes that keywords can name.
+
+    Args:
+        names: The superclasses, and the subclasses under each.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._classes: dict[Levels, Label] = {}
+        self._of_subclass: dict[str, list[Label]] = defaultdict(list)
+        for superclass in names.superclasses:
+            top = spelling_key(superclass)
+            self._classes.setdefault((top,), (superclass, None))
+            for subclass in names.subclasses(superclass):
+                if self._classes.setdefault((top, spelling_key(subclass)), label := (superclass, subclass)) == label:
+                    self._of_subclass[spelling_key(subclass)].append(label)
+
+    def match(self, keyword: str) -> Label | None:
+        """Return the class that a keyword names, None if it names none that is known, or several.
+
+        With levels the last two are superclass and subclass, whatever stands above them, or the last one is a
+        superclass. Without, it is a superclass, or a subclass whose name no other class has.
+        """
+        levels = levels_of(keyword)
+        if len(levels) == 1 and "/" in levels[0]:
+            levels = levels_of(keyword.replace("/", "|"))
+        if len(levels) != 1:
+            return self._classes.get(levels[-2:]) or self._classes.get(levels[-1:])
+        superclass, subclasses = self._classes.get(levels), self._of_subclass[levels[0]]
+        if superclass is None:
+            return subclasses[0] if len(subclasses) == 1 else None
+        return superclass if all(label[0] == superclass[0] for label in subclasses) else None
