@@ -216,13 +216,15 @@ class Photos:
             tags.c.photo_id == photos.c.id, tags.c.source == Source.HUMAN.value
         )
         sampled = exists().where(sample_items.c.photo_id == photos.c.id)
-        statement = select(photos.c.id, photos.c.path_bytes, reviewed, sampled).where(
-            photos.c.state == PhotoState.MISSING.value, photos.c.missing_since <= moment
-        )
+        statement = select(
+            photos.c.id, photos.c.path_bytes, reviewed.label("reviewed"), sampled.label("sampled")
+        ).where(photos.c.state == PhotoState.MISSING.value, photos.c.missing_since <= moment)
         return self._database.pages(
             statement,
             (photos.c.id,),
-            lambda _, rows: [MissingPhoto(row[0], bytes(row[1]), bool(row[2]), bool(row[3])) for row in rows],
+            lambda _, rows: [
+                MissingPhoto(row.id, bytes(row.path_bytes), bool(row.reviewed), bool(row.sampled)) for row in rows
+            ],
         )
 
     def remove(self, ids: Sequence[int]) -> None:
