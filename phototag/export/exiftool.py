@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from phototag.choices import SortKey
 from phototag.export.form import Export, ExportOption, Written
 from phototag.files import open_regular
 from phototag.metadata import XmpError, comparable, embedded_lists
@@ -36,7 +37,7 @@ def _write(store: Store, options: Mapping[str, Any], target: BinaryIO) -> Writte
     left_out: Counter[str] = Counter()
     count = 0
     target.write(_line(COLUMNS))
-    for photo in store.query(Query(under=options["under"], state=PhotoState.OK, sort="path")):
+    for photo in store.query(Query(under=options["under"], state=PhotoState.OK, sort=SortKey.PATH)):
         if photo.rank in (None, Rank.NONE) or photo.source not in sources:
             continue
         if least is not None and photo.source is Source.MODEL and (_score(photo) or 0.0) < least:
