@@ -70,7 +70,10 @@ def _row(path: Path, names: list[str]) -> tuple[str, ...] | str:
             flat, levels = embedded_lists(file)
     except (OSError, XmpError):
         return _UNREADABLE
-    lists = (_joined(flat, names), _joined(levels or flat, ["|".join(names)]))
+    ours = "|".join(names)
+    # A person's keyword may have further levels above ours.
+    there = any(comparable(f"|{keyword}").endswith(comparable(f"|{ours}")) for keyword in levels)
+    lists = (_joined(flat, names), _joined(levels or flat, [] if there else [ours]))
     if any(SEPARATOR in keyword for keywords in lists for keyword in keywords):
         return _SEPARATED
     return os.fspath(path), *(SEPARATOR.join(keywords) for keywords in lists)
