@@ -37,6 +37,8 @@ def _photos() -> None:
         table.add_column(sa.Column("lead_id", sa.BigInteger(), nullable=True))
         table.create_foreign_key(op.f("fk_photos_lead_id_photos"), "photos", ["lead_id"], ["id"], ondelete="SET NULL")
         table.create_index(op.f("ix_photos_lead_id"), ["lead_id"])
+        # By which a file that was moved is found without reading it.
+        table.create_index(op.f("ix_photos_inode"), ["inode"])
     # Nobody wrote down when they went: they were last there when they were last seen.
     op.execute("UPDATE photos SET missing_since = last_seen_at WHERE state = 'missing'")
 

@@ -195,6 +195,8 @@ def summarise(report: TagReport, model: str, *, dry_run: bool, kept: int = 0) ->
         parts.append(f"{report.given_up:,} given up earlier")
     if kept:
         parts.append(f"{kept:,} {'keeps' if kept == 1 else 'keep'} a human's tag")
+    if report.moved:
+        parts.append(f"{report.moved:,} moved")
     if report.missing:
         parts.append(f"{report.missing:,} missing")
     busy = report.seconds - report.load_seconds

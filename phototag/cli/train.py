@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _DEFAULTS = TrainingConfig()
 _FROM_SCRATCH = TrainingConfig(pretrained=False)
+# A difference between parts of the data that is worth a line.
+_TOLD_EASE = 0.015
 
 
 @click.command()
@@ -247,9 +249,11 @@ def _echo(result: TrainingResult) -> None:
     by_pictures = result.model.header.record.get("by_pictures")
     if by_pictures is not None:
         say(
-            f"Had series been split, picture by picture, it would say: superclass {percent(by_pictures[0])}, subclass "
-            f"{percent(by_pictures[1])}. That is how well it knows these series again, and not how good it is."
+            f"Had series been split, picture by picture, it would say: {_both(*by_pictures)}. That is how well it "
+            "knows these series again, and not how good it is."
         )
+    if "draw" in result.model.header.record:
+        _echo_draw(result)
     if result.extension is not None:
         _echo_extension(result.extension)
     if result.model.header.record.get("refitted_on_all"):
@@ -260,6 +264,27 @@ def _echo(result: TrainingResult) -> None:
         return
     say(made, f"It was not made the active model: {result.inactive}.")
     say(f"To use it all the same: phototag model use {shlex.quote(str(result.model.path))}")
+
+
+def _echo_draw(result: TrainingResult) -> None:
+    """Say what to expect of all pictures, where the validation pictures are easier or harder than they."""
+    draw = result.model.header.record["draw"]
+    eases = [here - all_over for here, all_over in zip(draw["heads"], draw["heads_in_folds"], strict=True)]
+    largest = max(eases, key=abs)
+    if abs(largest) < _TOLD_EASE:
+        return
+    here, all_over = (_both(*draw[name]) for name in ("heads", "heads_in_folds"))
+    metrics = result.metrics
+    measured = (metrics.superclass_accuracy, metrics.subclass_accuracy)
+    expected = _both(*(min(1.0, (of or 0.0) - ease) for of, ease in zip(measured, eases, strict=True)))
+    say(
+        f"These pictures are {'easier' if largest > 0 else 'harder'} than the others: heads alone get {here} of them "
+        f"right, of all pictures {all_over}. So expect about {expected}."
+    )
+
+
+def _both(superclass: float, subclass: float) -> str:
+    return f"superclass {percent(superclass)}, subclass {percent(subclass)}"
 
 
 # What decides how a backbone is trained means nothing to a model whose backbone stays.

@@ -3,7 +3,10 @@ from .left_out import LeftOut as LeftOut
 from .left_out import is_passed_over as is_passed_over
 from .mounts import inotify_limits as inotify_limits
 from .mounts import is_mount_point as is_mount_point
+from .mounts import mount_point_of as mount_point_of
 from .mounts import mount_points as mount_points
+from .moves import has_left as has_left
+from .moves import is_gone as is_gone
 from .scanner import ScanProblems as ScanProblems
 from .scanner import count as count
 from .scanner import has_pictures as has_pictures

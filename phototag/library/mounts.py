@@ -67,6 +67,14 @@ def is_mount_point(path: Path) -> bool:
     return found.point == real if found is not None else os.path.ismount(real)
 
 
+def mount_point_of(path: Path) -> Path | None:
+    """Return where the file system that holds `path` is mounted, free of symbolic links; None for the outermost."""
+    real = Path(os.path.realpath(path))
+    found = covering(_mounts(), real)
+    point = found.point if found is not None else next(filter(os.path.ismount, (real, *real.parents)), None)
+    return None if point is None or point == point.parent else point
+
+
 def mount_points(roots: Sequence[Path]) -> set[Path]:
     """Return where other file systems are mounted below the roots, named as below the root. Empty except on Linux."""
     mounts = _mounts()

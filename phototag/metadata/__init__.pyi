@@ -1,3 +1,4 @@
+from .facts import describe as describe
 from .facts import read_facts as read_facts
 from .facts import read_header as read_header
 from .file_writing import ChangedMeanwhileError as ChangedMeanwhileError

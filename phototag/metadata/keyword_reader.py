@@ -45,7 +45,8 @@ class WrittenKeywords:
         known = self.by_path.get(os.fsencode(path))
         if known is None and self.in_photos:
             file.seek(0)
-            known = self.by_hash.get(hashlib.file_digest(file, "sha256").digest())
+            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # it takes any that has readinto
+            known = self.by_hash.get(digest.digest())
         return known or {}
 
 

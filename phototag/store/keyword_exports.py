@@ -174,6 +174,16 @@ class KeywordExports:
                 found += [_export(row) for row in rows]
         return found
 
+    def written(self) -> dict[bytes, Keywords]:
+        """Return all keywords that are ours and no person's, by the file that they are in, and then by property.
+
+        Those of a write that was not settled count: the file may hold them.
+        """
+        return {
+            each.path_bytes: each.state.items if each.planned is None else _both(each.state.items, each.planned.items)
+            for each in self.all()
+        }
+
     def all(self, *, unsettled: bool = False) -> Iterator[KeywordExport]:
         """Yield all files, by path; or only those with a write that was not settled."""
         statement = select(keyword_exports)
@@ -321,6 +331,10 @@ def _export(row: Row[Any]) -> KeywordExport:
 
 def _lists(keywords: Keywords) -> dict[str, list[str]]:
     return {label: list(items) for label, items in keywords.items() if items}
+
+
+def _both(first: Keywords, second: Keywords) -> Keywords:
+    return {label: (*first.get(label, ()), *second.get(label, ())) for label in {**first, **second}}
 
 
 def _texts(values: Any) -> tuple[str, ...]:

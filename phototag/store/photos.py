@@ -6,11 +6,12 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, or_, select, update
 
 from phototag.errors import StoreError
 from phototag.records import FailureKind, Photo, PhotoState, Source
@@ -41,7 +42,7 @@ class KnownPhoto(HasPath):
     """What the database knows of one photo. Stat values are as `os.stat` gave them, `inode` modulo 2**64.
 
     `tag_model_id` and `tag_source` are None when the photo has no tag; `tag_model_id` also when a human gave
-    it.
+    it. `lead_id` is the photo that decides for this one, None where it decides for itself.
     """
 
     id: int
@@ -56,6 +57,7 @@ class KnownPhoto(HasPath):
     attempts: int
     tag_model_id: int | None
     tag_source: Source | None
+    lead_id: int | None = None
 
     def matches(self, photo: Photo) -> bool:
         """Return whether size, times and inode are those of `photo`: the file has not been touched since."""
@@ -155,8 +157,7 @@ class Photos:
         found = []
         with self._database.read() as connection:
             for chunk in chunked(sorted({path_key(path) for path in paths})):
-                statement = _known().where(photos.c.path_bytes.in_(chunk)).order_by(photos.c.path_bytes)
-                found += [_from_row(row) for row in connection.execute(statement)]
+                found += known_photos(connection, photos.c.path_bytes.in_(chunk), order_by=(photos.c.path_bytes,))
         return found
 
     def under(self, roots: Sequence[Path]) -> Iterator[KnownPhoto]:
@@ -188,27 +189,47 @@ class Photos:
 
     def mark_seen(self, ids: Sequence[int]) -> None:
         """Note that these files are there; one that was missing is again what it was before."""
-        kind = photos.c.error_kind
-        unsupported = [each.value for each in FailureKind if each.state is PhotoState.UNSUPPORTED]
-        back = (
-            (kind.is_(None), PhotoState.OK),
-            (kind.in_(unsupported), PhotoState.UNSUPPORTED),
-            (kind.is_not(None) & kind.not_in(unsupported), PhotoState.UNREADABLE),
-        )
         with self._database.write() as connection:
             for chunk in chunked(ids):
                 wanted = update(photos).where(photos.c.id.in_(chunk))
                 connection.execute(wanted.values(last_seen_at=self._database.next_moment()))
-                for condition, state in back:
-                    missing = photos.c.state == PhotoState.MISSING.value
-                    connection.execute(wanted.where(missing, condition).values(state=state.value))
+            set_back(connection, ids)
 
     def mark_missing(self, ids: Sequence[int]) -> None:
         """Note that these files are gone. Their tags and errors stay, for when they come back."""
         with self._database.write() as connection:
-            for chunk in chunked(ids):
-                wanted = update(photos).where(photos.c.id.in_(chunk))
-                connection.execute(wanted.values(state=PhotoState.MISSING.value))
+            set_missing(connection, ids, self._database.next_moment())
+
+
+def set_missing(connection: Connection, ids: Sequence[int], now: datetime) -> None:
+    """Note that files are gone, since now unless they were before."""
+    for chunk in chunked(ids):
+        there = photos.c.id.in_(chunk) & (photos.c.state != PhotoState.MISSING.value)
+        connection.execute(update(photos).where(there).values(state=PhotoState.MISSING.value, missing_since=now))
+
+
+def set_back(connection: Connection, ids: Sequence[int]) -> None:
+    """Give photos that were missing the state that they had before."""
+    kind = photos.c.error_kind
+    before = case(
+        (kind.is_(None), PhotoState.OK.value),
+        *(
+            (kind == each.value, PhotoState.UNSUPPORTED.value)
+            for each in FailureKind
+            if each.state is PhotoState.UNSUPPORTED
+        ),
+        else_=PhotoState.UNREADABLE.value,
+    )
+    for chunk in chunked(ids):
+        missing = photos.c.id.in_(chunk) & (photos.c.state == PhotoState.MISSING.value)
+        connection.execute(update(photos).where(missing).values(state=before, missing_since=None))
+
+
+def known_photos(
+    connection: Connection, condition: ColumnElement[bool], *, order_by: Sequence[Any], limit: int | None = None
+) -> list[KnownPhoto]:
+    """Return the photos that a condition selects."""
+    return [_from_row(row) for row in connection.execute(_known().where(condition).order_by(*order_by).limit(limit))]
 
 
 def _known() -> Select[Any]:
@@ -227,6 +248,7 @@ _COLUMNS = (
     "state",
     "error_kind",
     "attempts",
+    "lead_id",
 )
 
 
@@ -242,6 +264,7 @@ def _from_row(row: Row[Any]) -> KnownPhoto:
         state=PhotoState(row.state),
         error_kind=None if row.error_kind is None else FailureKind(row.error_kind),
         attempts=int(row.attempts),
+        lead_id=row.lead_id,
         tag_model_id=row.model_id,
         tag_source=None if row.source is None else Source(row.source),
     )

@@ -18,6 +18,7 @@ from phototag.store.keyword_exports import KeywordExports
 from phototag.store.location import parse_location
 from phototag.store.lock import Role, holding
 from phototag.store.models import Models
+from phototag.store.moves import Moves
 from phototag.store.notes import Notes
 from phototag.store.photos import Photos
 from phototag.store.query import Query
@@ -32,9 +33,9 @@ from phototag.store.tags import Tags
 class Store:
     """A database of photos and their tags. Made by `Store.open`; close it, or use it in a `with`.
 
-    What is in it is read and written through its parts: `photos`, `tags`, `scores`, `captures`, `models`, `runs`,
-    `samples`, `reviews`, `keyword_exports`, the `catalog` of all photos and the `notes` beside it. Everything that
-    writes happens inside `writing`.
+    What is in it is read and written through its parts: `photos`, `moves`, `tags`, `scores`, `captures`, `models`,
+    `runs`, `samples`, `reviews`, `keyword_exports`, the `catalog` of all photos and the `notes` beside it. Everything
+    that writes happens inside `writing`.
     One Store may be used from several threads, not from a forked process: only the parent writes.
 
     Raises:
@@ -56,6 +57,7 @@ class Store:
         self.models = Models(database)
         self.photos = Photos(database)
         self.captures = Captures(database)
+        self.moves = Moves(database)
         self.scores = Scores(database, self.models)
         self.tags = Tags(database, self.models)
         self.reviews = Reviews(database)

@@ -160,7 +160,7 @@ photos = Table(
     _required("size_bytes", BigInteger),
     _required("modified_ns", BigInteger),
     _required("changed_ns", BigInteger),
-    _required("inode", BigInteger),
+    _required("inode", BigInteger, index=True),
     Column("content_hash", LargeBinary(32), index=True),
     Column("width", Integer),
     Column("height", Integer),

@@ -232,6 +232,7 @@ def _tagged_values(item: StoredTag) -> dict[str, Any]:
         "width": item.width,
         "height": item.height,
         "state": PhotoState.OK.value,
+        "missing_since": None,
         "error_kind": None,
         "error": None,
         "attempts": 0,
@@ -246,6 +247,7 @@ def _failed_values(item: Failure, before: Row[Any] | None) -> dict[str, Any]:
         "width": same.width if same is not None else None,
         "height": same.height if same is not None else None,
         "state": item.kind.state.value,
+        "missing_since": None,
         "error_kind": item.kind.value,
         "error": clean_text(item.reason),
         # Another content gets its full number of attempts.

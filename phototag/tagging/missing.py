@@ -7,13 +7,14 @@ any picture, below a mount point where nothing is mounted, or below a folder tha
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from phototag.library import ScanProblems, has_pictures, is_mount_point, mount_points
+from phototag.library import ScanProblems, has_pictures, is_mount_point, mount_point_of, mount_points
 from phototag.store import KnownPhoto, Store
 
 _NOTE = "mounts"
+_AROUND = "mounts-around"
 
 
 class MissingPhotos:
@@ -22,9 +23,7 @@ class MissingPhotos:
     def __init__(self, roots: Sequence[Path], problems: ScanProblems, store: Store) -> None:
         self._roots = roots
         self._problems = problems
-        self._unmounted = {
-            point for point in known_mount_points(store) if not is_mount_point(point) and not has_pictures(point)
-        }
+        self._unmounted = set(_not_mounted(known_mount_points(store)))
         self._gone: dict[Path, array[int]] = {root: array("q") for root in roots}
         self._held: dict[Path, int] = {}
 
@@ -61,18 +60,35 @@ class MissingPhotos:
 
 def known_mount_points(store: Store) -> list[Path]:
     """Return the mount points that earlier passes found below their roots."""
-    noted = store.notes.read(_NOTE)
-    return [Path(path) for path in noted if isinstance(path, str)] if isinstance(noted, list) else []
+    return _noted(store, _NOTE)
+
+
+def unmounted_points(store: Store) -> list[Path]:
+    """Return the mount points below or around roots of earlier passes where nothing is mounted any more."""
+    return _not_mounted({*_noted(store, _NOTE), *_noted(store, _AROUND)})
 
 
 def note_mount_points(store: Store, roots: Sequence[Path]) -> None:
-    """Remember where other disks are mounted below the roots.
+    """Remember where other disks are mounted below the roots, and where those that hold the roots are.
 
     A mount point of before is forgotten when it has become a folder like any other: not mounted, and with pictures.
     """
     before = set(known_mount_points(store))
     elsewhere = {point for point in before if not any(point.is_relative_to(root) for root in roots)}
-    empty = {point for point in before if not is_mount_point(point) and not has_pictures(point)}
-    points = elsewhere | empty | mount_points(roots)
+    points = elsewhere | {*_not_mounted(before)} | mount_points(roots)
     if points != before:
-        store.notes.write(_NOTE, sorted(str(point) for point in points))
+        store.notes.write(_NOTE, sorted(map(str, points)))
+    before = set(_noted(store, _AROUND))
+    around = {point for point in before if is_mount_point(point) or not has_pictures(point)}
+    around |= set(filter(None, map(mount_point_of, roots)))
+    if around != before:
+        store.notes.write(_AROUND, sorted(map(str, around)))
+
+
+def _noted(store: Store, name: str) -> list[Path]:
+    noted = store.notes.read(name)
+    return [Path(path) for path in noted if isinstance(path, str)] if isinstance(noted, list) else []
+
+
+def _not_mounted(points: Iterable[Path]) -> list[Path]:
+    return [point for point in points if not is_mount_point(point) and not has_pictures(point)]

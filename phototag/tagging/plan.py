@@ -67,11 +67,12 @@ def compare(
             yield Step(Need.TAG, photo, None)
             photo = next(scanned, None)
         elif photo is not None and row is not None:
-            yield Step(_need(photo, row, model_id=model_id, force=force), photo, row)
+            yield Step(need_of(photo, row, model_id=model_id, force=force), photo, row)
             photo, row = next(scanned, None), next(stored, None)
 
 
-def _need(photo: Photo, known: KnownPhoto, *, model_id: int | None, force: bool) -> Need:
+def need_of(photo: Photo, known: KnownPhoto, *, model_id: int | None, force: bool) -> Need:
+    """Return what a photo needs that was known before."""
     if force or not known.matches(photo):
         return Need.TAG
     if known.state == PhotoState.UNSUPPORTED:

@@ -148,7 +148,7 @@ class StatusBoard:
 
 
 def _totals(report: TagReport) -> dict[str, int]:
-    return {name: getattr(report, name) for name in ("tagged", "inferred", "failed", "missing")}
+    return {name: getattr(report, name) for name in ("tagged", "inferred", "failed", "moved", "missing")}
 
 
 def _now() -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from itertools import chain
+from datetime import datetime
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -16,11 +18,12 @@ from phototag.library import ScanProblems
 from phototag.model import ModelHeader
 from phototag.records import Photo, PhotoState, Source, Tag
 from phototag.runtime import Runtime
-from phototag.store import ScoredContent, Store
+from phototag.store import KnownPhoto, ScoredContent, Store
 from phototag.tagging.dedup import BloomFilter
 from phototag.tagging.missing import MissingPhotos, note_mount_points
+from phototag.tagging.moves import MovedPhotos
 from phototag.tagging.pipeline import Batch, Lookup, process
-from phototag.tagging.plan import Need, Step, compare
+from phototag.tagging.plan import Need, Step, compare, need_of
 from phototag.tagging.scope import Scope
 from phototag.tagging.tag_report import TagReport
 from phototag.tagging.unread_facts import UnreadFacts
@@ -70,6 +73,7 @@ class Pass:
         progress: What a progress bar calls the pass; None shows none.
         stop: Asked before every photo; once it says yes, what is under way is finished and saved.
         hold: Whether a photo that would be read is better left for later, as it may still be being written.
+        since: When a watcher began; a photo that is gone takes the place of a copy that came since.
         sinks: What follows saved batches, after the report and the progress bar; in a dry run all batches.
     """
 
@@ -85,6 +89,7 @@ class Pass:
         progress: str | None = None,
         stop: Callable[[], bool] = never,
         hold: Callable[[Photo], bool] | None = None,
+        since: datetime | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
         self._runner, self._store, self._model_id = runner, store, model_id
@@ -94,6 +99,8 @@ class Pass:
         self._progress = progress
         self._report = TagReport()
         self._problems = ScanProblems()
+        self._moved = MovedPhotos(store, writes=writes)
+        self._since = since
         self._back: list[int] = []
         self._unread_facts = UnreadFacts(store, runner.workers)
         self._bar: tqdm[Any] | None = None
@@ -113,6 +120,7 @@ class Pass:
             except KeyboardInterrupt:
                 report.interrupted = True
         report.seconds = time.monotonic() - started
+        report.moved += len(self._moved.ids)
         report.problems = self._problems.lines + report.problems
         report.left_out = self._problems.left_out
         return report
@@ -127,6 +135,7 @@ class Pass:
             self._note_back()
             self._unread_facts.fill()
             self._mark_missing(missing)
+            self._report.missing += self._moved.overwritten
             note_mount_points(self._store, scope.roots)
 
     def _process(self, photos: Iterator[Photo], *, large: bool) -> None:
@@ -142,6 +151,7 @@ class Pass:
                 self._save_all(batches)
             else:
                 for batch in batches:
+                    self._moved.by_content(batch.without_gone())
                     pass_on(batch.without_gone(), self._sinks)
 
     def _save_all(self, batches: Iterator[Batch]) -> None:
@@ -151,6 +161,7 @@ class Pass:
 
     def _save(self, batch: Batch) -> None:
         if self._model_id is not None:
+            self._moved.by_content(batch)
             self._store.tags.save_batch(model_id=self._model_id, tagged=batch.tagged, failures=batch.failures)
 
     def _name_bar(self, words: str | None) -> None:
@@ -187,32 +198,46 @@ class Pass:
 
     def _wanted(self, scope: Scope, missing: MissingPhotos) -> Iterator[Photo]:
         """Yield the photos that have to be read; the others are dealt with on the way."""
-        chunk: list[Step] = []
-        steps = compare(
-            scope.photos(self._problems), scope.known(self._store), model_id=self._model_id, force=self._force
-        )
-        for step in steps:
+        steps_left = self._steps(scope)
+        while chunk := list(islice(steps_left, _CHUNK)):
+            moved = self._moved.by_identity(chunk)
+            steps = [self._at_its_new_place(step, moved.get(number)) for number, step in enumerate(chunk)]
+            again = [step for step in steps if step.need is Need.TAG and self._may_have_scores(step)]
+            decided = self._decide_again(again)
+            for step in steps:
+                if step.need is Need.MISSING and step.known is not None:
+                    missing.add(step.known)
+                elif step.need is Need.NOTHING:
+                    self._skip(step)
+                elif step.need is Need.GIVEN_UP:
+                    self._give_up(step)
+                elif step.need is Need.LEFT_OUT:
+                    self._leave_out(step)
+                elif not self._writes and step.known is not None and step.known.tag_source == Source.HUMAN:
+                    self._skip(step)  # a dry run shows what would change, and a human's tag would not
+                elif step.photo is not None and step.photo.path not in decided and not self._is_held(step):
+                    yield step.photo
+
+    def _steps(self, scope: Scope) -> Iterator[Step]:
+        photos, known = scope.photos(self._problems), scope.known(self._store)
+        for step in compare(photos, known, model_id=self._model_id, force=self._force):
             if self._stop():
                 self._report.interrupted = True
                 return
-            if step.need is Need.MISSING and step.known is not None:
-                missing.add(step.known)
-            elif step.need is Need.NOTHING:
-                self._skip(step)
-            elif step.need is Need.GIVEN_UP:
-                self._give_up(step)
-            elif step.need is Need.LEFT_OUT:
-                self._leave_out(step)
-            elif not self._writes and step.known is not None and step.known.tag_source == Source.HUMAN:
-                self._skip(step)  # a dry run shows what would change, and a human's tag would not
-            elif step.same_content and not self._force and self._writes:
-                chunk.append(step)
-                if len(chunk) == _CHUNK:
-                    yield from self._without_stored_scores(chunk)
-                    chunk = []
-            elif step.photo is not None and not (self._hold is not None and self._hold(step.photo)):
-                yield step.photo
-        yield from self._without_stored_scores(chunk)
+            yield step
+
+    def _at_its_new_place(self, step: Step, row: KnownPhoto | None) -> Step:
+        if row is None or step.photo is None:
+            return step
+        return Step(need_of(step.photo, row, model_id=self._model_id, force=self._force), step.photo, row)
+
+    def _may_have_scores(self, step: Step) -> bool:
+        return step.same_content and not self._force and self._writes
+
+    def _is_held(self, step: Step) -> bool:
+        if step.photo is None or self._may_have_scores(step):
+            return False
+        return self._hold is not None and self._hold(step.photo)
 
     def _skip(self, step: Step) -> None:
         self._report.unchanged += 1
@@ -245,40 +270,37 @@ class Pass:
             self._store.photos.mark_seen(self._back)
             self._back = []
 
-    def _without_stored_scores(self, steps: Sequence[Step]) -> Iterator[Photo]:
-        """Decide unchanged photos again where this model's scores of them are stored; yield the others. Writes."""
-        if not steps:
-            return
+    def _decide_again(self, steps: Sequence[Step]) -> set[Path]:
+        """Decide unchanged photos again where this model's scores of them are stored; which ones. Writes."""
         hashes = [step.known.content_hash for step in steps if step.known and step.known.content_hash]
-        stored = self._store.scores.of_contents(self._model_id, hashes) if self._model_id is not None else {}
-        again: list[tuple[Step, bytes]] = []
-        for step in steps:
-            scores = stored.get(step.known.content_hash or b"") if step.known is not None else None
-            if scores is not None:
-                again.append((step, scores))
-            elif step.photo is not None:
-                yield step.photo
-        if not again:
-            return
+        stored = self._store.scores.of_contents(self._model_id, hashes) if hashes and self._model_id is not None else {}
+        if not stored:
+            return set()
+        again = [(step, step.known, stored.get(step.known.content_hash or b"")) for step in steps if step.known]
+        known = [(step, row, scores) for step, row, scores in again if scores is not None]
         header = self._runner.header
-        tags = decide(unpack([scores for _, scores in again], header.taxonomy), header.taxonomy, header.thresholds)
+        tags = decide(unpack([scores for _, _, scores in known], header.taxonomy), header.taxonomy, header.thresholds)
         changed: list[tuple[int, Tag]] = []
-        for (step, _), tag in zip(again, tags, strict=True):
-            if step.known is None:
-                continue
-            if step.known.tag_source == Source.HUMAN:
+        for (step, row, _), tag in zip(known, tags, strict=True):
+            if row.tag_source == Source.HUMAN:
                 self._skip(step)
             else:
-                changed.append((step.known.id, tag))
+                changed.append((row.id, tag))
                 self._report.tagged += 1
                 self._pass_by(step)
         if self._model_id is not None and changed:
             self._store.tags.save(model_id=self._model_id, decided=changed)
+        return {row.path for _, row, _ in known}
 
     def _mark_missing(self, missing: MissingPhotos) -> None:
         if not missing:
             return
         ids, self._report.suspended, lines = missing.settle()
         self._report.problems += lines
+        # Noted before they turned up elsewhere, or while their disk was being copied.
+        ids = [number for number in ids if number not in self._moved.ids]
+        taken_over = set(self._store.moves.take_over(ids, self._since)) if self._since is not None else set()
+        self._report.moved += len(taken_over)
+        ids = [number for number in ids if number not in taken_over]
         self._store.photos.mark_missing(ids)
         self._report.missing = len(ids)

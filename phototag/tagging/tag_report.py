@@ -19,12 +19,13 @@ class TagReport:
     """What a run did.
 
     `photos` were found; of them `tagged` got a tag, `inferred` of these through the network and the rest from scores
-    stored before; `unchanged` had theirs; `failed` cannot be read, `given_up` of these without another try. `missing`
-    were known and are marked as gone. `load_seconds` of all `seconds` went into loading the model. `failures` holds the
-    first ones, `problems` the folders that could not be read, and `suspended` the roots that look as if a disk were not
-    mounted. `reasons` counts the tags by why they go no deeper. `left_out` counts what was not looked at: files in
-    formats that are not read, links, folders of the system. `unsupported` counts the photos whose format this installation
-    does not read, which have not failed; `unread_line` says so in words.
+    stored before; `unchanged` had theirs; `failed` cannot be read, `given_up` of these without another try; and `moved`
+    of all were known under other names. `missing` were known and are marked as gone. `load_seconds` of all `seconds`
+    went into loading the model. `failures` holds the first ones, `problems` the folders that could not be read, and
+    `suspended` the roots that look as if a disk were not mounted. `reasons` counts the tags by why they go no deeper.
+    `left_out` counts what was not looked at: files in formats that are not read, links, folders of the system.
+    `unsupported` counts photos of formats that this installation does not read, which is no failure; `unread_line` says
+    so in words.
 
     >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
     ...     first, second = tagger.tag(["inbox"], store), tagger.tag(["inbox"], store)
@@ -38,6 +39,7 @@ class TagReport:
     unchanged: int = 0
     failed: int = 0
     given_up: int = 0
+    moved: int = 0
     missing: int = 0
     seconds: float = 0.0
     load_seconds: float = 0.0
@@ -62,7 +64,7 @@ class TagReport:
 
     def counts(self) -> dict[str, int]:
         """Return the numbers, for the record of the run."""
-        names = ("photos", "tagged", "inferred", "unchanged", "failed", "given_up", "missing")
+        names = ("photos", "tagged", "inferred", "unchanged", "failed", "given_up", "moved", "missing")
         return {name: getattr(self, name) for name in names}
 
     def add(self, batch: Batch) -> None:
@@ -79,7 +81,7 @@ class TagReport:
 
     def add_pass(self, other: TagReport) -> None:
         """Add up the counts of another pass. Its `unchanged` photos are not added: every pass sees the same ones."""
-        for name in ("tagged", "inferred", "failed", "missing"):
+        for name in ("tagged", "inferred", "failed", "moved", "missing"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.failure_kinds.update(other.failure_kinds)
         self.reasons.update(other.reasons)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from phototag.errors import LockedError, StoreError
@@ -92,6 +92,7 @@ class WatchService:
         self._trouble_seconds = 0.0
         self._trouble_until = float("-inf")
         self._once = False
+        self._since = datetime.now(UTC)
         self._scanned_once = False
         self._failing: dict[Path, Failure] = {}
         self.totals = TagReport()
@@ -121,6 +122,7 @@ class WatchService:
             StoreError: the database cannot be written at the start; later that is waited out, but not with `once`.
         """
         self._once, started = once, time.monotonic()
+        self._since = datetime.now(UTC)
         with self._store.tagging("phototag watch"), self._watcher:
             with self._writing():
                 self._model_id = register(self._store, self._tagger.model)
@@ -281,6 +283,7 @@ class WatchService:
                 progress="tagging" if isinstance(scope, Roots) else None,
                 stop=self.is_stopping,
                 hold=hold,
+                since=self._since,
                 sinks=self._sinks,
             ).over(scope)
         self.totals.add_pass(report)
@@ -348,6 +351,7 @@ class WatchService:
     def _tell(self, report: TagReport, scope: Scope) -> None:
         parts = [f"{report.tagged:,} tagged"] if report.tagged else []
         parts += [f"{report.failed - report.given_up:,} failed"] if report.failed > report.given_up else []
+        parts += [f"{report.moved:,} moved"] if report.moved else []
         parts += [f"{report.missing:,} missing"] if report.missing else []
         if parts and not self._once:
             self._say_line(f"{', '.join(parts)} ({report.seconds:.1f} s)")

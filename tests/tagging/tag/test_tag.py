@@ -213,32 +213,6 @@ class TestRerun:
         assert labels(db) == before
         assert tag(library).unchanged == 8, "the new stat is remembered"
 
-    def test_a_moved_photo_keeps_its_tag_without_inference(
-        self, tag: RunTag, library: Path, db: Path, no_inference: Callable[[], None]
-    ) -> None:
-        tag(library)
-        before = photos_by_name(db)["0.jpg"]
-        (library / "elsewhere").mkdir()
-        (library / "0" / "0.jpg").rename(library / "elsewhere" / "renamed.jpg")
-        no_inference()
-        report = tag(library)
-        assert (report.tagged, report.inferred, report.missing) == (1, 0, 1)
-        moved = photos_by_name(db)["renamed.jpg"]
-        assert (moved.superclass, moved.subclass) == (before.superclass, before.subclass)
-        assert moved.superclass_score == before.superclass_score
-        assert photos_by_name(db)["0.jpg"].state is PhotoState.MISSING
-
-    def test_a_moved_tree_keeps_all_its_tags(
-        self, tag: RunTag, library: Path, db: Path, no_inference: Callable[[], None]
-    ) -> None:
-        tag(library)
-        before = labels(db)
-        library.rename(library.with_name("moved"))
-        no_inference()
-        assert tag(library.with_name("moved")).tagged == 8
-        after = {n: (p.superclass, p.subclass) for n, p in photos_by_name(db, under=library.with_name("moved")).items()}
-        assert after == before
-
     def test_a_copy_needs_no_inference(self, tag: RunTag, library: Path, no_inference: Callable[[], None]) -> None:
         tag(library)
         shutil.copy(library / "0" / "0.jpg", library / "copy.jpg")
@@ -350,8 +324,8 @@ class TestHumanTags:
         return library / "0" / "0.jpg"
 
     @staticmethod
-    def survives(db: Path, name: str = "0.jpg") -> bool:
-        photo = photos_by_name(db)[name]
+    def survives(db: Path) -> bool:
+        photo = photos_by_name(db)["0.jpg"]
         return (photo.superclass, photo.subclass, photo.source) == ("reptile", "iguana", Source.HUMAN)
 
     def test_they_survive_every_way_of_tagging_again(
@@ -372,11 +346,6 @@ class TestHumanTags:
         assert "1 keeps a human's tag" in result.stderr
         elsewhere = run_phototag("tag", library, "--db", db, "--model", quick_model, "--exclude", reviewed.name)
         assert "human" not in elsewhere.stderr
-
-    def test_they_move_with_the_photo(self, tag: RunTag, library: Path, reviewed: Path, db: Path) -> None:
-        reviewed.rename(library / "moved.jpg")
-        tag(library)
-        assert self.survives(db, "moved.jpg")
 
     def test_a_reviewed_photo_is_not_inferred_again_each_time(
         self, tag: RunTag, library: Path, reviewed: Path, no_inference: Callable[[], None]
@@ -436,7 +405,7 @@ class TestCopies:
             shutil.copytree(library / "moved", library / copy)
             make_picture(library / copy / "new.jpg", seed=77)
         report = tag(library)
-        assert (report.unchanged, report.tagged, report.inferred, report.missing) == (4, 14, 1, 4)
+        assert (report.unchanged, report.moved, report.tagged, report.inferred, report.missing) == (8, 4, 10, 1, 0)
         for folder in ("moved", "a", "b"):
             found = photos_by_name(db, under=library / folder)
             for name in ("0.jpg", "2.jpg", "4.jpg", "6.jpg"):

@@ -1,0 +1,41 @@
+"""Ask the disk whether a file that was known is no longer where it was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from phototag.text import nfc
+
+
+def is_gone(path: Path) -> bool:
+    """Return whether there is certainly nothing at that path; what cannot be looked at may be there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def has_left(path: Path, inode: int, *, found_at: Path) -> bool:
+    """Return whether the file `inode`, which was found somewhere else, is no longer at that path.
+
+    There may be nothing, or another file. Of a hard link the file is still there. Where letter case makes no
+    difference a file is there under every spelling of its name: then the folder's own spelling decides.
+    """
+    try:
+        if os.lstat(path).st_ino % 2**64 != inode:
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    if path == found_at or nfc(str(path)).casefold() != nfc(str(found_at)).casefold():
+        return False
+    number = next(n for n, (old, new) in enumerate(zip(path.parts, found_at.parts, strict=True)) if old != new)
+    try:
+        return path.parts[number] not in os.listdir(Path(*path.parts[:number]))  # noqa: PTH208  # names alone
+    except OSError:
+        return False
