@@ -128,7 +128,12 @@ class Scope:
     def query(self) -> Query:
         """Return the query for the readable photos of this scope that a model tagged."""
         return Query(
-            under=self.under, model=self.model, superclass=self.superclass, source=Source.MODEL, state=PhotoState.OK
+            under=self.under,
+            model=self.model,
+            superclass=self.superclass,
+            source=Source.MODEL,
+            state=PhotoState.OK,
+            leads_only=True,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -51,9 +51,14 @@ class GalleryFilter(Mapping[str, Any]):
         return GalleryFilter(**{**self._values, **values})
 
     def masks(self, snapshot: Snapshot) -> dict[str, Bools]:
-        """Return which photos each facet in use selects, [N] each."""
-        used = (facet for facet in FACETS.values() if not self._values.keys().isdisjoint(facet.params))
-        return {facet.name: facet.mask(snapshot, self._values) for facet in used}
+        """Return which photos each facet selects that does not take all, [N] each."""
+        masks = {
+            facet.name: facet.unasked(snapshot)
+            if self._values.keys().isdisjoint(facet.params)
+            else facet.mask(snapshot, self._values)
+            for facet in FACETS.values()
+        }
+        return {name: mask for name, mask in masks.items() if mask is not None}
 
     def mask(self, snapshot: Snapshot) -> Bools:
         """Return which photos are wanted, [N]."""

@@ -8,16 +8,14 @@ from pathlib import Path
 import click
 
 from phototag.choices import Device, GroupsBy, OutputFormat
+from phototag.cli.labelled import from_keywords_option, keyword_map_option, keywords_db_option, labelled_source
 from phototag.cli.messages import data_out, say
 from phototag.cli.options import (
     EnumChoice,
     GivenPath,
     check_report,
     device_option,
-    from_keywords_option,
     groups_option,
-    keyword_map_option,
-    labelled_source,
     workers_option,
 )
 from phototag.files import check_writable
@@ -32,6 +30,7 @@ def dataset() -> None:
 @click.argument("data", type=GivenPath(path_type=Path), required=False)
 @from_keywords_option
 @keyword_map_option
+@keywords_db_option
 @click.option(
     "--val", type=GivenPath(path_type=Path), metavar="DATA", help="Validation pictures: which of them are in DATA too?"
 )
@@ -62,6 +61,7 @@ def check(
     data: Path | None,
     library: Path | None,
     mapping: Path | None,
+    db: str | None,
     val: Path | None,
     report: Path | None,
     sheet: Path | None,
@@ -77,7 +77,7 @@ def check(
     series are named, and series are counted. Nothing is changed: remove the rows of pictures that are fine from the
     CSV, and 'phototag train --without' leaves out the rest.
     """
-    source = labelled_source(data, library, mapping)
+    source = labelled_source(data, library, mapping, db)
     check_report(report)
     if sheet is not None:
         check_writable(sheet)

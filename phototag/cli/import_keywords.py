@@ -67,7 +67,7 @@ def keywords(
         raise click.UsageError("there is no terminal to ask on: add --yes to store the tags, or --dry-run to see them")
     known = KeywordMap.read(mapping) if mapping is not None and mapping.exists() else KeywordMap()
     with Store.open(db, create=False) as store:
-        found = read_keyword_labels(store, paths, known, {})
+        found = read_keyword_labels(store, paths, known)
         plan = plan_labels(store, found.labels, replace=replace)
         click.echo("\n".join(_preview(found, plan)))
         if mapping is not None:

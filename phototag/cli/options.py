@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,7 +20,6 @@ from phototag.imaging import MAX_MEGAPIXELS
 from phototag.records import LEVELS
 
 if TYPE_CHECKING:
-    from phototag.dataset import DataSource
     from phototag.tagging import Tagger
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -122,22 +121,6 @@ groups_option = click.option(
     help="What tells which pictures are of one series, and so stay on one side of every split. auto: the column "
     "'group' of a CSV, else their looks and when they were taken. folder: the folder they lie in, also below that of "
     "the class.",
-)
-from_keywords_option = click.option(
-    "--from-keywords",
-    "library",
-    type=GivenPath(path_type=Path),
-    metavar="PATH",
-    help="Instead of DATA a library whose photos or sidecars hold keywords: the last two levels of one like "
-    "Animals|bird|rooster are superclass and subclass. Nothing is copied.",
-)
-keyword_map_option = click.option(
-    "--map",
-    "mapping",
-    type=GivenPath(path_type=Path, dir_okay=False),
-    metavar="FILE.csv",
-    help="Columns keyword,superclass,subclass: which keyword is which class; one without a superclass is ignored, and "
-    "so is all below it.",
 )
 device_option = click.option(
     "--device",
@@ -272,24 +255,6 @@ def tagging_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         decorated = decorate(decorated)
     return decorated
-
-
-def labelled_source(data: Path | None, library: Path | None, mapping: Path | None) -> DataSource:
-    """Return what DATA, or --from-keywords with --map, names.
-
-    Raises:
-        click.UsageError: neither is given, or both.
-        StoreError: the database that may know which keywords phototag wrote itself cannot be read.
-    """
-    if (data is None) == (library is None):
-        raise click.UsageError("name the labelled pictures: either DATA or --from-keywords PATH")
-    if library is None:
-        if mapping is not None:
-            raise click.UsageError("--map says what keywords are: it goes with --from-keywords")
-        return cast(Path, data)
-    from phototag.dataset import KeywordedLibrary
-
-    return KeywordedLibrary(library, mapping)
 
 
 def check_report(page: Path | None) -> None:

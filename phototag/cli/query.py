@@ -17,6 +17,7 @@ from phototag.export import EXPORTS
 from phototag.records import LEVELS, NovelTier, PhotoState, Reason, Source
 
 TABLE_LIMIT = 50
+_ALL_STATES = "all"
 
 
 class _NovelChoice(EnumChoice[NovelTier]):
@@ -70,7 +71,17 @@ class _ClassName(click.ParamType[str]):
 @click.option("--min-score", type=Number(0, 1), metavar="X", help="At least this score, 0 to 1.")
 @click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
 @click.option("--source", type=EnumChoice(list(Source)), help="Who gave the tag.")
-@click.option("--state", type=EnumChoice(list(PhotoState)), help="The state of the photo file.")
+@click.option(
+    "--state",
+    type=click.Choice([*(state.value for state in PhotoState), _ALL_STATES]),
+    multiple=True,
+    help="The state of the photo file; may be given several times. [default: all but missing]",
+)
+@click.option(
+    "--partners",
+    is_flag=True,
+    help="Also list the second file of two that are one photo, such as the RAW beside its JPEG.",
+)
 @click.option("--model", "model_name", metavar="MODEL", help="Photos tagged by this model.")
 @click.option(
     "--since",
@@ -122,7 +133,8 @@ def query(
     min_score: float | None,
     under: Path | None,
     source: Source | None,
-    state: PhotoState | None,
+    state: tuple[str, ...],
+    partners: bool,
     model_name: str | None,
     since: datetime | None,
     taken: str | None,
@@ -149,6 +161,8 @@ def query(
         form = OutputFormat.PATHS
     if limit is None and form is OutputFormat.TABLE and count_by is None:
         limit = TABLE_LIMIT
+    # What is gone is shown to who asks for it, and so is a file that cannot be read beside one that can.
+    asked = {*PhotoState} if _ALL_STATES in state else {PhotoState(name) for name in state}
     wanted = Query(
         superclass=superclass,
         subclass=subclass,
@@ -157,7 +171,8 @@ def query(
         min_score=min_score,
         under=Path(os.path.abspath(under)) if under is not None else None,  # noqa: PTH100  # folds ".."
         source=source,
-        state=state,
+        state=asked or {*PhotoState} - {PhotoState.MISSING},
+        leads_only=not partners and PhotoState.UNREADABLE not in asked,
         model=model_name,
         since=since,
         taken=taken,

@@ -22,16 +22,14 @@ from phototag.choices import (
     GroupsBy,
     Tune,
 )
+from phototag.cli.labelled import from_keywords_option, keyword_map_option, keywords_db_option, labelled_source
 from phototag.cli.messages import say
 from phototag.cli.options import (
     EnumChoice,
     GivenPath,
     Number,
     device_option,
-    from_keywords_option,
     groups_option,
-    keyword_map_option,
-    labelled_source,
 )
 from phototag.text import percent
 from phototag.training import TrainingConfig
@@ -41,12 +39,15 @@ if TYPE_CHECKING:
 
 _DEFAULTS = TrainingConfig()
 _FROM_SCRATCH = TrainingConfig(pretrained=False)
+# A difference between parts of the data that is worth a line.
+_TOLD_EASE = 0.015
 
 
 @click.command()
 @click.argument("data", type=GivenPath(path_type=Path), required=False)
 @from_keywords_option
 @keyword_map_option
+@keywords_db_option
 @click.option(
     "--backbone",
     default=_DEFAULTS.backbone,
@@ -161,6 +162,7 @@ def train(
     data: Path | None,
     library: Path | None,
     mapping: Path | None,
+    db: str | None,
     backbone: str,
     weights: Path | None,
     no_pretrained: bool,
@@ -194,7 +196,7 @@ def train(
     of each class is kept apart to evaluate the model. Ctrl-C keeps the best model so far. A model that was learned from
     a whole library by mistake, or is much worse than the active one, is not made active.
     """
-    source = labelled_source(data, library, mapping)
+    source = labelled_source(data, library, mapping, db)
     if val is not None and val_fraction is not None:
         raise click.UsageError("--val and --val-fraction exclude each other")
     chosen: dict[str, Any] = {name: value for name, value in (("epochs", epochs), ("lr", lr)) if value is not None}
@@ -247,9 +249,11 @@ def _echo(result: TrainingResult) -> None:
     by_pictures = result.model.header.record.get("by_pictures")
     if by_pictures is not None:
         say(
-            f"Had series been split, picture by picture, it would say: superclass {percent(by_pictures[0])}, subclass "
-            f"{percent(by_pictures[1])}. That is how well it knows these series again, and not how good it is."
+            f"Had series been split, picture by picture, it would say: {_both(*by_pictures)}. That is how well it "
+            "knows these series again, and not how good it is."
         )
+    if "draw" in result.model.header.record:
+        _echo_draw(result)
     if result.extension is not None:
         _echo_extension(result.extension)
     if result.model.header.record.get("refitted_on_all"):
@@ -260,6 +264,26 @@ def _echo(result: TrainingResult) -> None:
         return
     say(made, f"It was not made the active model: {result.inactive}.")
     say(f"To use it all the same: phototag model use {shlex.quote(str(result.model.path))}")
+
+
+def _echo_draw(result: TrainingResult) -> None:
+    """Say what to expect of all pictures, where the validation pictures are easier or harder than they."""
+    draw = result.model.header.record["draw"]
+    eases = [here - all_over for here, all_over in zip(draw["heads"], draw["heads_in_folds"], strict=True)]
+    if max(map(abs, eases)) < _TOLD_EASE:
+        return
+    here, all_over = (_both(*draw[name]) for name in ("heads", "heads_in_folds"))
+    metrics = result.metrics
+    measured = (metrics.superclass_accuracy, metrics.subclass_accuracy)
+    expected = _both(*(min(1.0, (of or 0.0) - ease) for of, ease in zip(measured, eases, strict=True)))
+    say(
+        f"These pictures are no fair picture of the data: heads alone get {here} of them right, of all pictures "
+        f"{all_over}. So expect about {expected}."
+    )
+
+
+def _both(superclass: float, subclass: float) -> str:
+    return f"superclass {percent(superclass)}, subclass {percent(subclass)}"
 
 
 # What decides how a backbone is trained means nothing to a model whose backbone stays.

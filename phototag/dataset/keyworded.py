@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from phototag.dataset.keyword_classes import KeywordMap, Levels, class_of, levels_of, visible
 from phototag.errors import TaxonomyError
 from phototag.library import LeftOut, ScanProblems, resolve_roots, scan
-from phototag.metadata import KeywordReader, Written
+from phototag.metadata import KeywordReader, WrittenKeywords
 from phototag.progress import waiting
 from phototag.taxonomy import Label, check_name, label_text, spelling_key
 from phototag.text import nfc, shorten
@@ -34,12 +34,12 @@ class KeywordedLibrary:
     Args:
         root: A folder, or one photo.
         mapping: The CSV in which a person says which keyword is which class.
-        written: Keywords that phototag wrote itself, by the bytes of the file's path.
+        written: What phototag wrote itself, which says nothing.
     """
 
     root: Path
     mapping: Path | None = None
-    written: Mapping[bytes, Written] = field(default_factory=dict)
+    written: WrittenKeywords = field(default_factory=WrittenKeywords)
 
     def pictures(self) -> tuple[list[tuple[Path, Label, str]], LeftOut]:
         """Return the photos with their classes and the keywords that name these; tell what is not taken and why.
@@ -72,7 +72,7 @@ class KeywordedLibrary:
 
 
 def read_keywords(
-    roots: Sequence[Path], problems: ScanProblems, written: Mapping[bytes, Written]
+    roots: Sequence[Path], problems: ScanProblems, written: WrittenKeywords
 ) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Yield every photo at or below `roots` with its keywords; what cannot be read is noted in `problems`.
 

@@ -1,3 +1,4 @@
+from .facts import describe as describe
 from .facts import read_facts as read_facts
 from .facts import read_header as read_header
 from .file_writing import ChangedMeanwhileError as ChangedMeanwhileError
@@ -7,6 +8,7 @@ from .file_writing import check_replaceable as check_replaceable
 from .file_writing import read_seen as read_seen
 from .file_writing import rewrite_all as rewrite_all
 from .keyword_reader import KeywordReader as KeywordReader
+from .keyword_reader import WrittenKeywords as WrittenKeywords
 from .keywords import Written as Written
 from .keywords import embedded_lists as embedded_lists
 from .keywords import keywords_of as keywords_of

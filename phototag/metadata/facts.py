@@ -5,17 +5,21 @@ A sound value beside a damaged one counts: each fact is checked for itself, and 
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from phototag.files import open_regular
-from phototag.metadata.blocks import Blocks, find_blocks
 from phototag.metadata.exif import Entry, Tiff
+from phototag.metadata.exif_block import find_exif
+from phototag.metadata.keywords import read_packets, without_repeats
+from phototag.metadata.xmp import XmpFacts
 from phototag.records import CaptureFacts
-
-T = TypeVar("T")
 
 _MAKE, _MODEL, _CHANGED, _RATING, _EXIF, _GPS, _DNG_SERIAL = 0x010F, 0x0110, 0x0132, 0x4746, 0x8769, 0x8825, 0xC62F
 _TAKEN, _DIGITISED, _SERIAL, _LENS = 0x9003, 0x9004, 0xA431, 0xA434
@@ -50,32 +54,8 @@ def read_facts(data: bytes) -> CaptureFacts:
     EXIF is read in JPEG, TIFF and what is built like it (DNG, NEF, CR2, ARW, ORF, RW2, PEF), HEIC, AVIF, CR3, RAF, PNG
     and WebP. `data` may also be the first part of a file, as far as its headers reach.
     """
-    return facts_of(find_blocks(data))
-
-
-def read_file_facts(path: Path) -> CaptureFacts:
-    """Return what a file says of its capture, from its header where that will do.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    return read_facts(read_header(path))
-
-
-def read_header(path: Path) -> bytes:
-    """Return as much of a file as its metadata may need: the beginning of a JPEG, all of others, where it may lie last.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with open_regular(path) as file:
-        start = file.read(_HEADER_BYTES) or b""
-        return start if start[:2] == b"\xff\xd8" else start + (file.read() or b"")
-
-
-def facts_of(blocks: Blocks) -> CaptureFacts:
-    """Return the capture facts in the metadata blocks of a file."""
-    tiff = Tiff(blocks.exif or b"")
+    blocks = find_exif(data)
+    tiff = Tiff(blocks.image)
     image = tiff.directory(tiff.first, _OF_IMAGE)
     exif_tiff, exif = _inner(tiff, image.get(_EXIF), blocks.exif_directory, _OF_EXIF)
     gps_tiff, gps = _inner(tiff, image.get(_GPS), blocks.gps, _OF_GPS)
@@ -96,6 +76,30 @@ def facts_of(blocks: Blocks) -> CaptureFacts:
     )
 
 
+def describe(data: bytes, sidecars: Sequence[bytes] = ()) -> tuple[CaptureFacts, tuple[str, ...]]:
+    """Return what a file and its sidecars say of its capture, and the keywords that `keywords_of` finds. Never raises.
+
+    XMP is heeded as programs do that keep photos with it: its rating before that of EXIF, the rest where EXIF says
+    nothing; and what a sidecar says before what the file's own packet does.
+    """
+    facts = read_facts(data)
+    file = io.BytesIO(data)
+    embedded, beside = read_packets(file, sidecars)
+    said = reduce(lambda under, over: over.over(under), (*embedded, *beside), XmpFacts())
+    return _with_xmp(facts, said), without_repeats(file, embedded, beside)
+
+
+def read_header(path: Path) -> bytes:
+    """Return as much of a file as its metadata may need: the beginning of a JPEG, all of others, where it may lie last.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        start = file.read(_HEADER_BYTES) or b""
+        return start if start[:2] == b"\xff\xd8" else start + (file.read() or b"")
+
+
 def _inner(
     tiff: Tiff, pointer: Entry | None, apart: bytes | None, wanted: frozenset[int]
 ) -> tuple[Tiff, dict[int, Entry]]:
@@ -104,6 +108,17 @@ def _inner(
         tiff = Tiff(apart)
         return tiff, tiff.directory(tiff.first, wanted)
     return tiff, tiff.directory(tiff.integer(pointer) or 0, wanted)
+
+
+def _with_xmp(facts: CaptureFacts, said: XmpFacts) -> CaptureFacts:
+    changes: dict[str, Any] = {}
+    if facts.taken_at is None and said.taken is not None:
+        changes["taken_at"], changes["utc_offset_minutes"] = parse_moment(said.taken)
+    if facts.latitude is None and said.latitude is not None:
+        changes |= {"latitude": said.latitude, "longitude": said.longitude}
+    if said.rating is not None:
+        changes["rating"] = said.rating
+    return replace(facts, **changes) if changes else facts
 
 
 def _only(entries: dict[int, Entry], tag: int) -> dict[int, Entry]:

@@ -8,7 +8,8 @@ longer one is, too.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import BinaryIO
 
@@ -18,6 +19,11 @@ from phototag.metadata.xmp.properties import comparable
 
 # Deeper ones are nobody's keywords; each beginning of them all would take time that grows with its square.
 _DEEPEST = 64
+# Parts of the names of all properties that are read, as they stand in UTF-8; in UTF-16 there are zeros among them.
+_TELLING = re.compile(
+    rb"[sS]ubject|TagsList|LastKeyword|CatalogSets|categories|Rating|DateTimeOriginal|DateCreated|GPSL"
+)
+_UTF16_BYTES = 64
 
 
 Written = Mapping[str, Collection[str]]
@@ -53,26 +59,47 @@ def keywords_of(
         OSError: an open file cannot be read.
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
-    found: list[XmpFacts] = []
-    ours = dict(enumerate(written))
+    packets = read_packets(file, sidecars, written=written, tell=tell)
+    return without_repeats(file, *packets, written=written)
+
+
+def read_packets(
+    file: BinaryIO,
+    sidecars: Sequence[bytes],
+    *,
+    written: Sequence[Written] = (),
+    tell: Callable[[int, str], None] = _say_nothing,
+) -> tuple[list[XmpFacts], list[XmpFacts]]:
+    """Return what the packets of an open file say, and those of its sidecars; see `keywords_of`."""
+    embedded: Sequence[bytes] = ()
     try:
-        packets = [(0, packet) for packet in embedded_packets(file)]
+        embedded = embedded_packets(file)
     except XmpError as error:
-        packets = []
         tell(0, str(error))
-    for place, packet in (*packets, *enumerate(sidecars, start=1)):
-        try:
-            found.append(read_packet(packet, without=ours.get(place, {})))
-        except XmpError as error:
-            tell(place, str(error))
-    in_xmp = any(facts.flat or facts.hierarchical for facts in found[: len(packets)])
-    return joined_keywords(
-        chain(
-            *(facts.hierarchical for facts in found),
-            *(facts.flat for facts in found),
-            older_keywords(file, beside_xmp=in_xmp),
-        )
-    )
+    ours = dict(enumerate(written))
+
+    def read(packets: Iterable[tuple[int, bytes]]) -> Iterator[XmpFacts]:
+        for place, packet in packets:
+            if not (_TELLING.search(packet) or b"\0" in packet[:_UTF16_BYTES]):
+                continue  # parsing takes a hundred times as long
+            try:
+                yield read_packet(packet, without=ours.get(place, {}))
+            except XmpError as error:
+                tell(place, str(error))
+
+    return list(read((0, packet) for packet in embedded)), list(read(enumerate(sidecars, start=1)))
+
+
+def without_repeats(
+    file: BinaryIO, embedded: Sequence[XmpFacts], beside: Sequence[XmpFacts], *, written: Sequence[Written] = ()
+) -> tuple[str, ...]:
+    """Return the keywords of a file, of its packets and of its sidecars', as `keywords_of` does."""
+    in_xmp = any(facts.flat or facts.hierarchical for facts in embedded)
+    found = [*embedded, *beside]
+    # Programs that write to several places copy to IPTC what they found in XMP.
+    copied = {comparable(keyword) for keywords in chain(*(w.values() for w in written[:1])) for keyword in keywords}
+    older = (each for each in older_keywords(file, beside_xmp=in_xmp) if comparable(each) not in copied)
+    return joined_keywords(chain(*(facts.hierarchical for facts in found), *(facts.flat for facts in found), older))
 
 
 def embedded_lists(file: BinaryIO) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from phototag.choices import ReviewOrigin
 from phototag.dataset import IGNORED, KeywordMap, Levels, class_of, levels_of, read_keywords
 from phototag.library import ScanProblems
-from phototag.metadata import Written
+from phototag.metadata import Written, WrittenKeywords
 from phototag.progress import waiting
 from phototag.review.names import Names
 from phototag.review.sample_reviews import known_names
-from phototag.store import Store
+from phototag.store import ExportKind, Store
 from phototag.taxonomy import Label, spelling_key
 
 
@@ -43,9 +43,7 @@ class KeywordImport:
     problems: list[str] = field(default_factory=list)
 
 
-def read_keyword_labels(
-    store: Store, roots: Sequence[Path], mapping: KeywordMap, written: Mapping[bytes, Written]
-) -> KeywordImport:
+def read_keyword_labels(store: Store, roots: Sequence[Path], mapping: KeywordMap) -> KeywordImport:
     """Read the keywords of all photos at or below `roots`, and find the classes that they name.
 
     Classes are known from the models in the database and from what people said; `mapping` is a person's word, and
@@ -55,7 +53,6 @@ def read_keyword_labels(
         store: The database.
         roots: Folders and photos.
         mapping: Which keyword is which class.
-        written: What phototag wrote into photos and sidecars, by the bytes of the file's path.
 
     Raises:
         DataError: a class of the mapping contradicts those that are known.
@@ -68,7 +65,7 @@ def read_keyword_labels(
     # People write a keyword in several ways; one of them stands for all.
     spellings: dict[Levels, str] = {}
     with waiting("reading keywords"):
-        for path, keywords in read_keywords(roots, problems, written):
+        for path, keywords in read_keywords(roots, problems, written_keywords(store)):
             found.photos += 1
             found.keyworded += bool(keywords)
             said = class_of(keywords, mapping, known.match)
@@ -89,6 +86,29 @@ def read_keyword_labels(
             found.changed.append(photo.path)
             del found.labels[photo.path]
     return found
+
+
+def written_keywords(store: Store) -> WrittenKeywords:
+    """Return which keywords phototag wrote itself, by the database's ledger.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    by_path: dict[bytes, Written] = {}
+    by_hash: dict[bytes, Written] = {}
+    in_photos = False
+    for export in store.keyword_exports.all():
+        in_photos |= export.kind is ExportKind.EMBEDDED
+        items: dict[str, tuple[str, ...]] = {}
+        # A write that was not settled may have happened or not.
+        for state in filter(None, (export.state, export.planned)):
+            for label, keywords in state.items.items():
+                items[label] = (*items.get(label, ()), *keywords)
+        by_path[export.path_bytes] = items
+        for state in filter(None, (export.state, export.planned)):
+            if state.hash_after is not None:
+                by_hash[state.hash_after] = items
+    return WrittenKeywords(by_path, by_hash, in_photos)
 
 
 def _is_untouched(path: Path, size_bytes: int, modified_ns: int) -> bool:

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
@@ -33,6 +34,8 @@ from phototag.store.reasons import reason_column
 from phototag.store.tables import captures, models, photos, reviews, tags
 from phototag.taxonomy import nearest_names
 from phototag.text import is_text, nfc
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 FEWEST_HASH_DIGITS = 8
 ROWS_AT_ONCE = 1000
@@ -78,8 +81,9 @@ class Query:
     `superclass` and `subclass` are a name or several, any of which will do; a subclass may be written in full,
     "bird/rooster". `novel`: only tagged photos whose rank is not subclass,
     or of one tier of these. `reason`: only tags of models that go no deeper for one of these reasons. `min_score` is
-    compared with the score of the tag's own rank (of the best superclass where the rank is none). `model` is a name, or
-    at least 8 digits that a model's hash begins with. `since`: tagged then or later.
+    compared with the score of the tag's own rank (of the best superclass where the rank is none). `state` is one or
+    several. `leads_only`: of two files that are one photo only the one that decides. `model` is a name, or at least 8
+    digits that a model's hash begins with. `since`: tagged then or later.
 
     `taken`: a year, month, day or time of the camera's clock, or a range of them: "2026", "2026-05..2026-06-15",
     "2026-05-03T14:00..". `camera`: a part of its name, or several, any of which will do. `near`: latitude, longitude
@@ -105,7 +109,8 @@ class Query:
     min_score: float | None = None
     under: Path | None = None
     source: Source | None = None
-    state: PhotoState | None = None
+    state: PhotoState | Collection[PhotoState] | None = None
+    leads_only: bool = False
     model: str | None = None
     since: datetime | None = None
     taken: str | None = None
@@ -118,7 +123,7 @@ class Query:
 
     def __post_init__(self) -> None:
         # From Python it is natural to write source="human".
-        for name, choices in (("source", Source), ("state", PhotoState), ("sort", SortKey)):
+        for name, choices in (("source", Source), ("sort", SortKey)):
             given = getattr(self, name)
             if given is not None and given not in list(choices):
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, not {given!r}")
@@ -127,7 +132,9 @@ class Query:
             if self.novel not in list(NovelTier):
                 raise UsageError(f"novel must be True, False or one of {', '.join(NovelTier)}, not {self.novel!r}")
             object.__setattr__(self, "novel", NovelTier(self.novel))
-        object.__setattr__(self, "reason", tuple(self._reasons()))
+        object.__setattr__(self, "reason", tuple(_members("reason", Reason, self.reason)))
+        if self.state is not None:
+            object.__setattr__(self, "state", tuple(_members("state", PhotoState, self.state)))
         for name in LEVELS:
             given = getattr(self, name)
             object.__setattr__(self, name, tuple(map(nfc, _texts([given] if isinstance(given, str) else given or ()))))
@@ -152,11 +159,12 @@ class Query:
             except OverflowError:
                 raise UsageError(f"{self.since} lies outside of the years 1 to 9999 in UTC") from None
 
-    def _reasons(self) -> Iterator[Reason]:
-        for given in [self.reason] if isinstance(self.reason, str) else self.reason:
-            if given not in list(Reason):
-                raise UsageError(f"reason must be some of {', '.join(Reason)}, not {given!r}")
-            yield Reason(given)
+
+def _members(name: str, choices: type[_Choice], given: str | Collection[str]) -> Iterator[_Choice]:
+    for each in [given] if isinstance(given, str) else given:
+        if each not in list(choices):
+            raise UsageError(f"{name} must be some of {', '.join(choices)}, not {each!r}")
+        yield choices(each)
 
 
 def _asked(texts: Collection[str], name: str) -> tuple[str, ...]:
@@ -273,7 +281,9 @@ def conditions(connection: Connection, query: Query) -> Iterator[ColumnElement[b
     if query.source is not None:
         yield tags.c.source == query.source.value
     if query.state is not None:
-        yield photos.c.state == query.state.value
+        yield photos.c.state.in_([PhotoState(state).value for state in query.state])
+    if query.leads_only:
+        yield photos.c.lead_id.is_(None)
     if query.model is not None:
         yield _model_is(query.model)
     if query.reason:

@@ -75,7 +75,7 @@ def _newest(connection: Connection) -> datetime | None:
 
 
 def _changed_otherwise(connection: Connection, after: datetime) -> list[int]:
-    """Return the ids of photos whose tag may have changed without being given after that moment.
+    """Return the ids of photos whose tag may have changed without being given after that moment, or that were moved.
 
     A copy takes over a human's tag with its moment; a model's tag goes with the content it was of; and when a review is
     undone, the tag before it comes back, also to copies.
@@ -84,7 +84,13 @@ def _changed_otherwise(connection: Connection, after: datetime) -> list[int]:
         select(photos.c.id)
         .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
         .where(photos.c.last_seen_at > after)
-        .where(or_(tags.c.photo_id.is_(None), tags.c.source == Source.HUMAN.value))
+        .where(
+            or_(
+                tags.c.photo_id.is_(None),
+                tags.c.source == Source.HUMAN.value,
+                tags.c.tagged_at < photos.c.last_seen_at,
+            )
+        )
     )
     undone = reviews.c.undone_at > after
     copies = select(photos.c.id).where(photos.c.content_hash.in_(select(reviews.c.content_hash).where(undone)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from phototag.decision import decide, gather, pack, unpack
 from phototag.errors import DecodeError
 from phototag.imaging import Decode, read_bytes
-from phototag.metadata import read_facts
+from phototag.metadata import describe
 from phototag.records import CaptureFacts, Decoded, Failure, FailureKind, Photo
 from phototag.runtime import PendingScores, Runtime, bounded_map, decode_threads
 from phototag.store import ScoredContent, StoredTag
@@ -114,11 +114,6 @@ def process(
     finally:
         # After Ctrl-C there is no waiting for a picture that takes minutes.
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def describe(data: bytes) -> tuple[CaptureFacts, tuple[str, ...]]:
-    """Return what a file says of its capture, and its keywords; `data` may be its header alone."""
-    return read_facts(data), ()
 
 
 class _Batches:

@@ -24,8 +24,8 @@ class TagReport:
     went into loading the model. `failures` holds the first ones, `problems` the folders that could not be read, and
     `suspended` the roots that look as if a disk were not mounted. `reasons` counts the tags by why they go no deeper.
     `left_out` counts what was not looked at: files in formats that are not read, links, folders of the system.
-    `unsupported` counts the photos whose format this installation does not read, which have not failed; `unread_line`
-    says so in words.
+    `unsupported` counts photos of formats that this installation does not read, which is no failure; `unread_line` says
+    so in words.
 
     >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
     ...     first, second = tagger.tag(["inbox"], store), tagger.tag(["inbox"], store)

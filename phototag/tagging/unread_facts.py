@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from phototag.metadata import read_header
+from phototag.metadata import describe, read_header
 from phototag.store import Capture, KnownPhoto, Store
-from phototag.tagging.pipeline import describe
 
 _CHUNK = 500
 

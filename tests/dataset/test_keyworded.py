@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from phototag.dataset.keyworded import KeywordedLibrary
 from phototag.dataset.labelled import load_data
 from phototag.errors import DataError, UsageError
+from phototag.metadata import WrittenKeywords
 from tests.support.keywords import write_keywords
 
 Library = Callable[..., Path]
@@ -83,10 +85,12 @@ def test_a_mapping_names_classes_and_ignores_all_below_a_keyword(library: Librar
 
 
 def test_what_phototag_wrote_itself_is_not_learned(library: Library) -> None:
-    root = library(*[("bird|owl",)] * 4)
+    root = library(("bird|owl", "sunny"), *[("bird|owl",)] * 3)
     sidecar = root / "2026" / "0.jpg.xmp"
-    written = {bytes(sidecar): {"lr:hierarchicalSubject": ["bird|owl"]}}
-    assert classes(root, written=written) == {"bird/owl": 3}
+    ours = {"lr:hierarchicalSubject": ["bird|owl"]}
+    assert classes(root, written=WrittenKeywords(by_path={bytes(sidecar): ours})) == {"bird/owl": 3}
+    moved = WrittenKeywords(by_hash={hashlib.sha256(sidecar.read_bytes()).digest(): ours})
+    assert classes(root, written=moved) == {"bird/owl": 3}
 
 
 def test_a_library_without_such_keywords_says_what_is_expected(library: Library, tmp_path: Path) -> None:

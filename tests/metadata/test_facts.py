@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from phototag.metadata import read_facts
+from phototag.metadata import describe, read_facts
 from phototag.metadata.facts import camera_name, parse_moment
 from phototag.records import CaptureFacts
 from tests.support.exif import BERLIN, CAMERA, TAKEN, exif_block, picture
@@ -143,3 +143,22 @@ def test_damaged_files_raise_nothing_and_keep_what_is_sound() -> None:
             read_facts(bytes(data))
     start = picture(exif=EXIF)
     assert read_facts(start[: start.index(b"\xff\xdb")]) == ALL  # the header alone
+
+
+def test_xmp_tells_what_exif_does_not_and_a_sidecar_before_the_file() -> None:
+    def packet(attributes: str, keyword: str = "Anna") -> bytes:
+        return (
+            '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+            '<rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/" '
+            f'xmlns:dc="http://purl.org/dc/elements/1.1/" {attributes}>'
+            f"<dc:subject><rdf:Bag><rdf:li>{keyword}</rdf:li></rdf:Bag></dc:subject>"
+            "</rdf:Description></rdf:RDF></x:xmpmeta>"
+        ).encode()
+
+    embedded = packet('xmp:Rating="2" exif:DateTimeOriginal="2020-02-02T20:20:20+01:00"')
+    facts, keywords = describe(picture(xmp=embedded))
+    assert (facts.taken_at, facts.utc_offset_minutes, facts.rating) == (datetime(2020, 2, 2, 20, 20, 20), 60, 2)
+    assert keywords == ("Anna",)
+    facts, keywords = describe(picture(exif=EXIF, xmp=embedded), [packet('xmp:Rating="5"', "Ben"), b"<torn"])
+    assert (facts.taken_at, facts.rating, facts.camera) == (ALL.taken_at, 5, ALL.camera)
+    assert keywords == ("Anna", "Ben")

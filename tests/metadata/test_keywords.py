@@ -79,6 +79,23 @@ def test_strange_keywords_come_as_they_are() -> None:
     assert keywords_of(b"", [packet(strange, ("|x||y| ", "||"))]) == ("x|y", *strange)
 
 
+def test_what_phototag_wrote_counts_nowhere_and_a_persons_word_stays() -> None:
+    ours = {"dc:subject": ["bird", "rooster"], "lr:hierarchicalSubject": ["bird|rooster", "sunny"]}
+    data = _jpeg(_xmp(packet(("sunny", "bird", "Rooster"), ("bird|rooster", "sunny", "People|Anna"))))
+    assert keywords_of(data, (), written=[ours]) == ("People|Anna", "sunny")
+    assert keywords_of(data, [data], written=[ours])[0] == "People|Anna"
+    # digiKam copies a keyword to its own property, and to IPTC.
+    copied = packet(("bird", "rooster"), ("bird|rooster",)).replace(
+        b"</rdf:Description>",
+        b'<d:TagsList xmlns:d="http://www.digikam.org/ns/1.0/"><rdf:Seq><rdf:li>bird/rooster</rdf:li></rdf:Seq>'
+        b"</d:TagsList></rdf:Description>",
+    )
+    assert keywords_of(_jpeg(_xmp(copied), _iptc(b"rooster", b"bird")), (), written=[ours]) == ()
+    assert keywords_of(_jpeg(_xmp(copied)), ()) == ("bird|rooster",)
+    in_persons_list = {"lr:hierarchicalSubject": ["bird|rooster"], "digiKam:TagsList": []}
+    assert keywords_of(_jpeg(_xmp(copied)), (), written=[in_persons_list]) == ("bird|rooster",)
+
+
 def test_ten_thousand_keywords_and_as_many_levels_take_no_time() -> None:
     many = tuple(f"keyword {number}" for number in range(10_000))
     found = keywords_of(b"", [packet(many, ("|".join(many),))])

@@ -137,6 +137,7 @@ def test_gradient_starts_from_fitted_heads_and_has_to_beat_them(
     # Nothing beats all right: the best epoch is none at all, and the heads stay.
     assert full.model.header.record["best_epoch"] == 0
     assert full.metrics.subclass_accuracy == 1.0
+    assert full.model.header.record["draw"] == {"heads": [1.0, 1.0], "heads_in_folds": [1.0, 1.0]}
 
 
 def test_best_epoch_is_kept_not_the_last(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

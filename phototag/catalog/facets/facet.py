@@ -67,6 +67,10 @@ class Facet(ABC):
     def mask(self, snapshot: Snapshot, values: Values) -> Bools:
         """Return which photos the values select, [N]. Called only where one of them is given."""
 
+    def unasked(self, snapshot: Snapshot) -> Bools | None:
+        """Return which photos are shown where none of the values is given, [N]; None for all."""
+        return None
+
     @abstractmethod
     def group(self, snapshot: Snapshot, values: Values, found: Bools) -> Group:
         """Return the choices, each counted among the photos `found` [N]: those that all other facets select."""

@@ -10,6 +10,7 @@ from phototag.metadata.xmp.elements import Element, Name, XmpError, decode_packe
 from phototag.metadata.xmp.properties import (
     KEYWORD_PROPERTIES,
     PHOTOSHOP,
+    PROPERTY_OF,
     RDF,
     comparable,
     descriptions,
@@ -74,7 +75,8 @@ def read_packet(data: bytes, *, without: Mapping[str, Collection[str]] = _NOTHIN
 
     Args:
         data: The packet.
-        without: Keywords that do not count, by the property that they stand in ("dc:subject"), as they stand there.
+        without: Keywords that do not count, by the property that they stand in ("dc:subject"), as they stand there. In
+            other properties that have levels they do not count either: programs copy keywords from one to the other.
 
     Raises:
         XmpError: it is no packet that can be read; the text is the reason.
@@ -88,15 +90,18 @@ def read_packet(data: bytes, *, without: Mapping[str, Collection[str]] = _NOTHIN
             found.setdefault(child.name, []).extend(_values(child))
     flat: tuple[str, ...] = ()
     hierarchical: list[str] = []
+    left_out = {label: {comparable(_path(value, label)) for value in values} for label, values in without.items()}
+    anywhere = {path for paths in left_out.values() for path in paths if "|" in path}
     for keyword_property in KEYWORD_PROPERTIES:
-        left_out = set(map(comparable, without.get(keyword_property.label, ())))
+        label = keyword_property.label
         values = _clean(value for name in keyword_property.names for value in found.get(name, ()))
-        keywords = tuple(value for value in values if not left_out or comparable(value) not in left_out)
+        paths = (_path(value, label) for value in values)
+        keywords = tuple(path for path in paths if comparable(path) not in left_out.get(label, anywhere))
         if keyword_property.separator is None:
             flat = keywords
         else:
-            hierarchical += (keyword.replace(keyword_property.separator, "|") for keyword in keywords)
-    hierarchical += _acdsee_keywords(found.get(_ACDSEE, ()))
+            hierarchical += keywords
+    hierarchical += (path for path in _acdsee_keywords(found.get(_ACDSEE, ())) if comparable(path) not in anywhere)
     latitude, longitude = (
         _degrees(_first(found, (_EXIF, "GPSLatitude")), "NS", 90),
         _degrees(_first(found, (_EXIF, "GPSLongitude")), "EW", 180),
@@ -112,6 +117,12 @@ def read_packet(data: bytes, *, without: Mapping[str, Collection[str]] = _NOTHIN
         longitude=longitude if placed else None,
         sidecar_for=_first(found, SIDECAR_FOR),
     )
+
+
+def _path(keyword: str, label: str) -> str:
+    """Return a keyword with "|" between its levels, whatever its property has there."""
+    known = PROPERTY_OF.get(label)
+    return keyword if known is None or known.separator is None else keyword.replace(known.separator, "|")
 
 
 def _values(element: Element) -> Iterator[str]:

@@ -30,6 +30,7 @@ from phototag.training.heads import (
     Start,
     accuracy,
     choose_start,
+    ease_of_draw,
     evaluated_by,
     is_long_tailed,
     network_with,
@@ -83,6 +84,7 @@ class Trained:
         refitted = fits and session.pictures.kept_apart
         if refitted:
             final = recipe.fit(training + validation, taxonomy, embedding=evaluated.embedding)
+        draw = ease_of_draw(self.start, taxonomy) if self.start is not None and session.pictures.kept_apart else None
         return features.outcome(
             session,
             network,
@@ -97,6 +99,7 @@ class Trained:
                 "averaging": self.averaging,
                 "heads": "fitted" if fits else "gradient",
                 "refitted_on_all": refitted,
+                **({} if draw is None else {"draw": draw}),
             },
             interrupted=self.interrupted,
         )

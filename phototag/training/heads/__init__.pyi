@@ -11,6 +11,7 @@ from .selection import HeadChoice as HeadChoice
 from .train_heads import SplitFeatures as SplitFeatures
 from .train_heads import Start as Start
 from .train_heads import choose_start as choose_start
+from .train_heads import ease_of_draw as ease_of_draw
 from .train_heads import evaluated_by as evaluated_by
 from .train_heads import fit_heads_only as fit_heads_only
 from .train_heads import network_with as network_with

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from phototag.dataset import Features, data_digest, dealt_folds, find_label_errors, remembered
+from phototag.evaluation import Validation
 from phototag.model import Examples, Floats
 from phototag.taxonomy import Taxonomy
+from phototag.training.calibration import Temperatures
 from phototag.training.finalize import Evaluated, Outcome
 from phototag.training.heads.fit import Fitted, Recipe
 from phototag.training.heads.novelty_rule import Rule
@@ -178,6 +180,26 @@ def fit_heads_only(session: Session) -> Outcome:
         rule=start.rule,
         details={**details, "refitted_on_all": session.pictures.kept_apart, "folds": len(evaluated)},
     )
+
+
+def ease_of_draw(start: Start, taxonomy: Taxonomy) -> dict[str, list[float]] | None:
+    """Return what heads on frozen features get right of the validation pictures, and of all pictures in folds.
+
+    Their difference tells how much easier the pictures are that a network by gradient is evaluated on: it is a control
+    variate for the network's accuracy (Owen, "Monte Carlo theory, methods and examples", section 8.9). None where
+    series stand on both sides.
+    """
+    training, validation = start.features.parts
+    if not start.features.are_apart or not len(validation):
+        return None
+    alone = evaluated_by(start.recipe.fit(training, taxonomy), validation)
+    folds = _folds(start.recipe, training + validation, taxonomy)
+    return {"heads": _accuracies([alone], taxonomy), "heads_in_folds": _accuracies(folds, taxonomy)}
+
+
+def _accuracies(evaluated: Sequence[Evaluated], taxonomy: Taxonomy) -> list[float]:
+    joined = Validation.joined([part.validation(taxonomy, Temperatures()) for part in evaluated])
+    return [level.accuracy or 0.0 for level in joined.levels]
 
 
 def _folds(recipe: Recipe, part: Part, taxonomy: Taxonomy) -> list[Evaluated]:

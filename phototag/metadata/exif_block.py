@@ -1,27 +1,21 @@
-"""Find the EXIF, XMP and IPTC blocks of a picture file in its bytes, whatever the container, without decoding it.
+"""Find the EXIF block of a picture file in its bytes, whatever the container, without decoding it.
 
-What is damaged or cut is passed over: the blocks before it are found all the same.
+What is damaged or cut is passed over: a block before it is found all the same.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 EXIF_HEAD = b"Exif\0\0"
-XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
-EXTENDED_XMP_HEAD = b"http://ns.adobe.com/xmp/extension/\0"
-PHOTOSHOP_HEAD = b"Photoshop 3.0\0"
 # Of TIFF and of what is TIFF but for its number: Olympus, Panasonic.
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _RAF_HEAD = b"FUJIFILMCCD-RAW"
 _RAF_JPEG = 84
-_PNG_XMP = b"XML:com.adobe.xmp\0"
 _CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
-_XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _MOST_BLOCK_BYTES = 16 << 20
 # Far more than any file has; a made-up one must not keep this busy.
 _MOST_BOXES, _MOST_ITEMS = 4096, 65536
@@ -30,30 +24,22 @@ _SCAN_STARTS, _IMAGE_ENDS = 0xDA, 0xD9
 
 
 @dataclass(slots=True)
-class Blocks:
-    """What a file holds of metadata, as it stands there.
+class ExifBlocks:
+    """The EXIF of a file as it stands there, a TIFF structure; Canon's CR3 splits it into three."""
 
-    `exif` are TIFF structures; Canon's CR3 splits one into `exif` (the first directory), `exif_directory` and `gps`.
-    `xmp` are packets, `photoshop` the image resources that may hold IPTC. `extended_xmp`: more of a packet follows
-    elsewhere.
-    """
-
-    exif: bytes | None = None
+    image: bytes = b""
     exif_directory: bytes | None = None
     gps: bytes | None = None
-    xmp: list[bytes] = field(default_factory=list)
-    photoshop: list[bytes] = field(default_factory=list)
-    extended_xmp: bool = False
 
 
-def find_blocks(data: bytes) -> Blocks:
-    """Return the metadata blocks of a file; of one that is cut those that are whole. Never raises."""
-    blocks = Blocks()
+def find_exif(data: bytes) -> ExifBlocks:
+    """Return the EXIF of a file. Never raises."""
+    blocks = ExifBlocks()
     try:
         if data[:2] == b"\xff\xd8":
             _of_jpeg(data, 0, blocks)
         elif data[:4] in TIFF_HEADS:
-            blocks.exif = data
+            blocks.image = data
         elif data[4:8] == b"ftyp":
             _of_iso_media(data, blocks)
         elif data[:8] == _PNG_HEAD:
@@ -67,7 +53,7 @@ def find_blocks(data: bytes) -> Blocks:
     return blocks
 
 
-def _of_jpeg(data: bytes, start: int, blocks: Blocks) -> None:
+def _of_jpeg(data: bytes, start: int, blocks: ExifBlocks) -> None:
     place, end = start + 2, len(data)
     while place + 4 <= end and data[place] == 0xFF:
         marker = data[place + 1]
@@ -80,49 +66,29 @@ def _of_jpeg(data: bytes, start: int, blocks: Blocks) -> None:
         first, place = place + 4, place + 2 + max(length, 2)
         if place > end:
             return
-        if marker == 0xE1:
-            if blocks.exif is None and data.startswith(EXIF_HEAD, first):
-                blocks.exif = data[first + len(EXIF_HEAD) : place]
-            elif data.startswith(XMP_HEAD, first):
-                blocks.xmp.append(data[first + len(XMP_HEAD) : place])
-            elif data.startswith(EXTENDED_XMP_HEAD, first):
-                blocks.extended_xmp = True
-        elif marker == 0xED and data.startswith(PHOTOSHOP_HEAD, first):
-            blocks.photoshop.append(data[first + len(PHOTOSHOP_HEAD) : place])
+        if marker == 0xE1 and data.startswith(EXIF_HEAD, first):
+            blocks.image = data[first + len(EXIF_HEAD) : place]
+            return
 
 
-def _of_png(data: bytes, blocks: Blocks) -> None:
+def _of_png(data: bytes, blocks: ExifBlocks) -> None:
     place = len(_PNG_HEAD)
     while place + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         first, place = place + 8, place + 12 + length
         if kind == b"eXIf":
-            blocks.exif = data[first : first + length]
-        elif kind == b"iTXt" and data.startswith(_PNG_XMP, first):
-            packed = data[first + len(_PNG_XMP)]
-            text = data.index(b"\0", data.index(b"\0", first + len(_PNG_XMP) + 2) + 1) + 1
-            body = data[text : first + length]
-            blocks.xmp.append(_inflated(body) if packed else body)
+            blocks.image = data[first : first + length]
         elif kind == b"IEND":
             return
 
 
-def _inflated(body: bytes) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(body, _MOST_BLOCK_BYTES)
-    except zlib.error:
-        return b""
-
-
-def _of_webp(data: bytes, blocks: Blocks) -> None:
+def _of_webp(data: bytes, blocks: ExifBlocks) -> None:
     place = 12
     while place + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, place)
         first, place = place + 8, place + 8 + length + length % 2
         if kind == b"EXIF":
-            blocks.exif = data[first : first + length].removeprefix(EXIF_HEAD)
-        elif kind == b"XMP ":
-            blocks.xmp.append(data[first : first + length])
+            blocks.image = data[first : first + length].removeprefix(EXIF_HEAD)
 
 
 # ---- ISO base media: HEIC, AVIF, CR3 (ISO/IEC 14496-12, 23008-12)
@@ -144,7 +110,7 @@ def _boxes(data: bytes, place: int, end: int) -> Iterator[tuple[bytes, int, int]
         place = last
 
 
-def _of_iso_media(data: bytes, blocks: Blocks) -> None:
+def _of_iso_media(data: bytes, blocks: ExifBlocks) -> None:
     for kind, first, last in _boxes(data, 0, len(data)):
         if kind == b"meta":
             _of_items(data, first + 4, last, blocks)
@@ -152,56 +118,45 @@ def _of_iso_media(data: bytes, blocks: Blocks) -> None:
             for inner, start, end in _boxes(data, first, last):
                 if inner == b"uuid" and data.startswith(_CANON_UUID, start):
                     _of_canon(data, start + 16, end, blocks)
-        elif kind == b"uuid" and data.startswith(_XMP_UUID, first):
-            blocks.xmp.append(data[first + 16 : last])
 
 
-def _of_canon(data: bytes, first: int, last: int, blocks: Blocks) -> None:
+def _of_canon(data: bytes, first: int, last: int, blocks: ExifBlocks) -> None:
     for kind, start, end in _boxes(data, first, last):
         if kind == b"CMT1":
-            blocks.exif = data[start:end]
+            blocks.image = data[start:end]
         elif kind == b"CMT2":
             blocks.exif_directory = data[start:end]
         elif kind == b"CMT4":
             blocks.gps = data[start:end]
 
 
-def _of_items(data: bytes, first: int, last: int, blocks: Blocks) -> None:
-    kinds: dict[int, bytes] = {}
+def _of_items(data: bytes, first: int, last: int, blocks: ExifBlocks) -> None:
+    wanted: set[int] = set()
     located: list[tuple[int, int, list[tuple[int, int]]]] = []
     stored = 0
     for kind, start, end in _boxes(data, first, last):
         if kind == b"iinf":
-            kinds = dict(_item_kinds(data, start, end))
+            wanted = set(_exif_items(data, start, end))
         elif kind == b"iloc":
             located = list(_item_places(data, start, end))
         elif kind == b"idat":
             stored = start
     for item, method, extents in located:
-        wanted = kinds.get(item)
-        if wanted is None or method > 1:
+        if item not in wanted or method > 1:
             continue
         base = stored if method == 1 else 0
         body = b"".join(data[base + place : base + place + min(size, _MOST_BLOCK_BYTES)] for place, size in extents)
-        if wanted == b"mime":
-            blocks.xmp.append(body)
-        elif blocks.exif is None and len(body) >= 8:
-            blocks.exif = body[4 + struct.unpack_from(">I", body)[0] :].removeprefix(EXIF_HEAD)
+        if not blocks.image and len(body) >= 8:
+            blocks.image = body[4 + struct.unpack_from(">I", body)[0] :].removeprefix(EXIF_HEAD)
 
 
-def _item_kinds(data: bytes, first: int, last: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the items of EXIF and of XMP by number, from an iinf box."""
-    for kind, start, end in _boxes(data, first + (6 if data[first] == 0 else 8), last):
+def _exif_items(data: bytes, first: int, last: int) -> Iterator[int]:
+    """Yield the numbers of the items that are EXIF, from an iinf box."""
+    for kind, start, _ in _boxes(data, first + (6 if data[first] == 0 else 8), last):
         version = data[start]
-        if kind != b"infe" or version < 2:
-            continue
         wide = version > 2
-        item = struct.unpack_from(">I" if wide else ">H", data, start + 4)[0]
-        place = start + (10 if wide else 8)
-        name = data[place : place + 4]
-        # Of what a MIME type names, only XMP is of interest.
-        if name == b"Exif" or (name == b"mime" and b"application/rdf+xml" in data[place + 4 : end]):
-            yield item, name
+        if kind == b"infe" and version >= 2 and data.startswith(b"Exif", start + (10 if wide else 8)):
+            yield struct.unpack_from(">I" if wide else ">H", data, start + 4)[0]
 
 
 def _item_places(data: bytes, first: int, last: int) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
