@@ -26,8 +26,9 @@ _NO_HASH = bytes(4)
 class Columns:
     """N photos. `paths` are path bytes and `labels` what `label` points into; all others are [N].
 
-    `version` holds the first 32 bits of the content's hash; missing numbers are -1, scores NaN and times
-    NaT. `rank`, `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
+    `version` holds the first 32 bits of the content's hash; missing numbers are -1, scores NaN and times NaT.
+    `follows`: another file of the same photo decides for it. `rank`, `source`, `state` and `reason` point into `RANKS`,
+    `SOURCES`, `STATES` and `REASONS`.
     """
 
     paths: tuple[bytes, ...]
@@ -38,6 +39,7 @@ class Columns:
     width: NDArray[np.int32]
     height: NDArray[np.int32]
     state: NDArray[np.int8]
+    follows: NDArray[np.bool_]
     label: NDArray[np.int32]
     rank: NDArray[np.int8]
     superclass_score: NDArray[np.float64]
@@ -105,6 +107,7 @@ def _convert(rows: Sequence[GalleryRow], codes: LabelCodes) -> tuple[list[bytes]
         "width": _numbers(by_name["width"], np.int32),
         "height": _numbers(by_name["height"], np.int32),
         "state": _codes(by_name["state"], STATES),
+        "follows": np.array(by_name["follows"], dtype=np.bool_),
         "label": np.array(
             [
                 ABSENT if code == ABSENT else codes[first, second]
