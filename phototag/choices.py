@@ -122,6 +122,11 @@ class StrataBy(StrEnum):
     RANK = "rank"
     FOLDER = "folder"  # the first folder below the one that all photos share
     GROUP = "group"  # photos that belong together: some groups are taken, where of other parts each gives photos
+    EVENT = "event"  # groups as well: photos that one camera took within seconds of each other
+
+
+CLUSTERS = (StrataBy.GROUP, StrataBy.EVENT)
+"""The parts of which some are sampled whole, or in parts, where others give photos each."""
 
 
 class Allocation(StrEnum):

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.audit.photo_groups import Photos, find_groups
+from phototag.audit.photo_groups import Photos, find_events, find_groups
 from phototag.audit.sampling import Counts, Frame, permanent_random_numbers
+from phototag.choices import StrataBy
 from phototag.errors import UsageError
 from phototag.store import Sample, Store
 
@@ -32,7 +33,7 @@ KEY = "groups"
 class Parts:
     """The groups of N photos and the parts that these are sampled in, [N] each: the least id among their photos.
 
-    `compared` photos could be compared by their looks.
+    `compared` photos could be compared, by their looks or by when they were taken.
     """
 
     ids: Counts
@@ -74,13 +75,14 @@ class Parts:
         return {str(int(self.ids[row])): [int(self.groups[row]), int(self.parts[row])] for row in rows}
 
 
-def group_parts(store: Store, frame: Frame) -> Parts:
-    """Find the groups of photos, and take them apart.
+def group_parts(store: Store, frame: Frame, by: StrataBy) -> Parts:
+    """Find the groups of photos, or their events, and take them apart.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    groups, compared = find_groups(store, Photos(frame.ids, frame.models, frame.contents, frame.paths))
+    photos = Photos(frame.ids, frame.models, frame.contents, frame.paths)
+    groups, compared = find_events(store, photos) if by is StrataBy.EVENT else find_groups(store, photos)
     return Parts(frame.ids, _least(groups, frame.ids), _least(parts_of(groups, frame.paths), frame.ids), compared)
 
 

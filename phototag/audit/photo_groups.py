@@ -5,7 +5,7 @@ centre of the class that either looks like most, point the same way (cosine dist
 centre, as an embedding is made to be alike for all of a class. Neighbours by file number may differ a little more, and
 may look like two classes: then the middle between both centres is taken. Copies belong together wherever they lie, and
 so do photos that are linked through others. docs/experiments.md#groups-of-library-photos has how well that finds
-series. When a photo was taken would tell more, and joins here once the database knows it.
+series. Photos that one camera took within seconds of each other belong together as well, wherever they lie.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from phototag.bursts import bursts_of
 from phototag.dataset import Links
 from phototag.decision import unpack
 from phototag.errors import ModelError, StoreError
 from phototag.model import Model, list_models, open_model
+from phototag.records import NO_FACTS
 from phototag.store import ModelInfo, Store
 
 LOOK_DISTANCE = 0.30
@@ -71,6 +73,7 @@ def find_groups(store: Store, photos: Photos) -> tuple[Groups, int]:
     """
     links, compared = Links(len(photos.ids)), 0
     links.join(_first_of_each(photos.contents))
+    links.join(_bursts(store, photos)[0])
     folders = _numbered([os.path.dirname(path) for path in photos.paths])  # noqa: PTH120  # these are bytes
     wanted = set(np.unique(photos.models).tolist())
     for model in store.models.find_all():
@@ -83,6 +86,30 @@ def find_groups(store: Store, photos: Photos) -> tuple[Groups, int]:
             links.join(_alike(looks, centres, folders))
             links.join(_alike_neighbours(looks, centres, photos.paths))
     return links.groups(), compared
+
+
+def find_events(store: Store, photos: Photos) -> tuple[Groups, int]:
+    """Return the event [N] of each photo, numbered from 0, and of how many the files say camera and time.
+
+    An event is a burst, and copies of its photos; a photo without camera or time is its own.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    links = Links(len(photos.ids))
+    links.join(_first_of_each(photos.contents))
+    bursts, dated = _bursts(store, photos)
+    links.join(bursts)
+    return links.groups(), dated
+
+
+def _bursts(store: Store, photos: Photos) -> tuple[_Pairs, int]:
+    """Return pairs that link the photos of each burst, and of how many photos camera and time are known."""
+    known = store.captures.moments()
+    facts = [known.get(photo, NO_FACTS) for photo in photos.ids.tolist()]
+    firsts = bursts_of(facts).tolist()
+    pairs = [(first, row) for row, first in enumerate(firsts) if first != row]
+    return pairs, sum(each is not NO_FACTS for each in facts)
 
 
 def near_groups(units: _Points, distance: float) -> Groups:

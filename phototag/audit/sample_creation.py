@@ -12,7 +12,7 @@ import numpy as np
 from phototag.audit import sampling
 from phototag.audit.group_sampling import KEY, MOST, NotedGroups, group_parts, parts_for
 from phototag.audit.sampling import Counts, Frame, Scope
-from phototag.choices import Allocation, Focus, StrataBy
+from phototag.choices import CLUSTERS, Allocation, Focus, StrataBy
 from phototag.errors import UsageError
 from phototag.records import Tag
 from phototag.store import Design, NewSample, ReviewFilter, Sample, SampledPhoto, SavedReview, ShownTag, Store, Stratum
@@ -44,7 +44,7 @@ def create_sample(
         exact: Refuse if there are fewer.
         name: The sample's; None takes the next of sample-1, sample-2.
         scope: What to sample from; None is everything.
-        by: The strata, or groups; None draws a simple sample.
+        by: The strata, or groups or events; None draws a simple sample.
         allocation: How many photos each stratum gives.
         seed: The same seed draws the same photos from the same library; None takes a new one.
 
@@ -61,8 +61,8 @@ def create_sample(
     seed = secrets.randbits(_SEED_BITS) if seed is None else seed
     root = sampling.shared_folder(frame.paths)
     size = min(size, len(frame))
-    if by is StrataBy.GROUP:
-        return _create_in_groups(store, frame, size=size, name=name, scope=scope, seed=seed)
+    if by in CLUSTERS:
+        return _create_in_groups(store, frame, by, size=size, name=name, scope=scope, seed=seed)
     names = [WHOLE] * len(frame) if by is None else sampling.merge_small(sampling.stratum_names(frame, by), size)
     strata, rows = np.unique(np.array(names), return_inverse=True)
     population = np.bincount(rows, minlength=len(strata)).astype(np.int64)
@@ -95,8 +95,10 @@ def create_sample(
     return _saved(store, sample)
 
 
-def _create_in_groups(store: Store, frame: Frame, *, size: int, name: str | None, scope: Scope, seed: int) -> Sample:
-    parts = group_parts(store, frame)
+def _create_in_groups(
+    store: Store, frame: Frame, by: StrataBy, *, size: int, name: str | None, scope: Scope, seed: int
+) -> Sample:
+    parts = group_parts(store, frame, by)
     number = parts_for(size, parts=parts.count, population=len(frame))
     chosen = parts.sampled(number, seed)
     names = [WHOLE] * len(frame)
@@ -107,7 +109,7 @@ def _create_in_groups(store: Store, frame: Frame, *, size: int, name: str | None
         for_estimation=True,
         items=_items(frame, chosen, names, {WHOLE: number / parts.count}),
         strata=[Stratum(WHOLE, len(frame), len(chosen))],
-        strata_by=StrataBy.GROUP.value,
+        strata_by=by.value,
         model_id=_only_model(frame),
         parameters={
             "scope": scope.to_json(),
@@ -194,7 +196,7 @@ def _extend_in_groups(
     store: Store, sample: Sample, noted: NotedGroups, frame: Frame, known: set[int], *, more: int
 ) -> Sample:
     _check_unchanged(sample, Counter({WHOLE: sum(photo not in known for photo in frame.ids.tolist())}))
-    parts = group_parts(store, frame)
+    parts = group_parts(store, frame, StrataBy(sample.strata_by or StrataBy.GROUP))
     further = parts_for(more, parts=noted.parts, population=sample.population)
     chosen = parts.sampled(further, sample.seed, known=known)
     if not chosen:
@@ -252,8 +254,8 @@ def find_sample(store: Store, name: str) -> Sample:
 
 def design_text(sample: Sample) -> str:
     """Return in words how photos were sampled: "simple", "stratified by score"."""
-    if sample.strata_by == StrataBy.GROUP:
-        return f"by group, at most {MOST} photos of one at a time"
+    if sample.strata_by in CLUSTERS:
+        return f"by {sample.strata_by}, at most {MOST} photos of one at a time"
     return sample.design.value + (f" by {sample.strata_by}" if sample.strata_by else "")
 
 

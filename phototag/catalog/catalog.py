@@ -45,8 +45,8 @@ class Gallery(Following):
 
     @property
     def total(self) -> int:
-        """All photos of the library."""
-        return len(self.snapshot)
+        """All photos of the library, but for those that are missing."""
+        return len(self.snapshot.result(GalleryFilter(), GallerySort.PATH, descending=False))
 
     @property
     def version(self) -> int:
@@ -62,10 +62,12 @@ class Gallery(Following):
         after: str | None = None,
         start: int | None = None,
         limit: int = 120,
+        stacked: bool = False,
     ) -> GalleryPage:
         """Return up to `limit` wanted photos: the first, those after the cursor `after`, or those from a place on.
 
-        Following the cursors shows no photo twice and leaves none out, whatever comes or goes meanwhile.
+        `stacked`: of each burst only the photo that comes first, which then stands for all that are wanted. Following
+        the cursors shows no photo twice and leaves none out, whatever comes or goes meanwhile.
 
         Raises:
             UsageError: `after` is no cursor of this order, or comes together with `start`.
@@ -76,6 +78,9 @@ class Gallery(Following):
             raise UsageError(f"limit: 1 to {_LARGEST_PAGE}, not {limit}")
         snapshot = self.snapshot
         result = snapshot.result(wanted, sort, descending=descending)
+        photos, sizes = len(result), np.ones(len(result), dtype=np.int64)
+        if stacked:
+            result, sizes = snapshot.stacked(wanted, sort, descending=descending)
         begin = max(start or 0, 0)
         if after is not None:
             cursor = read_cursor(after, sort, descending=descending)
@@ -83,9 +88,13 @@ class Gallery(Following):
         places = result[begin : begin + limit].tolist()
         more = places and begin + limit < len(result)
         return GalleryPage(
-            items=tuple(item_at(snapshot.columns, place) for place in places),
+            items=tuple(
+                item_at(snapshot.columns, place, stack=size)
+                for place, size in zip(places, sizes[begin : begin + limit].tolist(), strict=True)
+            ),
             start=begin,
             total=len(result),
+            photos=photos,
             after=write_cursor(snapshot.key(sort, places[-1]), sort, descending=descending) if more else None,
             version=snapshot.number,
         )
@@ -111,19 +120,24 @@ class Gallery(Following):
         sort: GallerySort = GallerySort.DATE,
         descending: bool = True,
         photo_id: int,
+        stacked: bool = False,
     ) -> Around:
-        """Return where a photo stands among the wanted ones."""
+        """Return where a photo stands among the wanted ones; `stacked`: the tile is that of its burst."""
         snapshot = self.snapshot
         result = snapshot.result(wanted, sort, descending=descending)
         (photo,) = snapshot.columns.places([photo_id]).tolist()
         place = None if photo == ABSENT else snapshot.place_in(result, photo, sort, descending=descending)
         if place is None:
-            return Around(previous=None, next=None, place=None, total=len(result))
+            return Around(previous=None, next=None, place=None, tile=None, total=len(result))
+        tile = place
+        if stacked:
+            covers, _ = snapshot.stacked(wanted, sort, descending=descending)
+            tile = int(np.flatnonzero(snapshot.bursts[covers] == snapshot.bursts[photo])[0])
 
         def id_at(index: int) -> int | None:
             return int(snapshot.columns.id[result[index]]) if 0 <= index < len(result) else None
 
-        return Around(previous=id_at(place - 1), next=id_at(place + 1), place=place, total=len(result))
+        return Around(previous=id_at(place - 1), next=id_at(place + 1), place=place, tile=tile, total=len(result))
 
     def items(self, ids: Sequence[int]) -> tuple[GalleryItem, ...]:
         """Return what a page shows of these photos, in the order given; unknown ones are left out."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +22,22 @@ ABSENT = -1
 _NO_HASH = bytes(4)
 
 
+Camera: TypeAlias = tuple[str, str | None]
+
+
 @dataclass(frozen=True)
 class Columns:
-    """N photos. `paths` are path bytes and `labels` what `label` points into; all others are [N].
+    """N photos. `paths` are path bytes; `labels`, `cameras` and `keyword_sets` are pointed into by others, [N] each.
 
+    A camera is its name and its serial number. `taken_at` is what the camera's clock showed.
     `version` holds the first 32 bits of the content's hash; missing numbers are -1, scores NaN and times
     NaT. `rank`, `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
     """
 
     paths: tuple[bytes, ...]
     labels: tuple[Label, ...]
+    cameras: tuple[Camera, ...]
+    keyword_sets: tuple[tuple[str, ...], ...]
     id: NDArray[np.int64]
     modified_ns: NDArray[np.int64]
     version: NDArray[np.int64]
@@ -47,6 +53,9 @@ class Columns:
     model: NDArray[np.int64]
     tagged_at: NDArray[np.datetime64]
     reason: NDArray[np.int8]
+    taken_at: NDArray[np.datetime64]
+    camera: NDArray[np.int32]
+    keywords: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.id)
@@ -68,22 +77,35 @@ class Columns:
         return (None, None) if code == ABSENT else self.labels[code]
 
 
-_ARRAYS = tuple(field.name for field in fields(Columns) if field.name not in {"paths", "labels"})
+_POINTED_AT = ("labels", "cameras", "keyword_sets")
+_ARRAYS = tuple(field.name for field in fields(Columns) if field.name not in {"paths", *_POINTED_AT})
 
 
-def read(parts: Iterable[Sequence[GalleryRow]], labels: Sequence[Label] = ()) -> Columns:
-    """Return the columns of rows in the order of ids; codes of `labels` stay as they are, new ones are appended.
+class _Codes(dict[Any, int]):
+    """Numbers of values in the order in which they come."""
+
+    def __missing__(self, value: Any) -> int:
+        self[value] = code = len(self)
+        return code
+
+
+def read(parts: Iterable[Sequence[GalleryRow]], before: Columns | None = None) -> Columns:
+    """Return the columns of rows in the order of ids; codes of those read before stay as they are, others are added.
 
     Raises:
         StoreError: a row holds what phototag never writes.
     """
-    codes = LabelCodes(labels)
+    labels = LabelCodes(before.labels if before else ())
+    cameras, keyword_sets = _Codes(), _Codes()
+    if before is not None:
+        cameras.update((camera, code) for code, camera in enumerate(before.cameras))
+        keyword_sets.update(("\n".join(words), code) for code, words in enumerate(before.keyword_sets))
     paths: list[bytes] = []
     collected: list[dict[str, NDArray[Any]]] = []
     # With an empty part there is always something to join.
     for rows in chain(parts, [()]):
         try:
-            found, arrays = _convert(rows, codes)
+            found, arrays = _convert(rows, labels, cameras, keyword_sets)
         except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
             raise StoreError(
                 f"the database holds a row that phototag did not write ({error}); run: phototag db check"
@@ -91,10 +113,18 @@ def read(parts: Iterable[Sequence[GalleryRow]], labels: Sequence[Label] = ()) ->
         paths += found
         collected.append(arrays)
     joined: dict[str, Any] = {name: np.concatenate([part[name] for part in collected]) for name in _ARRAYS}
-    return Columns(paths=tuple(paths), labels=tuple(codes.labels), **joined)
+    return Columns(
+        paths=tuple(paths),
+        labels=tuple(labels.labels),
+        cameras=tuple(cameras),
+        keyword_sets=tuple(tuple(words.split("\n")) for words in keyword_sets),
+        **joined,
+    )
 
 
-def _convert(rows: Sequence[GalleryRow], codes: LabelCodes) -> tuple[list[bytes], dict[str, NDArray[Any]]]:
+def _convert(
+    rows: Sequence[GalleryRow], labels: LabelCodes, cameras: _Codes, keyword_sets: _Codes
+) -> tuple[list[bytes], dict[str, NDArray[Any]]]:
     columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else [()] * len(GALLERY_COLUMNS)
     by_name = dict(zip(GALLERY_COLUMNS, columns, strict=True))
     ranks = _codes(by_name["rank"], RANKS)
@@ -107,7 +137,7 @@ def _convert(rows: Sequence[GalleryRow], codes: LabelCodes) -> tuple[list[bytes]
         "state": _codes(by_name["state"], STATES),
         "label": np.array(
             [
-                ABSENT if code == ABSENT else codes[first, second]
+                ABSENT if code == ABSENT else labels[first, second]
                 for code, first, second in zip(ranks.tolist(), by_name["superclass"], by_name["subclass"], strict=True)
             ],
             dtype=np.int32,
@@ -120,6 +150,17 @@ def _convert(rows: Sequence[GalleryRow], codes: LabelCodes) -> tuple[list[bytes]
         "model": _numbers(by_name["model_id"], np.int64),
         "tagged_at": _moments(by_name["tagged_at"]),
         "reason": _codes(by_name["reason"], REASONS),
+        "taken_at": _moments(by_name["taken_at"]),
+        "camera": np.array(
+            [
+                ABSENT if camera is None else cameras[camera, serial]
+                for camera, serial in zip(by_name["camera"], by_name["camera_serial"], strict=True)
+            ],
+            dtype=np.int32,
+        ),
+        "keywords": np.array(
+            [ABSENT if words is None else keyword_sets[words] for words in by_name["keywords"]], dtype=np.int32
+        ),
     }
     return [bytes(path) for path in by_name["path_bytes"]], values
 
@@ -148,7 +189,7 @@ def _moments(values: Sequence[str | datetime | None]) -> NDArray[np.datetime64]:
 def replaced(columns: Columns, fresh: Columns) -> Columns | None:
     """Return the columns with these photos read again; None where one of them is new or has another path.
 
-    The fresh ones were read with the labels of the others.
+    The fresh ones were read with what the others point at.
     """
     places = columns.places(fresh.id.tolist())
     if (places == ABSENT).any():
@@ -160,4 +201,4 @@ def replaced(columns: Columns, fresh: Columns) -> Columns | None:
         array = getattr(columns, name).copy()
         array[places] = getattr(fresh, name)
         changed[name] = array
-    return replace(columns, labels=fresh.labels, **changed)
+    return replace(columns, **{name: getattr(fresh, name) for name in _POINTED_AT}, **changed)

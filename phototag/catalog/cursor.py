@@ -17,6 +17,7 @@ class GallerySort(StrEnum):
     """What photos are sorted by. Those without the value come last, and equal ones are sorted by id."""
 
     DATE = "date"  # the file's
+    TAKEN = "taken"  # by the camera's clock
     PATH = "path"
     SCORE = "score"  # of the tag's own rank, by a model
     NOVELTY = "novelty"

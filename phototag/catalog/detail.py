@@ -54,6 +54,7 @@ def read_detail(store: Store, photo_id: int) -> PhotoDetail | None:
             SampleMembership(sample_id=number, name=name, position=position)
             for number, name, position in store.samples.of_photo(photo_id)
         ),
+        capture=store.captures.of_photo(photo_id),
     )
 
 

@@ -122,7 +122,7 @@ class Following:
     # ---- reading
 
     def _refresh(self, snapshot: Snapshot, ids: Sequence[int]) -> Snapshot:
-        fresh = read(self._store.catalog.photos(ids), snapshot.columns.labels)
+        fresh = read(self._store.catalog.photos(ids), snapshot.columns)
         gone = sorted(set(ids) - set(fresh.id.tolist()))
         removed = bool((snapshot.columns.places(gone) != ABSENT).any())
         columns = None if removed else replaced(snapshot.columns, fresh)

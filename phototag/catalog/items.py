@@ -14,8 +14,8 @@ _SEPARATOR = os.sep.encode()
 _HUMAN = SOURCES.index(Source.HUMAN)
 
 
-def item_at(columns: Columns, place: int) -> GalleryItem:
-    """Return the photo at a position of the columns."""
+def item_at(columns: Columns, place: int, *, stack: int = 1) -> GalleryItem:
+    """Return the photo at a position of the columns; it stands for a `stack` of so many."""
     superclass, subclass = columns.label_of(place)
     rank, source, reason = (int(codes[place]) for codes in (columns.rank, columns.source, columns.reason))
     version = int(columns.version[place])
@@ -34,6 +34,7 @@ def item_at(columns: Columns, place: int) -> GalleryItem:
         version="" if version == ABSENT else f"{version:08x}",
         width=_positive(int(columns.width[place])),
         height=_positive(int(columns.height[place])),
+        stack=stack,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from phototag.bursts import find_bursts
 from phototag.catalog.columns import RANKS, SOURCES, Columns
 from phototag.catalog.cursor import GallerySort, Key
 from phototag.catalog.folders import FolderTree, folder_of
@@ -65,7 +66,9 @@ class Snapshot:
         self._orders: Kept[tuple[GallerySort, bool], Places] = Kept(2 * len(GallerySort))
         self._results: Kept[tuple[Selection, GallerySort, bool], Places] = Kept(_RESULTS_KEPT)
         self._searches: Kept[tuple[str, ...], Bools] = Kept(_SEARCHES_KEPT)
+        self._stacks: Kept[tuple[Selection, GallerySort, bool], tuple[Places, Places]] = Kept(_RESULTS_KEPT)
         self._months: Months | None = None
+        self._bursts: Places | None = None
         if before is not None:
             self._take_over(before)
 
@@ -79,14 +82,17 @@ class Snapshot:
                 self._orders.get((sort, descending), partial(np.asarray, order))
         if np.array_equal(self.columns.modified_ns, before.columns.modified_ns):
             self._months = before._months
+        now, then = self.columns, before.columns
+        if np.array_equal(now.camera, then.camera) and np.array_equal(
+            now.taken_at.view(np.int64), then.taken_at.view(np.int64)
+        ):
+            self._bursts = before._bursts
 
     # ---- which photos
 
     def labelled(self, fits: Sequence[bool]) -> Bools:
         """Return the photos whose tags fit, [N], by whether each of `Columns.labels` does."""
-        # Photos without a tag have the label -1, so they take the last one.
-        found: Bools = np.array([*fits, False], dtype=np.bool_)[self.columns.label]
-        return found
+        return chosen(self.columns.label, fits)
 
     def holding(self, words: tuple[str, ...]) -> Bools:
         """Return the photos with all of the words in the path or in the names of the tag, whatever the case, [N]."""
@@ -133,7 +139,7 @@ class Snapshot:
             return Key(False, self.columns.paths[place], photo_id)
         value = self._values(sort)[place : place + 1]
         missing = bool(_missing(value)[0])
-        if sort is GallerySort.TAGGED:
+        if value.dtype.kind == "M":
             value = value.astype(np.int64)
         return Key(missing, 0 if missing else value.item(), photo_id)
 
@@ -167,6 +173,28 @@ class Snapshot:
                 return self.columns.novelty
             case GallerySort.TAGGED:
                 return self.columns.tagged_at
+            case GallerySort.TAKEN:
+                return self.columns.taken_at
+
+    # ---- bursts
+
+    @property
+    def bursts(self) -> Places:
+        """The burst of each photo, named by the position of its first photo, [N]; most photos are their own."""
+        if self._bursts is None:
+            self._bursts = find_bursts(self.columns.camera, self.columns.taken_at).astype(np.int64)
+        return self._bursts
+
+    def stacked(self, wanted: Selection, sort: GallerySort, *, descending: bool) -> tuple[Places, Places]:
+        """Return a result with the first photo alone of each burst, and how many photos each of these stands for."""
+
+        def find() -> tuple[Places, Places]:
+            result = self.result(wanted, sort, descending=descending)
+            _, first, sizes = np.unique(self.bursts[result], return_index=True, return_counts=True)
+            order = np.argsort(first)
+            return result[first[order]], sizes[order]
+
+        return self._stacks.get((wanted, sort, descending), find)
 
     # ---- when
 
@@ -176,6 +204,13 @@ class Snapshot:
         if self._months is None:
             self._months = Months(self.columns.modified_ns)
         return self._months
+
+
+def chosen(codes: NDArray[np.integer], fits: Iterable[bool]) -> Bools:
+    """Return the photos whose code fits, [N], by whether each thing that is pointed at does."""
+    # Photos without have the code -1, so they take the last one.
+    found: Bools = np.array([*fits, False], dtype=np.bool_)[codes]
+    return found
 
 
 def _missing(values: NDArray[Any]) -> Bools:

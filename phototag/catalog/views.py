@@ -9,7 +9,7 @@ from datetime import datetime
 from phototag.catalog.facets.facet import Chip, Group
 from phototag.decision import Candidate
 from phototag.records import PhotoState, Rank, Reason, Source
-from phototag.store import KnownPhoto, SavedReview
+from phototag.store import Capture, KnownPhoto, SavedReview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class GalleryItem:
     `name` is the file's name, printable. `score` is that of the tag's own rank (of the best superclass where the rank
     is none), None for a human's tag, and so is `reason`. All of the tag is None for a photo without one. `version` are
     the first eight hex digits of the content's hash, "" for a photo that was never read; `width` and `height` are in
-    pixels.
+    pixels. `stack` is how many photos of its burst it stands for, itself among them.
     """
 
     id: int
@@ -35,19 +35,22 @@ class GalleryItem:
     version: str
     width: int | None
     height: int | None
+    stack: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryPage:
     """Some photos of a result, in its order.
 
-    `start` is the place of the first one, from 0, and `total` the number of photos in the whole result. `after` asks
+    `start` is the place of the first one, from 0, and `total` the number of tiles in the whole result, which show
+    `photos` photos: more where bursts are stacked. `after` asks
     for the photos behind these, None where there are none. `version` changes whenever anything in the gallery may have.
     """
 
     items: tuple[GalleryItem, ...]
     start: int
     total: int
+    photos: int
     after: str | None
     version: int
 
@@ -68,12 +71,14 @@ class Facets:
 class Around:
     """Where a photo stands in a result: the photos before and behind it, and its place from 0.
 
-    All three are None for a photo that is not in the result.
+    `tile` is the place of the photo that it is stacked under, else its own. All four are None for a photo that is not
+    in the result.
     """
 
     previous: int | None
     next: int | None
     place: int | None
+    tile: int | None
     total: int
 
 
@@ -108,7 +113,8 @@ class PhotoDetail:
 
     `item` is what a page shows of it, `path_text` its path, printable and for showing only. The scores are both of
     the tag's, None without a tag. `model` is the name of the model that gave the tag. `predictions` and `reviews` are
-    newest first, and reviews that were undone are among them.
+    newest first, and reviews that were undone are among them. `capture` is what the file says of itself, None where
+    it was not read for that yet.
     """
 
     item: GalleryItem
@@ -125,6 +131,7 @@ class PhotoDetail:
     predictions: tuple[Prediction, ...]
     reviews: tuple[SavedReview, ...]
     samples: tuple[SampleMembership, ...]
+    capture: Capture | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phototag.choices import LARGEST_SEED, Allocation, Focus, OutputFormat, StrataBy
+from phototag.choices import CLUSTERS, LARGEST_SEED, Allocation, Focus, OutputFormat, StrataBy
 from phototag.cli.messages import say
 from phototag.cli.options import EnumChoice, GivenPath, db_option, format_option
 from phototag.text import Column, numbers, percent, table
@@ -28,7 +28,8 @@ SIZE = 200
     "--by",
     type=EnumChoice(StrataBy),
     help="Sample from each part of the library. score is best to know the whole, superclass and subclass to know each "
-    "class. group samples series, bursts and copies together instead.",
+    "class. group samples series, bursts and copies together instead; "
+    "event what one camera took within seconds.",
 )
 @click.option(
     "--allocation",
@@ -139,7 +140,7 @@ def _check(
         raise click.UsageError(f"--more keeps to what the sample was sampled from; leave out {', '.join(given)}")
     if focus is not None and (by is not None or seed is not None):
         raise click.UsageError("--focus samples nothing at random; leave out --by and --seed")
-    if allocation is not Allocation.PROPORTIONAL and by in (None, StrataBy.GROUP) and more is None:
+    if allocation is not Allocation.PROPORTIONAL and by in (None, *CLUSTERS) and more is None:
         raise click.UsageError(f"--allocation {allocation} needs --by with strata: it shares the photos out among them")
 
 
@@ -188,7 +189,7 @@ def _table(made: Sample) -> str:
     lines = [f"{made.name}: {made.size:,} of {made.population:,} photos, {_design(made)}"]
     if made.for_estimation:
         lines[0] += f", seed {made.seed}"
-    if made.strata_by not in (None, StrataBy.GROUP):
+    if made.strata_by not in (None, *CLUSTERS):
         from phototag.audit import part_text
 
         columns = [Column(str(made.strata_by), 42, most=42), *numbers(("photos", 10), ("sampled", 8), ("chance", 8))]
@@ -201,9 +202,11 @@ def _table(made: Sample) -> str:
 
 
 def _groups_line(groups: dict[str, Any], made: Sample) -> str:
-    found = f"{made.population:,} photos in {groups['groups']:,} groups; the largest {groups['largest']:,}"
+    found = f"{made.population:,} photos in {groups['groups']:,} {made.strata_by}s; the largest {groups['largest']:,}"
     if groups["compared"]:
         return f"{found}."
+    if made.strata_by == StrataBy.EVENT:
+        return f"{found}. Only copies count: no file says when and with which camera it was taken."
     return f"{found}. Only copies count: no scores are stored that tell which photos look alike."
 
 

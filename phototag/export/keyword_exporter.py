@@ -109,6 +109,7 @@ class KeywordExporter:
         Raises:
             StoreError: the database cannot be read or written.
         """
+        self._tasks.look_again()
         photos = self._ledger.candidates_at(map(os.fsencode, paths))
         for start in range(0, len(photos), _BATCH):
             self._export_batch(photos[start : start + _BATCH])

@@ -1,3 +1,5 @@
+from .capture_conditions import keyword_matcher as keyword_matcher
+from .capture_conditions import taken_range as taken_range
 from .captures import Capture as Capture
 from .catalog_rows import GALLERY_COLUMNS as GALLERY_COLUMNS
 from .catalog_rows import GalleryRow as GalleryRow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -95,10 +95,19 @@ def is_by_camera(connection: Connection, wanted: Collection[str]) -> ColumnEleme
 
 def has_keyword(connection: Connection, wanted: Collection[str]) -> ColumnElement[bool]:
     """Return the condition that a photo has one of these keywords: a whole one, or some levels of it in a row."""
-    folded = [f"|{_folded(text).strip('|')}|" for text in wanted]
     known = connection.execute(select(keywords.c.keyword).distinct()).scalars()
-    names = [name for name in known if any(text in f"|{_folded(name)}|" for text in folded)]
+    names = list(filter(keyword_matcher(wanted), known))
     return photos.c.id.in_(select(keywords.c.photo_id).where(keywords.c.keyword.in_(names))) if names else false()
+
+
+def keyword_matcher(wanted: Collection[str]) -> Callable[[str], bool]:
+    """Return what tells whether a keyword is one of those wanted, or has one as some of its levels, in a row."""
+    folded = [f"|{_folded(text).strip('|')}|" for text in wanted]
+
+    def matches(keyword: str) -> bool:
+        return any(text in f"|{_folded(keyword)}|" for text in folded)
+
+    return matches
 
 
 def _folded(text: str) -> str:

@@ -43,6 +43,16 @@ class Captures:
                 return None
             return Capture(row.modified_ns, _facts(row), tuple(connection.execute(words).scalars()))
 
+    def moments(self) -> dict[int, CaptureFacts]:
+        """Return when photos were taken and by which camera, by photo id: of those whose files say both."""
+        columns = (captures.c.photo_id, captures.c.taken_at, captures.c.camera, captures.c.camera_serial)
+        both = captures.c.taken_at.is_not(None), captures.c.camera.is_not(None)
+        with self._database.read() as connection:
+            return {
+                int(number): CaptureFacts(datetime.fromisoformat(taken), camera=camera, camera_serial=serial)
+                for number, taken, camera, serial in connection.execute(select(*columns).where(*both))
+            }
+
     def lacking(self) -> set[int]:
         """Return the ids of all photos whose files were not read for it: of older versions, and never readable ones."""
         unread = ~exists().where(captures.c.photo_id == photos.c.id)
@@ -97,7 +107,8 @@ def _values(photo_id: int, capture: Capture) -> dict[str, Any]:
 
 
 def _keyword_rows(photo_id: int, capture: Capture) -> Iterator[dict[str, Any]]:
-    for keyword in dict.fromkeys(map(clean_text, capture.keywords)):
+    # In one line each, whatever the file holds.
+    for keyword in dict.fromkeys(" ".join(clean_text(keyword).splitlines()) for keyword in capture.keywords):
         yield {"photo_id": photo_id, "keyword": keyword}
 
 

@@ -19,7 +19,7 @@ from phototag.store.photos import chunked
 from phototag.store.query import NOVELTY, PLAIN_ROWS_AT_ONCE, joined, plain_rows
 from phototag.store.reasons import reason_column
 from phototag.store.scores import scores_of
-from phototag.store.tables import models, photos, predictions, reviews, tags
+from phototag.store.tables import captures, keywords, models, photos, predictions, reviews, tags
 
 _HASH_START_BYTES = 4
 
@@ -27,9 +27,13 @@ GALLERY_COLUMNS = (
     *("id", "path_bytes", "modified_ns", "hash_start", "width", "height", "state"),
     *("superclass", "subclass", "rank", "superclass_score", "subclass_score", "novelty"),
     *("source", "model_id", "tagged_at", "reason"),
+    *("taken_at", "camera", "camera_serial", "keywords"),
 )
 GalleryRow = tuple[Any, ...]
-"""The values of `GALLERY_COLUMNS`; `hash_start` is 4 bytes, `tagged_at` a text or a moment, as the database has it."""
+"""The values of `GALLERY_COLUMNS`; `hash_start` is 4 bytes, `tagged_at` a text or a moment, as the database has it.
+
+`taken_at` is a text without a zone, `keywords` are all of a photo, with line breaks between them, or None.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +134,15 @@ def _rows(connection: Connection) -> Select[Any]:
             tags.c.model_id,
             tags.c.tagged_at,
             reason_column(connection),
+            captures.c.taken_at,
+            captures.c.camera,
+            captures.c.camera_serial,
+            select(func.aggregate_strings(keywords.c.keyword, "\n"))
+            .where(keywords.c.photo_id == photos.c.id)
+            .scalar_subquery(),
         )
         .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
+        .outerjoin(captures, captures.c.photo_id == photos.c.id)
         .order_by(photos.c.id)
     )
 

@@ -3,6 +3,8 @@ from .changes import Flows as Flows
 from .changes import kind_of as kind_of
 from .few_labels import lost_labels as lost_labels
 from .pipeline import Batch as Batch
+from .prune import PrunePlan as PrunePlan
+from .prune import plan_prune as plan_prune
 from .retagging import Example as Example
 from .retagging import RetagReport as RetagReport
 from .retagging import retag as retag

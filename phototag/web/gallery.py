@@ -23,9 +23,12 @@ from phototag.web.context import context_of
 BLOCK_PHOTOS = 120
 _DEFAULT_SORT = "-date"
 _SHOWN_CHOICES = 12
+_NO_STACKS = "off"
 ORDERS = {
     "-date": "Newest first",
     "date": "Oldest first",
+    "-taken": "Taken last",
+    "taken": "Taken first",
     "path": "By folder and name",
     "-path": "By folder and name, last first",
     "-score": "Most certain first",
@@ -39,11 +42,12 @@ ORDERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What an address asks the gallery for: which photos, and in which order."""
+    """What an address asks the gallery for: which photos, in which order, and whether bursts are stacked."""
 
     wanted: GalleryFilter
     sort: GallerySort
     descending: bool
+    stacked: bool
 
     @classmethod
     def of(cls, params: QueryParams) -> Self:
@@ -55,10 +59,12 @@ class View:
         order = params.get("sort") or _DEFAULT_SORT
         if order not in ORDERS:
             raise UsageError(f"sort: {order[:40]!r} is no order; take one of {', '.join(ORDERS)}")
+        wanted = GalleryFilter.from_params(params)
         return cls(
-            wanted=GalleryFilter.from_params(params),
+            wanted=wanted,
             sort=GallerySort(order.removeprefix("-")),
             descending=order.startswith("-"),
+            stacked=params.get("stacks") != _NO_STACKS and "burst" not in wanted,
         )
 
     @property
@@ -73,8 +79,9 @@ class View:
 
     @property
     def order_params(self) -> dict[str, str]:
-        """The parameters of the order."""
-        return {} if self.order == _DEFAULT_SORT else {"sort": self.order}
+        """The parameters of the order, and of the stacks."""
+        order = {} if self.order == _DEFAULT_SORT else {"sort": self.order}
+        return order if self.stacked or "burst" in self.wanted else order | {"stacks": _NO_STACKS}
 
     @property
     def query(self) -> str:
@@ -85,6 +92,10 @@ class View:
         """Return the address of the gallery in this order with other values of a facet's parameters."""
         wanted = self.wanted.but(**{**dict.fromkeys(params), **to})
         return f"/{query_of(wanted.to_params() | self.order_params)}"
+
+    def stack_link(self, photo_id: int) -> str:
+        """Return the address of the photos that a tile stands for."""
+        return f"/{query_of(self.wanted.but(burst=photo_id).to_params() | self.order_params)}"
 
     def carried(self, params: Iterable[str]) -> dict[str, str]:
         """Return what a form for a facet's parameters has to carry along."""
@@ -101,11 +112,9 @@ def show(request: Request) -> Response:
     context = context_of(request)
     view = View.of(request.query_params)
     start = _place(request.query_params) // BLOCK_PHOTOS * BLOCK_PHOTOS
-    result = context.gallery.page(
-        view.wanted, sort=view.sort, descending=view.descending, start=start, limit=BLOCK_PHOTOS
-    )
+    result = _block(request, view, start=start)
     if start and not result.items:
-        result = context.gallery.page(view.wanted, sort=view.sort, descending=view.descending, limit=BLOCK_PHOTOS)
+        result = _block(request, view)
     facets = context.gallery.facets(view.wanted)
     return respond.page(
         request,
@@ -114,6 +123,8 @@ def show(request: Request) -> Response:
         groups=[group for group in facets.groups.values() if group.choices or group.fields],
         chips=facets.chips,
         link=view.link,
+        stack_link=view.stack_link,
+        stacks=_stacks(view, result),
         carried=view.carried,
         fold=_fold,
         text=view.wanted.get("text", ""),
@@ -121,7 +132,7 @@ def show(request: Request) -> Response:
         sort=view.order,
         orders=ORDERS,
         query=view.query,
-        counted="1 photo" if result.total == 1 else f"{result.total:,} photos",
+        counted="1 photo" if result.photos == 1 else f"{result.photos:,} photos",
         block=BLOCK_PHOTOS,
         more_url=f"/photos/more{view.query}",
         clear=f"/{query_of(view.order_params)}",
@@ -138,6 +149,17 @@ def _fold(choices: Sequence[Choice]) -> tuple[Sequence[Choice], Sequence[Choice]
         return choices, ()
     shown = [*choices[:_SHOWN_CHOICES], *(each for each in choices[_SHOWN_CHOICES:] if each.chosen)]
     return shown, [each for each in choices[_SHOWN_CHOICES:] if not each.chosen]
+
+
+def _stacks(view: View, result: GalleryPage) -> tuple[str, str] | None:
+    """Return in words what stacking does to a result, and the address without it, or with it again."""
+    if "burst" in view.wanted:
+        return None
+    if not view.stacked:
+        params = {name: text for name, text in view.params.items() if name != "stacks"}
+        return "Bursts are shown photo by photo.", f"/{query_of(params)}"
+    hidden = result.photos - result.total
+    return (f"{hidden:,} more in bursts.", f"/{query_of(view.params | {'stacks': _NO_STACKS})}") if hidden else None
 
 
 def _before(view: View, result: GalleryPage) -> str | None:
@@ -159,15 +181,20 @@ def _more(request: Request) -> Response:
     params = request.query_params
     view = View.of(params)
     after = params.get("after") or None
-    result = context_of(request).gallery.page(
+    result = _block(request, view, after=after, start=None if after else _place(params))
+    return respond.page(request, "gallery_tiles.html", result=result, query=view.query, stack_link=view.stack_link)
+
+
+def _block(request: Request, view: View, *, after: str | None = None, start: int | None = None) -> GalleryPage:
+    return context_of(request).gallery.page(
         view.wanted,
         sort=view.sort,
         descending=view.descending,
+        stacked=view.stacked,
         after=after,
-        start=None if after else _place(params),
+        start=start,
         limit=BLOCK_PHOTOS,
     )
-    return respond.page(request, "gallery_tiles.html", result=result, query=view.query)
 
 
 def _place(params: QueryParams) -> int:

@@ -17,7 +17,7 @@ from phototag.review import why_not
 from phototag.web import respond
 from phototag.web.context import context_of
 from phototag.web.gallery import BLOCK_PHOTOS, View, query_of
-from phototag.web.photo_words import ORIGINS, VERDICTS, best_candidates, explain
+from phototag.web.photo_words import ORIGINS, VERDICTS, best_candidates, capture_words, explain
 
 _SIMILAR = 12
 
@@ -27,7 +27,7 @@ def _photo(request: Request) -> Response:
     photo = _detail(request)
     view = View.of(request.query_params)
     around = context_of(request).gallery.around(
-        view.wanted, sort=view.sort, descending=view.descending, photo_id=photo.item.id
+        view.wanted, sort=view.sort, descending=view.descending, photo_id=photo.item.id, stacked=view.stacked
     )
     known = photo.known
     content = known.content_hash
@@ -50,6 +50,7 @@ def _photo(request: Request) -> Response:
         origins=ORIGINS,
         modified=datetime.fromtimestamp(known.modified_ns // 1_000_000_000, UTC).astimezone(),
         size=_size(known.size_bytes),
+        capture=[] if photo.capture is None else capture_words(photo.capture),
         copied=_copyable(known.path_bytes),
         named_by_human=photo.item.source is Source.HUMAN,
     )
@@ -76,11 +77,11 @@ def _detail(request: Request) -> PhotoDetail:
 
 def _back(view: View, around: Around) -> str:
     """Return the address of the gallery at this photo."""
-    if around.place is None:
+    if around.tile is None:
         return f"/{view.query}"
-    start = around.place // BLOCK_PHOTOS * BLOCK_PHOTOS
+    start = around.tile // BLOCK_PHOTOS * BLOCK_PHOTOS
     params = view.params | ({"start": str(start)} if start else {})
-    return f"/{query_of(params)}#p{around.place + 1}"
+    return f"/{query_of(params)}#p{around.tile + 1}"
 
 
 def _picture_of(request: Request, photo_id: int | None) -> str | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from phototag.catalog import PhotoDetail
 from phototag.choices import ReviewOrigin
 from phototag.decision import Candidate
 from phototag.records import PhotoState, Rank, Reason, Source
-from phototag.store import Verdict
+from phototag.store import Capture, Verdict
 from phototag.taxonomy import as_written
-from phototag.text import percent
+from phototag.text import clock_text, percent
 
 VERDICTS = {
     Verdict.RIGHT: "the tag was right",
@@ -90,6 +91,26 @@ def _why(photo: PhotoDetail) -> str:
 def best_candidates(photo: PhotoDetail) -> Sequence[Candidate]:
     """Return the best subclasses by the newest scores of what the file holds now, best first."""
     return next((each.candidates for each in photo.predictions if each.current and each.candidates), ())
+
+
+def capture_words(capture: Capture) -> list[tuple[str, str, str]]:
+    """Return what a file says of itself: a heading, words, and where the gallery shows all photos like it."""
+    facts = capture.facts
+    found: list[tuple[str, str, str]] = []
+    if facts.moment is not None and facts.taken_at is not None:
+        day = facts.taken_at.date().isoformat()
+        found.append(("Taken", clock_text(facts.moment).replace("T", " "), f"/?{urlencode({'taken': day})}"))
+    if facts.camera is not None:
+        found.append(("Camera", facts.camera, f"/?{urlencode({'camera': facts.camera})}"))
+    if facts.lens is not None:
+        found.append(("Lens", facts.lens, ""))
+    if facts.latitude is not None and facts.longitude is not None:
+        found.append(("Place", f"{facts.latitude:.5f}, {facts.longitude:.5f}", ""))
+    if facts.rating is not None:
+        found.append(("Rating", "rejected" if facts.rating < 0 else f"{facts.rating} of 5", ""))
+    for keyword in capture.keywords:
+        found.append(("Keyword", keyword, f"/?{urlencode({'keyword': keyword})}"))
+    return found
 
 
 def _too_little(guesses: Sequence[Candidate]) -> str:
