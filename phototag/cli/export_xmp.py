@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from phototag.store import Store
 
 # The options of `phototag query` but for these say which photos; keywords are of readable ones alone.
-_SHOWING = {"min_score", "state", "limit", "sort", "count", "count_by", "form", "print0", "db"}
+_SHOWING = {"min_score", "state", "partners", "limit", "sort", "count", "count_by", "form", "print0", "db"}
 _FILTERS = [param for param in query.params if param.name not in _SHOWING]
 _FIELDS = {"model_name": "model"}
 
