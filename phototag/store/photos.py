@@ -239,6 +239,8 @@ def set_missing(connection: Connection, ids: Sequence[int], now: datetime) -> No
     for chunk in chunked(ids):
         there = photos.c.id.in_(chunk) & (photos.c.state != PhotoState.MISSING.value)
         connection.execute(update(photos).where(there).values(state=PhotoState.MISSING.value, missing_since=now))
+        # What is left of a pair decides for itself.
+        connection.execute(update(photos).where(photos.c.lead_id.in_(chunk)).values(lead_id=None))
 
 
 def set_back(connection: Connection, ids: Sequence[int]) -> None:

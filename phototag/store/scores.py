@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, insert, select
 
-from phototag.records import NO_FACTS, CaptureFacts, Photo, PhotoState, Rank, Source, Tag
+from phototag.records import Photo, PhotoState, Rank, Source, Tag
+from phototag.store.captures import Capture
 from phototag.store.database import Database
 from phototag.store.models import Models, score_owners
 from phototag.store.photos import HasPath, chunked, is_under, path_key
@@ -23,7 +24,8 @@ class StoredTag:
     """One photo that was tagged.
 
     `content_hash` is the SHA-256 of the file; `scores` is what `phototag.decision` packed; `width` and
-    `height` are those of the upright photo, in pixels. `facts` and `keywords` are what the file says of itself.
+    `height` are those of the upright photo, in pixels. `capture` is what the file says of itself, None where that was
+    not asked for.
     """
 
     photo: Photo
@@ -32,8 +34,7 @@ class StoredTag:
     height: int
     scores: bytes
     tag: Tag
-    facts: CaptureFacts = NO_FACTS
-    keywords: tuple[str, ...] = ()
+    capture: Capture | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,8 @@ class Scores:
     ) -> Iterator[list[ScoredTag]]:
         """Yield all tags that models gave, a page at a time, each with what one model said of that content, if stored.
 
+        Photos for which another file of the same photo decides are left out.
+
         Args:
             model_id: The model whose scores are wanted, not the one that gave the tag; None gives tags without scores.
             under: Only photos at or under this path.
@@ -181,7 +184,7 @@ class Scores:
             .select_from(tags)
             .join(photos, photos.c.id == tags.c.photo_id)
             .outerjoin(predictions, own)
-            .where(tags.c.source == Source.MODEL.value, *is_under(under))
+            .where(tags.c.source == Source.MODEL.value, photos.c.lead_id.is_(None), *is_under(under))
         )
         if ranks is not None:
             statement = statement.where(tags.c.rank.in_([rank.value for rank in ranks]))

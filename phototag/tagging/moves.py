@@ -92,6 +92,11 @@ class MovedPhotos:
                 moves |= {row.id: new[path] for path, row in _matched(list(new), left)}
             self._move(moves)
 
+    def follow(self, row: KnownPhoto, photo: Photo) -> None:
+        """Move a row that was never read to where the photo that decides for it went."""
+        with self._lock:
+            self._move({row.id: photo})
+
     def _move(self, moves: Mapping[int, Photo]) -> None:
         if self._writes:
             self._overwritten.update(self._store.moves.apply(moves))
