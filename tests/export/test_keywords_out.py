@@ -167,6 +167,8 @@ def test_deleted_sidecar_stays_deleted_unless_asked_for(store: Store, add: Add, 
     assert (export(store).written, export(store).taken_out) == (0, 1)
     assert export(store, again=True).written == 1
     assert keywords(folder / "a.jpg.xmp") == BOTH
+    (folder / "a.jpg.xmp").unlink()
+    assert export(store, embed=True).written == 1  # which is another place
 
 
 def test_rule_decides_for_models_and_not_for_people(store: Store, add: Add, folder: Path) -> None:
