@@ -45,8 +45,8 @@ class Gallery(Following):
 
     @property
     def total(self) -> int:
-        """All photos of the library."""
-        return len(self.snapshot)
+        """All photos of the library, but for those that are missing."""
+        return len(self.snapshot.result(GalleryFilter(), GallerySort.PATH, descending=False))
 
     @property
     def version(self) -> int:

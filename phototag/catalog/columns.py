@@ -30,8 +30,9 @@ class Columns:
     """N photos. `paths` are path bytes; `labels`, `cameras` and `keyword_sets` are pointed into by others, [N] each.
 
     A camera is its name and its serial number. `taken_at` is what the camera's clock showed.
-    `version` holds the first 32 bits of the content's hash; missing numbers are -1, scores NaN and times
-    NaT. `rank`, `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
+    `version` holds the first 32 bits of the content's hash; missing numbers are -1, scores NaN and times NaT.
+    `follows`: another file of the same photo decides for it. `rank`, `source`, `state` and `reason` point into `RANKS`,
+    `SOURCES`, `STATES` and `REASONS`.
     """
 
     paths: tuple[bytes, ...]
@@ -44,6 +45,7 @@ class Columns:
     width: NDArray[np.int32]
     height: NDArray[np.int32]
     state: NDArray[np.int8]
+    follows: NDArray[np.bool_]
     label: NDArray[np.int32]
     rank: NDArray[np.int8]
     superclass_score: NDArray[np.float64]
@@ -135,6 +137,7 @@ def _convert(
         "width": _numbers(by_name["width"], np.int32),
         "height": _numbers(by_name["height"], np.int32),
         "state": _codes(by_name["state"], STATES),
+        "follows": np.array(by_name["follows"], dtype=np.bool_),
         "label": np.array(
             [
                 ABSENT if code == ABSENT else labels[first, second]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
-from datetime import datetime
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -115,3 +117,64 @@ def check(ctx: click.Context, db: str | None, list_pending: bool) -> None:
     )
     if report.problems:
         ctx.exit(1)
+
+
+class _Duration(click.ParamType[timedelta]):
+    """A number of minutes, hours, days or weeks, as in 36h or 30d."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"([0-9]{1,6})([mhdw])", str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is not like 30d; the units are m, h, d and w", param, ctx)
+        return int(found[1]) * timedelta(**{_UNITS[found[2]]: 1})
+
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@db.command()
+@db_option
+@click.option(
+    "--missing-for", type=_Duration(), default="30d", show_default=True, help="Missing for so long: 36h, 30d, 8w."
+)
+@click.option("--reviews", is_flag=True, help="Also remove photos that people reviewed or tagged, with their reviews.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(db: str | None, missing_for: timedelta, reviews: bool, dry_run: bool, yes: bool) -> None:
+    """Remove photos whose files have been missing for long, after a backup of the database.
+
+    No file is touched. Photos that people said something of stay unless --reviews is given; so do photos in samples for
+    audits, those on disks that are not mounted, and those whose file is there again.
+    """
+    from phototag.store import Store, backup_database
+    from phototag.tagging import plan_prune
+
+    with Store.open(db, create=False) as store, ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(store.writing("phototag db prune"))
+        plan = plan_prune(store, datetime.now(UTC) - missing_for, reviews=reviews)
+        for number, why in (
+            (plan.reviewed, "reviewed or tagged by people; --reviews removes them too"),
+            (plan.sampled, "in samples for audits; see: phototag audit sample --list"),
+            (plan.away, "on disks that are not mounted"),
+            (plan.back, "there again; run phototag tag on their folder"),
+        ):
+            if number:
+                say(f"{number:,} of the missing photos stay: {why}.")
+        count = f"{len(plan.remove):,} photo{'' if len(plan.remove) == 1 else 's'}"
+        if not plan.remove:
+            say("Nothing to remove.")
+        elif dry_run:
+            say(f"Dry run: {count} would be removed.")
+        else:
+            if not yes:
+                click.confirm(f"Remove {count} from the database?", abort=True, err=True)
+            kept = ""
+            if store.location.path is not None:
+                kept = f"; the database with them is kept in {backup_database(db)}"
+            store.photos.remove(plan.remove)
+            say(f"Removed {count}{kept}.")

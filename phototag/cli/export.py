@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phototag.cli.export_xmp import xmp
 from phototag.cli.messages import data_out, say
 from phototag.cli.options import EnumChoice, GivenPath, Number, db_option
 from phototag.export import EXPORTS
@@ -72,3 +73,4 @@ def _option(option: ExportOption) -> click.Option:
 
 
 export = group_of(EXPORTS)
+export.add_command(xmp)

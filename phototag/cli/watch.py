@@ -57,6 +57,11 @@ _STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
 @tagging_options
 @click.option("--force", is_flag=True, help="Run the network on every photo in the first scan.")
 @click.option(
+    "--sidecars",
+    is_flag=True,
+    help="Write the tags of each batch as keywords into XMP sidecars, as 'phototag export xmp' does.",
+)
+@click.option(
     "--format",
     "form",
     type=EnumChoice(ROW_FORMATS),
@@ -72,6 +77,7 @@ def watch(
     rescan_seconds: float,
     options: TaggingOptions,
     force: bool,
+    sidecars: bool,
     form: OutputFormat | None,
 ) -> None:
     """Keep the tags of all photos at or below PATH up to date, for as long as it runs.
@@ -80,6 +86,7 @@ def watch(
     tags for when they come back. Ctrl-C (or SIGTERM) finishes the batch in hand; a second one leaves at once. Nothing
     is lost either way. One watcher runs on a database at a time; 'phototag status' says what it does.
     """
+    from phototag.export import KeywordSink
     from phototag.library import resolve_roots
     from phototag.tagging import WatchService, lost_labels
 
@@ -104,7 +111,7 @@ def watch(
             exclude=options.exclude,
             force=force,
             say=say,
-            sinks=[show] if form in _STREAMED else (),
+            sinks=[*([KeywordSink(store, say)] if sidecars else ()), *([show] if form in _STREAMED else ())],
         )
         with stopped_by_signals(service.stop):
             report = service.run(once=once)

@@ -36,6 +36,7 @@ from .metrics import Prediction as Prediction
 from .metrics import expected_calibration_error as expected_calibration_error
 from .metrics import measure as measure
 from .risk_control import DELTA as DELTA
+from .risk_control import certified_by_record as certified_by_record
 from .risk_control import certified_thresholds as certified_thresholds
 from .risk_control import likely_threshold as likely_threshold
 from .score import score_labelled as score_labelled

@@ -26,9 +26,12 @@ then passes the second, and what was certified for the subclass alone holds for 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from phototag.errors import ModelError
 from phototag.evaluation.intervals import Floats
 from phototag.evaluation.score_table import SCORE_UNIT, Counts, ScoreTable, ValidationScores
 from phototag.text import percent
@@ -56,6 +59,18 @@ def certified_thresholds(
         chosen.append(1.0 if threshold is None else threshold)
     superclass, subclass = chosen
     return (superclass, max(superclass, subclass)), warnings
+
+
+def certified_by_record(record: Mapping[str, Any], target: float) -> tuple[tuple[float, float], list[str]]:
+    """Return what `certified_thresholds` does by the validation scores that a model's record keeps.
+
+    Raises:
+        ModelError: it keeps none, or they are damaged.
+    """
+    kept = record.get("validation_scores")
+    if kept is None:
+        raise ModelError("it keeps no validation scores, by which a precision could be certified")
+    return certified_thresholds(ValidationScores.from_json(kept), target)
 
 
 def certified_threshold(table: ScoreTable, target: float, *, delta: float = DELTA) -> float | None:

@@ -5,5 +5,6 @@ from .form import Written as Written
 from .keyword_exporter import KeywordExporter as KeywordExporter
 from .keyword_rule import KeywordRule as KeywordRule
 from .keyword_rule import promises as promises
+from .keyword_sink import KeywordSink as KeywordSink
 from .rows import write_rows as write_rows
 from .taken_out import find_taken_out as find_taken_out

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from phototag.choices import SortKey
 from phototag.export.form import Export, ExportOption, Written
 from phototag.files import open_regular
 from phototag.metadata import XmpError, comparable, embedded_lists
@@ -36,7 +37,7 @@ def _write(store: Store, options: Mapping[str, Any], target: BinaryIO) -> Writte
     left_out: Counter[str] = Counter()
     count = 0
     target.write(_line(COLUMNS))
-    for photo in store.query(Query(under=options["under"], state=PhotoState.OK, sort="path")):
+    for photo in store.query(Query(under=options["under"], state=PhotoState.OK, sort=SortKey.PATH)):
         if photo.rank in (None, Rank.NONE) or photo.source not in sources:
             continue
         if least is not None and photo.source is Source.MODEL and (_score(photo) or 0.0) < least:
@@ -69,7 +70,10 @@ def _row(path: Path, names: list[str]) -> tuple[str, ...] | str:
             flat, levels = embedded_lists(file)
     except (OSError, XmpError):
         return _UNREADABLE
-    lists = (_joined(flat, names), _joined(levels or flat, ["|".join(names)]))
+    ours = "|".join(names)
+    # A person's keyword may have further levels above ours.
+    there = any(comparable(f"|{keyword}").endswith(comparable(f"|{ours}")) for keyword in levels)
+    lists = (_joined(flat, names), _joined(levels or flat, [] if there else [ours]))
     if any(SEPARATOR in keyword for keywords in lists for keyword in keywords):
         return _SEPARATED
     return os.fspath(path), *(SEPARATOR.join(keywords) for keywords in lists)

@@ -53,6 +53,11 @@ def _add_to_small(data: bytes, wanted: tuple[tuple[str, tuple[str, ...]], ...]) 
     return add_keywords(data, dict(wanted))
 
 
+@lru_cache(512)
+def _in_small(data: bytes) -> dict[str, list[str]]:
+    return keywords_in(data)
+
+
 def _remove_from_jpeg(data: bytes, keywords: Keywords, created: Iterable[str]) -> bytes:
     packet = jpeg_packet(data)
     if packet is None:
@@ -62,7 +67,7 @@ def _remove_from_jpeg(data: bytes, keywords: Keywords, created: Iterable[str]) -
 
 
 SIDECAR_FORM = Form(
-    keywords_in,
+    lambda data: keywords_in(data) if len(data) > _SMALL_BYTES else _in_small(data),
     _add_to_sidecar,
     lambda data, keywords, created: remove_keywords(data, keywords, created=created),
 )

@@ -116,6 +116,10 @@ class KeywordTasks:
                 self._folders.popitem(last=False)
         return siblings
 
+    def look_again(self) -> None:
+        """Forget which files there are: time went by."""
+        self._folders.clear()
+
     def sweep(self, folder: Path) -> None:
         """Remove what killed runs left; a link that they made keeps a sidecar from being replaced."""
         if folder not in self._swept:

@@ -7,18 +7,22 @@ import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from phototag.choices import ReviewOrigin
 from phototag.export.form import Export, ExportOption, Written
+from phototag.export.rows import as_row
 from phototag.taxonomy import spelled_apart
 
 if TYPE_CHECKING:
     from phototag.store import KnownPhoto, SavedReview, Store
 
 SAMPLED = "sampled for estimation"
+CAPTURE_COLUMNS = ("taken_at", "camera", "latitude", "longitude")
+"""What `Label.capture` holds."""
+
 UNLABELLED = "with no label, or superclass only"
 GONE = "gone"
 CHANGED = "changed since they were reviewed"
@@ -27,11 +31,12 @@ STALE = "not the newest word on the same picture"
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A picture and its two labels."""
+    """A picture and its two labels; `capture` is what its file says of when, where and with what it was taken."""
 
     path: Path
     superclass: str
     subclass: str
+    capture: tuple[Any, ...] = (None,) * len(CAPTURE_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +53,15 @@ class Labels:
     apart: tuple[str, ...]
 
     def csv(self) -> bytes:
-        """Return a CSV filepath,superclass,subclass; names that are not UTF-8 keep their bytes."""
+        """Return a CSV filepath,superclass,subclass with the capture; names that are not UTF-8 keep their bytes."""
         from phototag.dataset import COLUMNS
 
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows((os.fspath(label.path), label.superclass, label.subclass) for label in self.labels)
+        writer.writerow((*COLUMNS, *CAPTURE_COLUMNS))
+        writer.writerows(
+            (os.fspath(label.path), label.superclass, label.subclass, *label.capture) for label in self.labels
+        )
         return text.getvalue().encode("utf-8", "surrogateescape")
 
 
@@ -96,8 +103,25 @@ def collect(
             labels.append(Label(path, review.superclass or "", review.subclass or ""))
         else:
             left_out[path] += 1
+    labels = _with_captures(store, labels)
     labels.sort(key=lambda label: os.fsencode(label.path))
     return Labels(tuple(labels), left_out, _torn(labels), _apart(labels))
+
+
+def _with_captures(store: Store, labels: Sequence[Label]) -> list[Label]:
+    if not labels:
+        return []
+    from phototag.store import Query
+
+    under = Path(os.path.commonpath([label.path for label in labels]))
+    wanted = {label.path for label in labels}
+    rows = {photo.path: as_row(photo) for photo in store.query(Query(under=under)) if photo.path in wanted}
+    return [
+        replace(label, capture=tuple(rows[label.path][column] for column in CAPTURE_COLUMNS))
+        if label.path in rows
+        else label
+        for label in labels
+    ]
 
 
 def _present(store: Store, review: SavedReview, known: KnownPhoto | None) -> Path | str:
@@ -166,6 +190,8 @@ LABELS = Export(
     things="labelled photos",
     suffix=".csv",
     help="""Write reviewed photos as a CSV filepath,superclass,subclass, which `phototag train` takes as it is.
+
+    What files say of when, where and with what they were taken stands in further columns.
 
     A review counts while it is the newest of its photo and the file has not changed since. Photos that were sampled to
     estimate accuracy are left out.

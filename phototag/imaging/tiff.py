@@ -48,10 +48,8 @@ COLOURS = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR:
 _PHOTOMETRICS = {
     4: "a mask",
     10: "ITU Lab",
-    32803: "raw sensor values",
     32844: "LogL",
     32845: "LogLuv",
-    34892: "raw values",
 }
 RAW, JPEG = 1, 7
 FAX = frozenset({2, 3, 4})

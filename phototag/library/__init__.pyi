@@ -7,6 +7,8 @@ from .mounts import mount_point_of as mount_point_of
 from .mounts import mount_points as mount_points
 from .moves import has_left as has_left
 from .moves import is_gone as is_gone
+from .pairs import Partners as Partners
+from .pairs import is_raw as is_raw
 from .scanner import ScanProblems as ScanProblems
 from .scanner import count as count
 from .scanner import has_pictures as has_pictures

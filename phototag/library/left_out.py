@@ -30,11 +30,8 @@ _SYSTEM_FOLDERS = frozenset(
     }
 )
 # Formats of photos and drawings that a person may expect to be read.
-_PHONES_AND_WEB = "heic heif hif avcs avci jxl jp2 j2k j2c jpf jpx jpm jxr wdp hdp jif jfi pjpeg pjp apng bpg svg svgz"
-_RAW = (
-    "3fr arw cr2 cr3 crw dcr dcs dng eip erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx r3d raf raw rw2 "
-    "rwl rwz sr2 srf srw x3f"
-)
+_PHONES_AND_WEB = "avcs avci jxl jp2 j2k j2c jpf jpx jpm jxr wdp hdp jif jfi pjpeg pjp apng bpg svg svgz"
+_RAW = "3fr crw dcr dcs eip erf fff gpr iiq k25 kdc mdc mef mos mrw ptx r3d raw rwz sr2 srf x3f"
 _PROGRAMS = (
     "psd psb xcf kra ora afphoto cpt tga dib ico cur pcx ppm pgm pbm pnm pfm exr hdr dds sgi fits dcm jls xpm xbm"
 )

@@ -24,7 +24,7 @@ from phototag.store.tables import captures, keywords, models, photos, prediction
 _HASH_START_BYTES = 4
 
 GALLERY_COLUMNS = (
-    *("id", "path_bytes", "modified_ns", "hash_start", "width", "height", "state"),
+    *("id", "path_bytes", "modified_ns", "hash_start", "width", "height", "state", "follows"),
     *("superclass", "subclass", "rank", "superclass_score", "subclass_score", "novelty"),
     *("source", "model_id", "tagged_at", "reason"),
     *("taken_at", "camera", "camera_serial", "keywords"),
@@ -124,6 +124,7 @@ def _rows(connection: Connection) -> Select[Any]:
             photos.c.width,
             photos.c.height,
             photos.c.state,
+            photos.c.lead_id.is_not(None),
             tags.c.superclass,
             tags.c.subclass,
             tags.c.rank,

@@ -11,12 +11,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, exists, or_, select, update
 
 from phototag.errors import StoreError
 from phototag.records import FailureKind, Photo, PhotoState, Source
 from phototag.store.database import Database
-from phototag.store.tables import photos, tags
+from phototag.store.tables import photos, reviews, sample_items, tags
 
 T = TypeVar("T")
 
@@ -139,6 +139,16 @@ def merged_ranges(roots: Sequence[Path]) -> list[tuple[bytes, bytes]]:
     return merged
 
 
+@dataclass(frozen=True, slots=True)
+class MissingPhoto(HasPath):
+    """A photo that is missing; whether people said something of it, and whether it is in a sample."""
+
+    id: int
+    path_bytes: bytes
+    reviewed: bool
+    sampled: bool
+
+
 class Photos:
     """The photos that a database knows. All methods raise StoreError when it cannot be read, or written."""
 
@@ -200,12 +210,37 @@ class Photos:
         with self._database.write() as connection:
             set_missing(connection, ids, self._database.next_moment())
 
+    def missing_before(self, moment: datetime) -> Iterator[list[MissingPhoto]]:
+        """Yield the photos that have been missing since that moment or longer, a page at a time, by id."""
+        reviewed = exists().where(reviews.c.photo_id == photos.c.id, reviews.c.undone_at.is_(None)) | exists().where(
+            tags.c.photo_id == photos.c.id, tags.c.source == Source.HUMAN.value
+        )
+        sampled = exists().where(sample_items.c.photo_id == photos.c.id)
+        statement = select(
+            photos.c.id, photos.c.path_bytes, reviewed.label("reviewed"), sampled.label("sampled")
+        ).where(photos.c.state == PhotoState.MISSING.value, photos.c.missing_since <= moment)
+        return self._database.pages(
+            statement,
+            (photos.c.id,),
+            lambda _, rows: [
+                MissingPhoto(row.id, bytes(row.path_bytes), bool(row.reviewed), bool(row.sampled)) for row in rows
+            ],
+        )
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Remove photos, with their tags, scores and reviews, in one transaction."""
+        with self._database.write(durable=True) as connection:
+            for chunk in chunked(ids):
+                connection.execute(delete(photos).where(photos.c.id.in_(chunk)))
+
 
 def set_missing(connection: Connection, ids: Sequence[int], now: datetime) -> None:
     """Note that files are gone, since now unless they were before."""
     for chunk in chunked(ids):
         there = photos.c.id.in_(chunk) & (photos.c.state != PhotoState.MISSING.value)
         connection.execute(update(photos).where(there).values(state=PhotoState.MISSING.value, missing_since=now))
+        # What is left of a pair decides for itself.
+        connection.execute(update(photos).where(photos.c.lead_id.in_(chunk)).values(lead_id=None))
 
 
 def set_back(connection: Connection, ids: Sequence[int]) -> None:

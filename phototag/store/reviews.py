@@ -348,7 +348,7 @@ def _is_newer(photo_id: int, review_id: int) -> ColumnElement[bool]:
 
 
 def _holders(row: Row[Any]) -> Any:
-    """Select the photos whose tag is that of a review: its own, and copies without a review."""
+    """Select the photos whose tag is that of a review: its own, and copies and partners without a review."""
     own = exists().where(reviews.c.photo_id == photos.c.id, reviews.c.undone_at.is_(None))
     return (
         select(photos.c.id, photos.c.content_hash)
@@ -356,7 +356,10 @@ def _holders(row: Row[Any]) -> Any:
         .where(
             tags.c.source == Source.HUMAN.value,
             tags.c.tagged_at == row.reviewed_at,
-            or_(photos.c.id == row.photo_id, (photos.c.content_hash == row.content_hash) & ~own),
+            or_(
+                photos.c.id == row.photo_id,
+                or_(photos.c.content_hash == row.content_hash, photos.c.lead_id == row.photo_id) & ~own,
+            ),
         )
     )
 

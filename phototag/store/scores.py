@@ -154,6 +154,8 @@ class Scores:
     ) -> Iterator[list[ScoredTag]]:
         """Yield all tags that models gave, a page at a time, each with what one model said of that content, if stored.
 
+        Photos for which another file of the same photo decides are left out.
+
         Args:
             model_id: The model whose scores are wanted, not the one that gave the tag; None gives tags without scores.
             under: Only photos at or under this path.
@@ -182,7 +184,7 @@ class Scores:
             .select_from(tags)
             .join(photos, photos.c.id == tags.c.photo_id)
             .outerjoin(predictions, own)
-            .where(tags.c.source == Source.MODEL.value, *is_under(under))
+            .where(tags.c.source == Source.MODEL.value, photos.c.lead_id.is_(None), *is_under(under))
         )
         if ranks is not None:
             statement = statement.where(tags.c.rank.in_([rank.value for rank in ranks]))

@@ -20,6 +20,7 @@ from phototag.store.lock import Role, holding
 from phototag.store.models import Models
 from phototag.store.moves import Moves
 from phototag.store.notes import Notes
+from phototag.store.pairs import Pairs
 from phototag.store.photos import Photos
 from phototag.store.query import Query
 from phototag.store.reviews import Reviews
@@ -33,9 +34,9 @@ from phototag.store.tags import Tags
 class Store:
     """A database of photos and their tags. Made by `Store.open`; close it, or use it in a `with`.
 
-    What is in it is read and written through its parts: `photos`, `moves`, `tags`, `scores`, `captures`, `models`,
-    `runs`, `samples`, `reviews`, `keyword_exports`, the `catalog` of all photos and the `notes` beside it. Everything
-    that writes happens inside `writing`.
+    What is in it is read and written through its parts: `photos`, `moves`, `pairs`, `tags`, `scores`, `captures`,
+    `models`, `runs`, `samples`, `reviews`, `keyword_exports`, the `catalog` of all photos and the `notes` beside it.
+    Everything that writes happens inside `writing`.
     One Store may be used from several threads, not from a forked process: only the parent writes.
 
     Raises:
@@ -58,6 +59,7 @@ class Store:
         self.photos = Photos(database)
         self.captures = Captures(database)
         self.moves = Moves(database)
+        self.pairs = Pairs(database)
         self.scores = Scores(database, self.models)
         self.tags = Tags(database, self.models)
         self.reviews = Reviews(database)

@@ -15,6 +15,7 @@ from phototag.records import Failure, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture, drop_captures, replace_captures
 from phototag.store.database import Database
 from phototag.store.models import Models
+from phototag.store.pairs import tag_partners
 from phototag.store.photos import chunked, clean_text, path_key, photo_values
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined, plain_rows
 from phototag.store.scores import StoredTag, replace_scores
@@ -92,6 +93,7 @@ class Tags:
                 rows.append({"photo_id": ids[path], **(values_of_tag or _tag_values(item.tag, model_id, now))})
             if rows:
                 connection.execute(insert(tags), rows)
+            tag_partners(connection, ids.values())
 
     def save(self, *, model_id: int, decided: Sequence[tuple[int, Tag]]) -> None:
         """Set tags that were decided again from stored scores, by photo id, in one transaction.
@@ -110,6 +112,7 @@ class Tags:
             ]
             if rows:
                 connection.execute(insert(tags), rows)
+            tag_partners(connection, tag_of)
 
     def set_human(self, path: Path, *, superclass: str | None, subclass: str | None = None) -> None:
         """Set what a human says of a photo, durably. Neither label: it is nothing that the model knows.
@@ -199,6 +202,7 @@ def set_tags(connection: Connection, values: Mapping[int, Mapping[str, Any] | No
     rows = [{"photo_id": photo_id, **tag} for photo_id, tag in values.items() if tag is not None]
     if rows:
         connection.execute(insert(tags), rows)
+    tag_partners(connection, values)
 
 
 # ---- what came of a batch
@@ -213,6 +217,7 @@ def _rows_of(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, Row[
         photos.c.width,
         photos.c.height,
         photos.c.attempts,
+        photos.c.lead_id,
     ]
     found: dict[bytes, Row[Any]] = {}
     for chunk in chunked(paths):
@@ -233,6 +238,7 @@ def _tagged_values(item: StoredTag) -> dict[str, Any]:
         "height": item.height,
         "state": PhotoState.OK.value,
         "missing_since": None,
+        "lead_id": None,
         "error_kind": None,
         "error": None,
         "attempts": 0,
@@ -248,6 +254,7 @@ def _failed_values(item: Failure, before: Row[Any] | None) -> dict[str, Any]:
         "height": same.height if same is not None else None,
         "state": item.kind.state.value,
         "missing_since": None,
+        "lead_id": before.lead_id if before is not None else None,
         "error_kind": item.kind.value,
         "error": clean_text(item.reason),
         # Another content gets its full number of attempts.

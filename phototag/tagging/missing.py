@@ -6,6 +6,7 @@ any picture, below a mount point where nothing is mounted, or below a folder tha
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -66,6 +67,12 @@ def known_mount_points(store: Store) -> list[Path]:
 def unmounted_points(store: Store) -> list[Path]:
     """Return the mount points below or around roots of earlier passes where nothing is mounted any more."""
     return _not_mounted({*_noted(store, _NOTE), *_noted(store, _AROUND)})
+
+
+def is_below(path: Path, points: Sequence[Path]) -> bool:
+    """Return whether a path, as it is written or without symbolic links, lies at or below one of some points."""
+    real = Path(os.path.realpath(path)) if points else path
+    return any(path.is_relative_to(point) or real.is_relative_to(point) for point in points)
 
 
 def note_mount_points(store: Store, roots: Sequence[Path]) -> None:

@@ -20,7 +20,7 @@ from phototag.imaging import read_bytes
 from phototag.library import has_left, is_gone
 from phototag.records import Photo, PhotoState, Source
 from phototag.store import KnownPhoto, Store
-from phototag.tagging.missing import unmounted_points
+from phototag.tagging.missing import is_below, unmounted_points
 from phototag.tagging.pipeline import Batch
 from phototag.tagging.plan import Step
 
@@ -92,6 +92,11 @@ class MovedPhotos:
                 moves |= {row.id: new[path] for path, row in _matched(list(new), left)}
             self._move(moves)
 
+    def follow(self, row: KnownPhoto, photo: Photo) -> None:
+        """Move a row that was never read to where the photo that decides for it went."""
+        with self._lock:
+            self._move({row.id: photo})
+
     def _move(self, moves: Mapping[int, Photo]) -> None:
         if self._writes:
             self._overwritten.update(self._store.moves.apply(moves))
@@ -123,8 +128,7 @@ class MovedPhotos:
         """Return whether a path lies on a disk that is not mounted: a file found elsewhere may be a copy of it."""
         if self._unmounted is None:
             self._unmounted = unmounted_points(self._store)
-        real = Path(os.path.realpath(path)) if self._unmounted else path
-        return any(path.is_relative_to(point) or real.is_relative_to(point) for point in self._unmounted)
+        return is_below(path, self._unmounted)
 
 
 def _may_have_come(step: Step) -> bool:

@@ -83,5 +83,7 @@ def need_of(photo: Photo, known: KnownPhoto, *, model_id: int | None, force: boo
         tried = known.attempts >= MAX_ATTEMPTS or known.error_kind == FailureKind.DECODER
         hopeless = tried and known.error_kind not in (FailureKind.PERMISSION, FailureKind.BUSY)
         return Need.GIVEN_UP if hopeless else Need.TAG
+    if known.lead_id is not None or known.content_hash is None:
+        return Need.TAG  # another file of the same photo decided for it, and does so no longer
     tagged = model_id is not None and known.tag_model_id == model_id and known.tag_source == Source.MODEL
     return Need.NOTHING if tagged else Need.TAG

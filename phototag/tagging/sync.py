@@ -23,6 +23,7 @@ from phototag.tagging.dedup import BloomFilter
 from phototag.tagging.descriptions import Describer
 from phototag.tagging.missing import MissingPhotos, note_mount_points
 from phototag.tagging.moves import MovedPhotos
+from phototag.tagging.pairs import PassPairs
 from phototag.tagging.pipeline import Batch, Lookup, process
 from phototag.tagging.plan import Need, Step, compare, need_of
 from phototag.tagging.scope import Scope
@@ -101,6 +102,7 @@ class Pass:
         self._report = TagReport()
         self._problems = ScanProblems()
         self._moved = MovedPhotos(store, writes=writes)
+        self._pairs = PassPairs(store, self._moved, writes=writes)
         self._since = since
         self._back: list[int] = []
         self._describe = Describer(store)
@@ -133,6 +135,11 @@ class Pass:
         first = next(wanted, None)
         if first is not None:
             self._process(chain([first], wanted), large=scope.is_large())
+        alone = self._not_paired()
+        first = next(alone, None)
+        if first is not None:
+            self._process(chain([first], alone), large=False)
+            self._pairs.lead_the_unreadable()
         if self._writes and not self._report.interrupted:
             self._note_back()
             self._unread_facts.fill()
@@ -145,7 +152,7 @@ class Pass:
         self._name_bar("loading the network")
         runtime, photos = self._runner.prepare(photos)
         self._name_bar(self._progress)
-        self._report.load_seconds = time.monotonic() - started
+        self._report.load_seconds += time.monotonic() - started
         runner, known = self._runner, self._lookup(large=large)
         # Closed here: whatever ends the run, no more photos are begun when the tagger is closed.
         found = process(photos, runtime, runner.decode, workers=runner.workers, known=known, describe=self._describe)
@@ -205,21 +212,41 @@ class Pass:
         while chunk := list(islice(steps_left, _CHUNK)):
             moved = self._moved.by_identity(chunk)
             steps = [self._at_its_new_place(step, moved.get(number)) for number, step in enumerate(chunk)]
-            again = [step for step in steps if step.need is Need.TAG and self._may_have_scores(step)]
-            decided = self._decide_again(again)
-            for step in steps:
+            paired = self._pairs.sort_out(steps, force=self._force)
+            for number, as_it_was in paired.items():
+                if as_it_was:
+                    self._skip(steps[number])
+            alone = [step for number, step in enumerate(steps) if number not in paired]
+            for step in alone:
                 if step.need is Need.MISSING and step.known is not None:
                     missing.add(step.known)
-                elif step.need is Need.NOTHING:
-                    self._skip(step)
-                elif step.need is Need.GIVEN_UP:
-                    self._give_up(step)
-                elif step.need is Need.LEFT_OUT:
-                    self._leave_out(step)
-                elif not self._writes and step.known is not None and step.known.tag_source == Source.HUMAN:
-                    self._skip(step)  # a dry run shows what would change, and a human's tag would not
-                elif step.photo is not None and step.photo.path not in decided and not self._is_held(step):
-                    yield step.photo
+            yield from self._to_read(alone)
+
+    def _to_read(self, steps: Sequence[Step]) -> Iterator[Photo]:
+        """Yield the photos that have to be read; deal with the others."""
+        decided = self._decide_again([step for step in steps if step.need is Need.TAG and self._may_have_scores(step)])
+        for step in steps:
+            if step.need is Need.NOTHING:
+                self._skip(step)
+            elif step.need is Need.GIVEN_UP:
+                self._give_up(step)
+            elif step.need is Need.LEFT_OUT:
+                self._leave_out(step)
+            elif not self._writes and step.known is not None and step.known.tag_source == Source.HUMAN:
+                self._skip(step)  # a dry run shows what would change, and a human's tag would not
+            elif step.photo is not None and step.photo.path not in decided and not self._is_held(step):
+                yield step.photo
+
+    def _not_paired(self) -> Iterator[Photo]:
+        """Yield the photos that were left to another file of the same photo, and have to be read after all."""
+        if self._report.interrupted:
+            return
+        for step, follows in self._pairs.settle():
+            if follows:
+                self._report.tagged += 1
+                self._pass_by(step)
+            else:
+                yield from self._to_read([step])
 
     def _steps(self, scope: Scope) -> Iterator[Step]:
         photos, known = scope.photos(self._problems), scope.known(self._store)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from phototag.errors import LockedError, StoreError
-from phototag.library import Exclusion, Mode, Settling, Watcher, has_pictures
+from phototag.library import Exclusion, Mode, Partners, Settling, Watcher, has_pictures
 from phototag.records import Failure, FailureKind, Photo, PhotoState
 from phototag.store import Store
 from phototag.tagging.pipeline import Batch
@@ -226,6 +226,8 @@ class WatchService:
         folders, self._folders = self._folders, set()
         try:
             if files:
+                # What happens to one file of a pair concerns the other.
+                files = sorted(Partners().with_partners(files))
                 self._pass(Places(self._roots, files=files, exclude=self._exclude))
             if folders and not self.is_stopping():
                 self._pass(Places(self._roots, folders=folders, exclude=self._exclude), hold=self._hold)

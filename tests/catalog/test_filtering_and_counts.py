@@ -67,7 +67,7 @@ def is_wanted(photo: Plain, wanted: GalleryFilter) -> bool:
         and wanted.get("subclass") in (None, photo.label[1])
         and wanted.get("rank") in (None, photo.rank)
         and wanted.get("source") in (None, photo.source)
-        and wanted.get("state") in (None, photo.state)
+        and (photo.state != PhotoState.MISSING if "state" not in wanted else photo.state == wanted["state"])
         and (low is None or (photo.score is not None and photo.score >= low))
         and (high is None or (photo.score is not None and (photo.score < high or high == 1)))
         and (since is None or day >= since)
@@ -166,6 +166,7 @@ def test_counts_of_a_facet_leave_out_its_own_filter_only(gallery: Gallery) -> No
     assert total(birds.groups["class"]) == total(every.groups["class"])
     assert total(birds.groups["rank"]) == birds.total < every.total == gallery.total
     assert every.total - total(every.groups["rank"]) == 6, "the unreadable ones have no tag"
+    assert total(every.groups["state"]) > every.total, "the missing ones are counted where they can be asked for"
     assert [choice.to["state"] for choice in every.groups["state"].choices] == list(PhotoState)
     bands = [(band.to["min_score"], band.to["max_score"]) for band in every.groups["score"].choices]
     assert bands[2:4] == [(0.2, 0.3), (0.3, 0.4)]

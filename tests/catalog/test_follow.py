@@ -175,7 +175,7 @@ def test_threads_that_read_while_another_refreshes_see_whole_snapshots(store: St
                 if len(set(ids)) != gallery.total:
                     wrong.append(f"{len(set(ids))} of {gallery.total}")
                 counts = gallery.facets(GalleryFilter())
-                if sum(state.count or 0 for state in counts.groups["state"].choices) != counts.total:
+                if sum(state.count or 0 for state in counts.groups["state"].choices[:-1]) != counts.total:
                     wrong.append("counts")
 
         threads = [threading.Thread(target=look) for _ in range(3)]

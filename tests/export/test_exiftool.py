@@ -78,6 +78,9 @@ def test_levels_that_are_there_stay_and_a_superclass_is_one_level(store: Store, 
     save(store, library / "plain.jpg", SOME_BIRD)
     found, _ = exported(store, under=library / "plain.jpg")
     assert found[1][1:] == ["Anna;bird", "People|Anna;bird"]
+    _picture(library / "plain.jpg", packet((), ("Animals|Bird|Rooster",)))
+    save(store, library / "plain.jpg", ROOSTER)
+    assert exported(store, under=library / "plain.jpg")[0][1][1:] == ["bird;rooster", "Animals|Bird|Rooster"]
 
 
 def test_photos_whose_keywords_cannot_be_written_are_counted(store: Store, library: Path) -> None:

@@ -16,8 +16,9 @@ from phototag.export import KeywordExporter, KeywordRule, find_taken_out
 from phototag.metadata import add_keywords, fresh_packet, keywords_in, remove_keywords
 from phototag.metadata.xmp import embedded_packets, read_packet
 from phototag.records import Photo, Rank, Tag
-from phototag.store import Query, Review, ReviewFilter, Store, StoredTag
+from phototag.store import Query, Review, ReviewFilter, Store
 from tests.metadata.test_packets import listed, packet
+from tests.support.keyword_files import tag_picture
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, register
 
 HAWK = Tag("bird", "hawk", Rank.SUBCLASS, 0.9, 0.8, 0.1)
@@ -41,19 +42,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def add(store: Store, folder: Path) -> Add:
     """Make a photo, unless it is there, and tag it."""
-
-    def add(name: str, tag: Tag = ROOSTER, *, xmp: bytes | None = None) -> Path:
-        path = folder / name
-        if not path.exists():
-            options: dict[str, Any] = {} if xmp is None else {"xmp": xmp}
-            Image.effect_noise((24, 16), 50).save(path, "JPEG", **options)
-        status = path.stat()
-        photo = Photo(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        item = StoredTag(photo, sha256(path.read_bytes()).digest(), 24, 16, b"scores", tag)
-        store.tags.save_batch(model_id=register(store), tagged=[item])
-        return path
-
-    return add
+    return lambda name, tag=ROOSTER, **options: tag_picture(store, folder / name, tag, **options)
 
 
 def export(store: Store, **options: Any) -> Any:
@@ -330,8 +319,16 @@ def test_ledger_follows_sidecars_that_were_moved_or_copied(store: Store, add: Ad
     assert not list(folder.rglob("*.xmp"))
 
 
-def test_what_phototag_wrote_is_known_by_file(store: Store, add: Add, folder: Path) -> None:
+def test_run_that_is_interrupted_says_so_and_leaves_nothing_open(
+    store: Store, add: Add, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
     add("a.jpg")
-    export(store)
-    written = {label: tuple(items) for label, items in BOTH.items()}
-    assert store.keyword_exports.written() == {os.fsencode(folder / "a.jpg.xmp"): written}
+    monkeypatch.setattr("phototag.export.keyword_exporter.rewrite_all", interrupt)
+    report = export(store)
+    assert report.interrupted and not report.complete
+    assert not list(store.keyword_exports.all())
+    monkeypatch.undo()
+    assert export(store).written == 1

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,25 @@ from phototag.choices import ReviewOrigin
 from phototag.dataset.labelled import load_data
 from phototag.export.labels import CHANGED, GONE, SAMPLED, STALE, UNLABELLED, collect
 from phototag.library.scanner import ScanProblems, scan
-from phototag.records import Rank, Source, Tag
-from phototag.store import Design, NewSample, Query, Review, ReviewFilter, SampledPhoto, Store, StoredTag, Stratum
+from phototag.records import CaptureFacts, Rank, Source, Tag
+from phototag.store import (
+    Capture,
+    Design,
+    NewSample,
+    Query,
+    Review,
+    ReviewFilter,
+    SampledPhoto,
+    Store,
+    StoredTag,
+    Stratum,
+)
 from tests.support.commands import RunCommand, RunProcess
 from tests.support.pictures import MakePicture
 from tests.support.stored_photos import register
 
 ROOSTER = Tag("bird", "rooster", Rank.SUBCLASS, 0.9, 0.8, 0.1)
+HEADER = "filepath,superclass,subclass,taken_at,camera,latitude,longitude\n"
 NAMES = [b"a.png", b"b.png", b"c.png", b"caf\xe9, d.png", b"e.png"]
 
 
@@ -104,7 +117,7 @@ class TestExport:
         store.close()
         done = phototag_process("export", "labels")
         path = os.fsencode(photos[3])
-        assert done.stdout == b'filepath,superclass,subclass\n"' + path + b'",dog,beagle\n'
+        assert done.stdout == HEADER.encode() + b'"' + path + b'",dog,beagle,,,,\n'
         assert done.stderr == b"1 labelled photos.\n"
 
     def test_only_what_counts_is_given(self, store: Store, photos: list[Path]) -> None:
@@ -162,7 +175,7 @@ class TestExport:
         assert "kite" not in run_phototag("export", "labels", "--origin", "review", "--origin", "named").stdout
         assert "hawk" not in run_phototag("export", "labels", "--under", photos[1]).stdout
         nothing = run_phototag("export", "labels", "--origin", "named")
-        assert (nothing.exit_code, nothing.stdout) == (1, "filepath,superclass,subclass\n")
+        assert (nothing.exit_code, nothing.stdout) == (1, HEADER)
         assert "Nothing to train on" in nothing.stderr
 
     def test_a_subclass_under_two_superclasses_is_named(
@@ -182,6 +195,21 @@ class TestExport:
         result = run_phototag("export", "labels", "--output", tmp_path / "file" / "labels.csv")
         assert result.exit_code == 2
         assert "cannot be written" in result.stderr
+
+
+def test_what_files_say_of_their_capture_stands_in_further_columns(store: Store, photos: list[Path]) -> None:
+    review(store, photos[0], "dog", "beagle")
+    review(store, photos[1], "dog", "beagle")
+    known = store.photos.find(photos[0])
+    assert known is not None
+    facts = CaptureFacts(taken_at=datetime(2026, 5, 3, 14, 22, 1), camera="NIKON D850", latitude=52.5, longitude=-13.4)
+    store.captures.save({known.id: Capture(known.modified_ns, facts)})
+    lines = collect(store).csv().decode().splitlines()
+    assert lines[0] + "\n" == HEADER
+    assert [line.partition(",dog,beagle,")[2] for line in lines[1:]] == [
+        "2026-05-03T14:22:01,NIKON D850,52.5,-13.4",
+        ",,,",
+    ]
 
 
 class TestImport:

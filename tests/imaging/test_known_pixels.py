@@ -224,7 +224,7 @@ class TestRefusedTiff:
             ({339: (3, [1, 3, 1])}, "different"),
             ({258: (3, [8, 8, 16])}, "different"),
             ({258: (3, [40] * 3)}, "40 bits"),
-            ({262: (3, [32803])}, "raw sensor"),
+            ({262: (3, [32803])}, "raw photo"),
             ({262: (3, [6])}, "subsampled"),
             ({259: (3, [7]), 258: (3, [12] * 3)}, "12 bits"),
         ],
@@ -399,7 +399,6 @@ class TestOthers:
         assert np.abs(inside - np.asarray(image.convert("RGB")).astype(int)).mean() < (6 if transparent else 0.1)
 
     @pytest.mark.parametrize(("head", "word"), [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf", "HEIC"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0isom", "video"), (b"\xff\x0aJXL", "JPEG XL"), (b"8BPS\0\x01", "Photoshop"),
     ])  # fmt: skip
     def test_another_format_is_named(self, head: bytes, word: str) -> None:

@@ -13,6 +13,7 @@ from phototag.errors import DecodeError
 from phototag.imaging.decode import decode_bytes, decode_whole, picture_size
 from phototag.imaging.formats import format_of
 from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging.raw import open_raw
 from phototag.imaging.raw_header import embedded_jpeg
 from phototag.imaging.sandbox import Decoder
 from phototag.imaging.thumbnails.render import render_thumbnail
@@ -103,6 +104,13 @@ class TestPreview:
         small = Image.open(io.BytesIO(render_thumbnail(data, (120, 120), PHOTO)))
         assert small.size == (120, 80)
         assert np.abs(np.asarray(small).astype(int) - np.asarray(scene((120, 80)))).mean() < 8
+
+
+def test_libraw_is_asked_for_a_preview_as_well() -> None:
+    large = (1600, 1200)
+    found = open_raw(dng(scene(large), preview=preview_of(scene(large)), orientation=6))
+    assert (found.format, found.size) == ("RAW", large)
+    assert found.getexif()[0x0112] == 6
 
 
 class TestDeveloped:

@@ -36,7 +36,7 @@ class TestScan:
 
     def test_only_pictures_count_whatever_the_case_of_their_suffix(self, tmp_path: Path) -> None:
         names = ["a.jpg", "b.JPG", "c.Jpeg", "d.png", "e.webp", "f.tif", "g.TIFF", "h.gif", "i.bmp", "j.avif"]
-        touch(*(tmp_path / name for name in [*names, "notes.txt", "jpg", "k.jpg.part", "l.mp4", "m.svg", "n.heic"]))
+        touch(*(tmp_path / name for name in [*names, "notes.txt", "jpg", "k.jpg.part", "l.mp4", "m.svg", "n.jxl"]))
         assert found(tmp_path) == sorted(names)
 
     def test_every_suffix_is_lower_case_and_starts_with_a_dot(self) -> None:
@@ -163,14 +163,14 @@ class TestLeftOut:
         assert found(tmp_path / folder) == ["b.jpg"], "named on purpose"
 
     def test_what_a_person_may_miss_is_counted_in_one_line(self, tmp_path: Path) -> None:
-        touch(*(tmp_path / name for name in ["a.jpg", "b.HEIC", "c.heic", "d.cr2", "e.txt", ".f.heic", "noname"]))
+        touch(*(tmp_path / name for name in ["a.jpg", "b.JXL", "c.jxl", "d.crw", "e.txt", ".f.jxl", "noname"]))
         (tmp_path / "g.jpg").symlink_to("a.jpg")
         (tmp_path / "h").symlink_to(tmp_path.parent)
         (tmp_path / "i.txt").symlink_to("e.txt")
         problems = ScanProblems()
         assert found(tmp_path, problems=problems) == ["a.jpg"]
         assert problems.left_out.line() == (
-            "Left out: 3 files in formats that are not read (2 .heic, 1 .cr2), 2 symbolic links."
+            "Left out: 3 files in formats that are not read (2 .jxl, 1 .crw), 2 symbolic links."
         )
         assert not ScanProblems().left_out and ScanProblems().left_out.line() == ""
 

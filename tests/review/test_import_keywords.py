@@ -12,7 +12,7 @@ from click.testing import Result
 from phototag.choices import ReviewOrigin
 from phototag.library.scanner import ScanProblems, scan
 from phototag.records import Rank, Source, Tag
-from phototag.store import Query, Review, ReviewFilter, Store, StoredTag
+from phototag.store import ExportKind, FileKeywords, KeywordExport, Query, Review, ReviewFilter, Store, StoredTag
 from tests.support.commands import RunCommand
 from tests.support.keywords import write_keywords
 from tests.support.pictures import MakePicture
@@ -129,6 +129,17 @@ def test_what_a_person_said_here_wins_unless_asked_otherwise(imported: Import, l
     assert human()["levels"] == ("bird", "hawk")
     assert imported("--yes", "--replace").exit_code == 0
     assert human()["levels"] == ("bird", "rooster")
+
+
+def test_what_phototag_wrote_itself_is_not_a_persons_word(imported: Import, library: Path) -> None:
+    ours = FileKeywords(items={"lr:hierarchicalSubject": ["Animals|Bird|Rooster"]}, names=("bird", "rooster"))
+    with Store.open() as store, store.writing("test"):
+        sidecar = bytes(library / "levels.png.xmp")
+        store.keyword_exports.plan(
+            [KeywordExport(path_bytes=sidecar, photo_id=None, kind=ExportKind.SIDECAR, state=ours)]
+        )
+    assert imported("--yes").exit_code == 0
+    assert set(human()) == {"flat", "superclass", "subsumed"}
 
 
 def test_a_keyword_that_was_corrected_takes_the_place_of_the_old_one_and_back(imported: Import, library: Path) -> None:

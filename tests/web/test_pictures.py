@@ -102,16 +102,28 @@ def test_photo_that_is_gone_says_so(client: TestClient, folder: Path) -> None:
     assert "The file is gone" in shown(client)
 
 
-def test_photo_that_was_never_read_says_so(database: Path, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "words", "more"),
+    [
+        (FailureKind.EMPTY, "could not be read when it was tagged", "could not be read: the reason."),
+        (FailureKind.NEEDS_HEIC, "Of a format not read here", "was left out: the reason."),
+    ],
+)
+def test_photo_that_was_never_read_says_so(
+    database: Path, folder: Path, kind: FailureKind, words: str, more: str
+) -> None:
     file = folder / "broken.jpg"
     file.write_bytes(b"")
     photo = look(os.fspath(file), ScanProblems())
     assert photo is not None
     save_photos(database, [])
     with Store.open(database) as store, store.writing("tag"):
-        store.tags.save_batch(model_id=1, tagged=[], failures=[Failure(photo, FailureKind.EMPTY, "the file is empty")])
+        store.tags.save_batch(model_id=1, tagged=[], failures=[Failure(photo, kind, "the reason")])
     with application(database) as app:
-        assert "could not be read when it was tagged" in shown(logged_in(app))
+        client = logged_in(app)
+        assert words in shown(client)
+        assert more in client.get("/photos/1").text
+        assert "Of a format not read here" in client.get("/").text
 
 
 def test_photo_that_changed_says_so(client: TestClient, folder: Path, make_picture: MakePicture) -> None:

@@ -72,6 +72,8 @@ class _Decoder(WorkerPool[Made]):
         """
         data = stand_in(data, self._preprocessing.short_side)
         form = format_of(data)
+        if form is not None and not form.is_installed:
+            raise DecodeError(path, form.lacking, form.advice)
         cost = None if form is None or form.untrusted else cost_of(data, self._preprocessing)
         if cost is None or not cost.everyday:
             return self.ask(data, path)

@@ -12,6 +12,7 @@ import pytest
 from phototag.runtime.runtime import Runtime
 from phototag.store import Store
 from phototag.tagging.tagger import Tagger, TagReport
+from tests.support.light_tagger import light_tagger, write_light_model
 from tests.support.pictures import MakePicture
 from tests.support.tagged_photos import RunTag
 
@@ -52,3 +53,20 @@ def no_inference(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         monkeypatch.setattr(Runtime, "start", run)
 
     return forbid
+
+
+@pytest.fixture(scope="session")
+def light_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file for `light_tagger`."""
+    return write_light_model(tmp_path_factory.mktemp("models") / "light.safetensors")
+
+
+@pytest.fixture
+def light_tag(light_model: Path, db: Path) -> RunTag:
+    """Tag folders without a network."""
+
+    def run(*paths: Path, **options: Any) -> TagReport:
+        with Store.open(db) as store, light_tagger(light_model) as tagger:
+            return tagger.tag(paths, store, **options)
+
+    return run

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,26 +18,16 @@ from phototag.store import Review, Store
 from phototag.tagging import missing
 from phototag.tagging.scope import Roots
 from phototag.tagging.sync import Pass
-from phototag.tagging.tag_report import TagReport
-from tests.support.light_tagger import PixelEngine, light_tagger, write_light_model
+from tests.support.light_tagger import PixelEngine, light_tagger
 from tests.support.pictures import MakePicture
 from tests.support.tagged_photos import RunTag
 
 Rows = Callable[[], dict[str, int]]
 
 
-@pytest.fixture(scope="module")
-def light_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_light_model(tmp_path_factory.mktemp("models") / "light.safetensors")
-
-
 @pytest.fixture
-def tag(light_model: Path, db: Path) -> RunTag:
-    def run(*paths: Path, **options: Any) -> TagReport:
-        with Store.open(db) as store, light_tagger(light_model) as tagger:
-            return tagger.tag(paths, store, **options)
-
-    return run
+def tag(light_tag: RunTag) -> RunTag:
+    return light_tag
 
 
 @pytest.fixture

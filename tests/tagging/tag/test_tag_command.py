@@ -115,20 +115,20 @@ class TestCommand:
     def test_what_is_left_out_is_said_once(
         self, run_phototag: RunCommand, library: Path, tmp_path: Path, quick_model: Path
     ) -> None:
-        for name in ("a.HEIC", "0/b.cr2", "@eaDir/c.jpg"):
+        for name in ("a.JXL", "0/b.crw", "@eaDir/c.jpg"):
             (library / name).parent.mkdir(exist_ok=True)
             (library / name).write_bytes(b"x")
         (library / "link.jpg").symlink_to(library / "0")
         result = run_phototag("tag", library, "--model", quick_model)
         assert result.exit_code == 0
         line = (
-            "Left out: 2 files in formats that are not read (1 .heic, 1 .cr2), 1 symbolic link, "
+            "Left out: 2 files in formats that are not read (1 .jxl, 1 .crw), 1 symbolic link, "
             "folders of the system (1 @eaDir)."
         )
         assert result.stderr.count("Left out") == result.stderr.count(line) == 1, result.stderr
         only = tmp_path / "only"
         only.mkdir()
-        (only / "a.heic").write_bytes(b"x")
+        (only / "a.jxl").write_bytes(b"x")
         result = run_phototag("tag", only, "--model", quick_model)
         assert "No pictures found there." in result.stderr and "1 file in formats" in result.stderr
 

@@ -216,16 +216,16 @@ class TestCommand:
         assert last[str(bad)]["state"] == "unreadable"
 
     def test_what_is_left_out_is_said_once(self, spawn: Spawn, library: Path, make_picture: MakePicture) -> None:
-        (library / "a.heic").write_bytes(b"x")
+        (library / "a.jxl").write_bytes(b"x")
         make_picture(library / "@eaDir" / "thumb.jpg")
         watcher = spawn(library, "--rescan", "1")
-        watcher.says("6 tagged", "1 .heic", "1 @eaDir")
+        watcher.says("6 tagged", "1 .jxl", "1 @eaDir")
         make_picture(library / "@eaDir" / "later.jpg")
         make_picture(library / "new.jpg")
         watcher.says("1 tagged")
-        (library / "b.heic").write_bytes(b"x")
-        watcher.says("2 .heic")
-        assert watcher.said.count("1 .heic") == 1
+        (library / "b.jxl").write_bytes(b"x")
+        watcher.says("2 .jxl")
+        assert watcher.said.count("1 .jxl") == 1
 
     def test_emptied_root_is_said_once_and_marks_nothing_until_photos_are_back(
         self, spawn: Spawn, library: Path, db: Path, quick_model: Path, run_phototag: RunCommand
