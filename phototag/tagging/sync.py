@@ -74,7 +74,7 @@ class Pass:
         progress: What a progress bar calls the pass; None shows none.
         stop: Asked before every photo; once it says yes, what is under way is finished and saved.
         hold: Whether a photo that would be read is better left for later, as it may still be being written.
-        since: When a watcher began; a photo that is gone takes the place of a copy that came since.
+        since: When a watcher had looked at everything; a photo that is gone takes the place of a copy that came since.
         sinks: What follows saved batches, after the report and the progress bar; in a dry run all batches.
     """
 
