@@ -100,6 +100,7 @@ class _Classes:
         self._below: Counter[Levels] = Counter()
         self.outermost: Counter[str] = Counter()
         spellings: dict[str, Counter[str]] = defaultdict(Counter)
+        outermost: dict[str, str] = {}
         for keywords in photos:
             for keyword in keywords:
                 levels = levels_of(keyword)
@@ -107,7 +108,8 @@ class _Classes:
                     continue
                 self._photos[levels] += 1
                 self._below.update(_above(levels))
-                self.outermost.update([keyword.split("|")[0]] if len(levels) > 1 else ())
+                if len(levels) > 1:
+                    self.outermost[outermost.setdefault(levels[0], keyword.split("|")[0])] += 1
                 for name in map(visible, keyword.split("|")[-2:]):
                     spellings[spelling_key(name)][nfc(name)] += 1
         # Written in several ways it is one class, as a person says in the mapping, or as most photos have it.

@@ -232,6 +232,8 @@ class TestTraining:
             ("--lr -1", "--lr"),
             ("--val-fraction 1", "--val-fraction"),
             ("--val x --val-fraction 0.2", "exclude each other"),
+            ("--from-keywords x", "either DATA or --from-keywords"),
+            ("--map x", "goes with --from-keywords"),
             ("--tune most", "'heads'"),
             ("--output what?", "what?"),
             ("--weights nowhere.pth --backbone test_resnet", "nowhere.pth"),

@@ -13,7 +13,8 @@ import pytest
 
 from phototag import settings
 from phototag.choices import Tune
-from phototag.dataset.labelled import load_data
+from phototag.dataset.keyworded import KeywordedLibrary
+from phototag.dataset.labelled import load_data, training_taxonomy
 from phototag.dataset.series import split
 from phototag.errors import DataError, ModelError, UsageError
 from phototag.model.file import write_tensors
@@ -21,6 +22,7 @@ from phototag.model.registry import active_reference, open_model
 from phototag.training.finetune.trainer import Trainer
 from phototag.training.output import LEAST_ROOM_BYTES, check_room, choose_output
 from phototag.training.training import train
+from tests.support.keywords import write_keywords
 from tests.support.models import TINY_BACKBONE
 from tests.support.pictures import colour_folder, draw
 from tests.support.training import tiny_config
@@ -120,6 +122,21 @@ def test_validation_data_of_its_own_leaves_all_pictures_for_training(data: Path,
     assert (record["training_pictures"], record["validation_pictures"]) == (48, 12)
     assert record["refitted_on_all"] is False
     assert result.metrics.photos == 12
+
+
+def test_a_library_with_keywords_is_learned_where_it_lies(data: Path, weights: Path, tmp_path: Path) -> None:
+    for picture in sorted(data.glob("*/*/*.png")):
+        superclass, subclass = picture.parts[-3:-1]
+        copy = Path(shutil.copy(picture, tmp_path / f"{superclass}-{subclass}-{picture.name}"))
+        write_keywords(copy, f"Colours|{superclass}|{subclass}", "Places|Rome")
+    mapping = tmp_path / "map.csv"
+    mapping.write_text("keyword,superclass,subclass\nplaces,,\n")
+    library = KeywordedLibrary(tmp_path, mapping)
+    model = train(library, config=tiny_config(weights=weights), output="keyworded").model
+    assert model.header.taxonomy.to_json() == training_taxonomy(load_data(data)).to_json()
+    assert model.header.record["class_pictures"] == {
+        "cold/blue": 12, "cold/green": 12, "warm/red": 12, "warm/yellow": 12
+    }  # fmt: skip
 
 
 def test_unknown_label_in_validation_data_is_refused_by_name(data: Path, weights: Path, tmp_path: Path) -> None:
