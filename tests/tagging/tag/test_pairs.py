@@ -17,6 +17,7 @@ from phototag.imaging import formats
 from phototag.library import Partners
 from phototag.records import PhotoState, Source
 from phototag.store import Query, Review, Store
+from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture
 from tests.support.raw_files import dng
 from tests.support.tagged_photos import RunTag, photos_by_name
@@ -93,6 +94,11 @@ def test_a_pair_is_counted_and_shown_once(paired: Pair, db: Path) -> None:
         assert {item.name for item in gallery.page(GalleryFilter()).items} == {"IMG_1.JPG", "other.jpg"}
         assert gallery.page(GalleryFilter(state=PhotoState.OK)).total == gallery.total == 2
         assert {row.path.name for page in store.scores.tagged(1) for row in page} == {"IMG_1.JPG", "other.jpg"}
+
+
+def test_a_query_lists_the_partner_where_it_is_asked_for(paired: Pair, db: Path, run_phototag: RunCommand) -> None:
+    for words, number in ((), 2), (("--partners",), 3), (("--state", "ok"), 2), (("--state", "unreadable"), 0):
+        assert run_phototag("query", "--count", *words, "--db", db).stdout == f"{number}\n"
 
 
 def test_what_a_person_says_of_the_picture_counts_for_both_until_it_is_taken_back(paired: Pair, db: Path) -> None:
