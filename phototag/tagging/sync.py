@@ -22,8 +22,8 @@ from phototag.store import KnownPhoto, ScoredContent, Store
 from phototag.tagging.dedup import BloomFilter
 from phototag.tagging.descriptions import Describer
 from phototag.tagging.missing import MissingPhotos, note_mount_points
-from phototag.tagging.moves import MovedPhotos
-from phototag.tagging.pairs import PassPairs
+from phototag.tagging.moved import MovedPhotos
+from phototag.tagging.pairing import PassPairs
 from phototag.tagging.pipeline import Batch, Lookup, process
 from phototag.tagging.plan import Need, Step, compare, need_of
 from phototag.tagging.scope import Scope

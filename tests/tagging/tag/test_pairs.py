@@ -170,7 +170,7 @@ def test_two_that_cannot_be_read_are_two_failures(light_tag: RunTag, pair: Pair,
 def test_files_of_one_name_that_were_taken_at_other_times_are_two_photos(
     light_tag: RunTag, pair: Pair, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phototag.tagging.pairs._moment", lambda path: path.suffix)
+    monkeypatch.setattr("phototag.tagging.pairing._moment", lambda path: path.suffix)
     assert light_tag(pair[0].parent).inferred == 3
     assert set(leads(db).values()) == {None}
     assert light_tag(pair[0].parent).unchanged == 3
