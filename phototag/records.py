@@ -182,23 +182,6 @@ def in_zone(reading: datetime | None, offset_minutes: int | None) -> datetime | 
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """A photo decoded for a model: upright RGB `pixels`, uint8 [H, W, 3] at the model's input size.
-
-    `width` and `height` are those of the upright photo in full, in pixels. `content_hash` is the SHA-256 of the
-    file's bytes. `facts` and `keywords` are what the file says of itself.
-    """
-
-    photo: Photo
-    content_hash: bytes
-    width: int
-    height: int
-    pixels: NDArray[np.uint8]
-    facts: CaptureFacts
-    keywords: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
     """A photo that could not be read, and why.
 

@@ -52,8 +52,8 @@ def labelled_source(data: Path | None, library: Path | None, mapping: Path | Non
         return cast(Path, data)
     from phototag.dataset import KeywordedLibrary
     from phototag.metadata import WrittenKeywords
-    from phototag.review import written_keywords
     from phototag.store import Store, database_exists, parse_location
+    from phototag.tagging import written_keywords
 
     location = parse_location(db)
     if location.path is not None and not database_exists(location):

@@ -138,7 +138,8 @@ def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
 
     now = datetime.now(UTC)
     for item in batch.items:
-        tag, facts = (item.tag, item.facts) if isinstance(item, StoredTag) else (None, NO_FACTS)
+        tag, capture = (item.tag, item.capture) if isinstance(item, StoredTag) else (None, None)
+        facts = NO_FACTS if capture is None else capture.facts
         yield TaggedPhoto(
             path=item.photo.path,
             superclass=tag.superclass if tag else None,

@@ -123,10 +123,10 @@ class KeywordExporter:
         ids = None
         if query is not None:
             ids = {photo.id for page in self._ledger.candidates(query) for photo in page}
-        exports = [each for each in self._ledger.all() if each.state.items and (ids is None or each.photo_id in ids)]
-        return self._run(iter(exports), self._undo_batch, len(exports))
+        exports = (each for each in self._ledger.all() if each.state.items and (ids is None or each.photo_id in ids))
+        return self._run(exports, self._undo_batch, None)
 
-    def _run(self, items: Iterator[Item], write: Callable[[Sequence[Item]], None], total: int) -> KeywordReport:
+    def _run(self, items: Iterator[Item], write: Callable[[Sequence[Item]], None], total: int | None) -> KeywordReport:
         try:
             if not self._dry_run:
                 self.recover()
@@ -210,6 +210,8 @@ class KeywordExporter:
                 self.report.removed += 1
 
     def _plan(self, task: KeywordTask) -> _Planned:
+        if self._is_done(task):
+            return _Planned(task, None, FilePlan(None, task.export.state))
         seen = read_seen(task.path)
         current = None if seen is None else seen.data
         known = task.export.state
@@ -231,6 +233,19 @@ class KeywordExporter:
         if seen is not None and plan.data != current:
             check_replaceable(seen)
         return _Planned(task, seen, plan)
+
+    def _is_done(self, task: KeywordTask) -> bool:
+        """Return whether a photo's own file is as it should be, without reading all of it."""
+        known, photo = task.export.state, task.photo
+        return (
+            task.export.kind is ExportKind.EMBEDDED
+            and photo is not None
+            and bool(known.items)
+            and known.names == task.names
+            and not known.withdrawn
+            and known.hash_after == photo.content_hash
+            and photo.is_untouched()
+        )
 
     # ---- what was interrupted
 

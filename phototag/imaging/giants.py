@@ -47,7 +47,7 @@ def check_giant(file: BinaryIO, path: Path) -> None:
             most_bytes = _heic_bytes(file)
         else:
             most_bytes = _tiff_bytes(file, head) if form is TIFF else _picture_bytes(head)
-    except (struct.error, SyntaxError, EOFError, UnsupportedPictureError):
+    except (struct.error, SyntaxError, EOFError, IndexError, UnsupportedPictureError):
         most_bytes = 0
     if size_bytes > most_bytes + GIANT_BYTES:
         reason = f"{size_bytes / 2**20:.0f} MiB are far more than the picture takes that its header tells of"

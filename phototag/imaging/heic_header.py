@@ -35,7 +35,7 @@ def read_heic_header(data: Buffer) -> HeicHeader:
 
     Raises:
         UnsupportedPictureError: there is none, but a film.
-        SyntaxError, struct.error: it is damaged.
+        SyntaxError, IndexError, struct.error: it is damaged.
     """
     whole = (0, len(data))
     meta = find_box(data, whole, b"meta")
@@ -123,6 +123,8 @@ def _places(data: bytes, places: Span) -> Iterator[tuple[int, Span]]:
     base_bytes, index_bytes = data[at + 1] >> 4, data[at + 1] & 15 if version else 0
     wide = 4 if version == 2 else 2
     at += 2
+    if not offset_bytes + length_bytes:
+        raise SyntaxError("it does not say where its pixels are")
 
     def number(width: int) -> int:
         nonlocal at

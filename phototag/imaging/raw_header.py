@@ -36,6 +36,7 @@ _SENSOR = (32803, 34892)
 _JPEG_COMPRESSIONS = (6, 7)
 _MOST_PAGES = 32
 _PAGES_TOLD_BY = 8
+_MOST_TRACKS = 32
 _JPEG_START = b"\xff\xd8\xff"
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
@@ -153,13 +154,13 @@ def _canon_header(data: bytes) -> RawHeader:
     jpegs = list(_canon_previews(data, whole))
     orientation, size, reach = 1, (0, 0), 0
     moov = find_box(data, whole, b"moov")
-    for kind, span in boxes(data, moov) if moov is not None else ():
+    for kind, span in islice(boxes(data, moov), _MOST_TRACKS) if moov is not None else ():
         if kind == b"trak" and (place := _first_sample(data, span)) is not None:
             jpegs.append(place)
             reach = max(reach, sum(place))
         elif kind == b"uuid" and data[span[0] : span[0] + 16] == _CANON_FACTS:
             facts = find_box(data, (span[0] + 16, span[1]), b"CMT1")
-            page = next(pages(data[slice(*facts)])) if facts is not None else Page("<")
+            page = next(pages(data[slice(*facts)]), Page("<")) if facts is not None else Page("<")
             orientation, size = page.number(ORIENTATION, 1), page.size
     return RawHeader(tuple(jpegs), orientation, size, reach)
 

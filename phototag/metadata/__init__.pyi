@@ -18,6 +18,7 @@ from .sidecars import new_sidecar as new_sidecar
 from .sidecars import sidecars_of as sidecars_of
 from .xmp import HIERARCHICAL as HIERARCHICAL
 from .xmp import KEYWORD_PROPERTIES as KEYWORD_PROPERTIES
+from .xmp import MAX_BYTES as MAX_BYTES
 from .xmp import SUBJECT as SUBJECT
 from .xmp import Edit as Edit
 from .xmp import KeywordProperty as KeywordProperty

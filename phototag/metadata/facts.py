@@ -17,7 +17,7 @@ from typing import Any
 from phototag.files import open_regular
 from phototag.metadata.exif import Entry, Tiff
 from phototag.metadata.exif_block import find_exif
-from phototag.metadata.keywords import read_packets, without_repeats
+from phototag.metadata.keywords import Written, read_packets, without_repeats
 from phototag.metadata.xmp import XmpFacts
 from phototag.records import CaptureFacts
 
@@ -76,17 +76,20 @@ def read_facts(data: bytes) -> CaptureFacts:
     )
 
 
-def describe(data: bytes, sidecars: Sequence[bytes] = ()) -> tuple[CaptureFacts, tuple[str, ...]]:
+def describe(
+    data: bytes, sidecars: Sequence[bytes] = (), *, written: Sequence[Written] = ()
+) -> tuple[CaptureFacts, tuple[str, ...]]:
     """Return what a file and its sidecars say of its capture, and the keywords that `keywords_of` finds. Never raises.
 
     XMP is heeded as programs do that keep photos with it: its rating before that of EXIF, the rest where EXIF says
-    nothing; and what a sidecar says before what the file's own packet does.
+    nothing; and what a sidecar says before what the file's own packet does. Of keywords those `written` by phototag
+    into the file, and into each sidecar, do not count.
     """
     facts = read_facts(data)
     file = io.BytesIO(data)
-    embedded, beside = read_packets(file, sidecars)
+    embedded, beside = read_packets(file, sidecars, written=written)
     said = reduce(lambda under, over: over.over(under), (*embedded, *beside), XmpFacts())
-    return _with_xmp(facts, said), without_repeats(file, embedded, beside)
+    return _with_xmp(facts, said), without_repeats(file, embedded, beside, written=written)
 
 
 def read_header(path: Path) -> bytes:

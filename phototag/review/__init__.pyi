@@ -1,6 +1,5 @@
 from .keyword_import import KeywordImport as KeywordImport
 from .keyword_import import read_keyword_labels as read_keyword_labels
-from .keyword_import import written_keywords as written_keywords
 from .label_import import LabelImport as LabelImport
 from .label_import import import_labels as import_labels
 from .label_import import plan_labels as plan_labels

@@ -11,11 +11,11 @@ from pathlib import Path
 from phototag.choices import ReviewOrigin
 from phototag.dataset import IGNORED, KeywordMap, Levels, class_of, levels_of, read_keywords
 from phototag.library import ScanProblems
-from phototag.metadata import Written, WrittenKeywords
 from phototag.progress import waiting
 from phototag.review.names import Names
 from phototag.review.sample_reviews import known_names
-from phototag.store import ExportKind, Store
+from phototag.store import Store
+from phototag.tagging import written_keywords
 from phototag.taxonomy import Label, spelling_key
 
 
@@ -88,29 +88,6 @@ def read_keyword_labels(store: Store, roots: Sequence[Path], mapping: KeywordMap
             found.changed.append(photo.path)
             del found.labels[photo.path]
     return found
-
-
-def written_keywords(store: Store) -> WrittenKeywords:
-    """Return which keywords phototag wrote itself, by the database's ledger.
-
-    Raises:
-        StoreError: the database cannot be read.
-    """
-    by_path: dict[bytes, Written] = {}
-    by_hash: dict[bytes, Written] = {}
-    in_photos = False
-    for export in store.keyword_exports.all():
-        in_photos |= export.kind is ExportKind.EMBEDDED
-        items: dict[str, tuple[str, ...]] = {}
-        # A write that was not settled may have happened or not.
-        for state in filter(None, (export.state, export.planned)):
-            for label, keywords in state.items.items():
-                items[label] = (*items.get(label, ()), *keywords)
-        by_path[export.path_bytes] = items
-        for state in filter(None, (export.state, export.planned)):
-            if state.hash_after is not None:
-                by_hash[state.hash_after] = items
-    return WrittenKeywords(by_path, by_hash, in_photos)
 
 
 def _is_untouched(path: Path, size_bytes: int, modified_ns: int) -> bool:

@@ -20,12 +20,14 @@ from phototag.text import clock_text
 class Capture:
     """What a photo's file says of itself, and when that file was last changed, in nanoseconds since 1970.
 
-    Levels of a keyword are joined by "|", outermost first.
+    `sidecar_modified_ns` is when its newest sidecar was, None where it has none. Levels of a keyword are joined by "|",
+    outermost first.
     """
 
     modified_ns: int
     facts: CaptureFacts = NO_FACTS
     keywords: tuple[str, ...] = ()
+    sidecar_modified_ns: int | None = None
 
 
 class Captures:
@@ -41,7 +43,8 @@ class Captures:
             words = select(keywords.c.keyword).where(keywords.c.photo_id == photo_id).order_by(keywords.c.keyword)
             if row is None:
                 return None
-            return Capture(row.modified_ns, _facts(row), tuple(connection.execute(words).scalars()))
+            found = tuple(connection.execute(words).scalars())
+            return Capture(row.modified_ns, _facts(row), found, row.sidecar_modified_ns)
 
     def moments(self) -> dict[int, CaptureFacts]:
         """Return when photos were taken and by which camera, by photo id: of those whose files say both."""
@@ -58,6 +61,13 @@ class Captures:
         unread = ~exists().where(captures.c.photo_id == photos.c.id)
         with self._database.read() as connection:
             return set(connection.execute(select(photos.c.id).where(unread)).scalars())
+
+    def sidecar_times(self) -> dict[int, int]:
+        """Return when the sidecars of photos were last changed as they were read, by photo id."""
+        read = captures.c.sidecar_modified_ns.is_not(None)
+        with self._database.read() as connection:
+            statement = select(captures.c.photo_id, captures.c.sidecar_modified_ns).where(read)
+            return {int(row.photo_id): int(row.sidecar_modified_ns) for row in connection.execute(statement)}
 
     def save(self, found: Mapping[int, Capture]) -> None:
         """Save what photos say of themselves, by photo id; not of one whose file has changed since."""
@@ -95,6 +105,7 @@ def _values(photo_id: int, capture: Capture) -> dict[str, Any]:
     return {
         "photo_id": photo_id,
         "modified_ns": signed_64(capture.modified_ns),
+        "sidecar_modified_ns": capture.sidecar_modified_ns,
         "taken_at": None if facts.taken_at is None else clock_text(facts.taken_at),
         "utc_offset_minutes": facts.utc_offset_minutes,
         "camera": facts.camera,

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, selec
 
 from phototag.records import Photo, PhotoState, Rank, Source
 from phototag.store.database import Database
-from phototag.store.photos import HasPath, chunked, clean_text, photo_values
+from phototag.store.photos import HasPath, chunked, clean_text, photo_values, signed_64
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined
 from phototag.store.tables import captures, keyword_exports, models, photos, predictions, reviews, sample_items, tags
 
@@ -128,6 +128,15 @@ class KeywordCandidate(HasPath):
     source: Source | None
     model: str | None
     tagged_at: datetime | None
+    stat: tuple[int, int, int, int]
+
+    def is_untouched(self) -> bool:
+        """Return whether the photo's file is there as it was last read: one that changed shows in its stat."""
+        try:
+            now = self.path.stat()
+        except (OSError, ValueError):
+            return False
+        return self.stat == tuple(map(signed_64, (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)))
 
 
 class KeywordExports:
@@ -173,16 +182,6 @@ class KeywordExports:
                 rows = connection.execute(select(keyword_exports).where(column.in_(chunk)).limit(most))
                 found += [_export(row) for row in rows]
         return found
-
-    def written(self) -> dict[bytes, Keywords]:
-        """Return all keywords that are ours and no person's, by the file that they are in, and then by property.
-
-        Those of a write that was not settled count: the file may hold them.
-        """
-        return {
-            each.path_bytes: each.state.items if each.planned is None else _both(each.state.items, each.planned.items)
-            for each in self.all()
-        }
 
     def all(self, *, unsettled: bool = False) -> Iterator[KeywordExport]:
         """Yield all files, by path; or only those with a write that was not settled."""
@@ -333,10 +332,6 @@ def _lists(keywords: Keywords) -> dict[str, list[str]]:
     return {label: list(items) for label, items in keywords.items() if items}
 
 
-def _both(first: Keywords, second: Keywords) -> Keywords:
-    return {label: (*first.get(label, ()), *second.get(label, ())) for label in {**first, **second}}
-
-
 def _texts(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("a record of keywords that phototag did not write")
@@ -355,6 +350,10 @@ def _candidates() -> Select[Any]:
             photos.c.id,
             photos.c.path_bytes,
             photos.c.content_hash,
+            photos.c.size_bytes,
+            photos.c.modified_ns,
+            photos.c.changed_ns,
+            photos.c.inode,
             tags.c.superclass,
             tags.c.subclass,
             tags.c.rank,
@@ -380,6 +379,7 @@ def _candidate(row: Row[Any]) -> KeywordCandidate:
         source=None if row.source is None else Source(row.source),
         model=row.model,
         tagged_at=row.tagged_at,
+        stat=(row.size_bytes, row.modified_ns, row.changed_ns, row.inode),
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, insert, select
 
-from phototag.records import NO_FACTS, CaptureFacts, Photo, PhotoState, Rank, Source, Tag
+from phototag.records import Photo, PhotoState, Rank, Source, Tag
+from phototag.store.captures import Capture
 from phototag.store.database import Database
 from phototag.store.models import Models, score_owners
 from phototag.store.photos import HasPath, chunked, is_under, path_key
@@ -23,7 +24,8 @@ class StoredTag:
     """One photo that was tagged.
 
     `content_hash` is the SHA-256 of the file; `scores` is what `phototag.decision` packed; `width` and
-    `height` are those of the upright photo, in pixels. `facts` and `keywords` are what the file says of itself.
+    `height` are those of the upright photo, in pixels. `capture` is what the file says of itself, None where that was
+    not asked for.
     """
 
     photo: Photo
@@ -32,8 +34,7 @@ class StoredTag:
     height: int
     scores: bytes
     tag: Tag
-    facts: CaptureFacts = NO_FACTS
-    keywords: tuple[str, ...] = ()
+    capture: Capture | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,7 @@ def _rows_of(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, Row[
 
 
 def _capture(item: StoredTag) -> Capture:
-    return Capture(item.photo.modified_ns, item.facts, item.keywords)
+    return item.capture or Capture(item.photo.modified_ns)
 
 
 def _tagged_values(item: StoredTag) -> dict[str, Any]:

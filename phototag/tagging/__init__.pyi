@@ -1,6 +1,7 @@
 from .changes import UNCHANGED as UNCHANGED
 from .changes import Flows as Flows
 from .changes import kind_of as kind_of
+from .descriptions import written_keywords as written_keywords
 from .few_labels import lost_labels as lost_labels
 from .pipeline import Batch as Batch
 from .prune import PrunePlan as PrunePlan

@@ -8,14 +8,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from phototag.decision import decide, gather, pack, unpack
 from phototag.errors import DecodeError
 from phototag.imaging import Decode, read_bytes
-from phototag.metadata import describe
-from phototag.records import CaptureFacts, Decoded, Failure, FailureKind, Photo
+from phototag.records import Failure, FailureKind, Photo
 from phototag.runtime import PendingScores, Runtime, bounded_map, decode_threads
 from phototag.store import ScoredContent, StoredTag
 from phototag.tagging.dedup import Decided, Recent
+from phototag.tagging.descriptions import Describe, Described, describe_alone
 
 # Batches are cut when so many photos came together, decoded or not, so that failures and known contents are saved too.
 _MOST_IN_BATCH = 256
@@ -50,17 +53,28 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A photo decoded for the model: upright RGB `pixels`, uint8 [H, W, 3]; its size is that of the photo in full."""
+
+    photo: Photo
+    content_hash: bytes
+    width: int
+    height: int
+    pixels: NDArray[np.uint8]
+    described: Described
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     """A photo whose content was scored before."""
 
     photo: Photo
     content_hash: bytes
     content: ScoredContent
-    facts: CaptureFacts
-    keywords: tuple[str, ...]
+    described: Described
 
 
-_Outcome = Decoded | _Known | Failure
+_Outcome = _Decoded | _Known | Failure
 
 
 def process(
@@ -70,6 +84,7 @@ def process(
     *,
     workers: int | None = None,
     known: Lookup | None = None,
+    describe: Describe = describe_alone,
 ) -> Generator[Batch]:
     """Decode, score and decide photos, in order, a bounded number of them in memory. Equal contents are scored once.
 
@@ -80,6 +95,7 @@ def process(
         workers: Threads that decode; None is one a core.
         known: Gives what this model said of a content hash before, if anything; such photos are not decoded. Called
             from the decode threads.
+        describe: What photos say of themselves.
     """
     threads = decode_threads(workers)
 
@@ -88,14 +104,14 @@ def process(
         try:
             data = read_bytes(photo.path)
             digest = hashlib.sha256(data).digest()
-            facts, keywords = describe(data)
+            described = describe(data, photo.path)
             content = known(digest) if known is not None else None
             if content is not None:
-                return _Known(photo, digest, content, facts, keywords)
+                return _Known(photo, digest, content, described)
             pixels, width, height = decode(data, photo.path)
         except DecodeError as error:
             return Failure(photo, FailureKind(error.kind), error.reason, digest)
-        return Decoded(photo, digest, width, height, pixels, facts, keywords)
+        return _Decoded(photo, digest, width, height, pixels, described)
 
     batches = _Batches(runtime, remembered=max(_LEAST_REMEMBERED, 16 * runtime.batch_size))
     waiting: list[_Outcome] = []
@@ -104,7 +120,7 @@ def process(
     try:
         for outcome in bounded_map(pool, read, photos, limit=2 * (threads + runtime.batch_size)):
             waiting.append(outcome)
-            decoded += isinstance(outcome, Decoded)
+            decoded += isinstance(outcome, _Decoded)
             if decoded >= runtime.batch_size or len(waiting) >= _MOST_IN_BATCH + runtime.batch_size:
                 yield from batches.add(waiting)
                 waiting, decoded = [], 0
@@ -122,13 +138,13 @@ class _Batches:
     def __init__(self, runtime: Runtime, *, remembered: int) -> None:
         self._runtime = runtime
         self._recent = Recent(remembered)
-        self._under_way: deque[tuple[list[_Outcome], list[Decoded], PendingScores | None]] = deque()
+        self._under_way: deque[tuple[list[_Outcome], list[_Decoded], PendingScores | None]] = deque()
 
     def add(self, outcomes: list[_Outcome]) -> Iterator[Batch]:
         """Begin a batch; yield those that are through."""
         fresh = []
         for outcome in outcomes:
-            if isinstance(outcome, Decoded) and self._recent.begin(outcome.content_hash):
+            if isinstance(outcome, _Decoded) and self._recent.begin(outcome.content_hash):
                 fresh.append(outcome)
         scores = self._runtime.start([outcome.pixels for outcome in fresh]) if fresh else None
         self._under_way.append((outcomes, fresh, scores))
@@ -140,7 +156,7 @@ class _Batches:
         while self._under_way:
             yield self._finish(*self._under_way.popleft())
 
-    def _finish(self, outcomes: list[_Outcome], fresh: list[Decoded], scores: PendingScores | None) -> Batch:
+    def _finish(self, outcomes: list[_Outcome], fresh: list[_Decoded], scores: PendingScores | None) -> Batch:
         """Decide what was scored together with what was known."""
         header = self._runtime.model.header
         done: dict[bytes, Decided] = {}
@@ -161,7 +177,7 @@ class _Batches:
     def _item(self, outcome: _Outcome, done: dict[bytes, Decided]) -> StoredTag | Failure:
         if isinstance(outcome, Failure):
             return outcome
-        size = outcome if isinstance(outcome, Decoded) else outcome.content
+        size = outcome if isinstance(outcome, _Decoded) else outcome.content
         # A content that an earlier batch scored is through by now: batches finish in the order they began.
         decided = done.get(outcome.content_hash) or self._recent.get(outcome.content_hash)
         if decided is None:
@@ -173,6 +189,5 @@ class _Batches:
             size.height,
             decided.scores,
             decided.tag,
-            outcome.facts,
-            outcome.keywords,
+            outcome.described.capture(outcome.photo.modified_ns),
         )

@@ -20,6 +20,7 @@ from phototag.records import Photo, PhotoState, Source, Tag
 from phototag.runtime import Runtime
 from phototag.store import KnownPhoto, ScoredContent, Store
 from phototag.tagging.dedup import BloomFilter
+from phototag.tagging.descriptions import Describer
 from phototag.tagging.missing import MissingPhotos, note_mount_points
 from phototag.tagging.moves import MovedPhotos
 from phototag.tagging.pairs import PassPairs
@@ -104,7 +105,8 @@ class Pass:
         self._pairs = PassPairs(store, self._moved, writes=writes)
         self._since = since
         self._back: list[int] = []
-        self._unread_facts = UnreadFacts(store, runner.workers)
+        self._describe = Describer(store)
+        self._unread_facts = UnreadFacts(store, self._describe, runner.workers)
         self._bar: tqdm[Any] | None = None
         self._sinks: list[Sink] = [self._report.add, self._show, *sinks]
 
@@ -153,7 +155,8 @@ class Pass:
         self._report.load_seconds += time.monotonic() - started
         runner, known = self._runner, self._lookup(large=large)
         # Closed here: whatever ends the run, no more photos are begun when the tagger is closed.
-        with closing(process(photos, runtime, runner.decode, workers=runner.workers, known=known)) as batches:
+        found = process(photos, runtime, runner.decode, workers=runner.workers, known=known, describe=self._describe)
+        with closing(found) as batches:
             if self._writes:
                 self._save_all(batches)
             else:

@@ -1,28 +1,34 @@
-"""Photos that were tagged before phototag read what files say of themselves: read from their headers, once."""
+"""Photos that are not read otherwise, and what they say of themselves is not known, or their sidecars changed.
+
+They were tagged before phototag read that, or another program wrote a sidecar. Their headers are enough.
+"""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from phototag.metadata import describe, read_header
+from phototag.metadata import read_header
 from phototag.store import Capture, KnownPhoto, Store
+from phototag.tagging.descriptions import Describer
 
 _CHUNK = 500
 
 
 class UnreadFacts:
-    """Collects photos of one pass that are not read otherwise, and fills in what is not known of them."""
+    """Collects photos of one pass whose files are as they were when they were tagged, and fills in what they say."""
 
-    def __init__(self, store: Store, workers: int) -> None:
-        self._store, self._workers = store, workers
+    def __init__(self, store: Store, describer: Describer, workers: int) -> None:
+        self._store, self._describer, self._workers = store, describer, workers
         self._unread: set[int] | None = None
+        self._sidecar_times: dict[int, int] = {}
         self._waiting: list[KnownPhoto] = []
 
     def add(self, known: KnownPhoto) -> None:
-        """Note a photo whose file is as it was when it was tagged. Reads, and writes, now and then."""
+        """Note a photo. Reads, and writes, now and then."""
         if self._unread is None:  # only now: a pass over a few new files asks for none
-            self._unread = self._store.captures.lacking()
-        if known.id in self._unread:
+            self._unread, self._sidecar_times = self._store.captures.lacking(), self._store.captures.sidecar_times()
+        sidecar = self._describer.sidecar_modified_ns(known.path)
+        if known.id in self._unread or sidecar != self._sidecar_times.get(known.id):
             self._waiting.append(known)
             if len(self._waiting) >= _CHUNK:
                 self.fill()
@@ -33,14 +39,12 @@ class UnreadFacts:
         if not waiting:
             return
         with ThreadPoolExecutor(self._workers) as pool:
-            read = pool.map(_read, waiting)
+            read = pool.map(self._read, waiting)
             found = {known.id: capture for known, capture in zip(waiting, read, strict=True) if capture is not None}
         self._store.captures.save(found)
 
-
-def _read(known: KnownPhoto) -> Capture | None:
-    try:
-        facts, keywords = describe(read_header(known.path))
-    except OSError:
-        return None
-    return Capture(known.modified_ns, facts, keywords)
+    def _read(self, known: KnownPhoto) -> Capture | None:
+        try:
+            return self._describer(read_header(known.path), known.path).capture(known.modified_ns)
+        except OSError:
+            return None

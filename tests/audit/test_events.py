@@ -13,7 +13,7 @@ from phototag.audit import create_sample, extend_sample
 from phototag.bursts import BURST_SECONDS, bursts_of, find_bursts
 from phototag.choices import StrataBy
 from phototag.records import CaptureFacts
-from phototag.store import Store
+from phototag.store import Capture, Store
 from tests.support.stored_photos import register, stored
 
 START = datetime(2026, 5, 3, 14, 22, 1)
@@ -39,7 +39,7 @@ def test_events_are_sampled_whole_and_a_sample_of_them_grows(tmp_path: Path) -> 
     # Twenty bursts of three, and twenty photos without a time.
     facts = [at(60.0 * burst + shot) for burst in range(20) for shot in range(3)] + [at(None)] * 20
     with Store.open(tmp_path / "photos.db") as store, store.writing("test"):
-        items = [replace(stored(f"/p/{number:03}.jpg"), facts=each) for number, each in enumerate(facts)]
+        items = [replace(stored(f"/p/{number:03}.jpg"), capture=Capture(1, each)) for number, each in enumerate(facts)]
         store.tags.save_batch(model_id=register(store), tagged=items)
         sample = create_sample(store, size=20, by=StrataBy.EVENT, seed=1)
         noted = sample.parameters["groups"]

@@ -15,7 +15,7 @@ from phototag.catalog.facets.facet import Choice
 from phototag.catalog.filters import GalleryFilter
 from phototag.errors import UsageError
 from phototag.records import CaptureFacts
-from phototag.store import Store
+from phototag.store import Capture, Store
 from tests.support.stored_photos import register, stored
 
 START = datetime(2026, 5, 3, 14, 22, 1)
@@ -38,7 +38,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
     for name, seconds, serial, keywords in PHOTOS:
         taken = None if seconds is None else START + timedelta(seconds=seconds)
         facts = CaptureFacts(taken, camera=None if serial is None else "Box", camera_serial=serial)
-        items.append(replace(stored(f"/p/{name}"), facts=facts, keywords=keywords))
+        items.append(replace(stored(f"/p/{name}"), capture=Capture(1, facts, keywords)))
     with Store.open(tmp_path_factory.mktemp("captures") / "photos.db") as store:
         with store.writing("test"):
             store.tags.save_batch(model_id=register(store), tagged=items)

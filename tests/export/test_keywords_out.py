@@ -319,8 +319,16 @@ def test_ledger_follows_sidecars_that_were_moved_or_copied(store: Store, add: Ad
     assert not list(folder.rglob("*.xmp"))
 
 
-def test_what_phototag_wrote_is_known_by_file(store: Store, add: Add, folder: Path) -> None:
+def test_run_that_is_interrupted_says_so_and_leaves_nothing_open(
+    store: Store, add: Add, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
     add("a.jpg")
-    export(store)
-    written = {label: tuple(items) for label, items in BOTH.items()}
-    assert store.keyword_exports.written() == {os.fsencode(folder / "a.jpg.xmp"): written}
+    monkeypatch.setattr("phototag.export.keyword_exporter.rewrite_all", interrupt)
+    report = export(store)
+    assert report.interrupted and not report.complete
+    assert not list(store.keyword_exports.all())
+    monkeypatch.undo()
+    assert export(store).written == 1

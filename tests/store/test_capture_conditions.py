@@ -12,7 +12,7 @@ import pytest
 
 from phototag.errors import UsageError
 from phototag.records import CaptureFacts
-from phototag.store import Query, Store
+from phototag.store import Capture, Query, Store
 from phototag.store.capture_conditions import great_circle_km, taken_range
 from tests.support.stored_photos import paths, register, stored
 
@@ -30,7 +30,9 @@ PHOTOS: dict[str, tuple[CaptureFacts, tuple[str, ...]]] = {
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with Store.open(tmp_path_factory.mktemp("facts") / "photos.db") as opened, opened.writing("test"):
-        items = [replace(stored(f"/p/{name}"), facts=facts, keywords=words) for name, (facts, words) in PHOTOS.items()]
+        items = [
+            replace(stored(f"/p/{name}"), capture=Capture(1, facts, words)) for name, (facts, words) in PHOTOS.items()
+        ]
         opened.tags.save_batch(model_id=register(opened), tagged=items)
         yield opened
 

@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def save(store: Store, facts: CaptureFacts = FACTS, keywords: tuple[str, ...] = ("bird|hawk", "Anna")) -> int:
-    item = replace(stored("/p/a.jpg"), facts=facts, keywords=keywords)
+    item = replace(stored("/p/a.jpg"), capture=Capture(1, facts, keywords))
     store.tags.save_batch(model_id=register(store), tagged=[item])
     known = store.photos.find(Path("/p/a.jpg"))
     assert known is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from phototag.store import Query, Store
-from phototag.tagging import unread_facts
+from phototag.tagging.unread_facts import UnreadFacts
 from tests.support.exif import BERLIN, CAMERA, TAKEN, exif_block, picture, save_taken
 from tests.support.tagged_photos import RunTag
 
@@ -55,5 +56,37 @@ def test_photos_of_older_databases_get_theirs_once_and_without_inference(
     assert set(rows(db).values()) == {(None, None, None)}
     assert tag(photos).unchanged == 3
     assert rows(db) == EXPECTED
-    monkeypatch.setattr(unread_facts, "_read", None)  # nothing is read a second time
+    monkeypatch.setattr(UnreadFacts, "_read", None)  # nothing is read a second time
     assert tag(photos).unchanged == 3
+
+
+SIDECAR = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/" '
+    'xmp:Rating="3"><dc:subject><rdf:Bag><rdf:li>{}</rdf:li></rdf:Bag></dc:subject></rdf:Description></rdf:RDF>'
+    "</x:xmpmeta>"
+)
+
+
+def test_sidecars_count_and_one_that_changes_later_is_read_again(
+    tag: RunTag, photos: Path, db: Path, no_inference: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(keyword: str) -> list[str]:
+        with Store.open(db) as store:
+            return [row.path.name for row in store.query(Query(keyword=keyword))]
+
+    sidecar = photos / "a.jpg.XMP"
+    sidecar.write_text(SIDECAR.format("Anna"))
+    tag(photos)
+    assert found("anna") == ["a.jpg"]
+    no_inference()
+    sidecar.write_text(SIDECAR.format("Ben"))
+    os.utime(sidecar, ns=(1, 1))
+    (photos / "b.xmp").write_text(SIDECAR.format("Ben"))
+    tag(photos)
+    assert (found("anna"), found("ben")) == ([], ["a.jpg", "b.jpg"])
+    sidecar.unlink()
+    tag(photos)
+    assert found("ben") == ["b.jpg"]
+    monkeypatch.setattr(UnreadFacts, "_read", None)
+    tag(photos)

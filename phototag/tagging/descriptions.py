@@ -1,0 +1,129 @@
+"""What photos and their sidecars say of themselves, without what phototag wrote there itself."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from phototag.files import read_regular
+from phototag.metadata import MAX_BYTES, Siblings, Written, WrittenKeywords, describe, sidecars_of
+from phototag.records import CaptureFacts
+from phototag.store import Capture, ExportKind, Store
+
+_FOLDERS_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a photo says of itself. `sidecar_modified_ns` is when the newest of its sidecars was last changed."""
+
+    facts: CaptureFacts
+    keywords: tuple[str, ...] = ()
+    sidecar_modified_ns: int | None = None
+
+    def capture(self, modified_ns: int) -> Capture:
+        """Return it as it is stored; `modified_ns` is when the photo's file was last changed."""
+        return Capture(modified_ns, self.facts, self.keywords, self.sidecar_modified_ns)
+
+
+Describe: TypeAlias = Callable[[bytes, Path], Described]
+"""Tells what a file says of itself from its bytes, or the first of them, and its path; called from several threads."""
+
+
+def describe_alone(data: bytes, _path: Path) -> Described:
+    """Return what a file says of itself, whatever lies beside it."""
+    return Described(*describe(data))
+
+
+class Describer:
+    """Tells what photos say of themselves together with their sidecars. Threads may share it, for one pass."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._mutex = threading.Lock()
+        self._written: WrittenKeywords | None = None
+        self._folders: OrderedDict[Path, Siblings | None] = OrderedDict()
+
+    def __call__(self, data: bytes, path: Path) -> Described:
+        """Return what a photo says, whose file begins with these bytes.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        modified_ns = self.sidecar_modified_ns(path)
+        beside = [] if modified_ns is None else list(self._sidecars(path))
+        facts, keywords = describe(data, [held for _, held in beside])
+        # Only then the ledger is of interest, which may be long.
+        if keywords and (ours := self._ours()).by_path:
+            written = [ours.of_photo(path, io.BytesIO(data)), *(ours.of_sidecar(*each) for each in beside)]
+            facts, keywords = describe(data, [held for _, held in beside], written=written)
+        return Described(facts, keywords, modified_ns)
+
+    def _sidecars(self, path: Path) -> Iterator[tuple[Path, bytes]]:
+        siblings = self._siblings(path.parent)
+        for sidecar in () if siblings is None else sidecars_of(path, siblings=siblings):
+            with suppress(OSError):
+                yield sidecar, read_regular(sidecar, most_bytes=MAX_BYTES)
+
+    def sidecar_modified_ns(self, path: Path) -> int | None:
+        """Return when the newest file was last changed that may be a photo's sidecar by its name, None without one."""
+        siblings = self._siblings(path.parent)
+        names = [] if siblings is None else [*siblings.named(path.name), *siblings.named(path.stem)]
+        found = []
+        for name in names:
+            with suppress(OSError):
+                found.append(path.with_name(name).stat().st_mtime_ns)
+        return max(found, default=None)
+
+    def _siblings(self, folder: Path) -> Siblings | None:
+        """Return the files of a folder, None where no sidecar is among them; as they were when first asked for."""
+        with self._mutex:
+            if folder in self._folders:
+                self._folders.move_to_end(folder)
+                return self._folders[folder]
+        try:
+            names = os.listdir(folder)  # noqa: PTH208  # of many thousand files, only the names
+        except OSError:
+            names = []
+        siblings = Siblings(names) if any(name[-4:].lower() == ".xmp" for name in names) else None
+        with self._mutex:
+            self._folders[folder] = siblings
+            if len(self._folders) > _FOLDERS_KEPT:
+                self._folders.popitem(last=False)
+        return siblings
+
+    def _ours(self) -> WrittenKeywords:
+        with self._mutex:
+            if self._written is None:
+                self._written = written_keywords(self._store)
+            return self._written
+
+
+def written_keywords(store: Store) -> WrittenKeywords:
+    """Return which keywords phototag wrote itself, by the database's ledger.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    by_path: dict[bytes, Written] = {}
+    by_hash: dict[bytes, Written] = {}
+    in_photos = False
+    for export in store.keyword_exports.all():
+        in_photos |= export.kind is ExportKind.EMBEDDED
+        items: dict[str, tuple[str, ...]] = {}
+        # A write that was not settled may have happened or not.
+        for state in filter(None, (export.state, export.planned)):
+            for label, keywords in state.items.items():
+                items[label] = (*items.get(label, ()), *keywords)
+        by_path[export.path_bytes] = items
+        for state in filter(None, (export.state, export.planned)):
+            if state.hash_after is not None:
+                by_hash[state.hash_after] = items
+    return WrittenKeywords(by_path, by_hash, in_photos)
