@@ -294,6 +294,16 @@ def test_embedding_keeps_pixels_and_what_is_known_of_the_photo(store: Store, add
     assert known is not None and known.content_hash == sha256(before).digest()
 
 
+def test_keywords_that_were_embedded_once_go_on_there(store: Store, add: Add, folder: Path) -> None:
+    photo = add("a.jpg")
+    export(store, embed=True)
+    add("a.jpg", BEAGLE)
+    assert export(store).written == 1
+    (inside,) = embedded_packets(io.BytesIO(photo.read_bytes()))
+    assert read_packet(inside).hierarchical == ("dog|beagle",)
+    assert not list(folder.glob("*.xmp"))
+
+
 def test_photo_that_changed_since_it_was_tagged_is_not_embedded_into(store: Store, add: Add) -> None:
     photo = add("a.jpg")
     Image.effect_noise((30, 30), 10).save(photo, "JPEG")
