@@ -72,6 +72,17 @@ def test_tags_become_sidecars_once(store: Store, add: Add, folder: Path) -> None
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
+def test_keyword_with_further_levels_of_a_person_says_ours_as_well(store: Store, add: Add, folder: Path) -> None:
+    add("a.jpg")
+    sidecar = folder / "a.jpg.xmp"
+    sidecar.write_bytes(
+        packet(listed("dc:subject", "rooster") + listed("lr:hierarchicalSubject", "Animals|Bird|rooster"))
+    )
+    assert export(store).written == 1
+    assert keywords(sidecar) == {"dc:subject": ["rooster", "bird"], "lr:hierarchicalSubject": ["Animals|Bird|rooster"]}
+    assert export(store).unchanged == 1
+
+
 def test_dry_run_writes_nothing(store: Store, add: Add, folder: Path) -> None:
     add("a.jpg")
     assert export(store, dry_run=True).written == 1
