@@ -75,7 +75,7 @@ def test_tags_become_sidecars_once(store: Store, add: Add, folder: Path) -> None
 def test_keyword_with_further_levels_of_a_person_says_ours_as_well(store: Store, add: Add, folder: Path) -> None:
     add("a.jpg")
     sidecar = folder / "a.jpg.xmp"
-    sidecar.write_bytes(
+    sidecar.write_text(
         packet(listed("dc:subject", "rooster") + listed("lr:hierarchicalSubject", "Animals|Bird|rooster"))
     )
     assert export(store).written == 1
