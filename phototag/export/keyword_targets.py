@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from phototag.metadata import (
 from phototag.store import ExportKind, FileKeywords, KeywordCandidate, KeywordExport, Store
 
 _FOLDERS = 64
+_LISTING_SHARE = 50.0  # listing takes at most 2 % of the time
 _JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
 _UNTOLD = FileKeywords()
 
@@ -46,6 +48,15 @@ class KeywordTask:
         return JPEG_FORM if self.export.kind is ExportKind.EMBEDDED else SIDECAR_FORM
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The files of a folder, when they were listed and how long that took."""
+
+    siblings: Siblings
+    at: float
+    seconds: float
+
+
 class KeywordTasks:
     """Finds what is to be done for photos.
 
@@ -61,7 +72,7 @@ class KeywordTasks:
         self._ledger = store.keyword_exports
         self._rule, self._report = rule, report
         self._embed, self._dry_run = embed, dry_run
-        self._folders: OrderedDict[Path, Siblings] = OrderedDict()
+        self._folders: OrderedDict[Path, _Listing] = OrderedDict()
         self._swept: set[Path] = set()
 
     def of(self, photos: Sequence[KeywordCandidate]) -> list[KeywordTask]:
@@ -111,18 +122,23 @@ class KeywordTasks:
         return found | dict.fromkeys(sidecars, ExportKind.SIDECAR)
 
     def _siblings(self, folder: Path) -> Siblings:
-        siblings = self._folders.get(folder)
-        if siblings is None:
+        listing = self._folders.get(folder)
+        if listing is None:
             if not self._dry_run:
                 self.sweep(folder)
-            siblings = self._folders[folder] = Siblings.of(folder)
+            began = time.monotonic()
+            siblings = Siblings.of(folder)
+            listing = self._folders[folder] = _Listing(siblings, began, time.monotonic() - began)
             if len(self._folders) > _FOLDERS:
                 self._folders.popitem(last=False)
-        return siblings
+        return listing.siblings
 
     def look_again(self) -> None:
-        """Forget which files there are: time went by."""
-        self._folders.clear()
+        """Forget which files there were a while ago; a folder of many thousand is not listed anew all the time."""
+        now = time.monotonic()
+        for folder, listing in list(self._folders.items()):
+            if now - listing.at > _LISTING_SHARE * listing.seconds:
+                del self._folders[folder]
 
     def sweep(self, folder: Path) -> None:
         """Remove what killed runs left; a link that they made keeps a sidecar from being replaced."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -82,6 +80,7 @@ def test_files_are_old_or_new_whenever_it_is_killed(tmp_path: Path) -> None:
     old = fresh_packet()
     with Store.open(tmp_path / "photos.db") as store, store.writing("tag"):
         first = tag_picture(store, folder / "0.jpg")
+        picture = first.read_bytes()
         for number in range(1, 120):
             shutil.copy(first, folder / f"{number}.jpg")
         for number in range(0, 120, 2):
@@ -89,15 +88,16 @@ def test_files_are_old_or_new_whenever_it_is_killed(tmp_path: Path) -> None:
         items = [as_tagged(folder / f"{number}.jpg") for number in range(120)]
         store.tags.save_batch(model_id=register(store), tagged=items)
     new: set[bytes] = set()
-    for _ in range(4):
+    for options in ([], ["--undo"], ["--embed"]):
         process = subprocess.Popen(
-            [sys.executable, "-m", "phototag", "export", "xmp", "--db", tmp_path / "photos.db"],
+            [sys.executable, "-m", "phototag", "export", "xmp", *options, "--db", tmp_path / "photos.db"],
             stderr=subprocess.DEVNULL,
         )
-        while process.poll() is None and len(list(folder.iterdir())) <= 180:
+        begun = len(list(folder.iterdir()))
+        while process.poll() is None and len(list(folder.iterdir())) == begun:
             time.sleep(0.002)
         time.sleep(random.random() * 0.05)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
         for path in folder.glob("[0-9]*.xmp"):
             data = path.read_bytes()
@@ -107,10 +107,11 @@ def test_files_are_old_or_new_whenever_it_is_killed(tmp_path: Path) -> None:
     with Store.open(tmp_path / "photos.db") as store:
         KeywordExporter(store).export(Query())
         assert not list(store.keyword_exports.all(unsettled=True))
-        assert sum(1 for _ in store.keyword_exports.all()) == 120
+        assert sum(1 for _ in store.keyword_exports.all()) >= 120
         KeywordExporter(store).undo()
     assert len(new) <= 2
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [f"{number}.jpg" for number in range(120)] + [f"{number}.jpg.xmp" for number in range(0, 120, 2)]
     )
     assert {path.read_bytes() for path in folder.glob("*.xmp")} == {old}
+    assert {path.read_bytes() for path in folder.glob("*.jpg")} == {picture}
