@@ -5,10 +5,8 @@ from .mounts import inotify_limits as inotify_limits
 from .mounts import is_mount_point as is_mount_point
 from .mounts import mount_point_of as mount_point_of
 from .mounts import mount_points as mount_points
-from .moves import has_left as has_left
-from .moves import is_gone as is_gone
-from .pairs import Partners as Partners
-from .pairs import is_raw as is_raw
+from .partners import Partners as Partners
+from .partners import is_raw as is_raw
 from .scanner import ScanProblems as ScanProblems
 from .scanner import count as count
 from .scanner import has_pictures as has_pictures
@@ -19,3 +17,5 @@ from .scanner import scan_below as scan_below
 from .settle import Settling as Settling
 from .watched_root import Mode as Mode
 from .watcher import Watcher as Watcher
+from .whereabouts import has_left as has_left
+from .whereabouts import is_gone as is_gone

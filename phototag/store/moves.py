@@ -85,7 +85,8 @@ class Moves:
                 statement = (
                     select(photos.c.id, copies.c.id)
                     .join(copies, copies.c.content_hash == photos.c.content_hash)
-                    .where(photos.c.id.in_(chunk), photos.c.first_seen_at < since, copies.c.first_seen_at >= since)
+                    .where(photos.c.id.in_(chunk), copies.c.first_seen_at >= since)
+                    .where(copies.c.first_seen_at > photos.c.first_seen_at)
                     .where(copies.c.state == PhotoState.OK.value, *(~each for each in used))
                     .order_by(photos.c.id, copies.c.id)
                 )

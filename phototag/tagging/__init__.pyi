@@ -4,7 +4,6 @@ from .changes import kind_of as kind_of
 from .descriptions import written_keywords as written_keywords
 from .few_labels import lost_labels as lost_labels
 from .pipeline import Batch as Batch
-from .prune import PrunePlan as PrunePlan
 from .prune import plan_prune as plan_prune
 from .retagging import Example as Example
 from .retagging import RetagReport as RetagReport

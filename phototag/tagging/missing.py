@@ -66,7 +66,8 @@ def known_mount_points(store: Store) -> list[Path]:
 
 def unmounted_points(store: Store) -> list[Path]:
     """Return the mount points below or around roots of earlier passes where nothing is mounted any more."""
-    return _not_mounted({*_noted(store, _NOTE), *_noted(store, _AROUND)})
+    # Pictures that lie there now say nothing of those on the disk.
+    return [point for point in {*_noted(store, _NOTE), *_noted(store, _AROUND)} if not is_mount_point(point)]
 
 
 def is_below(path: Path, points: Sequence[Path]) -> bool:

@@ -22,8 +22,8 @@ from phototag.store import KnownPhoto, ScoredContent, Store
 from phototag.tagging.dedup import BloomFilter
 from phototag.tagging.descriptions import Describer
 from phototag.tagging.missing import MissingPhotos, note_mount_points
-from phototag.tagging.moves import MovedPhotos
-from phototag.tagging.pairs import PassPairs
+from phototag.tagging.moved import MovedPhotos
+from phototag.tagging.pairing import PassPairs
 from phototag.tagging.pipeline import Batch, Lookup, process
 from phototag.tagging.plan import Need, Step, compare, need_of
 from phototag.tagging.scope import Scope
@@ -75,7 +75,7 @@ class Pass:
         progress: What a progress bar calls the pass; None shows none.
         stop: Asked before every photo; once it says yes, what is under way is finished and saved.
         hold: Whether a photo that would be read is better left for later, as it may still be being written.
-        since: When a watcher began; a photo that is gone takes the place of a copy that came since.
+        since: When a watcher had looked at everything; a photo that is gone takes the place of a copy that came since.
         sinks: What follows saved batches, after the report and the progress bar; in a dry run all batches.
     """
 

@@ -92,7 +92,7 @@ class WatchService:
         self._trouble_seconds = 0.0
         self._trouble_until = float("-inf")
         self._once = False
-        self._since = datetime.now(UTC)
+        self._since: datetime | None = None
         self._scanned_once = False
         self._failing: dict[Path, Failure] = {}
         self.totals = TagReport()
@@ -122,7 +122,6 @@ class WatchService:
             StoreError: the database cannot be written at the start; later that is waited out, but not with `once`.
         """
         self._once, started = once, time.monotonic()
-        self._since = datetime.now(UTC)
         with self._store.tagging("phototag watch"), self._watcher:
             with self._writing():
                 self._model_id = register(self._store, self._tagger.model)
@@ -264,6 +263,8 @@ class WatchService:
         self._tell_left_out("; ".join(lines), frozenset(roots))
         self.totals.left_out, self.totals.unsupported = report.left_out, report.unsupported
         if not self._scanned_once:
+            # Copies that are there at the start are copies; one that comes later may be the first half of a move.
+            self._since = datetime.now(UTC)
             self.totals.unchanged, self.totals.given_up = report.unchanged, report.given_up
         self._scanned_once = True
         self._forget_what_is_over(roots, report)

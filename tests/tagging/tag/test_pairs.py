@@ -17,6 +17,7 @@ from phototag.imaging import formats
 from phototag.library import Partners
 from phototag.records import PhotoState, Source
 from phototag.store import Query, Review, Store
+from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture
 from tests.support.raw_files import dng
 from tests.support.tagged_photos import RunTag, photos_by_name
@@ -95,6 +96,11 @@ def test_a_pair_is_counted_and_shown_once(paired: Pair, db: Path) -> None:
         assert {row.path.name for page in store.scores.tagged(1) for row in page} == {"IMG_1.JPG", "other.jpg"}
 
 
+def test_a_query_lists_the_partner_where_it_is_asked_for(paired: Pair, db: Path, run_phototag: RunCommand) -> None:
+    for words, number in ((), 2), (("--partners",), 3), (("--state", "ok"), 2), (("--state", "unreadable"), 0):
+        assert run_phototag("query", "--count", *words, "--db", db).stdout == f"{number}\n"
+
+
 def test_what_a_person_says_of_the_picture_counts_for_both_until_it_is_taken_back(paired: Pair, db: Path) -> None:
     before = {name: label(photo) for name, photo in photos_by_name(db).items()}
     with Store.open(db) as store, store.writing("test"):
@@ -164,7 +170,7 @@ def test_two_that_cannot_be_read_are_two_failures(light_tag: RunTag, pair: Pair,
 def test_files_of_one_name_that_were_taken_at_other_times_are_two_photos(
     light_tag: RunTag, pair: Pair, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phototag.tagging.pairs._moment", lambda path: path.suffix)
+    monkeypatch.setattr("phototag.tagging.pairing._moment", lambda path: path.suffix)
     assert light_tag(pair[0].parent).inferred == 3
     assert set(leads(db).values()) == {None}
     assert light_tag(pair[0].parent).unchanged == 3

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from phototag.errors import LockedError
 from phototag.records import PhotoState, Source
 from phototag.store import Store
 from phototag.tagging import watch as watching
 from tests.support.pictures import MakePicture
+from tests.support.raw_files import dng
 from tests.support.watcher import Start, Watched, fresh_rows, missing, rows, there, until, wait_for_suspicion
 
 
@@ -75,6 +77,15 @@ class TestWhatHappensToPhotos:
         after = watched.converges()
         assert sorted(path.name for path in after) == [f"{number}.jpg" for number in range(6)]
         assert watched.inferred == 6
+
+    def test_raw_photo_follows_the_picture_beside_it_until_that_is_gone(self, watched: Watched, library: Path) -> None:
+        picture, raw = library / "0" / "0.jpg", library / "0" / "0.dng"
+        raw.write_bytes(dng(Image.new("RGB", (64, 64), (200, 30, 90))))
+        after = watched.converges()
+        assert after[raw] == after[picture] and watched.inferred == 6
+        picture.rename(library / "0" / "x.jpg")
+        after = watched.converges()
+        assert after[raw] != after[library / "0" / "x.jpg"] and watched.inferred == 7
 
     def test_folder_moved_out_and_back(self, watched: Watched, library: Path, aside: Path) -> None:
         (library / "0").rename(aside / "0")

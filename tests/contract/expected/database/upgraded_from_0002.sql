@@ -1,6 +1,20 @@
--- schema 0002; application_id = 0, user_version = 0, encoding = UTF-8, page_size = 4096, auto_vacuum = 0
+-- schema 0003; application_id = 0, user_version = 0, encoding = UTF-8, page_size = 4096, auto_vacuum = 0
+
+CREATE INDEX ix_captures_camera ON captures (camera);
+
+CREATE INDEX ix_captures_taken_at ON captures (taken_at);
+
+CREATE INDEX ix_keyword_exports_hash_after ON keyword_exports (hash_after);
+
+CREATE INDEX ix_keyword_exports_photo_id ON keyword_exports (photo_id);
+
+CREATE INDEX ix_keywords_keyword ON keywords (keyword);
 
 CREATE INDEX ix_photos_content_hash ON photos (content_hash);
+
+CREATE INDEX ix_photos_inode ON photos (inode);
+
+CREATE INDEX ix_photos_lead_id ON photos (lead_id);
 
 CREATE INDEX ix_predictions_model_id_content_hash ON predictions (model_id,
   content_hash);
@@ -25,6 +39,49 @@ CREATE INDEX ix_tags_tagged_at ON tags (tagged_at);
 CREATE TABLE alembic_version ( version_num VARCHAR(32) NOT NULL,
   CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num) );
 
+CREATE TABLE captures ( photo_id INTEGER NOT NULL,
+  modified_ns BIGINT NOT NULL,
+  sidecar_modified_ns BIGINT,
+  taken_at VARCHAR(32),
+  utc_offset_minutes INTEGER,
+  camera TEXT,
+  camera_serial TEXT,
+  lens TEXT,
+  latitude DOUBLE,
+  longitude DOUBLE,
+  rating INTEGER,
+  CONSTRAINT pk_captures PRIMARY KEY (photo_id),
+  CONSTRAINT fk_captures_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
+  CONSTRAINT ck_captures_place CHECK ((latitude IS NULL) = (longitude IS NULL)) );
+
+CREATE TABLE keyword_exports ( id INTEGER NOT NULL,
+  photo_id INTEGER,
+  path_bytes BLOB NOT NULL,
+  path_text TEXT NOT NULL,
+  kind VARCHAR(16) NOT NULL,
+  state VARCHAR(16) NOT NULL,
+  hash_before BLOB,
+  hash_after BLOB,
+  edits BLOB NOT NULL,
+  written JSON NOT NULL,
+  withdrawn JSON NOT NULL,
+  planned JSON,
+  written_at DATETIME NOT NULL,
+  CONSTRAINT pk_keyword_exports PRIMARY KEY (id),
+  CONSTRAINT uq_keyword_exports_path_bytes UNIQUE (path_bytes),
+  CONSTRAINT fk_keyword_exports_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE SET NULL,
+  CONSTRAINT ck_keyword_exports_kind CHECK (kind IN ('sidecar',
+  'embedded')),
+  CONSTRAINT ck_keyword_exports_state CHECK (state IN ('planned',
+  'written')),
+  CONSTRAINT ck_keyword_exports_planned CHECK ((planned IS NULL) = (state = 'written')) );
+
+CREATE TABLE keywords ( photo_id INTEGER NOT NULL,
+  keyword TEXT NOT NULL,
+  CONSTRAINT pk_keywords PRIMARY KEY (photo_id,
+  keyword),
+  CONSTRAINT fk_keywords_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE );
+
 CREATE TABLE models ( id INTEGER NOT NULL,
   hash VARCHAR(64) NOT NULL,
   name TEXT NOT NULL,
@@ -35,7 +92,7 @@ CREATE TABLE models ( id INTEGER NOT NULL,
   CONSTRAINT pk_models PRIMARY KEY (id),
   CONSTRAINT uq_models_hash UNIQUE (hash) );
 
-CREATE TABLE photos ( id INTEGER NOT NULL,
+CREATE TABLE "photos" ( id INTEGER NOT NULL,
   path_bytes BLOB NOT NULL,
   path_text TEXT NOT NULL,
   size_bytes BIGINT NOT NULL,
@@ -51,12 +108,16 @@ CREATE TABLE photos ( id INTEGER NOT NULL,
   attempts INTEGER NOT NULL,
   first_seen_at DATETIME NOT NULL,
   last_seen_at DATETIME NOT NULL,
+  missing_since DATETIME,
+  lead_id BIGINT,
   CONSTRAINT pk_photos PRIMARY KEY (id),
   CONSTRAINT uq_photos_path_bytes UNIQUE (path_bytes),
+  CONSTRAINT ck_photos_attempts CHECK (attempts >= 0),
   CONSTRAINT ck_photos_state CHECK (state IN ('ok',
   'unreadable',
+  'unsupported',
   'missing')),
-  CONSTRAINT ck_photos_attempts CHECK (attempts >= 0) );
+  CONSTRAINT fk_photos_lead_id_photos FOREIGN KEY(lead_id) REFERENCES photos (id) ON DELETE SET NULL );
 
 CREATE TABLE predictions ( photo_id INTEGER NOT NULL,
   model_id INTEGER NOT NULL,

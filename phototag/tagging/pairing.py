@@ -10,7 +10,7 @@ from phototag.library import Partners, is_gone, is_raw
 from phototag.metadata import read_facts
 from phototag.records import Photo, PhotoState
 from phototag.store import KnownPhoto, Store
-from phototag.tagging.moves import MovedPhotos
+from phototag.tagging.moved import MovedPhotos
 from phototag.tagging.plan import Step
 
 _CHUNK = 500
