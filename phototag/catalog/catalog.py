@@ -139,6 +139,14 @@ class Gallery(Following):
 
         return Around(previous=id_at(place - 1), next=id_at(place + 1), place=place, tile=tile, total=len(result))
 
+    def burst(self, photo_id: int) -> tuple[int, ...]:
+        """Return the ids of all photos of a photo's burst, itself among them; none for an unknown photo."""
+        snapshot = self.snapshot
+        (place,) = snapshot.columns.places([photo_id]).tolist()
+        if place == ABSENT:
+            return ()
+        return tuple(snapshot.columns.id[snapshot.bursts == snapshot.bursts[place]].tolist())
+
     def items(self, ids: Sequence[int]) -> tuple[GalleryItem, ...]:
         """Return what a page shows of these photos, in the order given; unknown ones are left out."""
         columns = self.snapshot.columns

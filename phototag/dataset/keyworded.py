@@ -10,8 +10,8 @@ from pathlib import Path
 
 from phototag.dataset.keyword_classes import KeywordMap, Levels, class_of, levels_of, visible
 from phototag.errors import TaxonomyError
-from phototag.library import LeftOut, ScanProblems, resolve_roots, scan
-from phototag.metadata import KeywordReader, WrittenKeywords
+from phototag.library import LeftOut, Partners, ScanProblems, resolve_roots, scan
+from phototag.metadata import KeywordReader, WrittenKeywords, joined_keywords
 from phototag.progress import waiting
 from phototag.taxonomy import Label, check_name, label_text, spelling_key
 from phototag.text import nfc, shorten
@@ -51,7 +51,7 @@ class KeywordedLibrary:
         mapping = KeywordMap() if self.mapping is None else KeywordMap.read(self.mapping)
         problems = ScanProblems()
         with waiting("reading keywords"):
-            photos = dict(read_keywords([self.root], problems, self.written))
+            photos = read_keywords([self.root], problems, self.written)
         for line in problems.lines[:_MOST_LISTED]:
             log.warning("%s", line)
         classes = _Classes(photos.values(), mapping)
@@ -73,19 +73,26 @@ class KeywordedLibrary:
 
 def read_keywords(
     roots: Sequence[Path], problems: ScanProblems, written: WrittenKeywords
-) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Yield every photo at or below `roots` with its keywords; what cannot be read is noted in `problems`.
+) -> dict[Path, tuple[str, ...]]:
+    """Return every photo at or below `roots` with its keywords; what cannot be read is noted in `problems`.
+
+    A raw photo and the picture beside it are one photo: the picture, with the keywords of both.
 
     Raises:
         UsageError: a root is no folder and no photo.
     """
-    reader = KeywordReader(written)
+    reader, partners = KeywordReader(written), Partners()
+    found: dict[Path, tuple[str, ...]] = {}
     for photo in scan(resolve_roots(roots), problems):
+        path = partners.lead_of(photo.path) or photo.path
         try:
-            yield photo.path, reader.read(photo.path)
+            keywords = reader.read(photo.path)
         except OSError as error:
             problems.add(str(photo.path), error)
+        else:
+            found[path] = joined_keywords((*found[path], *keywords)) if path in found else keywords
     problems.lines += reader.problems
+    return found
 
 
 class _Classes:

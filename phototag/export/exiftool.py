@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from phototag.choices import SortKey
 from phototag.export.form import Export, ExportOption, Written
 from phototag.files import open_regular
-from phototag.metadata import XmpError, comparable, embedded_lists
 from phototag.records import PhotoState, Rank, Source
 
 if TYPE_CHECKING:
@@ -65,6 +64,8 @@ def _row(path: Path, names: list[str]) -> tuple[str, ...] | str:
     ExifTool replaces what a list holds, so what it holds already comes first. A new list with levels begins with the
     keywords without them: most programs read the first list only that is there.
     """
+    from phototag.metadata import XmpError, comparable, embedded_lists  # here, as the command's help asks for none
+
     try:
         with open_regular(path) as file:
             flat, levels = embedded_lists(file)
@@ -80,6 +81,8 @@ def _row(path: Path, names: list[str]) -> tuple[str, ...] | str:
 
 
 def _joined(there: Iterable[str], ours: Iterable[str]) -> list[str]:
+    from phototag.metadata import comparable
+
     kept: dict[str, str] = {}
     for keyword in (*there, *ours):
         kept.setdefault(comparable(keyword), keyword)

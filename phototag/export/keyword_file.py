@@ -196,13 +196,26 @@ def _wanted(have: Keywords, names: tuple[str, ...], withdrawn: Keywords) -> dict
     for each in KEYWORD_PROPERTIES:
         if each in (SUBJECT, HIERARCHICAL) or have.get(each.label):
             gone = {comparable(keyword) for keyword in withdrawn.get(each.label, ())}
-            ours = [keyword for keyword in _of_tag(each, names) if comparable(keyword) not in gone]
+            ours = [
+                keyword
+                for keyword in _of_tag(each, names)
+                if comparable(keyword) not in gone and not _is_said(each, keyword, have.get(each.label, ()))
+            ]
             if ours:
                 wanted[each.label] = ours
     if HIERARCHICAL.label in wanted and not have.get(HIERARCHICAL.label):
         flat = [keyword for keyword in have.get(SUBJECT.label, ()) if "|" not in keyword]
         wanted[HIERARCHICAL.label] = [*flat, *wanted[HIERARCHICAL.label]]
     return wanted
+
+
+def _is_said(keyword_property: KeywordProperty, keyword: str, there: Iterable[str]) -> bool:
+    """Return whether a person's keyword has our levels and further ones: "Animals|bird|rooster" says "bird|rooster"."""
+    separator = keyword_property.separator
+    if separator is None:
+        return False
+    levels = comparable(f"{separator}{keyword}{separator}")
+    return any(levels in comparable(f"{separator}{other}{separator}") for other in there)
 
 
 def _taken_out(current: bytes | None, known: FileKeywords, form: Form) -> dict[str, list[str]]:

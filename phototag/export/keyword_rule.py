@@ -73,9 +73,7 @@ def promises(models: Iterable[str]) -> list[str]:
         try:
             promise = open_model(name).header.record.get("promise")
         except PhotoTagError:
-            lines.append(
-                f"Model {name} is not here any more: what it promised is not known, and its tags are taken as they are."
-            )
+            lines.append(f"Model {name} is not among the models here: what it promises is not known.")
             continue
         target = promise.get("target_precision") if isinstance(promise, dict) else None
         if isinstance(target, float) and isinstance(promise, dict):

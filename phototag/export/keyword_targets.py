@@ -73,11 +73,15 @@ class KeywordTasks:
         for photo in photos:
             try:
                 names = self._rule.names(photo)
-                targets = self._targets(photo) if names or photo.id in of_photo else {}
+                # Where they were embedded once, that is where they stay: a new sidecar would repeat the old ones.
+                embed = self._embed or any(
+                    each.kind is ExportKind.EMBEDDED and each.state.items for each in of_photo[photo.id]
+                )
+                targets = self._targets(photo, embed=embed) if names or of_photo[photo.id] else {}
             except (UnfitNameError, OSError) as error:
                 self._report.refuse(photo.path, reason_of(error))
                 continue
-            if not names and photo.id not in of_photo:
+            if not names and not of_photo[photo.id]:
                 self._report.without += 1
                 continue
             wanted.append((photo, names, targets))
@@ -94,12 +98,12 @@ class KeywordTasks:
                 tasks.setdefault(path, KeywordTask(replace(entry, photo_id=photo.id), names, photo))
         return self._with_copied(list(tasks.values()))
 
-    def _targets(self, photo: KeywordCandidate) -> dict[Path, ExportKind]:
+    def _targets(self, photo: KeywordCandidate, *, embed: bool) -> dict[Path, ExportKind]:
         """Return the files that a photo's keywords belong into."""
         path = photo.path
         siblings = self._siblings(path.parent)
         found: dict[Path, ExportKind] = {}
-        if self._embed and path.suffix.lower() in _JPEG_SUFFIXES:
+        if embed and path.suffix.lower() in _JPEG_SUFFIXES:
             found[path] = ExportKind.EMBEDDED
         sidecars = sidecars_of(path, siblings=siblings)
         if not sidecars and not found:

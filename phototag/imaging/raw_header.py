@@ -20,10 +20,13 @@ from phototag.imaging.tiff import (
     DNG_VERSION,
     JPEG_COUNT,
     JPEG_OFFSET,
+    MIN_IS_BLACK,
     ORIENTATION,
     PANASONIC_JPEG,
     PHOTOMETRIC,
+    RGB,
     SUB_PAGES,
+    YCBCR,
     Page,
     pages,
     part_places,
@@ -34,6 +37,7 @@ _TIFF = (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")
 # Values behind a filter of colours, and such as they are once the colours are put together.
 _SENSOR = (32803, 34892)
 _JPEG_COMPRESSIONS = (6, 7)
+_COLOURS = (MIN_IS_BLACK, RGB, YCBCR)
 _MOST_PAGES = 32
 _PAGES_TOLD_BY = 8
 _MOST_TRACKS = 32
@@ -143,10 +147,15 @@ def _tiff_header(found: list[Page], data: bytes) -> RawHeader:
             jpegs.append((data.find(value), len(value)))
         if JPEG_OFFSET in page.tags:
             jpegs.append((page.number(JPEG_OFFSET, 0), page.number(JPEG_COUNT, 0)))
-        elif page.number(COMPRESSION, 0) in _JPEG_COMPRESSIONS and len(places) == 1:
+        elif _may_be_preview(page) and len(places) == 1:
             jpegs += places
     orientation = next((page.number(ORIENTATION, 1) for page in found if ORIENTATION in page.tags), 1)
     return RawHeader(tuple(jpegs), orientation, max(sensors, default=(0, 0)), reach)
+
+
+def _may_be_preview(page: Page) -> bool:
+    """Return whether a page is a JPEG in the colours of a picture: masks and depths may be JPEGs as well."""
+    return page.number(COMPRESSION, 0) in _JPEG_COMPRESSIONS and page.number(PHOTOMETRIC, YCBCR) in _COLOURS
 
 
 def _canon_header(data: bytes) -> RawHeader:

@@ -11,6 +11,7 @@ from .keyword_reader import KeywordReader as KeywordReader
 from .keyword_reader import WrittenKeywords as WrittenKeywords
 from .keywords import Written as Written
 from .keywords import embedded_lists as embedded_lists
+from .keywords import joined_keywords as joined_keywords
 from .keywords import keywords_of as keywords_of
 from .sidecars import Siblings as Siblings
 from .sidecars import new_sidecar as new_sidecar

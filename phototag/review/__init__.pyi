@@ -20,6 +20,7 @@ from .sample_reviews import Step as Step
 from .sample_reviews import find_by_token as find_by_token
 from .sample_reviews import known_names as known_names
 from .sample_reviews import remove_unreviewed as remove_unreviewed
+from .sample_reviews import review_alike as review_alike
 from .sample_reviews import review_photo as review_photo
 from .sample_reviews import undo_review as undo_review
 from .sample_reviews import why_not as why_not

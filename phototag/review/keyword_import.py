@@ -65,21 +65,23 @@ def read_keyword_labels(store: Store, roots: Sequence[Path], mapping: KeywordMap
     # People write a keyword in several ways; one of them stands for all.
     spellings: dict[Levels, str] = {}
     with waiting("reading keywords"):
-        for path, keywords in read_keywords(roots, problems, written_keywords(store)):
-            found.photos += 1
-            found.keyworded += bool(keywords)
-            said = class_of(keywords, mapping, known.match)
-            for keyword in keywords:
-                spelt = spellings.setdefault(levels_of(keyword), keyword)
-                label = None if keyword in said.unknown else mapping.find(keyword) or known.match(keyword)
-                if label is None:
-                    found.unknown[spelt] += 1
-                elif label != IGNORED:
-                    found.named[spelt, label] += 1
-            if said.several:
-                found.several.append((path, said.several))
-            elif said.label is not None:
-                found.labels[path] = said.label
+        photos = read_keywords(roots, problems, written_keywords(store))
+    for path, keywords in photos.items():
+        found.photos += 1
+        found.keyworded += bool(keywords)
+        said = class_of(keywords, mapping, known.match)
+        unknown = set(said.unknown)
+        for keyword in keywords:
+            spelt = spellings.setdefault(levels_of(keyword), keyword)
+            label = None if keyword in unknown else mapping.find(keyword) or known.match(keyword)
+            if label is None:
+                found.unknown[spelt] += 1
+            elif label != IGNORED:
+                found.named[spelt, label] += 1
+        if said.several:
+            found.several.append((path, said.several))
+        elif said.label is not None:
+            found.labels[path] = said.label
     found.problems = problems.lines
     for photo in store.photos.at(list(found.labels)):
         if photo.content_hash is not None and not _is_untouched(photo.path, photo.size_bytes, photo.modified_ns):

@@ -20,7 +20,7 @@ from phototag.choices import ReviewOrigin
 from phototag.decision import MOST, Candidate, best_subclasses, unpack
 from phototag.errors import StoreError, UsageError
 from phototag.files import open_regular
-from phototag.records import PhotoState
+from phototag.records import PhotoState, Source
 from phototag.review.names import Names
 from phototag.store import (
     KnownPhoto,
@@ -313,6 +313,45 @@ def why_not(known: KnownPhoto | None, path: Path, content: bytes, state: PhotoSt
     except (OSError, ValueError) as error:
         return f"cannot be read: {getattr(error, 'strerror', None) or error}"
     return None if same else "changed since it was tagged; run: phototag tag"
+
+
+def review_alike(
+    store: Store, photo_id: int, others: Sequence[int], *, token: str, command: str, wait_seconds: float
+) -> tuple[list[int], int]:
+    """Store durably that other photos show what a person said of one: of a burst that was seen as a whole.
+
+    Photos that a person named already keep that, and those whose files are gone or changed are left out. An answer that
+    comes again with its `token` is not stored again.
+
+    Returns:
+        The ids of the photos that are reviewed now, and how many were left out.
+
+    Raises:
+        UsageError: no person has said what the photo shows.
+        LockedError: another process writes for longer than this waits.
+        StoreError: the database cannot be written.
+    """
+    with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
+        said = next(iter(store.reviews.find_all(ReviewFilter(photo_id=photo_id))), None)
+        if said is None:
+            raise UsageError("nobody has said yet what the photo shows; review it first")
+        reviews = []
+        for other in others:
+            known = store.photos.find(other)
+            if known is None or known.content_hash is None:
+                continue
+            if known.tag_source is not Source.HUMAN and not why_not(known, known.path, known.content_hash, known.state):
+                reviews.append(
+                    Review(
+                        photo_id=other,
+                        superclass=said.superclass,
+                        subclass=said.subclass,
+                        content_hash=known.content_hash,
+                        token=f"{token}-{other}",
+                    )
+                )
+        store.reviews.save_all(reviews)
+    return [review.photo_id for review in reviews], len(others) - len(reviews)
 
 
 def review_photo(

@@ -228,6 +228,7 @@ class KeywordExports:
         ended = {end.path_bytes: end for end in ends}
         gone: list[bytes] = []
         kept: list[KeywordExport] = []
+        embedded: list[tuple[int, Settled, bytes]] = []
         with self._database.write(durable=True) as connection:
             for each in exports:
                 end = ended.get(each.path_bytes)
@@ -235,11 +236,12 @@ class KeywordExports:
                     continue
                 after = each.planned if end.done else each.state
                 if end.photo is not None and each.photo_id is not None and after.hash_after is not None:
-                    _follow(connection, each.photo_id, end.photo, end.contents_before, after.hash_after)
+                    embedded.append((each.photo_id, end, after.hash_after))
                 if after.items or after.withdrawn:
                     kept.append(replace(each, state=after, planned=None))
                 else:
                     gone.append(each.path_bytes)
+            _follow(connection, embedded)
             for chunk in chunked(gone):
                 connection.execute(delete(keyword_exports).where(keyword_exports.c.path_bytes.in_(chunk)))
             if kept:
@@ -264,16 +266,29 @@ class KeywordExports:
                 )
 
 
-def _follow(connection: Connection, number: int, photo: Photo, before: Sequence[bytes], after: bytes) -> None:
-    """Give a photo the stat and hash that its file has now, and all that is known of the old content to the new one."""
-    values = photo_values(photo)
-    is_this = (photos.c.id == number) & photos.c.content_hash.in_([*before, after])
-    if not connection.execute(update(photos).where(is_this).values({**values, "content_hash": after})).rowcount:
-        return  # another program wrote it before, which nobody has looked at yet
+def _follow(connection: Connection, embedded: Sequence[tuple[int, Settled, bytes]]) -> None:
+    """Give photos the stat and hash that their files have now, and all that is known of the old content to the new one.
+
+    A photo whose content is known as another one was written by another program, and nobody has looked at it yet.
+    """
+    known: dict[int, bytes | None] = {}
+    for chunk in chunked([number for number, *_ in embedded]):
+        rows = connection.execute(select(photos.c.id, photos.c.content_hash).where(photos.c.id.in_(chunk)))
+        known.update((int(row.id), row.content_hash) for row in rows)
+    rows_of_photos, old_contents = [], []
+    for number, end, after in embedded:
+        if end.photo is not None and known.get(number) in (*end.contents_before, after):
+            rows_of_photos.append({**photo_values(end.photo), "content_hash": after, "row_id": number})
+            old_contents += [{"row_id": number, "old": old, "new": after} for old in end.contents_before]
+    if not rows_of_photos:
+        return
+    connection.execute(update(photos).where(photos.c.id == bindparam("row_id")), rows_of_photos)
+    times = [{"row_id": row["row_id"], "modified_ns": row["modified_ns"]} for row in rows_of_photos]
+    connection.execute(update(captures).where(captures.c.photo_id == bindparam("row_id")), times)
     for table in (predictions, reviews, sample_items):
-        same = (table.c.photo_id == number) & table.c.content_hash.in_(before)
-        connection.execute(update(table).where(same).values(content_hash=after))
-    connection.execute(update(captures).where(captures.c.photo_id == number).values(modified_ns=values["modified_ns"]))
+        same = (table.c.photo_id == bindparam("row_id")) & (table.c.content_hash == bindparam("old"))
+        if old_contents:
+            connection.execute(update(table).where(same).values(content_hash=bindparam("new")), old_contents)
 
 
 def _ids(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, int]:

@@ -72,6 +72,10 @@ class Describer:
             with suppress(OSError):
                 yield sidecar, read_regular(sidecar, most_bytes=MAX_BYTES)
 
+    def has_sidecars(self, folder: Path) -> bool:
+        """Return whether a folder holds any sidecars."""
+        return self._siblings(folder) is not None
+
     def sidecar_modified_ns(self, path: Path) -> int | None:
         """Return when the newest file was last changed that may be a photo's sidecar by its name, None without one."""
         siblings = self._siblings(path.parent)

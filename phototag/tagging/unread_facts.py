@@ -5,7 +5,9 @@ They were tagged before phototag read that, or another program wrote a sidecar. 
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from phototag.metadata import read_header
 from phototag.store import Capture, KnownPhoto, Store
@@ -22,12 +24,16 @@ class UnreadFacts:
         self._unread: set[int] | None = None
         self._sidecar_times: dict[int, int] = {}
         self._waiting: list[KnownPhoto] = []
+        self._folder, self._beside = b"", False
 
     def add(self, known: KnownPhoto) -> None:
         """Note a photo. Reads, and writes, now and then."""
         if self._unread is None:  # only now: a pass over a few new files asks for none
             self._unread, self._sidecar_times = self._store.captures.lacking(), self._store.captures.sidecar_times()
-        sidecar = self._describer.sidecar_modified_ns(known.path)
+        folder = os.path.dirname(known.path_bytes)  # noqa: PTH120  # these are bytes
+        if folder != self._folder:
+            self._folder, self._beside = folder, self._describer.has_sidecars(Path(os.fsdecode(folder)))
+        sidecar = self._describer.sidecar_modified_ns(known.path) if self._beside else None
         if known.id in self._unread or sidecar != self._sidecar_times.get(known.id):
             self._waiting.append(known)
             if len(self._waiting) >= _CHUNK:

@@ -52,6 +52,7 @@ def _photo(request: Request) -> Response:
         size=_size(known.size_bytes),
         capture=[] if photo.capture is None else capture_words(photo.capture),
         copied=_copyable(known.path_bytes),
+        burst=len(context_of(request).gallery.burst(photo.item.id)),
         named_by_human=photo.item.source is Source.HUMAN,
     )
 

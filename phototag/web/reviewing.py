@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from phototag.errors import UsageError
-from phototag.review import SampleReviews, known_names, narrow, review_photo, undo_review
+from phototag.review import SampleReviews, known_names, narrow, review_alike, review_photo, undo_review
 from phototag.store import SavedReview
 from phototag.web import respond
 from phototag.web.bodies import identity, name, version
@@ -49,6 +49,19 @@ def _review_photo(request: Request, body: dict[str, Any]) -> Response:
         ),
     )
     return respond.json(as_json(saved))
+
+
+@respond.takes_json
+def _review_burst(request: Request, body: dict[str, Any]) -> Response:
+    """Say of all photos of a burst what a person said of this one."""
+    context, photo_id, token = context_of(request), int(request.path_params["photo_id"]), identity(body, "token")
+    others = [other for other in context.gallery.burst(photo_id) if other != photo_id]
+    with context.gallery.writing(COMMAND, wait_seconds=WAIT_SECONDS):
+        reviewed, left = review_alike(
+            context.store, photo_id, others, token=token, command=COMMAND, wait_seconds=WAIT_SECONDS
+        )
+        context.gallery.refresh(reviewed)
+    return respond.json({"reviewed": reviewed, "left_out": left})
 
 
 def _undo_review(request: Request) -> Response:
@@ -110,6 +123,7 @@ def write(context: Context, photo_id: int, write: Callable[[], Answer]) -> Answe
 
 ROUTES: list[BaseRoute] = [
     Route("/api/photos/{photo_id:id}/review", _review_photo, methods=["POST"]),
+    Route("/api/photos/{photo_id:id}/burst", _review_burst, methods=["POST"]),
     Route("/api/reviews/{review_id:id}/undo", _undo_review, methods=["POST"]),
     Route("/api/names", _names, methods=["GET"]),
 ]

@@ -107,6 +107,7 @@ def order_of(photo: Plain, sort: GallerySort) -> Any:
         GallerySort.SCORE: photo.score,
         GallerySort.NOVELTY: photo.novelty,
         GallerySort.TAGGED: 0 if photo.rank is not None else None,
+        GallerySort.TAKEN: None,  # these files say nothing
     }[sort]
 
 

@@ -29,7 +29,7 @@ from tests.support.commands import RunCommand, RunProcess
 TAXONOMY = Taxonomy.from_pairs([("bird", "rooster"), ("bird", "hawk"), ("dog", "beagle")])
 CONTRACT = (
     "path, superclass, subclass, rank, superclass_score, subclass_score, novelty, source, model, tagged_at, "
-    "state, error, reason"
+    "state, error, reason, taken_at, camera, latitude, longitude"
 )
 FOREST = Path("/photos/forest")
 
@@ -330,6 +330,10 @@ class TestMachineFormats:
             "state": "ok",
             "error": None,
             "reason": "subclass",
+            "taken_at": None,
+            "camera": None,
+            "latitude": None,
+            "longitude": None,
         }
         assert (rows["bird"]["rank"], rows["bird"]["superclass"], rows["bird"]["subclass"]) == (
             "superclass",

@@ -244,7 +244,7 @@ def _review(world: World) -> None:
     assert json.loads(Path("audit.json").read_text()) == printed
     world.keep_header("export labels", world.run("export", "labels", "--include-samples").stdout_bytes)
     world.run("export", "labels", "--output", "labels.csv")
-    assert Path("labels.csv").read_bytes().startswith(b"filepath,superclass,subclass\n")
+    assert Path("labels.csv").read_bytes().startswith(b"filepath,superclass,subclass,taken_at,")
 
 
 def _judge(world: World) -> None:

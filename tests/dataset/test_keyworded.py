@@ -14,7 +14,7 @@ from phototag.dataset.keyworded import KeywordedLibrary
 from phototag.dataset.labelled import load_data
 from phototag.errors import DataError, UsageError
 from phototag.metadata import WrittenKeywords
-from tests.support.keywords import write_keywords
+from tests.support.keywords import packet, write_keywords
 
 Library = Callable[..., Path]
 
@@ -82,6 +82,19 @@ def test_a_mapping_names_classes_and_ignores_all_below_a_keyword(library: Librar
         ("Gockel", "Places|Austria|Alps"), ("bird|Rooster",), ("GOCKEL",), *[("dog|boxer", "birds")] * 3, ("birds",)
     )
     assert classes(root, mapping) == {"bird/rooster": 3}
+
+
+def test_a_raw_photo_and_its_picture_are_one_photo_with_the_keywords_of_both(library: Library) -> None:
+    root = library(*[("bird|owl", "sunny")] * 3)
+    for number, keyword in enumerate(("bird|owl", "dog|boxer")):
+        raw = root / "2026" / f"{number}.nef"
+        raw.touch()
+        (root / "2026" / f"{number}.xmp").write_bytes(packet((), (keyword,)))
+    (root / "2026" / "3.jpg").touch()
+    (root / "2026" / "3.nef").touch()
+    (root / "2026" / "3.xmp").write_bytes(packet((), ("bird|owl",)))
+    data = load_data(KeywordedLibrary(root))
+    assert [picture.path.name for picture in data.pictures] == ["0.jpg", "2.jpg", "3.jpg"]
 
 
 def test_what_phototag_wrote_itself_is_not_learned(library: Library) -> None:

@@ -72,6 +72,17 @@ def test_tags_become_sidecars_once(store: Store, add: Add, folder: Path) -> None
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
+def test_keyword_with_further_levels_of_a_person_says_ours_as_well(store: Store, add: Add, folder: Path) -> None:
+    add("a.jpg")
+    sidecar = folder / "a.jpg.xmp"
+    sidecar.write_text(
+        packet(listed("dc:subject", "rooster") + listed("lr:hierarchicalSubject", "Animals|Bird|rooster"))
+    )
+    assert export(store).written == 1
+    assert keywords(sidecar) == {"dc:subject": ["rooster", "bird"], "lr:hierarchicalSubject": ["Animals|Bird|rooster"]}
+    assert export(store).unchanged == 1
+
+
 def test_dry_run_writes_nothing(store: Store, add: Add, folder: Path) -> None:
     add("a.jpg")
     assert export(store, dry_run=True).written == 1
@@ -292,6 +303,16 @@ def test_embedding_keeps_pixels_and_what_is_known_of_the_photo(store: Store, add
     assert photo.read_bytes() == before
     known = store.photos.find(photo)
     assert known is not None and known.content_hash == sha256(before).digest()
+
+
+def test_keywords_that_were_embedded_once_go_on_there(store: Store, add: Add, folder: Path) -> None:
+    photo = add("a.jpg")
+    export(store, embed=True)
+    add("a.jpg", BEAGLE)
+    assert export(store).written == 1
+    (inside,) = embedded_packets(io.BytesIO(photo.read_bytes()))
+    assert read_packet(inside).hierarchical == ("dog|beagle",)
+    assert not list(folder.glob("*.xmp"))
 
 
 def test_photo_that_changed_since_it_was_tagged_is_not_embedded_into(store: Store, add: Add) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -99,6 +100,7 @@ def _declared(data: bytes) -> str:
 
 
 Name = tuple[str, str]
+_ROOT, _DESCRIPTION = (("http://www.w3.org/1999/02/22-rdf-syntax-ns#", local) for local in ("RDF", "Description"))
 
 
 @dataclass(slots=True, eq=False)
@@ -143,10 +145,12 @@ class Element:
 
 
 class _Builder:
-    """Takes what expat finds."""
+    """Takes what expat finds; `only` names the properties that are of interest, None stands for all."""
 
-    def __init__(self, utf8: bytes) -> None:
+    def __init__(self, utf8: bytes, only: Collection[Name] | None) -> None:
         self._utf8 = utf8
+        self._only = None if only is None else {f"{uri}\n{local}" for uri, local in only}
+        self._skipped = 0
         self._open: list[Element] = []
         self._declared: dict[str, str] = {}
         self._count = 0
@@ -160,14 +164,19 @@ class _Builder:
         self.parser.StartDoctypeDeclHandler = self._refuse_doctype
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        if len(self._open) >= MAX_DEPTH:
+        if len(self._open) + self._skipped >= MAX_DEPTH:
             raise XmpError(f"is nested more than {MAX_DEPTH} levels deep")
         self._count += 1
         if self._count > MAX_ELEMENTS:
             raise XmpError(f"has more than {MAX_ELEMENTS:,} elements")
+        parent = self._open[-1] if self._open else None
+        if self._skipped or (self._only is not None and self._is_property_of(parent) and name not in self._only):
+            # Develop settings and a history of edits are most of many packets.
+            self._skipped += 1
+            self.parser.CharacterDataHandler = None
+            return
         start = self.parser.CurrentByteIndex
         tag_end = self._tag_end(start)
-        parent = self._open[-1] if self._open else None
         element = Element(
             name=_split(name),
             start=start,
@@ -184,6 +193,11 @@ class _Builder:
             parent.children.append(element)
         self._open.append(element)
 
+    @staticmethod
+    def _is_property_of(parent: Element | None) -> bool:
+        above = None if parent is None or parent.name != _DESCRIPTION else parent.parent
+        return above is not None and above.name == _ROOT
+
     def _tag_end(self, start: int) -> int:
         quote = b""
         for mark in _TAG_MARK.finditer(self._utf8, start):
@@ -193,6 +207,12 @@ class _Builder:
         raise XmpError("is not well-formed: a tag does not end")
 
     def _end(self, name: str) -> None:
+        if self._skipped:
+            self._skipped -= 1
+            if not self._skipped:
+                self._declared = {}
+                self.parser.CharacterDataHandler = self._characters
+            return
         element = self._open.pop()
         if element.is_empty_tag:
             element.end_start = element.end = element.tag_end
@@ -210,15 +230,15 @@ class _Builder:
         raise XmpError("has a DOCTYPE, which no program writes into XMP")
 
 
-def parse_elements(utf8: bytes) -> Element:
-    """Return the outermost element of an XML text in UTF-8.
+def parse_elements(utf8: bytes, *, only: Collection[Name] | None = None) -> Element:
+    """Return the outermost element of an XML text in UTF-8; of XMP with the properties `only`, where they are elements.
 
     Raises:
         XmpError: it has a DOCTYPE, too many or too deep elements, or is not well-formed.
     """
     if not utf8.strip():
         raise XmpError("is empty")
-    builder = _Builder(utf8)
+    builder = _Builder(utf8, only)
     try:
         builder.parser.Parse(utf8, True)
     except expat.ExpatError as error:

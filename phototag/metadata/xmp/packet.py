@@ -28,6 +28,12 @@ _LABEL = (_XMP, "Label")
 _TAKEN = ((_EXIF, "DateTimeOriginal"), (PHOTOSHOP, "DateCreated"), (_XMP, "CreateDate"))
 SIDECAR_FOR = (PHOTOSHOP, "SidecarForExtension")
 _NOTHING: Mapping[str, Collection[str]] = {}
+_READ = frozenset(
+    (
+        *(name for keyword_property in KEYWORD_PROPERTIES for name in keyword_property.names),
+        *(_ACDSEE, _RATING, _LABEL, *_TAKEN, SIDECAR_FOR, (_EXIF, "GPSLatitude"), (_EXIF, "GPSLongitude")),
+    )
+)
 _DEGREES = re.compile(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])")
 
 
@@ -81,7 +87,7 @@ def read_packet(data: bytes, *, without: Mapping[str, Collection[str]] = _NOTHIN
     Raises:
         XmpError: it is no packet that can be read; the text is the reason.
     """
-    rdf = find_rdf(parse_elements(decode_packet(data).utf8))
+    rdf = find_rdf(parse_elements(decode_packet(data).utf8, only=_READ))
     found: dict[Name, list[str]] = {}
     for description in descriptions(rdf):
         for name, value in description.attributes.items():

@@ -140,6 +140,11 @@
     change(() => phototag.postJson(path, {}, { keepalive: true }), "The review was taken back.");
   }
 
+  function burst() {
+    const path = `/api/photos/${photo.dataset.id}/burst`;
+    change(() => phototag.postJson(path, { token: phototag.identity() }, { keepalive: true }), "Saved for the whole burst.");
+  }
+
   function fix(button, open) {
     one("fix").hidden = !open;
     one("asked").hidden = true;
@@ -157,6 +162,7 @@
     general: () => review(one("panel").dataset.superclass, null),
     nothing: () => review(null, null),
     undo,
+    burst,
     fix: (button) => fix(button, one("fix").hidden),
   };
 
@@ -257,7 +263,7 @@
     if (event.defaultPrevented || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
     if (phototag.editing(event) || one("keys").open) return;
     const zoomed = one("stage").classList.contains("zoomed");
-    const names = { y: "right", c: "fix", u: "general", n: "nothing", b: "undo" };
+    const names = { y: "right", c: "fix", u: "general", n: "nothing", b: "undo", a: "burst" };
     const asked = one("asked");
     if (asked && !asked.hidden && (event.key === "y" || event.key === "Escape")) {
       event.preventDefault();
