@@ -228,7 +228,7 @@ def _taken_out(current: bytes | None, known: FileKeywords, form: Form) -> dict[s
         lost = [
             keyword
             for keyword in _of_tag(each, known.names)
-            if comparable(keyword) in written and comparable(keyword) not in there
+            if comparable(keyword) in written - there and not _is_said(each, keyword, have.get(each.label, ()))
         ]
         if lost:
             gone[each.label] = lost

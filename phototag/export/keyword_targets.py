@@ -143,7 +143,8 @@ class KeywordTasks:
             if path in targets:
                 continue
             if not os.path.lexists(path):
-                places = [photo] if export.kind is ExportKind.EMBEDDED else targets
+                sidecars = [each for each, kind in targets.items() if kind is ExportKind.SIDECAR]
+                places = [photo] if export.kind is ExportKind.EMBEDDED else sidecars
                 place = next((each for each in places if os.fsencode(each) not in entries), None)
                 if place is not None and os.path.lexists(place):
                     moved = self._at(export, place)

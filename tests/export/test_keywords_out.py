@@ -171,6 +171,16 @@ def test_keyword_that_a_person_took_out_is_offered_and_not_written_again(store: 
     assert keywords(sidecar) == BOTH
 
 
+def test_keyword_that_a_person_put_below_another_is_not_taken_out(store: Store, add: Add, folder: Path) -> None:
+    add("a.jpg")
+    sidecar = folder / "a.jpg.xmp"
+    export(store)
+    moved = remove_keywords(sidecar.read_bytes(), {"lr:hierarchicalSubject": ["bird|rooster"]})
+    sidecar.write_bytes(add_keywords(moved, {"lr:hierarchicalSubject": ["Animals|bird|rooster"]}).data)
+    report = export(store)
+    assert (report.unchanged, report.taken_out) == (1, 0)
+
+
 def test_deleted_sidecar_stays_deleted_unless_asked_for(store: Store, add: Add, folder: Path) -> None:
     add("a.jpg")
     export(store)
@@ -178,6 +188,8 @@ def test_deleted_sidecar_stays_deleted_unless_asked_for(store: Store, add: Add, 
     assert (export(store).written, export(store).taken_out) == (0, 1)
     assert export(store, again=True).written == 1
     assert keywords(folder / "a.jpg.xmp") == BOTH
+    (folder / "a.jpg.xmp").unlink()
+    assert export(store, embed=True).written == 1  # which is another place
 
 
 def test_rule_decides_for_models_and_not_for_people(store: Store, add: Add, folder: Path) -> None:
