@@ -23,7 +23,8 @@ _FOLDERS_KEPT = 16
 
 def is_raw(path: PurePath) -> bool:
     """Return whether the name says that this is a raw photo."""
-    return path.suffix.lower() in _SUFFIXES["RAW"]
+    # Asked of every photo of every scan: `path.suffix` takes three times as long.
+    return str(path).lower().endswith(_SUFFIXES["RAW"])
 
 
 class Partners:

@@ -38,7 +38,8 @@ class PassPairs:
         known = {row.path: row for row in self._store.photos.at(list(leads.values()))} if leads else {}
         found: dict[int, bool] = {}
         if self._writes:
-            self._release([step for number, step in enumerate(steps) if number not in leads])
+            followed = (number for number, step in enumerate(steps) if step.known is not None and step.known.lead_id)
+            self._release([steps[number] for number in followed if number not in leads])
         for number, lead in leads.items():
             step, row = steps[number], known.get(lead)
             if (
