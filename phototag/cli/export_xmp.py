@@ -17,7 +17,7 @@ from phototag.cli.query import query
 from phototag.cli.tag import terminated_as_interrupted
 
 if TYPE_CHECKING:
-    from phototag.store import Store
+    from phototag.store import Query, Store
 
 # The options of `phototag query` but for these say which photos; keywords are of readable ones alone.
 _SHOWING = {"min_score", "state", "partners", "limit", "sort", "count", "count_by", "form", "print0", "db"}
@@ -82,7 +82,7 @@ def xmp(
     wanted = Query(**given)
     with Store.open(db, create=False) as store:
         if taken_out:
-            _print_taken_out(store)
+            _print_taken_out(store, wanted if given else None)
             return
         limits = None
         if not undo:
@@ -120,13 +120,13 @@ def _limits(models: list[str], precision: float) -> dict[str, tuple[float, float
     return limits
 
 
-def _print_taken_out(store: Store) -> None:
+def _print_taken_out(store: Store, wanted: Query | None) -> None:
     from phototag.export import find_taken_out
 
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(("path", "file", "keywords"))
-    for each in find_taken_out(store):
+    for each in find_taken_out(store, wanted):
         writer.writerow((os.fspath(each.photo), os.fspath(each.file), "; ".join(each.keywords)))
     target = data_out()
     target.write(text.getvalue().encode("utf-8", "surrogateescape"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phototag.records import Source
-from phototag.store import Store
+from phototag.store import Query, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,18 @@ class TakenOut:
     keywords: tuple[str, ...]
 
 
-def find_taken_out(store: Store) -> Iterator[TakenOut]:
-    """Yield the photos whose keywords somebody took out elsewhere: they are worth a review.
+def find_taken_out(store: Store, query: Query | None = None) -> Iterator[TakenOut]:
+    """Yield the photos, of those that a query asks for, whose keywords somebody took out elsewhere.
 
     Raises:
         StoreError: the database cannot be read.
     """
+    ids = None
+    if query is not None:
+        ids = {photo.id for page in store.keyword_exports.candidates(query) for photo in page}
     for export, photo in store.keyword_exports.withdrawn():
+        if ids is not None and photo.id not in ids:
+            continue
         levels = {name for name in (photo.superclass, photo.subclass) if name is not None}
         keywords = dict.fromkeys(keyword for items in export.state.withdrawn.values() for keyword in items)
         said = tuple(keyword for keyword in keywords if levels.issuperset(keyword.replace("/", "|").split("|")))

@@ -44,6 +44,8 @@ def test_command_writes_tells_and_takes_back(library: Path, run_phototag: RunCom
     assert "1 files no longer hold" in run_phototag("export", "xmp", *db).stderr
     listed = run_phototag("export", "xmp", "--taken-out", *db)
     assert listed.stdout.splitlines()[1:] == [f"{library}/a.jpg,{library}/a.jpg.xmp,bird; rooster; bird|rooster"]
+    others = run_phototag("export", "xmp", "--taken-out", "--superclass", "dog", *db)
+    assert others.stdout.splitlines() == ["path,file,keywords"]
     undone = run_phototag("export", "xmp", "--undo", "--subclass", "beagle", *db)
     assert undone.exit_code == 0 and not (library / "b.jpg.xmp").exists()
 
