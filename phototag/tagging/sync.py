@@ -208,8 +208,11 @@ class Pass:
 
     def _wanted(self, scope: Scope, missing: MissingPhotos) -> Iterator[Photo]:
         """Yield the photos that have to be read; the others are dealt with on the way."""
-        steps_left = self._steps(scope)
+        photos, known = scope.photos(self._problems), scope.known(self._store)
+        steps_left = compare(photos, known, model_id=self._model_id, force=self._force)
         while chunk := list(islice(steps_left, _CHUNK)):
+            if self._stopped():
+                return
             moved = self._moved.by_identity(chunk)
             steps = [self._at_its_new_place(step, moved.get(number)) for number, step in enumerate(chunk)]
             paired = self._pairs.sort_out(steps, force=self._force)
@@ -235,6 +238,8 @@ class Pass:
             elif not self._writes and step.known is not None and step.known.tag_source == Source.HUMAN:
                 self._skip(step)  # a dry run shows what would change, and a human's tag would not
             elif step.photo is not None and step.photo.path not in decided and not self._is_held(step):
+                if self._stopped():
+                    return
                 yield step.photo
 
     def _not_paired(self) -> Iterator[Photo]:
@@ -248,13 +253,11 @@ class Pass:
             else:
                 yield from self._to_read([step])
 
-    def _steps(self, scope: Scope) -> Iterator[Step]:
-        photos, known = scope.photos(self._problems), scope.known(self._store)
-        for step in compare(photos, known, model_id=self._model_id, force=self._force):
-            if self._stop():
-                self._report.interrupted = True
-                return
-            yield step
+    def _stopped(self) -> bool:
+        """Return whether the run is to end here, which the report says then."""
+        if self._stop():
+            self._report.interrupted = True
+        return self._report.interrupted
 
     def _at_its_new_place(self, step: Step, row: KnownPhoto | None) -> Step:
         if row is None or step.photo is None:

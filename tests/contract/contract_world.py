@@ -320,6 +320,22 @@ def _database(world: World) -> None:
         world.files[f"database/upgraded_from_{path.stem}.sql"] = _schema(copy)
 
 
+def _in_order(sql: str) -> str:
+    """Return a statement with a part on each line; the constraints of a table, whose order nobody sets, sorted."""
+    head, bracket, rest = sql.partition("(")
+    body, tail = rest.rsplit(")", 1)
+    parts, depth = [""], 0
+    for mark in body:
+        depth += {"(": 1, ")": -1}.get(mark, 0)
+        if mark == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += mark
+    lines = [part.strip() for part in parts]
+    rules = sorted(line for line in lines if line.startswith("CONSTRAINT "))
+    return f"{head}{bracket} " + ",\n  ".join([line for line in lines if line not in rules] + rules) + f" ){tail}"
+
+
 def _schema(path: Path) -> str:
     """Return the SQL of all tables, indexes and triggers, one part of a definition a line."""
     query = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type, name"
@@ -330,7 +346,7 @@ def _schema(path: Path) -> str:
     parts = [f"-- schema {', '.join(versions)}; {', '.join(settings)}"]
     for _, name, sql in found:
         if not name.startswith("sqlite_"):
-            parts.append(re.sub(r",\s+", ",\n  ", re.sub(r"[ \t\n]+", " ", sql)).strip() + ";")
+            parts.append(_in_order(re.sub(r"[ \t\n]+", " ", sql).strip()) + ";")
     return "\n\n".join(parts) + "\n"
 
 

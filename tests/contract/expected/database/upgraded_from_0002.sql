@@ -1,40 +1,40 @@
 -- schema 0003; application_id = 0, user_version = 0, encoding = UTF-8, page_size = 4096, auto_vacuum = 0
 
-CREATE INDEX ix_captures_camera ON captures (camera);
+CREATE INDEX ix_captures_camera ON captures ( camera );
 
-CREATE INDEX ix_captures_taken_at ON captures (taken_at);
+CREATE INDEX ix_captures_taken_at ON captures ( taken_at );
 
-CREATE INDEX ix_keyword_exports_hash_after ON keyword_exports (hash_after);
+CREATE INDEX ix_keyword_exports_hash_after ON keyword_exports ( hash_after );
 
-CREATE INDEX ix_keyword_exports_photo_id ON keyword_exports (photo_id);
+CREATE INDEX ix_keyword_exports_photo_id ON keyword_exports ( photo_id );
 
-CREATE INDEX ix_keywords_keyword ON keywords (keyword);
+CREATE INDEX ix_keywords_keyword ON keywords ( keyword );
 
-CREATE INDEX ix_photos_content_hash ON photos (content_hash);
+CREATE INDEX ix_photos_content_hash ON photos ( content_hash );
 
-CREATE INDEX ix_photos_inode ON photos (inode);
+CREATE INDEX ix_photos_inode ON photos ( inode );
 
-CREATE INDEX ix_photos_lead_id ON photos (lead_id);
+CREATE INDEX ix_photos_lead_id ON photos ( lead_id );
 
-CREATE INDEX ix_predictions_model_id_content_hash ON predictions (model_id,
-  content_hash);
+CREATE INDEX ix_predictions_model_id_content_hash ON predictions ( model_id,
+  content_hash );
 
-CREATE INDEX ix_reviews_photo_id_id ON reviews (photo_id,
-  id);
+CREATE INDEX ix_reviews_photo_id_id ON reviews ( photo_id,
+  id );
 
-CREATE INDEX ix_reviews_sample_id_photo_id ON reviews (sample_id,
-  photo_id);
+CREATE INDEX ix_reviews_sample_id_photo_id ON reviews ( sample_id,
+  photo_id );
 
-CREATE INDEX ix_sample_items_photo_id ON sample_items (photo_id);
+CREATE INDEX ix_sample_items_photo_id ON sample_items ( photo_id );
 
-CREATE INDEX ix_tags_model_id ON tags (model_id);
+CREATE INDEX ix_tags_model_id ON tags ( model_id );
 
-CREATE INDEX ix_tags_novelty ON tags (novelty);
+CREATE INDEX ix_tags_novelty ON tags ( novelty );
 
-CREATE INDEX ix_tags_superclass_subclass ON tags (superclass,
-  subclass);
+CREATE INDEX ix_tags_superclass_subclass ON tags ( superclass,
+  subclass );
 
-CREATE INDEX ix_tags_tagged_at ON tags (tagged_at);
+CREATE INDEX ix_tags_tagged_at ON tags ( tagged_at );
 
 CREATE TABLE alembic_version ( version_num VARCHAR(32) NOT NULL,
   CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num) );
@@ -50,9 +50,9 @@ CREATE TABLE captures ( photo_id INTEGER NOT NULL,
   latitude DOUBLE,
   longitude DOUBLE,
   rating INTEGER,
-  CONSTRAINT pk_captures PRIMARY KEY (photo_id),
+  CONSTRAINT ck_captures_place CHECK ((latitude IS NULL) = (longitude IS NULL)),
   CONSTRAINT fk_captures_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
-  CONSTRAINT ck_captures_place CHECK ((latitude IS NULL) = (longitude IS NULL)) );
+  CONSTRAINT pk_captures PRIMARY KEY (photo_id) );
 
 CREATE TABLE keyword_exports ( id INTEGER NOT NULL,
   photo_id INTEGER,
@@ -67,20 +67,17 @@ CREATE TABLE keyword_exports ( id INTEGER NOT NULL,
   withdrawn JSON NOT NULL,
   planned JSON,
   written_at DATETIME NOT NULL,
-  CONSTRAINT pk_keyword_exports PRIMARY KEY (id),
-  CONSTRAINT uq_keyword_exports_path_bytes UNIQUE (path_bytes),
+  CONSTRAINT ck_keyword_exports_kind CHECK (kind IN ('sidecar', 'embedded')),
+  CONSTRAINT ck_keyword_exports_planned CHECK ((planned IS NULL) = (state = 'written')),
+  CONSTRAINT ck_keyword_exports_state CHECK (state IN ('planned', 'written')),
   CONSTRAINT fk_keyword_exports_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE SET NULL,
-  CONSTRAINT ck_keyword_exports_kind CHECK (kind IN ('sidecar',
-  'embedded')),
-  CONSTRAINT ck_keyword_exports_state CHECK (state IN ('planned',
-  'written')),
-  CONSTRAINT ck_keyword_exports_planned CHECK ((planned IS NULL) = (state = 'written')) );
+  CONSTRAINT pk_keyword_exports PRIMARY KEY (id),
+  CONSTRAINT uq_keyword_exports_path_bytes UNIQUE (path_bytes) );
 
 CREATE TABLE keywords ( photo_id INTEGER NOT NULL,
   keyword TEXT NOT NULL,
-  CONSTRAINT pk_keywords PRIMARY KEY (photo_id,
-  keyword),
-  CONSTRAINT fk_keywords_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE );
+  CONSTRAINT fk_keywords_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
+  CONSTRAINT pk_keywords PRIMARY KEY (photo_id, keyword) );
 
 CREATE TABLE models ( id INTEGER NOT NULL,
   hash VARCHAR(64) NOT NULL,
@@ -110,24 +107,20 @@ CREATE TABLE "photos" ( id INTEGER NOT NULL,
   last_seen_at DATETIME NOT NULL,
   missing_since DATETIME,
   lead_id BIGINT,
-  CONSTRAINT pk_photos PRIMARY KEY (id),
-  CONSTRAINT uq_photos_path_bytes UNIQUE (path_bytes),
   CONSTRAINT ck_photos_attempts CHECK (attempts >= 0),
-  CONSTRAINT ck_photos_state CHECK (state IN ('ok',
-  'unreadable',
-  'unsupported',
-  'missing')),
-  CONSTRAINT fk_photos_lead_id_photos FOREIGN KEY(lead_id) REFERENCES photos (id) ON DELETE SET NULL );
+  CONSTRAINT ck_photos_state CHECK (state IN ('ok', 'unreadable', 'unsupported', 'missing')),
+  CONSTRAINT fk_photos_lead_id_photos FOREIGN KEY(lead_id) REFERENCES photos (id) ON DELETE SET NULL,
+  CONSTRAINT pk_photos PRIMARY KEY (id),
+  CONSTRAINT uq_photos_path_bytes UNIQUE (path_bytes) );
 
 CREATE TABLE predictions ( photo_id INTEGER NOT NULL,
   model_id INTEGER NOT NULL,
   content_hash BLOB NOT NULL,
   scores BLOB NOT NULL,
   predicted_at DATETIME NOT NULL,
-  CONSTRAINT pk_predictions PRIMARY KEY (photo_id,
-  model_id),
+  CONSTRAINT fk_predictions_model_id_models FOREIGN KEY(model_id) REFERENCES models (id),
   CONSTRAINT fk_predictions_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
-  CONSTRAINT fk_predictions_model_id_models FOREIGN KEY(model_id) REFERENCES models (id) );
+  CONSTRAINT pk_predictions PRIMARY KEY (photo_id, model_id) );
 
 CREATE TABLE reviews ( id INTEGER NOT NULL,
   photo_id INTEGER NOT NULL,
@@ -148,24 +141,16 @@ CREATE TABLE reviews ( id INTEGER NOT NULL,
   token TEXT,
   reviewed_at DATETIME NOT NULL,
   undone_at DATETIME,
-  CONSTRAINT pk_reviews PRIMARY KEY (id),
-  CONSTRAINT uq_reviews_token UNIQUE (token),
+  CONSTRAINT ck_reviews_origin CHECK (origin IN ('review', 'import', 'named')),
+  CONSTRAINT ck_reviews_rank CHECK (rank IN ('subclass', 'superclass', 'none')),
+  CONSTRAINT ck_reviews_subclass CHECK ((subclass IS NOT NULL) = (rank = 'subclass')),
+  CONSTRAINT ck_reviews_superclass CHECK ((superclass IS NULL) = (rank = 'none')),
+  CONSTRAINT ck_reviews_verdict CHECK (verdict IN ('right', 'superclass_wrong', 'subclass_wrong', 'none', 'label')),
   CONSTRAINT fk_reviews_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
   CONSTRAINT fk_reviews_sample_id_samples FOREIGN KEY(sample_id) REFERENCES samples (id) ON DELETE SET NULL,
   CONSTRAINT fk_reviews_shown_model_id_models FOREIGN KEY(shown_model_id) REFERENCES models (id),
-  CONSTRAINT ck_reviews_rank CHECK (rank IN ('subclass',
-  'superclass',
-  'none')),
-  CONSTRAINT ck_reviews_superclass CHECK ((superclass IS NULL) = (rank = 'none')),
-  CONSTRAINT ck_reviews_subclass CHECK ((subclass IS NOT NULL) = (rank = 'subclass')),
-  CONSTRAINT ck_reviews_verdict CHECK (verdict IN ('right',
-  'superclass_wrong',
-  'subclass_wrong',
-  'none',
-  'label')),
-  CONSTRAINT ck_reviews_origin CHECK (origin IN ('review',
-  'import',
-  'named')) );
+  CONSTRAINT pk_reviews PRIMARY KEY (id),
+  CONSTRAINT uq_reviews_token UNIQUE (token) );
 
 CREATE TABLE runs ( id INTEGER NOT NULL,
   kind VARCHAR(32) NOT NULL,
@@ -177,8 +162,8 @@ CREATE TABLE runs ( id INTEGER NOT NULL,
   version VARCHAR(32) NOT NULL,
   counts JSON,
   error TEXT,
-  CONSTRAINT pk_runs PRIMARY KEY (id),
-  CONSTRAINT fk_runs_model_id_models FOREIGN KEY(model_id) REFERENCES models (id) );
+  CONSTRAINT fk_runs_model_id_models FOREIGN KEY(model_id) REFERENCES models (id),
+  CONSTRAINT pk_runs PRIMARY KEY (id) );
 
 CREATE TABLE sample_items ( sample_id INTEGER NOT NULL,
   position INTEGER NOT NULL,
@@ -194,32 +179,25 @@ CREATE TABLE sample_items ( sample_id INTEGER NOT NULL,
   novelty DOUBLE NOT NULL,
   model_id INTEGER,
   skipped_at DATETIME,
-  CONSTRAINT pk_sample_items PRIMARY KEY (sample_id,
-  position),
-  CONSTRAINT uq_sample_items_sample_id UNIQUE (sample_id,
-  photo_id),
-  CONSTRAINT fk_sample_items_sample_id_samples FOREIGN KEY(sample_id) REFERENCES samples (id) ON DELETE CASCADE,
-  CONSTRAINT fk_sample_items_sample_id_sample_strata FOREIGN KEY(sample_id,
-  stratum) REFERENCES sample_strata (sample_id,
-  stratum) ON DELETE CASCADE,
-  CONSTRAINT fk_sample_items_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
-  CONSTRAINT fk_sample_items_model_id_models FOREIGN KEY(model_id) REFERENCES models (id),
-  CONSTRAINT ck_sample_items_position CHECK (position >= 1),
   CONSTRAINT ck_sample_items_inclusion_probability CHECK (inclusion_probability > 0 AND inclusion_probability <= 1),
-  CONSTRAINT ck_sample_items_rank CHECK (rank IN ('subclass',
-  'superclass',
-  'none')),
+  CONSTRAINT ck_sample_items_position CHECK (position >= 1),
+  CONSTRAINT ck_sample_items_rank CHECK (rank IN ('subclass', 'superclass', 'none')),
+  CONSTRAINT ck_sample_items_subclass CHECK ((subclass IS NOT NULL) = (rank = 'subclass')),
   CONSTRAINT ck_sample_items_superclass CHECK ((superclass IS NULL) = (rank = 'none')),
-  CONSTRAINT ck_sample_items_subclass CHECK ((subclass IS NOT NULL) = (rank = 'subclass')) );
+  CONSTRAINT fk_sample_items_model_id_models FOREIGN KEY(model_id) REFERENCES models (id),
+  CONSTRAINT fk_sample_items_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
+  CONSTRAINT fk_sample_items_sample_id_sample_strata FOREIGN KEY(sample_id, stratum) REFERENCES sample_strata (sample_id, stratum) ON DELETE CASCADE,
+  CONSTRAINT fk_sample_items_sample_id_samples FOREIGN KEY(sample_id) REFERENCES samples (id) ON DELETE CASCADE,
+  CONSTRAINT pk_sample_items PRIMARY KEY (sample_id, position),
+  CONSTRAINT uq_sample_items_sample_id UNIQUE (sample_id, photo_id) );
 
 CREATE TABLE sample_strata ( sample_id INTEGER NOT NULL,
   stratum TEXT NOT NULL,
   population INTEGER NOT NULL,
   drawn INTEGER NOT NULL,
-  CONSTRAINT pk_sample_strata PRIMARY KEY (sample_id,
-  stratum),
+  CONSTRAINT ck_sample_strata_drawn CHECK (drawn >= 0 AND drawn <= population),
   CONSTRAINT fk_sample_strata_sample_id_samples FOREIGN KEY(sample_id) REFERENCES samples (id) ON DELETE CASCADE,
-  CONSTRAINT ck_sample_strata_drawn CHECK (drawn >= 0 AND drawn <= population) );
+  CONSTRAINT pk_sample_strata PRIMARY KEY (sample_id, stratum) );
 
 CREATE TABLE samples ( id INTEGER NOT NULL,
   name TEXT NOT NULL,
@@ -232,13 +210,11 @@ CREATE TABLE samples ( id INTEGER NOT NULL,
   for_estimation BOOLEAN NOT NULL,
   model_id INTEGER,
   parameters JSON NOT NULL,
-  CONSTRAINT pk_samples PRIMARY KEY (id),
-  CONSTRAINT uq_samples_name UNIQUE (name),
+  CONSTRAINT ck_samples_design CHECK (design IN ('simple', 'stratified', 'focus')),
+  CONSTRAINT ck_samples_size CHECK (size >= 0 AND size <= population),
   CONSTRAINT fk_samples_model_id_models FOREIGN KEY(model_id) REFERENCES models (id),
-  CONSTRAINT ck_samples_design CHECK (design IN ('simple',
-  'stratified',
-  'focus')),
-  CONSTRAINT ck_samples_size CHECK (size >= 0 AND size <= population) );
+  CONSTRAINT pk_samples PRIMARY KEY (id),
+  CONSTRAINT uq_samples_name UNIQUE (name) );
 
 CREATE TABLE tags ( photo_id INTEGER NOT NULL,
   superclass TEXT,
@@ -250,14 +226,11 @@ CREATE TABLE tags ( photo_id INTEGER NOT NULL,
   source VARCHAR(16) NOT NULL,
   model_id INTEGER,
   tagged_at DATETIME NOT NULL,
-  CONSTRAINT pk_tags PRIMARY KEY (photo_id),
-  CONSTRAINT fk_tags_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
-  CONSTRAINT fk_tags_model_id_models FOREIGN KEY(model_id) REFERENCES models (id),
-  CONSTRAINT ck_tags_rank CHECK (rank IN ('subclass',
-  'superclass',
-  'none')),
-  CONSTRAINT ck_tags_source CHECK (source IN ('model',
-  'human')),
-  CONSTRAINT ck_tags_superclass CHECK ((superclass IS NULL) = (rank = 'none')),
+  CONSTRAINT ck_tags_model CHECK (source = 'human' OR model_id IS NOT NULL),
+  CONSTRAINT ck_tags_rank CHECK (rank IN ('subclass', 'superclass', 'none')),
+  CONSTRAINT ck_tags_source CHECK (source IN ('model', 'human')),
   CONSTRAINT ck_tags_subclass CHECK ((subclass IS NOT NULL) = (rank = 'subclass')),
-  CONSTRAINT ck_tags_model CHECK (source = 'human' OR model_id IS NOT NULL) );
+  CONSTRAINT ck_tags_superclass CHECK ((superclass IS NULL) = (rank = 'none')),
+  CONSTRAINT fk_tags_model_id_models FOREIGN KEY(model_id) REFERENCES models (id),
+  CONSTRAINT fk_tags_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
+  CONSTRAINT pk_tags PRIMARY KEY (photo_id) );
