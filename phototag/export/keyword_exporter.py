@@ -255,17 +255,20 @@ class KeywordExporter:
         Raises:
             StoreError: the database cannot be read or written.
         """
-        exports = list(self._ledger.all(unsettled=True))
-        ends = []
-        for export in exports:
-            self._tasks.sweep(export.path.parent)
-            try:
-                end = _what_happened(export)
-            except (OSError, XmpError):  # it cannot be known today
-                continue
-            ends.append(end)
-        if ends:
-            with self._store.writing(_COMMAND, wait_seconds=_WAIT_SECONDS):
+        if next(self._ledger.all(unsettled=True), None) is None:
+            return
+        # Listed under the lock: another process that is between planning and writing looks as if it had been killed.
+        with self._store.writing(_COMMAND, wait_seconds=_WAIT_SECONDS):
+            exports = list(self._ledger.all(unsettled=True))
+            ends = []
+            for export in exports:
+                self._tasks.sweep(export.path.parent)
+                try:
+                    end = _what_happened(export)
+                except (OSError, XmpError):  # it cannot be known today
+                    continue
+                ends.append(end)
+            if ends:
                 self._ledger.settle(exports, ends)
 
 

@@ -230,9 +230,11 @@ class KeywordExports:
         kept: list[KeywordExport] = []
         embedded: list[tuple[int, Settled, bytes]] = []
         with self._database.write(durable=True) as connection:
+            planned = _planned(connection, list(ended))
             for each in exports:
                 end = ended.get(each.path_bytes)
-                if end is None or each.planned is None:
+                # What is settled already may have been written anew since.
+                if end is None or each.planned is None or each.path_bytes not in planned:
                     continue
                 after = each.planned if end.done else each.state
                 if end.photo is not None and each.photo_id is not None and after.hash_after is not None:
@@ -297,6 +299,16 @@ def _ids(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, int]:
         statement = select(keyword_exports.c.id, keyword_exports.c.path_bytes)
         rows = connection.execute(statement.where(keyword_exports.c.path_bytes.in_(chunk)))
         found.update((bytes(row.path_bytes), int(row.id)) for row in rows)
+    return found
+
+
+def _planned(connection: Connection, paths: Sequence[bytes]) -> set[bytes]:
+    """Return which of these files have a write that was not settled."""
+    found: set[bytes] = set()
+    for chunk in chunked(paths):
+        statement = select(keyword_exports.c.path_bytes).where(keyword_exports.c.state == "planned")
+        rows = connection.execute(statement.where(keyword_exports.c.path_bytes.in_(chunk)))
+        found.update(bytes(row.path_bytes) for row in rows)
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from phototag.export import KeywordExporter, KeywordRule, find_taken_out
+from phototag.export import KeywordExporter, KeywordRule, find_taken_out, keyword_exporter
 from phototag.metadata import add_keywords, fresh_packet, keywords_in, remove_keywords
 from phototag.metadata.xmp import embedded_packets, read_packet
 from phototag.records import Photo, Rank, Tag
-from phototag.store import Query, Review, ReviewFilter, Store
+from phototag.store import Query, Review, ReviewFilter, Settled, Store
 from tests.metadata.test_packets import listed, packet
 from tests.support.keyword_files import tag_picture
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, register
@@ -365,3 +367,35 @@ def test_run_that_is_interrupted_says_so_and_leaves_nothing_open(
     assert not list(store.keyword_exports.all())
     monkeypatch.undo()
     assert export(store).written == 1
+
+
+def test_write_that_another_process_settles_meanwhile_stays_settled(
+    store: Store, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add("a.jpg")
+    export(store)
+    (written,) = store.keyword_exports.all()
+    store.keyword_exports.plan([replace(written, planned=replace(written.state, items={}))])
+    (unsettled,) = store.keyword_exports.all(unsettled=True)
+    ended = Settled(unsettled.path_bytes, done=False)
+    store.keyword_exports.settle([unsettled], [ended])
+    store.keyword_exports.settle([unsettled], [replace(ended, done=True)])  # by one that listed it before
+    assert [each.state for each in store.keyword_exports.all()] == [written.state]
+    # Whoever finds out what happened does so while nobody else can write.
+    store.keyword_exports.plan([unsettled])
+    held: list[bool] = []
+    read = keyword_exporter.read_seen
+    entered = [False]
+    writing = store.writing
+
+    @contextmanager
+    def note(*args: Any, **options: Any) -> Iterator[Store]:
+        with writing(*args, **options) as opened:
+            entered[0] = True
+            yield opened
+            entered[0] = False
+
+    monkeypatch.setattr(store, "writing", note)
+    monkeypatch.setattr(keyword_exporter, "read_seen", lambda path: held.append(entered[0]) or read(path))
+    KeywordExporter(store).recover()
+    assert held == [True] and not list(store.keyword_exports.all(unsettled=True))
