@@ -150,12 +150,11 @@ class KeywordExporter:
             self._write(self._tasks.of(photos))
 
     def _undo_batch(self, exports: Sequence[KeywordExport]) -> None:
-        tasks = [KeywordTask(export) for export in exports]
         if self._dry_run:
-            self._write(tasks)
+            self._write(self._tasks.to_undo(exports))
             return
         with self._store.writing(_COMMAND, wait_seconds=_WAIT_SECONDS):
-            self._write(tasks)
+            self._write(self._tasks.to_undo(exports))
 
     def _write(self, tasks: Sequence[KeywordTask]) -> None:
         for _ in range(_TRIES):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
@@ -102,6 +103,17 @@ class KeywordExport(HasPath):
     planned: FileKeywords | None = None
     id: int | None = None
 
+    def lies_with(self, photo: Path) -> bool:
+        """Return whether the file is this photo's own, or by its name one of its sidecars."""
+        return self.path == photo or self.place_with(photo) == self.path
+
+    def place_with(self, photo: Path) -> Path | None:
+        """Return where the file lies if it went with its photo and kept its name; None where the names do not fit."""
+        if self.kind is ExportKind.EMBEDDED:
+            return photo
+        names = (photo.name.casefold(), photo.stem.casefold())
+        return photo.with_name(self.path.name) if self.path.stem.casefold() in names else None
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -170,6 +182,16 @@ class KeywordExports:
     def of_photos(self, ids: Collection[int]) -> list[KeywordExport]:
         """Return all files that keywords of these photos were written into."""
         return self._where(keyword_exports.c.photo_id, ids)
+
+    def photo_paths(self, exports: Iterable[KeywordExport]) -> dict[int, Path]:
+        """Return where the photos of files lie now, by the photos' ids."""
+        found: dict[int, Path] = {}
+        statement = select(photos.c.id, photos.c.path_bytes)
+        with self._database.read() as connection:
+            for chunk in chunked(sorted({each.photo_id for each in exports if each.photo_id is not None})):
+                rows = connection.execute(statement.where(photos.c.id.in_(chunk)))
+                found.update((int(row.id), Path(os.fsdecode(row.path_bytes))) for row in rows)
+        return found
 
     def with_content(self, hashes: Collection[bytes]) -> list[KeywordExport]:
         """Return files that held one of these contents when phototag had written them; of very many some."""
