@@ -199,9 +199,12 @@ class KeywordTasks:
         for path, export in earlier.items():
             if path in targets:
                 continue
-            if not os.path.lexists(path) or not _is_the_same(export, photo):
+            is_there = os.path.lexists(path)
+            if not is_there or not _is_the_same(export, photo):
                 sidecars = [each for each, kind in targets.items() if kind is ExportKind.SIDECAR]
                 places = [photo] if export.kind is ExportKind.EMBEDDED else sidecars
+                if is_there:  # another file by now; ours may have gone with the photo, but only under its own name
+                    places = [each for each in places if each == export.place_with(photo)]
                 place = next((each for each in places if os.fsencode(each) not in entries), None)
                 if place is not None and os.path.lexists(place):
                     moved = self._at(export, place)
