@@ -215,6 +215,13 @@ class KeywordExports:
             self._database.pages(statement, (key,), lambda _, rows: [_export(row) for row in rows])
         )
 
+    def with_photo_paths(self) -> Iterator[tuple[KeywordExport, Path | None]]:
+        """Yield all files, by path, with where their photos lie now; None where a photo is not known any more."""
+        for page in _paged(self.all()):
+            paths = self.photo_paths(page)
+            for each in page:
+                yield each, paths.get(each.photo_id or 0)
+
     def withdrawn(self) -> Iterator[tuple[KeywordExport, KeywordCandidate]]:
         """Yield the files that somebody took a keyword out of while the photo's tag still says it, with the photos."""
         for page in _paged(each for each in self.all() if each.state.withdrawn):
