@@ -435,3 +435,19 @@ def test_sidecar_of_a_photo_under_the_name_of_a_moved_one_is_not_ours(
     assert sidecar.read_bytes() == person
     assert keywords(moved.with_name("a.jpg.xmp")) == {"dc:subject": ["Alps"]}
     assert not list(store.keyword_exports.all())
+
+
+def test_photo_under_the_name_of_a_moved_one_gets_its_first_sidecar(store: Store, add: Add, folder: Path) -> None:
+    photo, moved = add("a.jpg"), folder / "archive" / "a.jpg"
+    export(store)
+    moved.parent.mkdir()
+    (known,) = store.photos.at([photo])
+    for path in (photo, photo.with_name("a.jpg.xmp")):
+        path.rename(moved.with_name(path.name))
+    store.moves.apply({known.id: as_tagged(moved).photo})
+    add("a.jpg")
+    KeywordExporter(store).export_paths([photo])  # before the one that was moved
+    assert keywords(photo.with_name("a.jpg.xmp")) == BOTH
+    assert not list(find_taken_out(store))
+    KeywordExporter(store).undo()
+    assert not list(folder.rglob("*.xmp"))
