@@ -152,12 +152,11 @@ class KeywordExporter:
             self._write(self._tasks.of(photos))
 
     def _undo_batch(self, exports: Sequence[KeywordExport]) -> None:
-        tasks = [KeywordTask(export) for export in exports]
         if self._dry_run:
-            self._write(tasks)
+            self._write(self._tasks.to_undo(exports))
             return
         with self._store.writing(_COMMAND, wait_seconds=_WAIT_SECONDS):
-            self._write(tasks)
+            self._write(self._tasks.to_undo(exports))
 
     def _write(self, tasks: Sequence[KeywordTask]) -> None:
         for part in _parts(tasks):
@@ -257,17 +256,20 @@ class KeywordExporter:
         Raises:
             StoreError: the database cannot be read or written.
         """
-        exports = list(self._ledger.all(unsettled=True))
-        ends = []
-        for export in exports:
-            self._tasks.sweep(export.path.parent)
-            try:
-                end = _what_happened(export)
-            except (OSError, XmpError):  # it cannot be known today
-                continue
-            ends.append(end)
-        if ends:
-            with self._store.writing(_COMMAND, wait_seconds=_WAIT_SECONDS):
+        if next(self._ledger.all(unsettled=True), None) is None:
+            return
+        # Listed under the lock: another process that is between planning and writing looks as if it had been killed.
+        with self._store.writing(_COMMAND, wait_seconds=_WAIT_SECONDS):
+            exports = list(self._ledger.all(unsettled=True))
+            ends = []
+            for export in exports:
+                self._tasks.sweep(export.path.parent)
+                try:
+                    end = _what_happened(export)
+                except (OSError, XmpError):  # it cannot be known today
+                    continue
+                ends.append(end)
+            if ends:
                 self._ledger.settle(exports, ends)
 
 

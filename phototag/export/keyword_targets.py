@@ -97,6 +97,7 @@ class KeywordTasks:
                 continue
             wanted.append((photo, names, targets))
         entries = self._ledger.at([os.fsencode(path) for *_, targets in wanted for path in targets])
+        self._forget_strangers(entries, of_photo)
         tasks: dict[Path, KeywordTask] = {}
         for photo, names, targets in wanted:
             earlier = {export.path: export for export in of_photo[photo.id]}
@@ -108,6 +109,46 @@ class KeywordTasks:
                 )
                 tasks.setdefault(path, KeywordTask(replace(entry, photo_id=photo.id), names, photo))
         return self._with_copied(list(tasks.values()))
+
+    def to_undo(self, exports: Sequence[KeywordExport]) -> list[KeywordTask]:
+        """Return what is to be taken out; files that others made under a known name are counted in the report."""
+        tasks = []
+        photos = self._ledger.photo_paths(exports)
+        for export in exports:
+            photo = photos.get(export.photo_id or 0)
+            is_there = os.path.lexists(export.path)
+            if not is_there or not _is_the_same(export, photo):
+                followed = self._followed(export, photo)
+                if followed is None and is_there:
+                    self._report.refuse(export.path, "changed since, and its photo is not beside it any more")
+                    continue
+                export = followed or export
+            tasks.append(KeywordTask(export))
+        return tasks
+
+    def _forget_strangers(self, entries: dict[bytes, KeywordExport], of_photo: dict[int, list[KeywordExport]]) -> None:
+        """Drop what is known of a file that is another one now: its photo went elsewhere, and its path is used again.
+
+        What the other photo took along is noted at its new place, before the entry here is written over.
+        """
+        photos = self._ledger.photo_paths(entries.values())
+        for path, export in list(entries.items()):
+            photo = photos.get(export.photo_id or 0)
+            if _is_the_same(export, photo):
+                continue
+            del entries[path]
+            followed = self._followed(export, photo)
+            if followed is not None:
+                entries[followed.path_bytes] = followed
+                earlier = of_photo.get(export.photo_id or 0, [])
+                earlier[:] = [followed if each.id == export.id else each for each in earlier]
+
+    def _followed(self, export: KeywordExport, photo: Path | None) -> KeywordExport | None:
+        """Return the entry of a file at the place where it went with its photo; None if it is not there."""
+        place = None if photo is None else export.place_with(photo)
+        if place is None or place == export.path or not os.path.lexists(place):
+            return None
+        return None if self._ledger.at([os.fsencode(place)]) else self._at(export, place)
 
     def _targets(self, photo: KeywordCandidate, *, embed: bool) -> dict[Path, ExportKind]:
         """Return the files that a photo's keywords belong into."""
@@ -158,9 +199,12 @@ class KeywordTasks:
         for path, export in earlier.items():
             if path in targets:
                 continue
-            if not os.path.lexists(path):
+            is_there = os.path.lexists(path)
+            if not is_there or not _is_the_same(export, photo):
                 sidecars = [each for each, kind in targets.items() if kind is ExportKind.SIDECAR]
                 places = [photo] if export.kind is ExportKind.EMBEDDED else sidecars
+                if is_there:  # another file by now; ours may have gone with the photo, but only under its own name
+                    places = [each for each in places if each == export.place_with(photo)]
                 place = next((each for each in places if os.fsencode(each) not in entries), None)
                 if place is not None and os.path.lexists(place):
                     moved = self._at(export, place)
@@ -199,6 +243,20 @@ class KeywordTasks:
         if not self._dry_run and export.id is not None:
             self._ledger.move({export.id: os.fsencode(path)})
         return replace(export, path_bytes=os.fsencode(path))
+
+
+def _is_the_same(export: KeywordExport, photo: Path | None) -> bool:
+    """Return whether a file is the one that was written into, by its photo beside it or by its content.
+
+    Another photo may have got the name of one that was moved: its sidecar is not ours, whatever it holds.
+    """
+    if photo is not None and export.lies_with(photo):
+        return True
+    try:
+        seen = read_seen(export.path)
+    except (OSError, XmpError):
+        return False
+    return seen is not None and digest(seen.data) == export.state.hash_after
 
 
 def seed_of(task: KeywordTask) -> bytes:

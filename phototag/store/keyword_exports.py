@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
@@ -102,6 +103,17 @@ class KeywordExport(HasPath):
     planned: FileKeywords | None = None
     id: int | None = None
 
+    def lies_with(self, photo: Path) -> bool:
+        """Return whether the file is this photo's own, or by its name one of its sidecars."""
+        return self.path == photo or self.place_with(photo) == self.path
+
+    def place_with(self, photo: Path) -> Path | None:
+        """Return where the file lies if it went with its photo and kept its name; None where the names do not fit."""
+        if self.kind is ExportKind.EMBEDDED:
+            return photo
+        names = (photo.name.casefold(), photo.stem.casefold())
+        return photo.with_name(self.path.name) if self.path.stem.casefold() in names else None
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -171,6 +183,16 @@ class KeywordExports:
         """Return all files that keywords of these photos were written into."""
         return self._where(keyword_exports.c.photo_id, ids)
 
+    def photo_paths(self, exports: Iterable[KeywordExport]) -> dict[int, Path]:
+        """Return where the photos of files lie now, by the photos' ids."""
+        found: dict[int, Path] = {}
+        statement = select(photos.c.id, photos.c.path_bytes)
+        with self._database.read() as connection:
+            for chunk in chunked(sorted({each.photo_id for each in exports if each.photo_id is not None})):
+                rows = connection.execute(statement.where(photos.c.id.in_(chunk)))
+                found.update((int(row.id), Path(os.fsdecode(row.path_bytes))) for row in rows)
+        return found
+
     def with_content(self, hashes: Collection[bytes]) -> list[KeywordExport]:
         """Return files that held one of these contents when phototag had written them; of very many some."""
         return self._where(keyword_exports.c.hash_after, hashes, most=_MOST_ALIKE)
@@ -192,6 +214,13 @@ class KeywordExports:
         return chain.from_iterable(
             self._database.pages(statement, (key,), lambda _, rows: [_export(row) for row in rows])
         )
+
+    def with_photo_paths(self) -> Iterator[tuple[KeywordExport, Path | None]]:
+        """Yield all files, by path, with where their photos lie now; None where a photo is not known any more."""
+        for page in _paged(self.all()):
+            paths = self.photo_paths(page)
+            for each in page:
+                yield each, paths.get(each.photo_id or 0)
 
     def withdrawn(self) -> Iterator[tuple[KeywordExport, KeywordCandidate]]:
         """Yield the files that somebody took a keyword out of while the photo's tag still says it, with the photos."""
@@ -230,9 +259,11 @@ class KeywordExports:
         kept: list[KeywordExport] = []
         embedded: list[tuple[int, Settled, bytes]] = []
         with self._database.write(durable=True) as connection:
+            planned = _planned(connection, list(ended))
             for each in exports:
                 end = ended.get(each.path_bytes)
-                if end is None or each.planned is None:
+                # What is settled already may have been written anew since.
+                if end is None or each.planned is None or each.path_bytes not in planned:
                     continue
                 after = each.planned if end.done else each.state
                 if end.photo is not None and each.photo_id is not None and after.hash_after is not None:
@@ -297,6 +328,16 @@ def _ids(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, int]:
         statement = select(keyword_exports.c.id, keyword_exports.c.path_bytes)
         rows = connection.execute(statement.where(keyword_exports.c.path_bytes.in_(chunk)))
         found.update((bytes(row.path_bytes), int(row.id)) for row in rows)
+    return found
+
+
+def _planned(connection: Connection, paths: Sequence[bytes]) -> set[bytes]:
+    """Return which of these files have a write that was not settled."""
+    found: set[bytes] = set()
+    for chunk in chunked(paths):
+        statement = select(keyword_exports.c.path_bytes).where(keyword_exports.c.state == "planned")
+        rows = connection.execute(statement.where(keyword_exports.c.path_bytes.in_(chunk)))
+        found.update(bytes(row.path_bytes) for row in rows)
     return found
 
 

@@ -61,7 +61,7 @@ class Describer:
         beside = [] if modified_ns is None else list(self._sidecars(path))
         facts, keywords = describe(data, [held for _, held in beside])
         # Only then the ledger is of interest, which may be long.
-        if keywords and (ours := self._ours()).by_path:
+        if keywords and ((ours := self._ours()).by_path or ours.by_hash):
             written = [ours.of_photo(path, io.BytesIO(data)), *(ours.of_sidecar(*each) for each in beside)]
             facts, keywords = describe(data, [held for _, held in beside], written=written)
         return Described(facts, keywords, modified_ns)
@@ -103,6 +103,11 @@ class Describer:
                 self._folders.popitem(last=False)
         return siblings
 
+    def look_again(self) -> None:
+        """Forget what phototag wrote where: photos were moved."""
+        with self._mutex:
+            self._written = None
+
     def _ours(self) -> WrittenKeywords:
         with self._mutex:
             if self._written is None:
@@ -118,16 +123,21 @@ def written_keywords(store: Store) -> WrittenKeywords:
     """
     by_path: dict[bytes, Written] = {}
     by_hash: dict[bytes, Written] = {}
+    moved: dict[bytes, Written] = {}
     in_photos = False
-    for export in store.keyword_exports.all():
+    for export, photo in store.keyword_exports.with_photo_paths():
         in_photos |= export.kind is ExportKind.EMBEDDED
         items: dict[str, tuple[str, ...]] = {}
         # A write that was not settled may have happened or not.
         for state in filter(None, (export.state, export.planned)):
             for label, keywords in state.items.items():
                 items[label] = (*items.get(label, ()), *keywords)
-        by_path[export.path_bytes] = items
+        # A photo that was moved took its sidecars along; another one may have got their old names.
+        if photo is None or export.lies_with(photo):
+            by_path[export.path_bytes] = items
+        elif (place := export.place_with(photo)) is not None:
+            moved[os.fsencode(place)] = items
         for state in filter(None, (export.state, export.planned)):
             if state.hash_after is not None:
                 by_hash[state.hash_after] = items
-    return WrittenKeywords(by_path, by_hash, in_photos)
+    return WrittenKeywords(moved | by_path, by_hash, in_photos)

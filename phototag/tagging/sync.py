@@ -214,6 +214,8 @@ class Pass:
             if self._stopped():
                 return
             moved = self._moved.by_identity(chunk)
+            if moved:
+                self._describe.look_again()
             steps = [self._at_its_new_place(step, moved.get(number)) for number, step in enumerate(chunk)]
             paired = self._pairs.sort_out(steps, force=self._force)
             for number, as_it_was in paired.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from phototag import files
 from phototag.export import KeywordExporter, KeywordRule, find_taken_out, keyword_exporter
 from phototag.metadata import add_keywords, fresh_packet, keywords_in, remove_keywords
 from phototag.metadata.xmp import embedded_packets, read_packet
 from phototag.records import Photo, Rank, Tag
-from phototag.store import Query, Review, ReviewFilter, Store
+from phototag.store import Query, Review, ReviewFilter, Settled, Store
 from tests.metadata.test_packets import listed, packet
-from tests.support.keyword_files import tag_picture
+from tests.support.keyword_files import as_tagged, tag_picture
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, register
 
 HAWK = Tag("bird", "hawk", Rank.SUBCLASS, 0.9, 0.8, 0.1)
@@ -378,3 +381,70 @@ def test_run_that_is_interrupted_says_so_and_leaves_nothing_open(
     assert not list(store.keyword_exports.all())
     monkeypatch.undo()
     assert export(store).written == 1
+
+
+def test_write_that_another_process_settles_meanwhile_stays_settled(
+    store: Store, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add("a.jpg")
+    export(store)
+    (written,) = store.keyword_exports.all()
+    store.keyword_exports.plan([replace(written, planned=replace(written.state, items={}))])
+    (unsettled,) = store.keyword_exports.all(unsettled=True)
+    ended = Settled(unsettled.path_bytes, done=False)
+    store.keyword_exports.settle([unsettled], [ended])
+    store.keyword_exports.settle([unsettled], [replace(ended, done=True)])  # by one that listed it before
+    assert [each.state for each in store.keyword_exports.all()] == [written.state]
+    # Whoever finds out what happened does so while nobody else can write.
+    store.keyword_exports.plan([unsettled])
+    held: list[bool] = []
+    inside = [False]
+    writing, sweep = store.writing, files.sweep
+
+    @contextmanager
+    def note(*args: Any, **options: Any) -> Iterator[Store]:
+        with writing(*args, **options) as opened:
+            inside[0] = True
+            yield opened
+            inside[0] = False
+
+    def look(folder: Path) -> None:
+        held.append(inside[0])
+        sweep(folder)
+
+    monkeypatch.setattr(store, "writing", note)
+    monkeypatch.setattr("phototag.export.keyword_targets.sweep", look)
+    KeywordExporter(store).recover()
+    assert held == [True] and not list(store.keyword_exports.all(unsettled=True))
+
+
+@pytest.mark.parametrize("archive", ["archive", "later"])
+@pytest.mark.parametrize("exported", [True, False], ids=["exported", "only undone"])
+def test_sidecar_of_a_photo_under_the_name_of_a_moved_one_is_not_ours(
+    store: Store, add: Add, folder: Path, monkeypatch: pytest.MonkeyPatch, archive: str, *, exported: bool
+) -> None:
+    monkeypatch.setattr("phototag.export.keyword_exporter._BATCH", 1)
+    for name in ("inbox", archive):
+        (folder / name).mkdir()
+    photo = add("inbox/a.jpg")
+    sidecar = folder / "inbox" / "a.jpg.xmp"
+    export(store)
+    # Somebody adds to it, so that its content does not tell any more that it is ours, and it goes with the photo.
+    more = add_keywords(sidecar.read_bytes(), {"dc:subject": ["Alps"]}).data
+    sidecar.write_bytes(more)
+    moved = folder / archive / "a.jpg"
+    (known,) = store.photos.at([photo])
+    photo.rename(moved)
+    sidecar.rename(moved.with_name("a.jpg.xmp"))
+    store.moves.apply({known.id: as_tagged(moved).photo})
+    person = packet(listed("dc:subject", "rooster", "Rome")).encode()
+    add("inbox/a.jpg", BEAGLE)
+    sidecar.write_bytes(person)
+    if exported:
+        assert export(store).taken_out == 0
+        assert keywords(sidecar)["dc:subject"] == ["rooster", "Rome", "dog", "beagle"]
+        assert set(keywords(moved.with_name("a.jpg.xmp"))["dc:subject"]) == {"bird", "rooster", "Alps"}
+    KeywordExporter(store).undo()
+    assert sidecar.read_bytes() == person
+    assert keywords(moved.with_name("a.jpg.xmp")) == {"dc:subject": ["Alps"]}
+    assert not list(store.keyword_exports.all())

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from phototag.export import KeywordExporter
+from phototag.metadata import add_keywords
 from phototag.store import Query, Store
 from phototag.tagging.unread_facts import UnreadFacts
 from tests.support.exif import BERLIN, CAMERA, TAKEN, exif_block, picture, save_taken
@@ -90,3 +92,29 @@ def test_sidecars_count_and_one_that_changes_later_is_read_again(
     assert found("ben") == ["b.jpg"]
     monkeypatch.setattr(UnreadFacts, "_read", None)
     tag(photos)
+
+
+def test_our_own_keywords_stay_ours_when_a_sidecar_is_edited_and_moves_with_its_photo(
+    tag: RunTag, photos: Path, db: Path
+) -> None:
+    tag(photos)
+    photo = photos / "a.jpg"
+    with Store.open(db) as store, store.writing("test"):
+        store.tags.set_human(photo, superclass="bird", subclass="rooster")
+        KeywordExporter(store).export(Query(under=photo))
+    sidecar = photos / "a.jpg.xmp"
+    sidecar.write_bytes(add_keywords(sidecar.read_bytes(), {"dc:subject": ["Anna"]}).data)
+    moved = photos.with_name("archive")
+    photos.rename(moved)
+    # Another photo of that name, and of a person who wrote what was written into the first one's sidecar.
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes((moved / "b.jpg").read_bytes() + b"\0")
+    sidecar.write_text(SIDECAR.format("rooster"))
+    tag(photos.parent)
+    with Store.open(db) as store:
+        words = {
+            path: store.captures.of_photo(known.id)
+            for path in (moved / "a.jpg", photo)
+            for known in store.photos.at([path])
+        }
+    assert [capture and capture.keywords for capture in words.values()] == [("Anna",), ("rooster",)]
