@@ -5,6 +5,7 @@ Only the bytes on the way to it are read, so that a RAW file of 50 MB costs no m
 
 from __future__ import annotations
 
+import errno
 import struct
 import zlib
 from collections.abc import Iterator
@@ -56,7 +57,14 @@ def embedded_packets(file: BinaryIO) -> tuple[bytes, ...]:
 def _read(file: BinaryIO, offset: int, count: int, *, whole: bool = False) -> bytes:
     if count > MAX_BYTES:
         raise XmpError(f"holds metadata of more than {MAX_BYTES >> 20} MB")
-    file.seek(offset)
+    if count < 0:  # all that follows would be read
+        raise XmpError("is damaged: a part of it ends before it begins")
+    try:
+        file.seek(offset)
+    except (OverflowError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        raise XmpError("is damaged: it names a place that no file reaches") from None
     data = file.read(count)
     if whole and len(data) < count:
         raise XmpError("is cut short before its metadata end")
@@ -181,6 +189,8 @@ def _boxes(file: BinaryIO, start: int, end: int | None = None) -> Iterator[tuple
     """Yield (type, start, end) of the contents of boxes (ISO/IEC 14496-12, 4.2)."""
     position = start
     for _ in range(_MOST_STEPS):
+        if end is not None and position >= end:  # beyond it where the last box is longer than what it lies in
+            return
         head = _read(file, position, 16 if end is None else min(16, end - position))
         if len(head) < 8:
             return

@@ -1,0 +1,69 @@
+"""Files made to keep a reader busy, or to make it fail: they say nothing, and cost next to nothing."""
+
+from __future__ import annotations
+
+import errno
+import io
+import struct
+
+import pytest
+
+from phototag.metadata import describe
+from phototag.metadata.xmp import XmpError, embedded_packets
+from phototag.records import CaptureFacts
+from tests.metadata.test_packets import box
+
+FTYP = box(b"ftyp", b"heic0000")
+XMP_ITEM = struct.pack(">B3xHH4s", 2, 7, 0, b"mime") + b"\0application/rdf+xml\0"
+XMP_ITEMS = box(b"iinf", struct.pack(">4xH", 1) + box(b"infe", XMP_ITEM))
+EXIF_ITEMS = box(b"iinf", struct.pack(">4xH", 1) + box(b"infe", struct.pack(">B3xHH4s", 2, 7, 0, b"Exif") + b"\0"))
+
+
+def meta(*boxes: bytes) -> bytes:
+    return FTYP + box(b"meta", bytes(4) + b"".join(boxes))
+
+
+def far_item(offset: int) -> bytes:
+    """A file whose packet is said to lie that far behind its beginning."""
+    return meta(XMP_ITEMS, box(b"iloc", struct.pack(">B3xBBHHHHHQI", 1, 0x84, 0, 1, 7, 0, 0, 1, offset, 8)))
+
+
+class Disk(io.BytesIO):
+    """A file where the system refuses places that it cannot have."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if offset >= 1 << 32:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return super().seek(offset, whence)
+
+
+PLACES_BEYOND = {
+    "box": FTYP + struct.pack(">I4sQ", 1, b"free", 2**64 - 1),
+    "item": far_item(2**64 - 1),
+    "item on a disk": far_item(2**40),
+    "PNG text without room": b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 3) + b"iTXtXML:com.adobe.xmp\0" + bytes(99),
+    "Canon box without room": box(b"ftyp", b"crx 0000")
+    + struct.pack(">I4s", 10, b"uuid")
+    + bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+    + bytes(99),
+}
+
+
+@pytest.mark.parametrize("data", PLACES_BEYOND.values(), ids=PLACES_BEYOND)
+def test_places_that_no_file_has_are_damage(data: bytes) -> None:
+    assert describe(data) == (CaptureFacts(), ())
+    with pytest.raises(XmpError):
+        embedded_packets(Disk(data))
+
+
+def test_boxes_longer_than_what_they_lie_in_end_it() -> None:
+    reads: list[int | None] = []
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            reads.append(size)
+            return super().read(size)
+
+    inner = struct.pack(">I4s", 500, b"free") + bytes(492) + box(b"free", b"") * 1000
+    assert embedded_packets(Counted(FTYP + struct.pack(">I4s4x", 40, b"meta") + inner)) == ()
+    assert len(reads) < 20 and all(size is not None and 0 <= size <= 32 for size in reads)
