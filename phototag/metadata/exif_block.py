@@ -141,12 +141,15 @@ def _of_items(data: bytes, first: int, last: int, blocks: ExifBlocks) -> None:
             located = list(_item_places(data, start, end))
         elif kind == b"idat":
             stored = start
+    bytes_left = _MOST_BLOCK_BYTES  # of all together: they may overlap
     for item, method, extents in located:
-        if item not in wanted or method > 1:
+        count = sum(size for _, size in extents)
+        if item not in wanted or method > 1 or blocks.image or count > bytes_left:
             continue
+        bytes_left -= count
         base = stored if method == 1 else 0
-        body = b"".join(data[base + place : base + place + min(size, _MOST_BLOCK_BYTES)] for place, size in extents)
-        if not blocks.image and len(body) >= 8:
+        body = b"".join(data[base + place : base + place + size] for place, size in extents)
+        if len(body) >= 8:
             blocks.image = body[4 + struct.unpack_from(">I", body)[0] :].removeprefix(EXIF_HEAD)
 
 

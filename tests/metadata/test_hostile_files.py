@@ -6,10 +6,12 @@ import errno
 import io
 import struct
 import time
+from typing import Any
 
 import pytest
 
 from phototag.metadata import describe
+from phototag.metadata.exif_block import ExifBlocks, find_exif
 from phototag.metadata.xmp import XmpError, embedded_packets
 from phototag.records import CaptureFacts
 from tests.metadata.test_packets import box
@@ -81,3 +83,20 @@ def test_more_extents_than_files_have_are_not_listed(widths: int, extent: bytes)
     began = time.process_time()
     assert describe(data) == (CaptureFacts(), ())
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(("items", "extents"), [(1, 3000), (3000, 1)])
+def test_exif_that_overlaps_is_read_within_bounds(items: int, extents: int) -> None:
+    read = 0
+
+    class Counted(bytes):
+        def __getitem__(self, place: Any) -> Any:
+            nonlocal read
+            found = super().__getitem__(place)
+            read += len(found) if isinstance(place, slice) else 1
+            return found
+
+    extent = struct.pack(">II", 1 << 16, 1 << 16)
+    listed = places(0x4400, struct.pack(">4H", 7, 0, 0, extents) + extent * extents, items=items)
+    assert find_exif(Counted(meta(EXIF_ITEMS, listed) + b"\xff" * (1 << 17))) == ExifBlocks()
+    assert read < 20 << 20
