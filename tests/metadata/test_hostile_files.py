@@ -6,15 +6,17 @@ import errno
 import io
 import struct
 import time
+import tracemalloc
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pytest
 
 from phototag.metadata import describe
 from phototag.metadata.exif_block import ExifBlocks, find_exif
-from phototag.metadata.xmp import XmpError, embedded_packets
+from phototag.metadata.xmp import XmpError, embedded_packets, read_packet
 from phototag.records import CaptureFacts
-from tests.metadata.test_packets import box
+from tests.metadata.test_packets import box, packet
 
 FTYP = box(b"ftyp", b"heic0000")
 XMP_ITEM = struct.pack(">B3xHH4s", 2, 7, 0, b"mime") + b"\0application/rdf+xml\0"
@@ -100,3 +102,15 @@ def test_exif_that_overlaps_is_read_within_bounds(items: int, extents: int) -> N
     listed = places(0x4400, struct.pack(">4H", 7, 0, 0, extents) + extent * extents, items=items)
     assert find_exif(Counted(meta(EXIF_ITEMS, listed) + b"\xff" * (1 << 17))) == ExifBlocks()
     assert read < 20 << 20
+
+
+def test_categories_with_endless_names_are_left_out() -> None:
+    inner = "<c Assigned='1'>Rex</c>" + "<c/>" * 1000
+    categories = f"<r><c>{'a' * 100_000}{inner}</c><c>Dogs{inner}</c></r>"
+    xmp = packet(f"<acdsee:categories>{escape(categories)}</acdsee:categories>").encode()
+    tracemalloc.start()
+    try:
+        assert read_packet(xmp).hierarchical == ("Dogs|Rex",)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
