@@ -14,6 +14,7 @@ import pytest
 
 from phototag.metadata import describe
 from phototag.metadata.exif_block import ExifBlocks, find_exif
+from phototag.metadata.iptc import older_keywords
 from phototag.metadata.xmp import XmpError, embedded_packets, read_packet
 from phototag.records import CaptureFacts
 from tests.metadata.test_packets import box, packet
@@ -114,3 +115,30 @@ def test_categories_with_endless_names_are_left_out() -> None:
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
         tracemalloc.stop()
+
+
+def keyword_bytes(data: bytes) -> int:
+    """How many bytes are read to find the keywords outside XMP."""
+    read = 0
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            nonlocal read
+            found = super().read(size)
+            read += len(found)
+            return found
+
+    older_keywords(Counted(data), beside_xmp=False)
+    return read
+
+
+def directory(tag: int, size: int, *, entries: int, base: int = 8) -> bytes:
+    """A TIFF file whose directory, that far from its beginning, has the same entry many times."""
+    entry = struct.pack("<HHII", tag, 7, size, base)
+    return b"II*\0" + struct.pack("<I", base) + bytes(base - 8) + struct.pack("<H", entries) + entry * entries
+
+
+@pytest.mark.parametrize("tag", [33723, 34377, 0x9C9E])
+def test_a_tag_with_keywords_is_read_once(tag: int) -> None:
+    data = directory(tag, 50_000, entries=3000)
+    assert keyword_bytes(data + bytes(50_000)) < 2 * len(data) + 50_000
