@@ -34,6 +34,8 @@ from phototag.store import ExportKind, FileKeywords, KeywordCandidate, KeywordEx
 Item = TypeVar("Item")
 
 _BATCH = 256
+# A round holds its files in memory twice, as they are and as they will be; photos can be large.
+_MOST_BYTES = 128 << 20
 _TRIES = 3
 _FOLDERS = 64
 _JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
@@ -157,12 +159,12 @@ class KeywordExporter:
             self._write(self._tasks.to_undo(exports))
 
     def _write(self, tasks: Sequence[KeywordTask]) -> None:
-        for _ in range(_TRIES):
-            tasks = self._round(tasks)
-            if not tasks:
-                return
-        for task in tasks:
-            self.report.refuse(task.path, "another program keeps writing it")
+        for part in _parts(tasks):
+            left: Sequence[KeywordTask] = part
+            for _ in range(_TRIES):
+                left = self._round(left) if left else left
+            for task in left:
+                self.report.refuse(task.path, "another program keeps writing it")
 
     def _round(self, tasks: Sequence[KeywordTask]) -> list[KeywordTask]:
         """Plan and write; the tasks that have to be planned anew are returned."""
@@ -269,6 +271,24 @@ class KeywordExporter:
                 ends.append(end)
             if ends:
                 self._ledger.settle(exports, ends)
+
+
+def _parts(tasks: Sequence[KeywordTask]) -> Iterator[list[KeywordTask]]:
+    """Yield tasks in parts, in order, the files of which together are no larger than memory should hold."""
+    part: list[KeywordTask] = []
+    size = 0
+    for task in tasks:
+        try:
+            own = task.path.stat().st_size
+        except OSError:
+            own = 0  # not there yet; or reading it will say why
+        if part and size + own > _MOST_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(task)
+        size += own
+    if part:
+        yield part
 
 
 def _what_happened(export: KeywordExport) -> Settled:

@@ -149,8 +149,14 @@ def _tiff_header(found: list[Page], data: bytes) -> RawHeader:
             jpegs.append((page.number(JPEG_OFFSET, 0), page.number(JPEG_COUNT, 0)))
         elif _may_be_preview(page) and len(places) == 1:
             jpegs += places
-    orientation = next((page.number(ORIENTATION, 1) for page in found if ORIENTATION in page.tags), 1)
+    orientation = next((_orientation_in(page) for page in found if ORIENTATION in page.tags), 1)
     return RawHeader(tuple(jpegs), orientation, max(sensors, default=(0, 0)), reach)
+
+
+def _orientation_in(page: Page) -> int:
+    """Return what a page says of how it is turned, 1 where that is nothing that EXIF knows."""
+    orientation = page.number(ORIENTATION, 1)
+    return orientation if 1 <= orientation <= 8 else 1
 
 
 def _may_be_preview(page: Page) -> bool:
@@ -170,7 +176,7 @@ def _canon_header(data: bytes) -> RawHeader:
         elif kind == b"uuid" and data[span[0] : span[0] + 16] == _CANON_FACTS:
             facts = find_box(data, (span[0] + 16, span[1]), b"CMT1")
             page = next(pages(data[slice(*facts)]), Page("<")) if facts is not None else Page("<")
-            orientation, size = page.number(ORIENTATION, 1), page.size
+            orientation, size = _orientation_in(page), page.size
     return RawHeader(tuple(jpegs), orientation, size, reach)
 
 

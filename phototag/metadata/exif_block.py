@@ -18,7 +18,7 @@ _RAF_JPEG = 84
 _CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _MOST_BLOCK_BYTES = 16 << 20
 # Far more than any file has; a made-up one must not keep this busy.
-_MOST_BOXES, _MOST_ITEMS = 4096, 65536
+_MOST_BOXES, _MOST_ITEMS, _MOST_EXTENTS = 4096, 65536, 65536
 _ALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 _SCAN_STARTS, _IMAGE_ENDS = 0xDA, 0xD9
 
@@ -141,12 +141,15 @@ def _of_items(data: bytes, first: int, last: int, blocks: ExifBlocks) -> None:
             located = list(_item_places(data, start, end))
         elif kind == b"idat":
             stored = start
+    bytes_left = _MOST_BLOCK_BYTES  # of all together: they may overlap
     for item, method, extents in located:
-        if item not in wanted or method > 1:
+        count = sum(size for _, size in extents)
+        if item not in wanted or method > 1 or blocks.image or count > bytes_left:
             continue
+        bytes_left -= count
         base = stored if method == 1 else 0
-        body = b"".join(data[base + place : base + place + min(size, _MOST_BLOCK_BYTES)] for place, size in extents)
-        if not blocks.image and len(body) >= 8:
+        body = b"".join(data[base + place : base + place + size] for place, size in extents)
+        if len(body) >= 8:
             blocks.image = body[4 + struct.unpack_from(">I", body)[0] :].removeprefix(EXIF_HEAD)
 
 
@@ -160,7 +163,10 @@ def _exif_items(data: bytes, first: int, last: int) -> Iterator[int]:
 
 
 def _item_places(data: bytes, first: int, last: int) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Yield number, construction method and extents (place, size) of each item, from an iloc box."""
+    """Yield number, construction method and extents (place, size) of each item, from an iloc box.
+
+    Ends where there are more extents than any file has: those without width take no room, and may be billions.
+    """
     version = data[first]
     sizes, more = data[first + 4], data[first + 5]
     offset_bytes, length_bytes, base_bytes = sizes >> 4, sizes & 15, more >> 4
@@ -168,6 +174,7 @@ def _item_places(data: bytes, first: int, last: int) -> Iterator[tuple[int, int,
     wide = version >= 2
     number = int.from_bytes(data[first + 6 : first + (10 if wide else 8)], "big")
     place = first + (10 if wide else 8)
+    extents_left = _MOST_EXTENTS
 
     def take(count: int) -> int:
         nonlocal place
@@ -182,7 +189,11 @@ def _item_places(data: bytes, first: int, last: int) -> Iterator[tuple[int, int,
         take(2)  # of which file: others are not looked at
         base = take(base_bytes)
         extents = []
-        for _ in range(take(2)):
+        count = take(2)
+        extents_left -= count
+        if extents_left < 0:
+            return
+        for _ in range(count):
             if place >= last:
                 return
             take(index_bytes)

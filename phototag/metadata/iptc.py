@@ -75,11 +75,12 @@ def _tag_values(file: BinaryIO, base: int) -> dict[int, bytes]:
     (place,) = struct.unpack(f"{order}I", _read(file, base + 4, 4))
     (count,) = struct.unpack(f"{order}H", _read(file, base + place, 2))
     entries = _read(file, base + place + 2, 12 * count)
-    found = {}
+    found: dict[int, bytes] = {}
     for tag, kind, number, value in struct.iter_unpack(f"{order}HHII", entries[: len(entries) // 12 * 12]):
         size = _VALUE_SIZES.get(kind, 0) * number
         # Of four bytes and fewer, which lie in the entry itself, no keyword is made.
-        if tag in (_TAG_IPTC, _TAG_PHOTOSHOP, _TAG_WINDOWS) and 4 < size <= MAX_BYTES:
+        # And of several of one tag the first counts: each may be as large as the file.
+        if tag in (_TAG_IPTC, _TAG_PHOTOSHOP, _TAG_WINDOWS) and tag not in found and 4 < size <= MAX_BYTES:
             found[tag] = _read(file, base + value, size)
     return found
 

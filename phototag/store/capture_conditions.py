@@ -11,11 +11,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select
 
 from phototag.errors import UsageError
-from phototag.store.connection import driver_connection
+from phototag.store.great_circle import EARTH_KM, SQL_NAME
 from phototag.store.tables import captures, keywords, photos
 from phototag.text import clock_text, nfc
 
-EARTH_KM = 6371.0088  # mean radius (IUGG)
 _FARTHEST_KM = math.pi * EARTH_KM
 _KM_A_DEGREE = EARTH_KM * math.pi / 180
 _TIME = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?)?)?")
@@ -140,8 +139,8 @@ def is_near(connection: Connection, place: Place) -> ColumnElement[bool]:
     column = captures.c
     if connection.dialect.name == "sqlite":
         # SQLite may be built without trigonometry.
-        driver_connection(connection).create_function("phototag_km", 4, great_circle_km, deterministic=True)
-        distance: ColumnElement[Any] = func.phototag_km(column.latitude, column.longitude, latitude, longitude)
+        measure = getattr(func, SQL_NAME)
+        distance: ColumnElement[Any] = measure(column.latitude, column.longitude, latitude, longitude)
     else:
         rise = func.radians(column.latitude - latitude) / 2
         run = func.radians(column.longitude - longitude) / 2
@@ -165,11 +164,3 @@ def _box(latitude: float, longitude: float, km: float) -> list[ColumnElement[boo
         *box,
         or_(*(column.longitude.between(longitude + turn - side, longitude + turn + side) for turn in (-360, 0, 360))),
     ]
-
-
-def great_circle_km(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:
-    """Return the distance between two places in degrees, by the haversine formula (Sinnott, Sky & Telescope 1984)."""
-    one, other = math.radians(latitude), math.radians(other_latitude)
-    rise, run = (other - one) / 2, math.radians(other_longitude - longitude) / 2
-    half = math.sin(rise) ** 2 + math.cos(one) * math.cos(other) * math.sin(run) ** 2
-    return 2 * EARTH_KM * math.asin(math.sqrt(min(1.0, half)))

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from phototag.errors import LockedError, StoreError
 from phototag.files import keeps_locks
+from phototag.store.great_circle import SQL_NAME, great_circle_km
 from phototag.store.location import Location
 
 BUSY_TIMEOUT_SECONDS = 30.0
@@ -130,6 +131,7 @@ def _set_up(connection: _Bounded) -> _Bounded:
         # A database may be untrusted: its views and triggers must not call functions with side
         # effects.
         connection.execute("PRAGMA trusted_schema=OFF")
+        connection.create_function(SQL_NAME, 4, great_circle_km, deterministic=True)
     except BaseException:
         connection.close()
         raise

@@ -80,8 +80,9 @@ class Moves:
         copies = photos.alias()
         used = [exists().where(table.c.photo_id == copies.c.id) for table in (reviews, sample_items)]
         pairs: dict[int, int] = {}
-        with self._database.write() as connection:
-            for chunk in chunked(gone):
+        taken: set[int] = set()
+        for chunk in chunked(gone):
+            with self._database.write() as connection:
                 statement = (
                     select(photos.c.id, copies.c.id)
                     .join(copies, copies.c.content_hash == photos.c.content_hash)
@@ -90,12 +91,15 @@ class Moves:
                     .where(copies.c.state == PhotoState.OK.value, *(~each for each in used))
                     .order_by(photos.c.id, copies.c.id)
                 )
+                found: dict[int, int] = {}
                 for old, copy in connection.execute(statement):
-                    if old not in pairs and copy not in pairs.values():
-                        pairs[old] = copy
-            for old, copy in pairs.items():
-                _merge(connection, old, copy)
-            set_back(connection, list(pairs))
+                    if old not in found and copy not in taken:
+                        found[old] = copy
+                        taken.add(copy)
+                for old, copy in found.items():
+                    _merge(connection, old, copy)
+                set_back(connection, list(found))
+            pairs |= found
         return list(pairs)
 
 

@@ -50,6 +50,13 @@ def test_command_writes_tells_and_takes_back(library: Path, run_phototag: RunCom
     assert undone.exit_code == 0 and not (library / "b.jpg.xmp").exists()
 
 
+def test_command_chooses_photos_by_place(library: Path, run_phototag: RunCommand) -> None:
+    db = ("--db", library.with_name("photos.db"))
+    for more in ((), ("--undo",), ("--taken-out",)):
+        near = run_phototag("export", "xmp", "--near", "52.5,13.4,10", *more, *db)
+        assert near.exit_code == 0 and not list(library.glob("*.xmp")), near.stderr
+
+
 def test_command_refuses_what_makes_no_sense_and_says_what_it_left(library: Path, run_phototag: RunCommand) -> None:
     db = ("--db", library.with_name("photos.db"))
     for wrong in (("--undo", "--embed"), ("--min-score", "0.9", "--precision", "0.9"), ("--precision", "2")):

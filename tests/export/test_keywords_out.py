@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from phototag import files
-from phototag.export import KeywordExporter, KeywordRule, find_taken_out
+from phototag.export import KeywordExporter, KeywordRule, find_taken_out, keyword_exporter
 from phototag.metadata import add_keywords, fresh_packet, keywords_in, remove_keywords
 from phototag.metadata.xmp import embedded_packets, read_packet
 from phototag.records import Photo, Rank, Tag
@@ -84,6 +84,19 @@ def test_keyword_with_further_levels_of_a_person_says_ours_as_well(store: Store,
     assert export(store).written == 1
     assert keywords(sidecar) == {"dc:subject": ["rooster", "bird"], "lr:hierarchicalSubject": ["Animals|Bird|rooster"]}
     assert export(store).unchanged == 1
+
+
+def test_files_that_are_large_together_are_written_in_parts(
+    store: Store, add: Add, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        add(name)
+    monkeypatch.setattr(keyword_exporter, "_MOST_BYTES", 1)
+    rounds = []
+    plan = KeywordExporter._round
+    monkeypatch.setattr(KeywordExporter, "_round", lambda self, tasks: rounds.append(len(tasks)) or plan(self, tasks))
+    assert export(store, embed=True).written == 3
+    assert rounds == [1, 1, 1]
 
 
 def test_dry_run_writes_nothing(store: Store, add: Add, folder: Path) -> None:

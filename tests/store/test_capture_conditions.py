@@ -13,7 +13,8 @@ import pytest
 from phototag.errors import UsageError
 from phototag.records import CaptureFacts
 from phototag.store import Capture, Query, Store
-from phototag.store.capture_conditions import great_circle_km, taken_range
+from phototag.store.capture_conditions import taken_range
+from phototag.store.great_circle import great_circle_km
 from tests.support.stored_photos import paths, register, stored
 
 PHOTOS: dict[str, tuple[CaptureFacts, tuple[str, ...]]] = {

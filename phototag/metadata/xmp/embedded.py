@@ -5,6 +5,7 @@ Only the bytes on the way to it are read, so that a RAW file of 50 MB costs no m
 
 from __future__ import annotations
 
+import errno
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ _CR3_PACKET = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _TIFF_XMP = 700
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"IIU\0")
 _MOST_STEPS = 20_000  # segments, chunks or boxes: more are no picture
+_MOST_ITEMS, _MOST_PARTS = 65_536, 65_536
 # Markers of JPEG that stand alone: restarts, and one of no use.
 _ALONE = {0x01, *range(0xD0, 0xD8)}
 _SCAN_OR_END = {0xDA, 0xD9}
@@ -56,7 +58,14 @@ def embedded_packets(file: BinaryIO) -> tuple[bytes, ...]:
 def _read(file: BinaryIO, offset: int, count: int, *, whole: bool = False) -> bytes:
     if count > MAX_BYTES:
         raise XmpError(f"holds metadata of more than {MAX_BYTES >> 20} MB")
-    file.seek(offset)
+    if count < 0:  # all that follows would be read
+        raise XmpError("is damaged: a part of it ends before it begins")
+    try:
+        file.seek(offset)
+    except (OverflowError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        raise XmpError("is damaged: it names a place that no file reaches") from None
     data = file.read(count)
     if whole and len(data) < count:
         raise XmpError("is cut short before its metadata end")
@@ -181,6 +190,8 @@ def _boxes(file: BinaryIO, start: int, end: int | None = None) -> Iterator[tuple
     """Yield (type, start, end) of the contents of boxes (ISO/IEC 14496-12, 4.2)."""
     position = start
     for _ in range(_MOST_STEPS):
+        if end is not None and position >= end:  # beyond it where the last box is longer than what it lies in
+            return
         head = _read(file, position, 16 if end is None else min(16, end - position))
         if len(head) < 8:
             return
@@ -250,13 +261,18 @@ class _Locations:
         offset_width, size_width, base_width = widths >> 12, widths >> 8 & 15, widths >> 4 & 15
         index_width = widths & 15 if version in (1, 2) else 0
         wide = 4 if version == 2 else 2
-        for _ in range(self._number(wide)):
+        parts_left = _MOST_PARTS
+        for _ in range(min(self._number(wide), _MOST_ITEMS)):
             item = self._number(wide)
             method = self._number(2) & 15 if version in (1, 2) else 0
             self._number(2)  # the file: this one
             base = self._number(base_width)
             parts = []
-            for _ in range(self._number(2)):
+            count = self._number(2)
+            parts_left -= count  # those without width take no room, and may be billions
+            if parts_left < 0:
+                raise XmpError("is damaged: it has more parts than pictures have")
+            for _ in range(count):
                 self._number(index_width)
                 offset = base + self._number(offset_width)
                 parts.append((method == 1, offset, self._number(size_width)))

@@ -27,6 +27,8 @@ _LABEL = (_XMP, "Label")
 # The moment of exposure, before those that a scanner or a program may have set.
 _TAKEN = ((_EXIF, "DateTimeOriginal"), (PHOTOSHOP, "DateCreated"), (_XMP, "CreateDate"))
 SIDECAR_FOR = (PHOTOSHOP, "SidecarForExtension")
+# Each element below one copies its path.
+_LONGEST_PATH = 1000
 _NOTHING: Mapping[str, Collection[str]] = {}
 _READ = frozenset(
     (
@@ -184,6 +186,7 @@ def _acdsee_keywords(texts: Iterable[str]) -> Iterator[str]:
             for child in reversed(element.children):
                 name = (child.pieces[0] if child.pieces else "").strip()
                 path = f"{above}|{name}" if above else name
-                open_.append((child, path))
+                if len(path) <= _LONGEST_PATH:
+                    open_.append((child, path))
             if above and element.attributes.get(("", "Assigned")) == "1":
                 yield above
