@@ -142,3 +142,11 @@ def directory(tag: int, size: int, *, entries: int, base: int = 8) -> bytes:
 def test_a_tag_with_keywords_is_read_once(tag: int) -> None:
     data = directory(tag, 50_000, entries=3000)
     assert keyword_bytes(data + bytes(50_000)) < 2 * len(data) + 50_000
+
+
+def test_one_exif_of_a_jpeg_is_read() -> None:
+    exif = b"\xff\xe1" + struct.pack(">H", 16) + b"Exif\0\0II*\0" + struct.pack("<I", 50_000)
+    data = (b"\xff\xd8" + exif * 1000).ljust(
+        50_000, b"\0"
+    ) + b"\x0f" * 100_000  # of 3,855 entries, from wherever one reads
+    assert keyword_bytes(data) < 2 * len(data)
