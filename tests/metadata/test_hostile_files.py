@@ -13,7 +13,9 @@ from xml.sax.saxutils import escape
 import pytest
 
 from phototag.metadata import describe
+from phototag.metadata.exif import Tiff
 from phototag.metadata.exif_block import ExifBlocks, find_exif
+from phototag.metadata.facts import parse_moment
 from phototag.metadata.iptc import older_keywords
 from phototag.metadata.xmp import XmpError, embedded_packets, read_packet
 from phototag.records import CaptureFacts
@@ -150,3 +152,26 @@ def test_one_exif_of_a_jpeg_is_read() -> None:
         50_000, b"\0"
     ) + b"\x0f" * 100_000  # of 3,855 entries, from wherever one reads
     assert keyword_bytes(data) < 2 * len(data)
+
+
+@pytest.mark.parametrize("spaces", [" " * 100_000, "\u2003" * 100_000, "T" * 100_000])
+def test_dates_full_of_spaces_are_none(spaces: str) -> None:
+    began = time.process_time()
+    assert parse_moment(f"2026-05-03{spaces}x") == (None, None)
+    assert parse_moment("2026-05-03 14:22:01" + spaces + "x") == (None, None)
+    assert time.process_time() - began < 0.5
+
+
+def test_values_that_are_cut_off_are_not_copied() -> None:
+    copied = 0
+
+    class Counted(bytes):
+        def __getitem__(self, place: Any) -> Any:
+            nonlocal copied
+            found = super().__getitem__(place)
+            copied += len(found) if isinstance(place, slice) else 1
+            return found
+
+    data = directory(0x010F, 1 << 16, entries=5000)
+    assert Tiff(Counted(data)).directory(8, {0x010F}) == {}
+    assert copied < 2 * len(data)
