@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 import time
+import tracemalloc
 from contextlib import suppress
 
 import pytest
 
 from phototag.imaging.heic_header import check_whole, read_heic_header
-from phototag.imaging.raw_header import embedded_jpeg, read_header
+from phototag.imaging.raw_header import embedded_jpeg, is_raw, read_header
 from tests.metadata.test_packets import box
 from tests.support.pictures import encoded, scene
 from tests.support.raw_files import dng
@@ -72,3 +73,30 @@ def test_canon_previews_beyond_those_that_cameras_add_are_not_looked_at() -> Non
     uuid = bytes.fromhex("eaf42b5e1c984b88b9fbb7dc406e4d16")
     preview = box(b"uuid", uuid + bytes(8) + box(b"PRVW", bytes(12) + struct.pack(">I", 1 << 20)))
     assert len(read_header(box(b"ftyp", b"crx 0000") + preview * 1000).jpegs) == 32
+
+
+def tiff_of(values: int, *, kind: int, count: int, behind: int) -> bytes:
+    """A chain of 40 pages, each with so many tags of the same value, which lies behind them."""
+    tags = (257, 258, 259, 262, 270, 273, 277, 278, 279, 317, 320, 322, 323, 324, 325, 330, 338, 339)[:values]
+    step = 6 + 12 * len(tags)
+    place = 8 + 40 * step
+    data = b"II*\0" + struct.pack("<I", 8)
+    for page in range(40):
+        data += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, kind, count, place) for tag in tags)
+        data += struct.pack("<I", 8 + (page + 1) * step if page < 39 else 0)
+    return data + bytes(behind)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [tiff_of(18, kind=7, count=2 << 20, behind=2 << 20), tiff_of(2, kind=4, count=2 << 20, behind=8 << 20)],
+    ids=["bytes", "numbers"],
+)
+def test_values_that_overlap_are_not_all_copied(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        is_raw(data)
+        embedded_jpeg(data, 32)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+    finally:
+        tracemalloc.stop()
