@@ -11,6 +11,7 @@ from phototag.imaging.formats import UnsupportedPictureError
 
 _MOST_PROPERTIES = 10_000
 _MOST_ITEMS = 65_536
+_MOST_PARTS = 65_536
 # So many zeros do not end the pixels of a tile: they are what a disk or a camera did not write.
 _UNWRITTEN = bytes(16)
 
@@ -60,13 +61,15 @@ def read_heic_header(data: Buffer) -> HeicHeader:
 def _properties_of(data: Buffer, properties: Span, item: int) -> list[int]:
     """Return which properties an item has, counted from 1 (8.11.14 of ISO/IEC 14496-12)."""
     found: list[int] = []
-    for kind, (at, _) in boxes(data, properties):
+    for kind, (at, end) in boxes(data, properties):
         if kind != b"ipma":
             continue
         version, wide = data[at], data[at + 3] & 1
         (entries,) = struct.unpack_from(">I", data, at + 4)
         at += 8
         for _ in range(min(entries, _MOST_PROPERTIES)):
+            if at >= end:  # what follows is read for its own box
+                break
             (number,) = struct.unpack_from(">I" if version else ">H", data, at)
             at += 4 if version else 2
             count = data[at]
@@ -114,6 +117,7 @@ def _parts_of(data: bytes, header: HeicHeader) -> Iterator[int]:
             (count,) = struct.unpack_from(">H", data, at + width)
             for part in range(count):
                 yield struct.unpack_from(code, data, at + width + 2 + part * width)[0]
+            return  # an item has one such box: thousands may claim to, and share what they list
 
 
 def _places(data: bytes, places: Span) -> Iterator[tuple[int, Span]]:
@@ -131,12 +135,17 @@ def _places(data: bytes, places: Span) -> Iterator[tuple[int, Span]]:
         at += width
         return int.from_bytes(data[at - width : at])
 
+    left = _MOST_PARTS
     for _ in range(min(number(wide), _MOST_ITEMS)):
         item = number(wide)
         method = number(2) & 15 if version else 0
         at += 2  # in which file, which is always this one
         base = number(base_bytes)
-        for _ in range(number(2)):
+        count = number(2)
+        left -= count
+        if left < 0:
+            raise SyntaxError("it has more parts than pictures have")
+        for _ in range(count):
             at += index_bytes
             start, length = base + number(offset_bytes), number(length_bytes)
             if method == 0 and length:

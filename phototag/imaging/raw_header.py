@@ -166,7 +166,7 @@ def _may_be_preview(page: Page) -> bool:
 
 def _canon_header(data: bytes) -> RawHeader:
     whole = (0, len(data))
-    jpegs = list(_canon_previews(data, whole))
+    jpegs = list(islice(_canon_previews(data, whole), _MOST_TRACKS))
     orientation, size, reach = 1, (0, 0), 0
     moov = find_box(data, whole, b"moov")
     for kind, span in islice(boxes(data, moov), _MOST_TRACKS) if moov is not None else ():

@@ -37,6 +37,8 @@ _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I
 _TYPE_BYTES = {5: 8, 10: 8, 11: 4, 12: 8} | {number: struct.calcsize(code) for number, code in _TYPES.items()}
 _MOST_PAGES = 1000
 _MOST_ENTRIES = 4096
+_MOST_NUMBERS = 1 << 20
+_MOST_COPIES = 2  # of a file, in the values of all of its pages
 _MOST_SAMPLES = 64
 # How many times as large as the picture a tile may be: the decoder makes room for a whole one.
 _LARGEST_TILE = 4
@@ -90,7 +92,8 @@ class Page:
 
     def number(self, tag: int, default: int) -> int:
         """Return the first value of a tag of integers."""
-        return next(iter(self.numbers(tag)), default)
+        kind, _, value = self.tags.get(tag, (0, 0, b""))
+        return struct.unpack_from(self.order + _TYPES[kind], value)[0] if kind in _TYPES and value else default
 
     @property
     def is_reduced(self) -> bool:
@@ -298,7 +301,16 @@ def _for_pillow(page: Page) -> dict[int, tuple[int, int, bytes]]:
 
 
 def pages(data: bytes) -> Iterator[Page]:
-    """Return the pages of a file, and behind each the pages below it."""
+    """Return the pages of a file, and behind each the pages below it, unless their values overlap again and again."""
+    left = _MOST_COPIES * len(data)
+    for page in _all_pages(data):
+        yield page
+        left -= sum(len(value) for *_, value in page.tags.values())
+        if left < 0:
+            return
+
+
+def _all_pages(data: bytes) -> Iterator[Page]:
     order = "<" if data[:2] == b"II" else ">"
     is_big = 43 in data[2:4]
     (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, 8 if is_big else 4)
@@ -329,6 +341,7 @@ def _read_page(data: bytes, order: str, is_big: bool, at: int) -> tuple[Page, in
     """
     number, inline, most = ("Q", 8, "Q") if is_big else ("I", 4, "H")
     page = Page(order)
+    left = len(data)  # for all values: none of them overlap
     (entries,) = struct.unpack_from(order + most, data, at)
     at += struct.calcsize(most)
     if entries > _MOST_ENTRIES:
@@ -336,6 +349,8 @@ def _read_page(data: bytes, order: str, is_big: bool, at: int) -> tuple[Page, in
     for entry in range(at, at + entries * (4 + 2 * inline), 4 + 2 * inline):
         tag, kind, count = struct.unpack_from(f"{order}HH{number}", data, entry)
         size = count * _TYPE_BYTES.get(kind, 0)
+        if size > left or (count > _MOST_NUMBERS and size > count):
+            continue
         if tag not in _WANTED or not size or tag in page.tags or (tag == PROFILE and size > _LONGEST_PROFILE):
             continue
         value_at = entry + 4 + inline
@@ -343,6 +358,7 @@ def _read_page(data: bytes, order: str, is_big: bool, at: int) -> tuple[Page, in
             (value_at,) = struct.unpack_from(order + number, data, value_at)
         value = data[value_at : value_at + size]
         if len(value) == size:
+            left -= size
             page.tags[tag] = kind, count, value
             if size == 8 * count and kind in _TYPES:  # of BigTIFF, whose places are none that a file read here has
                 page.tags[tag] = longs(page, *(min(number, 2**32 - 1) for number in page.numbers(tag)))

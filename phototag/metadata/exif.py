@@ -44,7 +44,8 @@ class Tiff:
             size = _BYTES_OF.get(kind, 0) * min(number, _MOST_VALUES)
             if size > 4:
                 start = struct.unpack(order + "I", value)[0]
-                value = data[start : start + size]
+                # What is cut off is not even copied: there may be as much of it in each of 65,535 entries.
+                value = data[start : start + size] if start + size <= len(data) else b""
             else:
                 value = value[:size]
             if size and len(value) == size:

@@ -36,7 +36,7 @@ _MOMENT = re.compile(
 _ZONE = re.compile(r"\s*(?:Z|([+-])(\d\d):?(\d\d))\s*")
 _FIRST_YEAR = 1826  # of the oldest photograph there is
 _MOST_OFFSET_MINUTES = 14 * 60
-_LONGEST_TEXT = 200
+_LONGEST_TEXT, _LONGEST_MOMENT = 200, 100
 # What follows the name that people know a maker by: "NIKON CORPORATION", "Leica Camera AG".
 _COMPANY = frozenset(
     (
@@ -144,7 +144,9 @@ def parse_moment(text: str, *, fraction: str = "") -> tuple[datetime | None, int
 
     As EXIF and XMP write it: "2026:05:03 14:22:01", "2026-05-03T14:22:01.25+02:00". A day alone is its midnight.
     """
-    found = _MOMENT.fullmatch(text.strip("\0 "))
+    text = text.strip("\0 ")
+    # In a long one of spaces the pattern would be looked for in a time that grows with its square.
+    found = _MOMENT.fullmatch(text) if len(text) <= _LONGEST_MOMENT else None
     if found is None or int(found[1]) < _FIRST_YEAR:
         return None, None
     digits = found[7] or (fraction.strip() if fraction.strip().isdecimal() and fraction.isascii() else "0")

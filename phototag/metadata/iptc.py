@@ -38,6 +38,7 @@ def older_keywords(file: BinaryIO, *, beside_xmp: bool) -> tuple[str, ...]:
     start = file.read(4)
     photoshop: list[bytes] = []
     values: dict[int, bytes] = {}
+    has_exif = False
     # What was found before the damage counts.
     with suppress(XmpError, struct.error):
         if start.startswith((b"II", b"MM")):
@@ -48,7 +49,8 @@ def older_keywords(file: BinaryIO, *, beside_xmp: bool) -> tuple[str, ...]:
                 if marker == 0xED and head.startswith(_PHOTOSHOP):
                     # What does not fit into one segment goes on in the next.
                     photoshop.append(_read(file, begin + 4 + len(_PHOTOSHOP), end - begin - 4 - len(_PHOTOSHOP)))
-                elif marker == 0xE1 and head.startswith(_EXIF) and not values:
+                elif marker == 0xE1 and head.startswith(_EXIF) and not has_exif:
+                    has_exif = True  # of several the first counts: thousands may share a large directory
                     with suppress(struct.error):
                         values = _tag_values(file, begin + 4 + len(_EXIF))
     resources = _resources(b"".join(photoshop))

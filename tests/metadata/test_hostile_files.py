@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import random
 import struct
 import time
 import tracemalloc
@@ -12,12 +13,19 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from phototag.imaging.raw_header import embedded_jpeg
 from phototag.metadata import describe
+from phototag.metadata.exif import Tiff
 from phototag.metadata.exif_block import ExifBlocks, find_exif
+from phototag.metadata.facts import parse_moment
 from phototag.metadata.iptc import older_keywords
 from phototag.metadata.xmp import XmpError, embedded_packets, read_packet
 from phototag.records import CaptureFacts
-from tests.metadata.test_packets import box, packet
+from tests.metadata.test_facts import heic
+from tests.metadata.test_packets import box, packet, pictures_with
+from tests.support.exif import BERLIN, CAMERA, TAKEN, exif_block, picture
+from tests.support.pictures import scene
+from tests.support.raw_files import dng
 
 FTYP = box(b"ftyp", b"heic0000")
 XMP_ITEM = struct.pack(">B3xHH4s", 2, 7, 0, b"mime") + b"\0application/rdf+xml\0"
@@ -142,3 +150,55 @@ def directory(tag: int, size: int, *, entries: int, base: int = 8) -> bytes:
 def test_a_tag_with_keywords_is_read_once(tag: int) -> None:
     data = directory(tag, 50_000, entries=3000)
     assert keyword_bytes(data + bytes(50_000)) < 2 * len(data) + 50_000
+
+
+def test_one_exif_of_a_jpeg_is_read() -> None:
+    exif = b"\xff\xe1" + struct.pack(">H", 16) + b"Exif\0\0II*\0" + struct.pack("<I", 50_000)
+    data = (b"\xff\xd8" + exif * 1000).ljust(
+        50_000, b"\0"
+    ) + b"\x0f" * 100_000  # of 3,855 entries, from wherever one reads
+    assert keyword_bytes(data) < 2 * len(data)
+
+
+@pytest.mark.parametrize("spaces", [" " * 100_000, "\u2003" * 100_000, "T" * 100_000])
+def test_dates_full_of_spaces_are_none(spaces: str) -> None:
+    began = time.process_time()
+    assert parse_moment(f"2026-05-03{spaces}x") == (None, None)
+    assert parse_moment("2026-05-03 14:22:01" + spaces + "x") == (None, None)
+    assert time.process_time() - began < 0.5
+
+
+def test_values_that_are_cut_off_are_not_copied() -> None:
+    copied = 0
+
+    class Counted(bytes):
+        def __getitem__(self, place: Any) -> Any:
+            nonlocal copied
+            found = super().__getitem__(place)
+            copied += len(found) if isinstance(place, slice) else 1
+            return found
+
+    data = directory(0x010F, 1 << 16, entries=5000)
+    assert Tiff(Counted(data)).directory(8, {0x010F}) == {}
+    assert copied < 2 * len(data)
+
+
+def whole_files() -> dict[str, bytes]:
+    """Files of all kinds with EXIF, XMP or both, as cameras and programs make them."""
+    xmp = packet("<dc:subject><rdf:Bag><rdf:li>bird</rdf:li></rdf:Bag></dc:subject>", 'xmp:Rating="3"').encode()
+    exif = exif_block({**CAMERA, 0x9C9E: "bird"}, TAKEN, BERLIN)
+    files = pictures_with(xmp) | {"JPEG of both": picture(exif=exif, xmp=xmp), "HEIC of EXIF": heic(exif[6:])}
+    return files | {"PNG of EXIF": picture("PNG", exif=exif), "DNG": dng(scene((64, 48)), preview=picture(exif=exif))}
+
+
+@pytest.mark.parametrize("data", whole_files().values(), ids=whole_files())
+def test_whatever_bytes_a_header_has_nothing_is_raised(data: bytes) -> None:
+    rng = random.Random(1)
+    for _ in range(300):
+        damaged = bytearray(data[: rng.randrange(len(data))] if rng.random() < 0.2 else data)
+        for _ in range(rng.randrange(1, 6)):
+            value = rng.choice([b"\0", b"\xff", b"\1", rng.randbytes(1)]) * rng.choice([1, 1, 2, 4, 8])
+            at = rng.randrange(min(len(data), 800))
+            damaged[at : at + len(value)] = value
+        describe(bytes(damaged))
+        embedded_jpeg(bytes(damaged), 16)
