@@ -34,9 +34,9 @@ _FIELDS = {"model_name": "model"}
     "photos get sidecars all the same.",
 )
 @click.option("--undo", is_flag=True, help="Take out what phototag wrote, and no more.")
-@click.option("--again", is_flag=True, help="Write again also what somebody took out in another program.")
+@click.option("--again", is_flag=True, help="Write again also what was removed in another program.")
 @click.option(
-    "--taken-out", is_flag=True, help="Print the photos whose keywords somebody took out elsewhere, as CSV, and end."
+    "--taken-out", is_flag=True, help="Print the photos whose keywords were removed elsewhere, as CSV, and end."
 )
 @click.option("--min-score", type=Number(0, 1), metavar="X", help="Only a model's labels with this score or more.")
 @click.option(
@@ -64,7 +64,7 @@ def xmp(
 
     Superclass and subclass go into dc:subject, and superclass|subclass into lr:hierarchicalSubject; digiKam's,
     Microsoft's and Media Pro's lists get them where they are in use. Nothing else in a file changes. People's tags go
-    out always. A keyword that somebody took out elsewhere is not written again. A second run writes nothing, and --undo
+    out always. A keyword that was removed elsewhere is not written again. A second run writes nothing, and --undo
     takes out what was written, to the byte where no other program wrote since.
 
     The filters are those of 'phototag query'; without any it is all photos.
