@@ -32,6 +32,7 @@ pytest.register_assert_rewrite("tests.support")
 
 from tests.support.commands import RunCommand, RunProcess
 from tests.support.models import write_tiny_model
+from tests.support.new_databases import make_new_ones_alike
 from tests.support.pictures import MakePicture
 from tests.support.project import ROOT
 
@@ -107,6 +108,14 @@ def cores() -> Iterator[None]:
     yield
     if os.sched_getaffinity(0) != there:
         os.sched_setaffinity(0, there)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_databases() -> Iterator[None]:
+    """Make the tables of new databases in a few milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_new_ones_alike(patch)
+        yield
 
 
 @pytest.fixture(scope="session")
