@@ -148,7 +148,8 @@ _required = partial(Column, nullable=False)
 
 # One picture file.
 # `path_bytes` is what the operating system calls it, since file names need not be UTF-8; `path_text` is for
-# showing only. On PostgreSQL what is unique, and indexed, is its hash: an index there takes no long values. Stat values are stored modulo 2**64 as signed numbers. `lead_id` is the photo that decides for this one
+# showing only. On PostgreSQL what is unique, and indexed, is its hash: an index there takes no long values.
+# Stat values are stored modulo 2**64 as signed numbers. `lead_id` is the photo that decides for this one
 # where two files are one photo (a RAW and its JPEG), null for a photo that decides for itself. `missing_since` is null
 # unless the state is "missing".
 photos = Table(
