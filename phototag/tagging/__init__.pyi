@@ -8,6 +8,7 @@ from .prune import plan_prune as plan_prune
 from .retagging import Example as Example
 from .retagging import RetagReport as RetagReport
 from .retagging import retag as retag
+from .status import is_well as is_well
 from .status import watcher_status as watcher_status
 from .tag_report import TagReport as TagReport
 from .tagger import Tagger as Tagger
