@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from tests.docs.pages import PAGES, README, ROOT, Line, anchors, blocks, code_in_text, lines, links, options, parse
 
 # Of programs that the pages mention, which are not phototag.
-_FOREIGN_OPTIONS = {"--user", "--force-reinstall", "--upgrade"}
+_FOREIGN_OPTIONS = {"--build-arg", "--force-reinstall", "--gpus", "--upgrade", "--user"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
