@@ -6,12 +6,18 @@ from collections.abc import Generator, Iterator
 from typing import Protocol
 
 from phototag.records import Photo
+from phototag.runtime import Target
 from phototag.tagging.descriptions import Describer
 from phototag.tagging.pipeline import Batch, Lookup
 
 
 class Executor(Protocol):
     """Computes what becomes of photos. It knows no store: who calls it looks up, and saves."""
+
+    @property
+    def target(self) -> Target:
+        """The device and the runtime, for the record of the run."""
+        ...
 
     def process(self, photos: Iterator[Photo], *, known: Lookup | None, describe: Describer) -> Generator[Batch]:
         """Return what comes of photos, each of them once, in batches; returns when the first one can begin.

@@ -238,7 +238,7 @@ class Tagger:
             return whole(same_file, store.models.find(hash=self.model.hash, weights_hash=self.model.weights_hash))
         with store.tagging("phototag tag"), store.writing("phototag tag"):
             model_id = register(store, self.model)
-            run_id = begin_run(store, "tag", model_id, self.target)
+            run_id = begin_run(store, "tag", model_id, (executor or self).target)
             report = whole(model_id)
             store.runs.finish(run_id, report.counts(), "interrupted" if report.interrupted else None)
             return report
