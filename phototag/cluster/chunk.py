@@ -26,7 +26,7 @@ class Chunk:
     suspect: bool = False
 
 
-def chunks_of(photos: Iterable[Photo], size: int = PHOTOS_IN_CHUNK) -> Iterator[Chunk]:
+def chunks_of(photos: Iterable[Photo], size: int) -> Iterator[Chunk]:
     """Yield photos in chunks, in their order."""
     left = iter(photos)
     while found := tuple(islice(left, size)):

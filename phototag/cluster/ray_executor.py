@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any, Self
 
 from phototag.choices import Device
-from phototag.cluster.chunk import Chunk, after_death, chunks_of
+from phototag.cluster.chunk import PHOTOS_IN_CHUNK, Chunk, after_death, chunks_of
 from phototag.cluster.chunk_worker import ChunkWorker
 from phototag.cluster.lookups import Lookups
 from phototag.cluster.ray_session import RaySession
@@ -62,6 +62,7 @@ class RayExecutor:
     """
 
     worker_class: type[ChunkWorker] = ChunkWorker
+    photos_in_chunk = PHOTOS_IN_CHUNK
 
     def __init__(self, setup: WorkerSetup, session: RaySession) -> None:
         self._setup, self._session = setup.fixed(), session
@@ -108,7 +109,7 @@ class RayExecutor:
             self._look_after_workers()
             self._wait([worker.ready for worker in self._workers])
         self._ledger.number += 1
-        return self._batches(chunks_of(photos), describe, ask=known is not None)
+        return self._batches(chunks_of(photos, self.photos_in_chunk), describe, ask=known is not None)
 
     def _batches(self, fresh: Iterator[Chunk], describe: Describer, *, ask: bool) -> Generator[Batch]:
         again: deque[Chunk] = deque()

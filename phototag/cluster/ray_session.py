@@ -121,11 +121,13 @@ def _import_ray() -> Any:
         raise RuntimeUnavailableError(_MISSING) from error
     if tuple(map(int, ray.__version__.split(".")[:2])) < OLDEST:
         raise RuntimeUnavailableError(f"Ray {ray.__version__} is too old, and not safe; {_MISSING.partition(': ')[2]}")
+    if not demands_token():
+        raise RuntimeUnavailableError("Ray was imported without RAY_AUTH_MODE=token before; set that, and start again")
     return ray
 
 
 def demands_token() -> bool:
-    """Return whether the Ray cluster that this worker belongs to was started with tokens."""
+    """Return whether Ray asks for tokens in this process; in a worker, whether its cluster was started so."""
     from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
     return bool(is_token_auth_enabled())
