@@ -130,7 +130,7 @@ class Following:
 
     def _load(self, before: Snapshot | None) -> Snapshot:
         columns = read(self._parts())
-        same = before and columns.paths == before.columns.paths and (columns.id == before.columns.id).all()
+        same = before and columns.same_files(before.columns)
         return Snapshot(columns, before=before if same else None)
 
     def _parts(self) -> Iterator[Sequence[GalleryRow]]:
