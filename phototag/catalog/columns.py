@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -74,10 +74,7 @@ class Columns:
 
     def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the positions [M] of the photos `ids` [M], -1 for unknown ones."""
-        if not len(self):
-            return np.full(len(ids), ABSENT, dtype=np.int64)
-        found = np.minimum(np.searchsorted(self.id, ids), len(self) - 1)
-        return np.where(self.id[found] == ids, found, ABSENT)
+        return places_among(self.id, ids)
 
     def path(self, place: int) -> bytes:
         """Return the path of the photo at a position."""
@@ -101,6 +98,14 @@ class Columns:
 POINTED_AT = ("labels", "cameras", "keyword_sets", "folders")
 STRINGS = ("names", "folded")
 ARRAYS = tuple(field.name for field in fields(Columns) if field.name not in {*STRINGS, *POINTED_AT})
+
+
+def places_among(known: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions [M] of `ids` [M] among ids in ascending order, -1 for those that are not there."""
+    if not len(known):
+        return np.full(len(ids), ABSENT, dtype=np.int64)
+    found = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[found] == ids, found, ABSENT)
 
 
 class _Codes(dict[Any, int]):
@@ -216,6 +221,29 @@ def _moments(values: Sequence[str | datetime | None]) -> NDArray[np.datetime64]:
     # SQLite has texts in UTC; other databases have aware datetimes, and numpy takes none with a time zone.
     plain = [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in values]
     return np.array(plain, dtype="datetime64[us]")
+
+
+def as_arrays(columns: Columns) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return columns as facts that fit into JSON and as arrays; `from_arrays` makes them again."""
+    facts = {name: getattr(columns, name) for name in POINTED_AT}
+    facts["folders"] = [folder.decode("latin-1") for folder in columns.folders]
+    arrays: dict[str, NDArray[Any]] = {name: getattr(columns, name) for name in ARRAYS}
+    for name in STRINGS:
+        strings: ByteStrings = getattr(columns, name)
+        arrays |= {f"{name}.joined": strings.joined, f"{name}.ends": strings.ends}
+    return facts, arrays
+
+
+def from_arrays(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Columns:
+    """Return the columns that `as_arrays` took apart."""
+    return Columns(
+        labels=tuple((superclass, subclass) for superclass, subclass in facts["labels"]),
+        cameras=tuple((name, serial) for name, serial in facts["cameras"]),
+        keyword_sets=tuple(map(tuple, facts["keyword_sets"])),
+        folders=tuple(folder.encode("latin-1") for folder in facts["folders"]),
+        **{name: ByteStrings(arrays[f"{name}.joined"], arrays[f"{name}.ends"]) for name in STRINGS},
+        **{name: arrays[name] for name in ARRAYS},  # type: ignore[arg-type]
+    )
 
 
 def replaced(columns: Columns, fresh: Columns) -> Columns | None:

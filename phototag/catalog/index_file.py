@@ -19,8 +19,8 @@ SUFFIX = ".index"
 _MAGIC = b"phototag index 1"
 _ALIGNED_BYTES = 64
 _LARGEST_HEADER = 1 << 26
-# Of this many libraries; those of others are made again when they are opened.
-_FILES_KEPT = 4
+# Those of a few libraries; others are made again when they are opened.
+_FILES_KEPT = 8
 
 Arrays = Mapping[str, NDArray[Any]]
 

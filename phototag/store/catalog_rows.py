@@ -19,7 +19,7 @@ from phototag.store.photos import chunked
 from phototag.store.query import NOVELTY, PLAIN_ROWS_AT_ONCE, joined, plain_rows
 from phototag.store.reasons import reason_column
 from phototag.store.scores import scores_of
-from phototag.store.tables import captures, keywords, models, photos, predictions, reviews, tags
+from phototag.store.tables import captures, keywords, models, photos, predictions, reviews, revision, tags
 
 _HASH_START_BYTES = 4
 
@@ -107,6 +107,17 @@ class CatalogRows:
                 elsewhere = scores_of(connection, owner, [content for _, content in copies]) if copies else {}
                 found += [(number, content, elsewhere[content]) for number, content in copies if content in elsewhere]
                 yield found
+
+    def stamp(self) -> list[int] | None:
+        """Return numbers that stay as they are until phototag writes to this database again, also over restarts.
+
+        None for a database in memory, which does not last.
+        """
+        if self._database.location.in_memory:
+            return None
+        with self._database.read() as connection:
+            number = int(connection.execute(select(revision.c.number)).scalar_one())
+        return [*(self._database.location.file_key() or ()), number]
 
     def change_sign(self) -> ChangeSign:
         """Return a sign of writes by other connections, also of this store, on a connection that is kept; close it."""

@@ -31,11 +31,13 @@ from phototag.store.location import Location
 from phototag.store.lock import holding
 from phototag.store.schema import create as create_tables
 from phototag.store.schema import migrate, missing, require_current, revision
+from phototag.store.tables import revision as revision_row
 from phototag.store.tables import reviews, runs, tags
 
 T = TypeVar("T")
 
 PAGE_ROWS = 4096
+_COUNT_UP = revision_row.update().values(number=revision_row.c.number + 1)
 _WAIT_SECONDS = 0.05
 _TICK = timedelta(microseconds=1)
 _CLOCK_AHEAD = timedelta(days=1)
@@ -186,6 +188,8 @@ class Database:
                 try:
                     with writer.begin():
                         yield writer
+                        # By this an index of the gallery knows whether it is still true.
+                        writer.execute(_COUNT_UP)
                 finally:
                     if raw is not None:
                         raw.execute("PRAGMA synchronous=NORMAL")
