@@ -34,7 +34,14 @@ Row = dict[str, Any]
 
 
 def make_library(
-    database: Path, count: int, model: Model, *, root: Path, files: bool = False, one_folder: bool = False, seed: int = 7
+    database: Path,
+    count: int,
+    model: Model,
+    *,
+    root: Path,
+    files: bool = False,
+    one_folder: bool = False,
+    seed: int = 7,
 ) -> None:
     """Write a library of `count` photos under `root`: every class of a trained model, rank, source and state.
 

@@ -94,9 +94,7 @@ def _train(model: Path) -> Path:
     return model
 
 
-def _measure(
-    size: int, wanted: Sequence[str], folder: Path, home: Path, model: Path, *, one_folder: bool
-) -> Figures:
+def _measure(size: int, wanted: Sequence[str], folder: Path, home: Path, model: Path, *, one_folder: bool) -> Figures:
     figures: Figures = {}
     library = Library(folder / f"{size}.db", folder / "photos", model, home)
     others = [name for name in wanted if name != "rescan"]
@@ -151,7 +149,7 @@ def _query(library: Library) -> Figures:
         "query --count": _run("query", "--count", *db),
         "query, 50 by path": _run("query", *db),
         "query, 50 by novelty": _run("query", "--sort", "novelty", *db),
-        "query, 50 by score": _run("query", "--sort", "-score", *db),
+        "query, 50 by score": _run("query", "--sort", "-subclass_score", *db),
         "query, all as ndjson": _run("query", "--format", "ndjson", *db),
     }
 
@@ -173,18 +171,26 @@ def _audit(library: Library) -> Figures:
         "audit report": _run("audit", "report", "scale", *db),
         "audit report --ppi": _run("audit", "report", "scale", "--ppi", *db),
     }
-    _run("audit", "sample", "scale", "--remove", "--yes", *db)
+    _run("audit", "sample", "scale", "--remove", *db)
     return figures
 
 
 def _review(library: Library) -> None:
-    """Say of all sampled photos that their tags are right."""
-    from phototag.review import SampleReviews
-    from phototag.store import Store
+    """Say of all sampled photos that they show the first class that the model has learned."""
+    from phototag.store import Review, Store
 
     with Store.open(library.database) as store, store.writing("benchmark"):
-        for item in store.samples.items(store.samples.find("scale").id):
-            store.reviews.add(item)
+        sample = store.samples.find("scale")
+        if sample is None:
+            raise SystemExit("no sample was drawn")
+        taxonomy = store.models.find_all()[0].taxonomy
+        name = taxonomy.subclasses[0]
+        store.reviews.save_all(
+            [
+                Review(photo_id=item.photo_id, superclass=taxonomy.parent(name), subclass=name, sample_id=sample.id)
+                for item in store.samples.items(sample.id)
+            ]
+        )
 
 
 def _novel(library: Library) -> Figures:
@@ -260,8 +266,11 @@ def _served(library: Library) -> Iterator[_Page]:
     command = _phototag("serve", "--db", library.database, "--port", "0", "--no-open")
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        link = _link(process.stdout)
+        if not link:
+            raise SystemExit("serve did not start")
+        page = _Page(link, Figure(time.perf_counter() - started, 0, _resident(process.pid)))
         try:
-            page = _Page(_link(process.stdout), Figure(time.perf_counter() - started, 0, _resident(process.pid)))
             first = page.ask("first page and facets", "")
             photo = re.search(r"/photos/(\d+)", first)
             numbers = [int(photo[1]) + 7 * turn for turn in range(TURNS)] if photo else []

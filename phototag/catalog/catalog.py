@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from phototag.catalog.filters import GalleryFilter, all_of
 from phototag.catalog.follow import POLL_SECONDS, Following
 from phototag.catalog.items import item_at
 from phototag.catalog.similar import Points, Similar, embedding_of
+from phototag.catalog.snapshot import Snapshot
 from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
 from phototag.errors import UsageError
 from phototag.records import Reason
@@ -104,16 +106,7 @@ class Gallery(Following):
     def facets(self, wanted: GalleryFilter) -> Facets:
         """Return the facets beside the wanted photos, each counted with all the filters but its own."""
         snapshot = self.snapshot
-        masks = wanted.masks(snapshot)
-        every = all_of(snapshot, masks)
-        return Facets(
-            total=int(np.count_nonzero(every)),
-            groups={
-                name: facet.group(snapshot, wanted, all_of(snapshot, masks, but=name) if name in masks else every)
-                for name, facet in FACETS.items()
-            },
-            chips=tuple(chip for facet in FACETS.values() for chip in facet.chips(snapshot, wanted)),
-        )
+        return snapshot.made(wanted, partial(_facets, snapshot, wanted))
 
     def around(
         self,
@@ -223,3 +216,16 @@ class Gallery(Following):
         if (file, model_id) not in self._taxonomies:
             self._taxonomies = {(file, model.id): model.taxonomy for model in self._store.models.find_all()}
         return self._taxonomies[file, model_id]
+
+
+def _facets(snapshot: Snapshot, wanted: GalleryFilter) -> Facets:
+    masks = wanted.masks(snapshot)
+    every = all_of(snapshot, masks)
+    return Facets(
+        total=int(np.count_nonzero(every)),
+        groups={
+            name: facet.group(snapshot, wanted, all_of(snapshot, masks, but=name) if name in masks else every)
+            for name, facet in FACETS.items()
+        },
+        chips=tuple(chip for facet in FACETS.values() for chip in facet.chips(snapshot, wanted)),
+    )

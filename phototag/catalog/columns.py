@@ -32,10 +32,10 @@ Camera: TypeAlias = tuple[str, str | None]
 class Columns:
     """N photos. `labels`, `cameras`, `keyword_sets` and `folders` are pointed into by others, [N] each.
 
-    `names` are the files' in these folders, `folded` the same as they are searched in. A camera is its name and its serial number. `taken_at` is what the camera's clock showed.
-    `version` holds the first 32 bits of the content's hash; missing numbers are -1, scores NaN and times NaT.
-    `follows`: another file of the same photo decides for it. `rank`, `source`, `state` and `reason` point into `RANKS`,
-    `SOURCES`, `STATES` and `REASONS`.
+    `names` are the files' in these folders, `folded` the same as they are searched in. A camera is its name and its
+    serial number, and `taken_at` its clock's reading. `version` holds the first 32 bits of the content's hash;
+    missing numbers are -1, scores NaN and times NaT. `follows`: another file of the same photo decides for it. `rank`,
+    `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
     """
 
     labels: tuple[Label, ...]
@@ -196,7 +196,9 @@ def _convert(rows: Sequence[GalleryRow], known: _Known) -> dict[str, Any]:
             len(rows),
         ),
         "keywords": np.fromiter(
-            (ABSENT if words is None else known.keyword_sets[words] for words in by_name["keywords"]), np.int32, len(rows)
+            (ABSENT if words is None else known.keyword_sets[words] for words in by_name["keywords"]),
+            np.int32,
+            len(rows),
         ),
     }
 

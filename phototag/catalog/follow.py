@@ -39,9 +39,7 @@ class Following:
     since.
     """
 
-    def __init__(
-        self, store: Store, *, poll_seconds: float = POLL_SECONDS, indexes: Path | None = None
-    ) -> None:
+    def __init__(self, store: Store, *, poll_seconds: float = POLL_SECONDS, indexes: Path | None = None) -> None:
         """Read the library.
 
         Raises:

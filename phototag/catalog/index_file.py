@@ -63,7 +63,9 @@ def load(file: Path) -> tuple[Any, Arrays] | None:
         if zlib.adler32(data.data) != header["checksum"]:
             return None
         arrays = {
-            str(name): np.frombuffer(mapped, np.dtype(kind), int(np.prod(shape)), _ALIGNED_BYTES + int(offset)).reshape(shape)
+            str(name): np.frombuffer(mapped, np.dtype(kind), int(np.prod(shape)), _ALIGNED_BYTES + int(offset)).reshape(
+                shape
+            )
             for name, kind, shape, offset in header["arrays"]
         }
         return header["facts"], arrays

@@ -75,7 +75,7 @@ class ByteStrings:
         return np.bincount(self.joined[:: max(len(self.joined) // _SAMPLE_BYTES, 1)], minlength=256)
 
     def holding(self, wanted: bytes) -> Bools:
-        """Return which strings hold some bytes, [N]. They are looked for where the rarest of them stands: that is quick."""
+        """Return which strings hold some bytes, [N]: found where the rarest of them stands, which is quick."""
         found = np.zeros(len(self), dtype=np.bool_)
         if not wanted:
             return ~found

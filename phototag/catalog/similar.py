@@ -23,12 +23,12 @@ Points = NDArray[np.float32]
 _MANY_CHANGED = 5_000
 # So many more photos are looked at exactly than are wanted: that many lie as near by the rough distances.
 _SPARE = 100
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
 class Rough:
-    """Embeddings of M photos in one byte a number: `points` [M, E] times `scale` [M].
+    """Embeddings of M photos in one byte a number: `points` [M, E] times `scale` [M]; `squares` [M] are their lengths'.
 
     `version` [M] tells of which contents of the photos `id` [M] they are, as in `Columns`.
     """
@@ -37,15 +37,22 @@ class Rough:
     version: NDArray[np.int64]
     points: NDArray[np.int8]
     scale: NDArray[np.float32]
+    squares: NDArray[np.float32]
 
     @classmethod
     def of(cls, ids: Sequence[int], versions: Sequence[int], points: Points) -> Rough:
         """Return embeddings [M, E] in one byte a number. What is not finite is far from everything."""
+        finite = np.isfinite(points).all(axis=1)
         scale = np.abs(points).max(axis=1, initial=1e-30) / 127
-        finite = np.isfinite(scale)
-        rounded = np.rint(np.where(finite[:, None], points, 0) / np.where(finite, scale, 1)[:, None]).astype(np.int8)
+        scale[~finite] = 0
+        rounded = np.rint(np.where(finite[:, None], points, 0) / np.where(finite, scale, 1)[:, None])
+        squares = np.where(finite, scale**2 * (rounded**2).sum(axis=1), np.inf)
         return cls(
-            np.array(ids, dtype=np.int64), np.array(versions, dtype=np.int64), rounded, np.where(finite, scale, np.inf)
+            np.array(ids, dtype=np.int64),
+            np.array(versions, dtype=np.int64),
+            rounded.astype(np.int8),
+            scale.astype(np.float32),
+            squares.astype(np.float32),
         )
 
     @classmethod
@@ -58,14 +65,15 @@ class Rough:
     def squared_distances(self, point: Points) -> NDArray[np.float32]:
         """Return about how far all are from a point [E], squared, [M]."""
         found = np.empty(len(self.id), dtype=np.float32)
-        # A few at a time, as they take four times the memory as numbers that can be multiplied.
+        # A few at a time, in one place: numbers that can be multiplied take four times the memory.
+        numbers = np.empty((_ROWS_AT_ONCE, self.points.shape[1]), dtype=np.float32)
         for start in range(0, len(found), _ROWS_AT_ONCE):
-            some = slice(start, start + _ROWS_AT_ONCE)
-            numbers = self.points[some].astype(np.float32)
-            squares = np.einsum("ij,ij->i", numbers, numbers)
-            with np.errstate(invalid="ignore", over="ignore"):
-                found[some] = self.scale[some] * (self.scale[some] * squares - 2 * (numbers @ point))
-        return found
+            some = self.points[start : start + _ROWS_AT_ONCE]
+            numbers[: len(some)] = some
+            found[start : start + len(some)] = numbers[: len(some)] @ point
+        # |a - b|^2 less |b|^2, which is the same for all.
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.squares - 2 * self.scale * found
 
 
 @dataclass(frozen=True)

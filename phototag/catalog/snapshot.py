@@ -22,11 +22,15 @@ from phototag.catalog.search import ByteStrings, fold, fold_bytes, holding
 from phototag.records import Rank, Source
 from phototag.taxonomy import as_written
 
+_Name = TypeVar("_Name", bound=Hashable)
+_Value = TypeVar("_Value")
+
 Bools = NDArray[np.bool_]
 Places = NDArray[np.int32]
 
 _RESULTS_KEPT = 16
 _SEARCHES_KEPT = 8
+_MADE_KEPT = 24
 _numbers = count(1)
 
 
@@ -102,6 +106,7 @@ class Snapshot:
         self._results: Kept[tuple[Selection, GallerySort, bool], Places] = Kept(_RESULTS_KEPT)
         self._searches: Kept[tuple[str, ...], Bools] = Kept(_SEARCHES_KEPT)
         self._stacks: Kept[tuple[Selection, GallerySort, bool], tuple[Places, Places]] = Kept(_RESULTS_KEPT)
+        self._made: Kept[Hashable, Any] = Kept(_MADE_KEPT)
         self._months: Months | None = None
         self._bursts = bursts
         if before is not None:
@@ -122,6 +127,11 @@ class Snapshot:
             now.taken_at.view(np.int64), then.taken_at.view(np.int64)
         ):
             self._bursts = before._bursts
+
+    def made(self, name: Hashable, make: Callable[[], _Value]) -> _Value:
+        """Return what `make` makes of this snapshot, made once for as long as it is asked for."""
+        value: _Value = self._made.get(name, make)
+        return value
 
     # ---- which photos
 
@@ -253,14 +263,17 @@ def chosen(codes: NDArray[np.integer], fits: Iterable[bool]) -> Bools:
     return found
 
 
+def photos_by_code(codes: NDArray[np.integer], among: Bools, kinds: int) -> list[int]:
+    """Return how many of the photos `among` [N] have each code [N] from 0 to below `kinds`; -1 is none."""
+    # From 1 on, which is quicker than to leave out those without.
+    counts: list[int] = np.bincount(codes[among] + 1, minlength=kinds + 1)[1:].tolist()
+    return counts
+
+
 def _missing(values: NDArray[Any]) -> Bools:
     # A time that is missing counts as NaN.
     found: Bools = np.isnan(values) if values.dtype.kind in "fM" else np.zeros(len(values), dtype=np.bool_)
     return found
-
-
-_Name = TypeVar("_Name", bound=Hashable)
-_Value = TypeVar("_Value")
 
 
 class Kept(Generic[_Name, _Value]):

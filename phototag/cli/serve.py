@@ -105,7 +105,7 @@ def serve(
     from phototag.catalog import Gallery
     from phototag.imaging import Thumbnailer, Thumbnails
     from phototag.settings import cache_folder
-    from phototag.catalog import Gallery
+    from phototag.store import Store
     from phototag.web import Context, Security, bind, create_app, warm_up
     from phototag.web import serve as run
 

@@ -31,8 +31,8 @@ from phototag.store.location import Location
 from phototag.store.lock import holding
 from phototag.store.schema import create as create_tables
 from phototag.store.schema import migrate, missing, require_current, revision
-from phototag.store.tables import revision as revision_row
 from phototag.store.tables import reviews, runs, tags
+from phototag.store.tables import revision as revision_row
 
 T = TypeVar("T")
 
