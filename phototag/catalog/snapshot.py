@@ -117,15 +117,12 @@ class Snapshot:
 
     def _take_over(self, before: Snapshot) -> None:
         for (sort, descending), order in before._orders.items():
-            # As whole numbers, so that a score that is not there equals itself, and quickly.
-            if np.array_equal(self._values(sort).view(np.int64), before._values(sort).view(np.int64)):
+            if _same(self._values(sort), before._values(sort)):
                 self._orders.get((sort, descending), partial(np.asarray, order))
         if np.array_equal(self.columns.modified_ns, before.columns.modified_ns):
             self._months = before._months
         now, then = self.columns, before.columns
-        if np.array_equal(now.camera, then.camera) and np.array_equal(
-            now.taken_at.view(np.int64), then.taken_at.view(np.int64)
-        ):
+        if _same(now.camera, then.camera) and _same(now.taken_at, then.taken_at):
             self._bursts = before._bursts
 
     def made(self, name: Hashable, make: Callable[[], _Value]) -> _Value:
@@ -268,6 +265,11 @@ def photos_by_code(codes: NDArray[np.integer], among: Bools, kinds: int) -> list
     # From 1 on, which is quicker than to leave out those without.
     counts: list[int] = np.bincount(codes[among] + 1, minlength=kinds + 1)[1:].tolist()
     return counts
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    # As whole numbers, so that a score that is not there equals itself, and quickly.
+    return one is other or np.array_equal(*(each.view(f"i{each.itemsize}") for each in (one, other)))
 
 
 def _missing(values: NDArray[Any]) -> Bools:
