@@ -168,8 +168,8 @@ def _audit(library: Library) -> Figures:
     figures = {"audit sample": _run("audit", "sample", "scale", "--size", "300", *db)}
     _review(library)
     figures |= {
-        "audit report": _run("audit", "report", "scale", *db),
-        "audit report --ppi": _run("audit", "report", "scale", "--ppi", *db),
+        "audit report": _run("audit", "report", "--sample", "scale", *db),
+        "audit report --ppi": _run("audit", "report", "--sample", "scale", "--ppi", *db),
     }
     _run("audit", "sample", "scale", "--remove", *db)
     return figures

@@ -8,15 +8,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, insert, select
+from sqlalchemy import Connection, Row, case, delete, select, union_all
 
 from phototag.records import Photo, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture
-from phototag.store.database import Database
+from phototag.store.database import Database, insert_rows
 from phototag.store.models import Models, score_owners
+from phototag.store.path_index import path_hash
 from phototag.store.photos import HasPath, chunked, is_under, path_key
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions
+from phototag.store.server import tried_again
 from phototag.store.tables import models, photos, predictions, tags
+
+_LOOKED_UP_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +89,27 @@ class Scores:
         with self._database.read() as connection:
             return scores_of(connection, self._models.score_owner(connection, model_id), content_hashes)
 
-    def of_content(self, model_id: int, content_hash: bytes) -> ScoredContent | None:
-        """Return what the model said of that content before, under whatever name."""
-        statement = (
-            select(predictions.c.scores, photos.c.width, photos.c.height)
-            .join_from(predictions, photos, photos.c.id == predictions.c.photo_id)
-            # A photo that changed keeps this model's prediction of what it was, and has the size of what it is now, or
-            # none if it cannot be read.
-            .where(predictions.c.content_hash == content_hash, photos.c.content_hash == predictions.c.content_hash)
-            .where(photos.c.width.is_not(None), photos.c.height.is_not(None))
-            .limit(1)
-        )
+    def known_contents(self, model_id: int, content_hashes: Collection[bytes]) -> dict[bytes, ScoredContent]:
+        """Return what the model said of these contents before, under whatever name, by content hash; in one query."""
+        columns = (predictions.c.content_hash, predictions.c.scores, photos.c.width, photos.c.height)
         with self._database.read() as connection:
-            owner = self._models.score_owner(connection, model_id)
-            row = connection.execute(statement.where(predictions.c.model_id == owner)).one_or_none()
-            return None if row is None else ScoredContent(bytes(row.scores), int(row.width), int(row.height))
+            of_one = (
+                select(*columns)
+                .join_from(predictions, photos, photos.c.id == predictions.c.photo_id)
+                .where(predictions.c.model_id == self._models.score_owner(connection, model_id))
+                # A photo that changed keeps this model's prediction of what it was, and has the size of what it is now,
+                # or none if it cannot be read.
+                .where(photos.c.content_hash == predictions.c.content_hash)
+                .where(photos.c.width.is_not(None), photos.c.height.is_not(None))
+                .limit(1)
+            )
+            found: dict[bytes, ScoredContent] = {}
+            for chunk in chunked(list(content_hashes), _LOOKED_UP_AT_ONCE):
+                # One of each, as there may be any number of copies.
+                each = (of_one.where(predictions.c.content_hash == content).subquery() for content in chunk)
+                for content, scores, width, height in connection.execute(union_all(*map(select, each))):
+                    found[bytes(content)] = ScoredContent(bytes(scores), int(width), int(height))
+            return found
 
     def of_photo(self, photo_id: int) -> list[StoredPrediction]:
         """Return what models said of a photo, also before it changed, or of its content elsewhere; newest first."""
@@ -199,6 +209,7 @@ class Scores:
 
         yield from self._database.pages(statement, (tags.c.photo_id,), records)
 
+    @tried_again
     def save(self, *, model_id: int, scored: Sequence[StoredTag]) -> int:
         """Save what a model says of photos without giving them tags; how many of them still have that content."""
         by_path = {path_key(item.photo.path): item for item in scored}
@@ -207,7 +218,7 @@ class Scores:
             owner = self._models.score_owner(connection, model_id)
             for chunk in chunked(list(by_path)):
                 statement = select(photos.c.id, photos.c.path_bytes, photos.c.content_hash).where(
-                    photos.c.path_bytes.in_(chunk)
+                    path_hash(photos.c.path_bytes).in_(chunk)
                 )
                 for row in connection.execute(statement):
                     item = by_path[bytes(row.path_bytes)]
@@ -234,18 +245,17 @@ def replace_scores(connection: Connection, owner: int, items: Mapping[int, Store
         connection.execute(
             delete(predictions).where(predictions.c.model_id == owner, predictions.c.photo_id.in_(chunk))
         )
-    if items:
-        rows = [
-            {
-                "photo_id": photo_id,
-                "model_id": owner,
-                "content_hash": item.content_hash,
-                "scores": item.scores,
-                "predicted_at": now,
-            }
-            for photo_id, item in items.items()
-        ]
-        connection.execute(insert(predictions), rows)
+    rows = [
+        {
+            "photo_id": photo_id,
+            "model_id": owner,
+            "content_hash": item.content_hash,
+            "scores": item.scores,
+            "predicted_at": now,
+        }
+        for photo_id, item in items.items()
+    ]
+    insert_rows(connection, predictions, rows)
 
 
 def _prediction(row: Any) -> StoredPrediction:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,18 +14,17 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from phototag.decision import decide, unpack
-from phototag.imaging import Decode
 from phototag.library import ScanProblems
 from phototag.model import ModelHeader
 from phototag.records import Photo, PhotoState, Source, Tag
-from phototag.runtime import Runtime
 from phototag.store import KnownPhoto, ScoredContent, Store
 from phototag.tagging.dedup import BloomFilter
-from phototag.tagging.descriptions import Describer
+from phototag.tagging.descriptions import Describer, written_keywords
+from phototag.tagging.executor import Executor
 from phototag.tagging.missing import MissingPhotos, note_mount_points
 from phototag.tagging.moved import MovedPhotos
 from phototag.tagging.pairing import PassPairs
-from phototag.tagging.pipeline import Batch, Lookup, process
+from phototag.tagging.pipeline import Batch, Lookup
 from phototag.tagging.plan import Need, Step, compare, need_of
 from phototag.tagging.scope import Scope
 from phototag.tagging.tag_report import TagReport
@@ -34,7 +34,7 @@ from phototag.tagging.writer import BatchWriter, Sink, pass_on
 _CHUNK = 500
 
 
-class Runner(Protocol):
+class Runner(Executor, Protocol):
     """What a pass needs of the tagger that runs it."""
 
     @property
@@ -43,17 +43,8 @@ class Runner(Protocol):
         ...
 
     @property
-    def decode(self) -> Decode:
-        """From a file's bytes to pixels."""
-        ...
-
-    @property
     def header(self) -> ModelHeader:
         """Of the model."""
-        ...
-
-    def prepare(self, photos: Iterator[Photo]) -> tuple[Runtime, Iterator[Photo]]:
-        """Return the network, loaded, and all photos, also those that were looked at for that."""
         ...
 
 
@@ -77,6 +68,7 @@ class Pass:
         hold: Whether a photo that would be read is better left for later, as it may still be being written.
         since: When a watcher had looked at everything; a photo that is gone takes the place of a copy that came since.
         sinks: What follows saved batches, after the report and the progress bar; in a dry run all batches.
+        executor: What computes the batches; None is the tagger itself.
     """
 
     def __init__(
@@ -93,8 +85,10 @@ class Pass:
         hold: Callable[[Photo], bool] | None = None,
         since: datetime | None = None,
         sinks: Sequence[Sink] = (),
+        executor: Executor | None = None,
     ) -> None:
         self._runner, self._store, self._model_id = runner, store, model_id
+        self._executor: Executor = runner if executor is None else executor
         self._scored_by = model_id if scored_by is None else scored_by
         self._force, self._writes = force, writes
         self._stop, self._hold = stop, hold
@@ -105,7 +99,7 @@ class Pass:
         self._pairs = PassPairs(store, self._moved, writes=writes)
         self._since = since
         self._back: list[int] = []
-        self._describe = Describer(store)
+        self._describe = Describer(partial(written_keywords, store))
         self._unread_facts = UnreadFacts(store, self._describe, runner.workers)
         self._bar: tqdm[Any] | None = None
         self._sinks: list[Sink] = [self._report.add, self._show, *sinks]
@@ -148,15 +142,13 @@ class Pass:
             note_mount_points(self._store, scope.roots)
 
     def _process(self, photos: Iterator[Photo], *, large: bool) -> None:
+        known = self._lookup(large=large)
         started = time.monotonic()
         self._name_bar("loading the network")
-        runtime, photos = self._runner.prepare(photos)
-        self._name_bar(self._progress)
-        self._report.load_seconds += time.monotonic() - started
-        runner, known = self._runner, self._lookup(large=large)
         # Closed here: whatever ends the run, no more photos are begun when the tagger is closed.
-        found = process(photos, runtime, runner.decode, workers=runner.workers, known=known, describe=self._describe)
-        with closing(found) as batches:
+        with closing(self._executor.process(photos, known=known, describe=self._describe)) as batches:
+            self._name_bar(self._progress)
+            self._report.load_seconds += time.monotonic() - started
             if self._writes:
                 self._save_all(batches)
             else:
@@ -191,16 +183,16 @@ class Pass:
         if model_id is None or self._force:
             return None
         if not large:
-            return lambda content_hash: self._store.scores.of_content(model_id, content_hash)
+            return lambda content_hashes: self._store.scores.known_contents(model_id, content_hashes)
         seen = BloomFilter()
         for content_hash in self._store.scores.hashes(model_id):
             seen.add(content_hash)
 
-        def known(content_hash: bytes) -> ScoredContent | None:
-            if content_hash in seen:
-                return self._store.scores.of_content(model_id, content_hash)
-            seen.add(content_hash)  # saved in a moment
-            return None
+        def known(content_hashes: Collection[bytes]) -> dict[bytes, ScoredContent]:
+            again = [content_hash for content_hash in content_hashes if content_hash in seen]
+            for content_hash in content_hashes:
+                seen.add(content_hash)  # saved in a moment
+            return self._store.scores.known_contents(model_id, again) if again else {}
 
         return known
 

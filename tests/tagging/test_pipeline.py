@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -19,11 +20,11 @@ from numpy.typing import NDArray
 from phototag.choices import Device, Precision, RuntimeName
 from phototag.errors import DecodeError, StoreError
 from phototag.model.registry import open_model
-from phototag.records import Failure, FailureKind, Photo, Rank, Tag
+from phototag.records import NO_FACTS, Failure, FailureKind, Photo, Rank, Tag
 from phototag.runtime.engine import Done, Outputs, Pending, Pictures
 from phototag.runtime.runtime import Runtime, Target
 from phototag.runtime.threads import bounded_map
-from phototag.store import Query, ScoredContent, Store, StoredTag
+from phototag.store import Capture, Query, ScoredContent, Store, StoredTag
 from phototag.tagging import pipeline
 from phototag.tagging.dedup import BloomFilter, Decided, Recent
 from phototag.tagging.pipeline import Batch, process
@@ -125,7 +126,7 @@ class TestProcess:
         asked: bool,
     ) -> None:
         photos, run = photos_of(contents), runtime(batch_size)
-        known = (lambda _: None) if asked else None
+        known = (lambda _: {}) if asked else None
         batches = list(process(photos, run, decode, workers=workers, known=known))
         items = items_of(batches)
         assert [item.photo for item in items] == photos
@@ -184,9 +185,12 @@ class TestProcess:
         first = items_of(list(process(photos_of(contents), runtime(2), decode)))
         scored = {item.content_hash: item for item in first if isinstance(item, StoredTag)}
 
-        def known(digest: bytes) -> ScoredContent | None:
-            item = scored.get(digest)
-            return ScoredContent(item.scores, item.width, item.height) if item else None
+        asked: list[set[bytes]] = []
+
+        def known(digests: Collection[bytes]) -> dict[bytes, ScoredContent]:
+            asked.append(set(digests))
+            found = [scored[digest] for digest in digests if digest in scored]
+            return {item.content_hash: ScoredContent(item.scores, item.width, item.height) for item in found}
 
         del scored[hashlib.sha256(file_of(b"ccc")).digest()]
         decoded: list[bytes] = []
@@ -197,6 +201,7 @@ class TestProcess:
 
         run = runtime(2)
         batches = list(process(photos_of(contents), run, note, known=known))
+        assert asked == [{hashlib.sha256(file_of(content)).digest() for content in contents}], "all at once"
         assert sorted(decoded) == [file_of(b"bad"), file_of(b"ccc")]
         assert engine_of(run).batches == [1]
         again = items_of(batches)
@@ -574,3 +579,12 @@ class TestRecent:
         recent.begin(b"b")
         recent.finish(b"a", self.DECIDED)
         assert recent.get(b"a") is None
+
+
+def test_batches_and_what_ends_a_photo_come_from_another_process_as_they_were() -> None:
+    photo = Photo(Path("/photos/a\udcff.jpg"), 1, 2, 3, 4)
+    failure = Failure(photo, FailureKind.TRUNCATED, "the file ends too early", b"hash")
+    batch = Batch((StoredTag(photo, b"hash", 3, 2, b"scores", TAG, Capture(5, NO_FACTS)), failure), 1)
+    assert pickle.loads(pickle.dumps(batch)) == batch
+    error = pickle.loads(pickle.dumps(DecodeError(photo.path, failure.kind, failure.reason)))
+    assert (str(error), error.path, error.kind) == (f"{photo.path}: {failure.reason}", photo.path, failure.kind)
