@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from phototag.errors import UsageError
 from phototag.files import as_it_is_there
@@ -16,6 +16,7 @@ from phototag.library.left_out import LeftOut, is_system_folder
 from phototag.records import Photo
 
 _NOTHING = Exclusion()
+_SLASH = b"/"
 
 
 @dataclass
@@ -120,34 +121,49 @@ def _files(roots: Sequence[Path], exclude: Exclusion) -> Iterator[str]:
 
 def _under(folder: str, root: str, exclude: Exclusion, problems: ScanProblems) -> Iterator[str]:
     """Return the paths of the pictures below a folder, in the order of path bytes."""
-    # An explicit stack: folders may be nested deeper than Python's calls.
-    waiting, left_out = [(folder, True)], problems.left_out
+    # An explicit stack: folders may be nested deeper than Python's calls. Of a folder only the names are held, as there
+    # may be millions, and each only until its turn.
+    waiting = [(folder, _names(folder, root, exclude, problems))]
     while waiting:
-        path, is_folder = waiting.pop()
-        if not is_folder:
-            yield path
-            continue
-        entries: list[tuple[bytes, str, bool]] = []
-        try:
-            with os.scandir(path) as listing:
-                for entry in listing:
-                    if entry.name.startswith(".") or (exclude and exclude.leaves_out(entry.path, root)):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        if is_system_folder(entry.name):
-                            left_out.folders[entry.name] += 1
-                            continue
-                        # With the slash a folder sorts among files as the paths below it do.
-                        entries.append((os.fsencode(entry.name) + b"/", entry.path, True))
-                    elif not is_picture(PurePath(entry.name)):
-                        left_out.note_file(entry.name)
-                        left_out.links += entry.is_symlink() and os.path.isdir(entry.path)  # noqa: PTH112  # never raises
-                    elif entry.is_file(follow_symlinks=False):
-                        entries.append((os.fsencode(entry.name), entry.path, False))
+        path, names = waiting[-1]
+        above = path if path.endswith(os.sep) else path + os.sep
+        while names:
+            name = names.pop()
+            if name.endswith(_SLASH):
+                inner = above + os.fsdecode(name[:-1])
+                waiting.append((inner, _names(inner, root, exclude, problems)))
+                break
+            yield above + os.fsdecode(name)
+        else:
+            waiting.pop()
+
+
+def _names(path: str, root: str, exclude: Exclusion, problems: ScanProblems) -> list[bytes]:
+    """Return the names of the pictures and folders in a folder, the last first; a folder's has a slash behind it."""
+    names: list[bytes] = []
+    left_out = problems.left_out
+    try:
+        with os.scandir(path) as listing:
+            for entry in listing:
+                name = entry.name
+                if name.startswith(".") or (exclude and exclude.leaves_out(entry.path, root)):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    if is_system_folder(name):
+                        left_out.folders[name] += 1
                     else:
-                        left_out.links += entry.is_symlink()
-        except (FileNotFoundError, NotADirectoryError):
-            pass  # gone since it was seen
-        except OSError as error:
-            problems.add(path, error)
-        waiting += [(path, is_folder) for _, path, is_folder in sorted(entries, reverse=True)]
+                        # With the slash a folder sorts among files as the paths below it do.
+                        names.append(os.fsencode(name) + _SLASH)
+                elif not is_picture(name):
+                    left_out.note_file(name)
+                    left_out.links += entry.is_symlink() and os.path.isdir(entry.path)  # noqa: PTH112  # never raises
+                elif entry.is_file(follow_symlinks=False):
+                    names.append(os.fsencode(name))
+                else:
+                    left_out.links += entry.is_symlink()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # gone since it was seen
+    except OSError as error:
+        problems.add(path, error)
+    names.sort(reverse=True)
+    return names

@@ -41,8 +41,8 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 FEWEST_HASH_DIGITS = 8
 ROWS_AT_ONCE = 1000
 _MOST_ROWS = 2**63 - 1  # what a database can count
-# Few enough for little memory, many enough for little overhead.
-PLAIN_ROWS_AT_ONCE = 16_384
+# So few that their values stay in the processor's cache until they are converted: docs/experiments.md#a-million-photos.
+PLAIN_ROWS_AT_ONCE = 1000
 
 
 # Not as an equation: SQLite would expect few such tags, and sort them all instead of walking along an index.

@@ -97,10 +97,9 @@ class Describer:
                 self._folders.move_to_end(folder)
                 return self._folders[folder]
         try:
-            names = os.listdir(folder)  # noqa: PTH208  # of many thousand files, only the names
+            siblings = Siblings(os.listdir(folder)) if _holds_sidecars(folder) else None  # noqa: PTH208  # only names
         except OSError:
-            names = []
-        siblings = Siblings(names) if any(name[-4:].lower() == ".xmp" for name in names) else None
+            siblings = None
         with self._mutex:
             self._folders[folder] = siblings
             if len(self._folders) > _FOLDERS_KEPT:
@@ -122,6 +121,12 @@ class Describer:
             if self._written is None:
                 self._written = self._read_written()
             return self._written
+
+
+def _holds_sidecars(folder: Path) -> bool:
+    """Return whether there is any; of the names of a large folder one is held at a time."""
+    with os.scandir(folder) as entries:
+        return any(entry.name[-4:].lower() == ".xmp" for entry in entries)
 
 
 def written_keywords(store: Store) -> WrittenKeywords:

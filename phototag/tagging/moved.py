@@ -22,7 +22,7 @@ from phototag.records import Photo, PhotoState, Source
 from phototag.store import KnownPhoto, Store
 from phototag.tagging.missing import is_below, unmounted_points
 from phototag.tagging.pipeline import Batch
-from phototag.tagging.plan import Step
+from phototag.tagging.plan import Need, Step
 
 # Of two rows that would do, the one with more names of its path in common is the file's; more than these say nothing.
 _MOST_NAMES = 3
@@ -136,6 +136,8 @@ def _may_have_come(step: Step) -> bool:
     photo, known = step.photo, step.known
     if photo is None or known is None:
         return photo is not None
+    if step.need is Need.NOTHING:
+        return False  # it is as it was
     # A file that was copied back, or on a disk whose files are numbered anew, is still the one of that name.
     same = (known.size_bytes, known.modified_ns) == (photo.size_bytes, photo.modified_ns)
     return not same and known.inode != photo.inode

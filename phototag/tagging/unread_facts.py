@@ -14,6 +14,7 @@ from phototag.store import Capture, KnownPhoto, Store
 from phototag.tagging.descriptions import Describer
 
 _CHUNK = 500
+_SEPARATOR = os.sep.encode()
 
 
 class UnreadFacts:
@@ -30,7 +31,7 @@ class UnreadFacts:
         """Note a photo. Reads, and writes, now and then."""
         if self._unread is None:  # only now: a pass over a few new files asks for none
             self._unread, self._sidecar_times = self._store.captures.lacking(), self._store.captures.sidecar_times()
-        folder = os.path.dirname(known.path_bytes)  # noqa: PTH120  # these are bytes
+        folder = known.path_bytes.rpartition(_SEPARATOR)[0] or _SEPARATOR
         if folder != self._folder:
             self._folder, self._beside = folder, self._describer.has_sidecars(Path(os.fsdecode(folder)))
         sidecar = self._describer.sidecar_modified_ns(known.path) if self._beside else None
