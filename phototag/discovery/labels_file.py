@@ -12,6 +12,7 @@ from pathlib import Path
 from phototag.dataset import COLUMNS, open_sheet
 from phototag.errors import DataError
 from phototag.files import as_it_is_there, atomic_write
+from phototag.paths import PhotoPath
 from phototag.taxonomy import spelled_apart
 from phototag.text import nfc
 
@@ -25,7 +26,7 @@ class Written:
     total: int
 
 
-def add_labels(file: Path, photos: Sequence[Path], *, superclass: str, subclass: str) -> Written:
+def add_labels(file: Path, photos: Sequence[PhotoPath], *, superclass: str, subclass: str) -> Written:
     """Give photos a label in a CSV file, which is made if there is none; a photo that stands there gets the new label.
 
     The file is replaced atomically. Paths are absolute; other rows and columns stay as they are.
@@ -36,7 +37,7 @@ def add_labels(file: Path, photos: Sequence[Path], *, superclass: str, subclass:
     header, places, rows = _read(file)
     path_at, superclass_at, subclass_at = (places[column] for column in COLUMNS)
     by_path = {_absolute(row[path_at].strip(), file): row for row in rows}
-    named = {os.fspath(path): path for path in photos}
+    named = {str(path): path for path in photos}
     labels = {
         (nfc(row[superclass_at].strip()), nfc(row[subclass_at].strip()))
         for path, row in by_path.items()

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePath
 
+from phototag.paths import S3Path
 from phototag.records import FailureKind
 
 # Larger pictures are refused before anything is decoded, unless the user says otherwise.
@@ -189,7 +190,7 @@ def _is_there(module: str) -> bool:
         return False
 
 
-def is_picture(path: PurePath) -> bool:
+def is_picture(path: PurePath | S3Path) -> bool:
     """Return whether the name says that this is a picture phototag reads, maybe with an extra. The content decides."""
     return path.suffix.lower() in SUFFIXES
 
