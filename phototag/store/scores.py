@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, insert, select
+from sqlalchemy import Connection, Row, case, delete, insert, select, union_all
 
 from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState, Rank, Source, Tag
@@ -17,6 +17,8 @@ from phototag.store.models import Models, score_owners
 from phototag.store.photos import HasPath, chunked, is_under, path_key
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions
 from phototag.store.tables import models, photos, predictions, tags
+
+_LOOKED_UP_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +87,27 @@ class Scores:
         with self._database.read() as connection:
             return scores_of(connection, self._models.score_owner(connection, model_id), content_hashes)
 
-    def of_content(self, model_id: int, content_hash: bytes) -> ScoredContent | None:
-        """Return what the model said of that content before, under whatever name."""
-        statement = (
-            select(predictions.c.scores, photos.c.width, photos.c.height)
-            .join_from(predictions, photos, photos.c.id == predictions.c.photo_id)
-            # A photo that changed keeps this model's prediction of what it was, and has the size of what it is now, or
-            # none if it cannot be read.
-            .where(predictions.c.content_hash == content_hash, photos.c.content_hash == predictions.c.content_hash)
-            .where(photos.c.width.is_not(None), photos.c.height.is_not(None))
-            .limit(1)
-        )
+    def known_contents(self, model_id: int, content_hashes: Collection[bytes]) -> dict[bytes, ScoredContent]:
+        """Return what the model said of these contents before, under whatever name, by content hash; in one query."""
+        columns = (predictions.c.content_hash, predictions.c.scores, photos.c.width, photos.c.height)
         with self._database.read() as connection:
-            owner = self._models.score_owner(connection, model_id)
-            row = connection.execute(statement.where(predictions.c.model_id == owner)).one_or_none()
-            return None if row is None else ScoredContent(bytes(row.scores), int(row.width), int(row.height))
+            of_one = (
+                select(*columns)
+                .join_from(predictions, photos, photos.c.id == predictions.c.photo_id)
+                .where(predictions.c.model_id == self._models.score_owner(connection, model_id))
+                # A photo that changed keeps this model's prediction of what it was, and has the size of what it is now,
+                # or none if it cannot be read.
+                .where(photos.c.content_hash == predictions.c.content_hash)
+                .where(photos.c.width.is_not(None), photos.c.height.is_not(None))
+                .limit(1)
+            )
+            found: dict[bytes, ScoredContent] = {}
+            for chunk in chunked(list(content_hashes), _LOOKED_UP_AT_ONCE):
+                # One of each, as there may be any number of copies.
+                each = (of_one.where(predictions.c.content_hash == content).subquery() for content in chunk)
+                for content, scores, width, height in connection.execute(union_all(*map(select, each))):
+                    found[bytes(content)] = ScoredContent(bytes(scores), int(width), int(height))
+            return found
 
     def of_photo(self, photo_id: int) -> list[StoredPrediction]:
         """Return what models said of a photo, also before it changed, or of its content elsewhere; newest first."""

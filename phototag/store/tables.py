@@ -148,7 +148,8 @@ _required = partial(Column, nullable=False)
 
 # One picture file.
 # `path_bytes` is what the operating system calls it, since file names need not be UTF-8; `path_text` is for
-# showing only. Stat values are stored modulo 2**64 as signed numbers. `lead_id` is the photo that decides for this one
+# showing only. On PostgreSQL what is unique, and indexed, is its hash: an index there takes no long values.
+# Stat values are stored modulo 2**64 as signed numbers. `lead_id` is the photo that decides for this one
 # where two files are one photo (a RAW and its JPEG), null for a photo that decides for itself. `missing_since` is null
 # unless the state is "missing".
 photos = Table(
@@ -387,4 +388,54 @@ reviews = Table(
     CheckConstraint("origin IN ('review', 'import', 'named')", name="origin"),
     Index(None, "photo_id", "id"),
     Index(None, "sample_id", "photo_id"),
+)
+
+# ---- what several computers that use one database on a server have to know of each other; not used in a file
+
+# Small JSON notes, which lie beside a file: what a watcher does, who holds which lock.
+notes = Table(
+    "notes",
+    metadata,
+    _required("name", String(64), primary_key=True),
+    _required("value", Text),
+    _required("changed_at", UtcTime),
+)
+
+# Which photos of a sample are open in front of whom, and until when.
+leases = Table(
+    "leases",
+    metadata,
+    _required("sample_id", BigId, ForeignKey("samples.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    _required("position", Integer, primary_key=True, autoincrement=False),
+    _required("holder", Text),
+    _required("ends_at", UtcTime),
+)
+
+# One row. `number` grows with every transaction that writes, in the order in which they are committed. `writer` and
+# `tagger` grow when somebody gets that lock: whoever finds another number than his own has lost it.
+revision = Table(
+    "revision",
+    metadata,
+    _required("id", Integer, primary_key=True, autoincrement=False),
+    _required("number", BigInteger),
+    _required("writer", BigInteger),
+    _required("tagger", BigInteger),
+    CheckConstraint("id = 1", name="id"),
+)
+
+# Photos that wait to be tagged by workers. `payload` says which; a lease that ran out may be taken by another worker.
+chunks = Table(
+    "chunks",
+    metadata,
+    _required("id", BigId, primary_key=True),
+    _required("batch", String(64)),
+    _required("payload", LargeBinary),
+    _required("state", String(16)),
+    Column("owner", Text),
+    Column("lease_until", UtcTime),
+    _required("tries", Integer),
+    Column("error", Text),
+    CheckConstraint("state IN ('waiting', 'leased', 'done', 'failed')", name="state"),
+    CheckConstraint("tries >= 0", name="tries"),
+    Index(None, "batch", "state"),
 )

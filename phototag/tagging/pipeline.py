@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,11 @@ _MOST_IN_BATCH = 256
 _UNDER_WAY = 2
 _LEAST_REMEMBERED = 2048
 
-Lookup = Callable[[bytes], ScoredContent | None]
+# What is known of contents is asked for so many at a time, with one query: few enough that a thread holds little more
+# than one large file, as their bytes are kept until they are decoded.
+_MOST_IN_PIECE, _MOST_BYTES_IN_PIECE = 16, 8 << 20
+
+Lookup = Callable[[Collection[bytes]], Mapping[bytes, ScoredContent]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,16 @@ class Batch:
         """Leave out the photos that vanished before they were read: if they were known, the next scan misses them."""
         there = tuple(item for item in self.items if isinstance(item, StoredTag) or item.kind is not FailureKind.GONE)
         return Batch(there, self.inferred)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A photo whose file was read."""
+
+    photo: Photo
+    content_hash: bytes
+    data: bytes
+    described: Described
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +108,44 @@ def process(
         runtime: Scores batches.
         decode: From a file's bytes to pixels [H, W, 3], width and height; called from several threads at once.
         workers: Threads that decode; None is one a core.
-        known: Gives what this model said of a content hash before, if anything; such photos are not decoded. Called
+        known: Gives what this model said of contents before, by their hashes; such photos are not decoded. Called
             from the decode threads.
         describe: What photos say of themselves.
     """
     threads = decode_threads(workers)
 
-    def read(photo: Photo) -> _Outcome:
+    def read(photo: Photo) -> _Read | Failure:
         digest = None
         try:
             data = read_bytes(photo.path)
             digest = hashlib.sha256(data).digest()
-            described = describe(data, photo.path)
-            content = known(digest) if known is not None else None
-            if content is not None:
-                return _Known(photo, digest, content, described)
-            pixels, width, height = decode(data, photo.path)
+            return _Read(photo, digest, data, describe(data, photo.path))
         except DecodeError as error:
             return Failure(photo, FailureKind(error.kind), error.reason, digest)
-        return _Decoded(photo, digest, width, height, pixels, described)
+
+    def finish(file: _Read, content: ScoredContent | None) -> _Outcome:
+        if content is not None:
+            return _Known(file.photo, file.content_hash, content, file.described)
+        try:
+            pixels, width, height = decode(file.data, file.photo.path)
+        except DecodeError as error:
+            return Failure(file.photo, FailureKind(error.kind), error.reason, file.content_hash)
+        return _Decoded(file.photo, file.content_hash, width, height, pixels, file.described)
+
+    def outcomes(piece: Sequence[Photo]) -> list[_Outcome]:
+        files = [read(photo) for photo in piece]
+        hashes = {file.content_hash for file in files if isinstance(file, _Read)} if known is not None else ()
+        found = known(hashes) if known is not None and hashes else {}
+        return [file if isinstance(file, Failure) else finish(file, found.get(file.content_hash)) for file in files]
 
     batches = _Batches(runtime, remembered=max(_LEAST_REMEMBERED, 16 * runtime.batch_size))
     waiting: list[_Outcome] = []
     decoded = 0
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
-        for outcome in bounded_map(pool, read, photos, limit=2 * (threads + runtime.batch_size)):
+        most = _MOST_IN_PIECE if known is not None else 1
+        limit = max(threads + 1, 2 * (threads + runtime.batch_size) // most)
+        for outcome in chain.from_iterable(bounded_map(pool, outcomes, _pieces(photos, most), limit=limit)):
             waiting.append(outcome)
             decoded += isinstance(outcome, _Decoded)
             if decoded >= runtime.batch_size or len(waiting) >= _MOST_IN_BATCH + runtime.batch_size:
@@ -130,6 +157,20 @@ def process(
     finally:
         # After Ctrl-C there is no waiting for a picture that takes minutes.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pieces(photos: Iterable[Photo], most: int) -> Iterator[list[Photo]]:
+    """Cut photos into pieces, each read by one thread."""
+    piece: list[Photo] = []
+    size_bytes = 0
+    for photo in photos:
+        if piece and (len(piece) >= most or size_bytes + photo.size_bytes > _MOST_BYTES_IN_PIECE):
+            yield piece
+            piece, size_bytes = [], 0
+        piece.append(photo)
+        size_bytes += photo.size_bytes
+    if piece:
+        yield piece
 
 
 class _Batches:

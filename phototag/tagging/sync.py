@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from itertools import chain, islice
@@ -195,16 +195,16 @@ class Pass:
         if model_id is None or self._force:
             return None
         if not large:
-            return lambda content_hash: self._store.scores.of_content(model_id, content_hash)
+            return lambda content_hashes: self._store.scores.known_contents(model_id, content_hashes)
         seen = BloomFilter()
         for content_hash in self._store.scores.hashes(model_id):
             seen.add(content_hash)
 
-        def known(content_hash: bytes) -> ScoredContent | None:
-            if content_hash in seen:
-                return self._store.scores.of_content(model_id, content_hash)
-            seen.add(content_hash)  # saved in a moment
-            return None
+        def known(content_hashes: Collection[bytes]) -> dict[bytes, ScoredContent]:
+            again = [content_hash for content_hash in content_hashes if content_hash in seen]
+            for content_hash in content_hashes:
+                seen.add(content_hash)  # saved in a moment
+            return self._store.scores.known_contents(model_id, again) if again else {}
 
         return known
 

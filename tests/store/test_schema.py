@@ -38,7 +38,7 @@ from tests.support.project import ROOT, SCHEMA_DATABASES
 
 SECRET = "s3cret-w0rd"
 
-MORE = "0004"
+MORE = "0005"
 ONE_MORE = '''
 """One more schema, for tests only."""
 
@@ -48,8 +48,8 @@ import signal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -94,7 +94,7 @@ def scripts(tmp_path: Path) -> Path:
     """phototag's migrations and one more, in a folder whose name a config parser would choke on."""
     folder = tmp_path / "50%(off) migrations"
     shutil.copytree(ROOT / "migrations", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / f"{MORE}_fourth.py").write_text(ONE_MORE)
+    (folder / "versions" / f"{MORE}_fifth.py").write_text(ONE_MORE)
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -125,7 +125,7 @@ class TestProcess:
         asked: bool,
     ) -> None:
         photos, run = photos_of(contents), runtime(batch_size)
-        known = (lambda _: None) if asked else None
+        known = (lambda _: {}) if asked else None
         batches = list(process(photos, run, decode, workers=workers, known=known))
         items = items_of(batches)
         assert [item.photo for item in items] == photos
@@ -184,9 +184,12 @@ class TestProcess:
         first = items_of(list(process(photos_of(contents), runtime(2), decode)))
         scored = {item.content_hash: item for item in first if isinstance(item, StoredTag)}
 
-        def known(digest: bytes) -> ScoredContent | None:
-            item = scored.get(digest)
-            return ScoredContent(item.scores, item.width, item.height) if item else None
+        asked: list[set[bytes]] = []
+
+        def known(digests: Collection[bytes]) -> dict[bytes, ScoredContent]:
+            asked.append(set(digests))
+            found = [scored[digest] for digest in digests if digest in scored]
+            return {item.content_hash: ScoredContent(item.scores, item.width, item.height) for item in found}
 
         del scored[hashlib.sha256(file_of(b"ccc")).digest()]
         decoded: list[bytes] = []
@@ -197,6 +200,7 @@ class TestProcess:
 
         run = runtime(2)
         batches = list(process(photos_of(contents), run, note, known=known))
+        assert asked == [{hashlib.sha256(file_of(content)).digest() for content in contents}], "all at once"
         assert sorted(decoded) == [file_of(b"bad"), file_of(b"ccc")]
         assert engine_of(run).batches == [1]
         again = items_of(batches)

@@ -371,8 +371,11 @@ class TestWhoseScores:
                 hashes = [a.content_hash, b.content_hash]
                 assert store.scores.of_contents(number, hashes) == {a.content_hash: a.scores, b.content_hash: b.scores}
                 assert set(store.scores.hashes(number)) == set(hashes)
-                found = store.scores.of_content(number, b.content_hash)
-                assert found is not None and found.scores == b.scores
+                found = store.scores.known_contents(number, hashes)
+                assert {content: each.scores for content, each in found.items()} == {
+                    a.content_hash: a.scores,
+                    b.content_hash: b.scores,
+                }
             # For audits: the tag is each file's own, the scores are found for both.
             behind = {path: (number, blob) for path, number, blob in store.scores.behind_tags(LIBRARY)}
             assert behind[bytes(b.photo.path)] == (second, b.scores)
