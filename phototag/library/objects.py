@@ -58,7 +58,8 @@ def scan_objects(root: S3Path, left_out: LeftOut, exclude: Exclusion) -> Iterato
 
 
 def _is_searched(folder: S3Path, root: S3Path, left_out: LeftOut, exclude: Exclusion) -> bool:
-    names = folder.parts[len(root.parts) :]
+    # In a key these are names like any other.
+    names = [name for name in folder.parts[len(root.parts) :] if name not in (".", "..")]
     system = next(filter(is_system_folder, names), None)
     if system is not None:
         left_out.folders[system] += 1
