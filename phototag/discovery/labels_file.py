@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from phototag.dataset import COLUMNS, open_sheet
 from phototag.errors import DataError
 from phototag.files import as_it_is_there, atomic_write
-from phototag.paths import PhotoPath
+from phototag.paths import PhotoPath, absolute, is_address
 from phototag.taxonomy import spelled_apart
 from phototag.text import nfc
 
@@ -66,7 +65,7 @@ def add_labels(file: Path, photos: Sequence[PhotoPath], *, superclass: str, subc
 
 def _absolute(filepath: str, file: Path) -> str:
     """Return a path of the file as absolute text; relative ones are relative to the file."""
-    return os.path.abspath(as_it_is_there(file.absolute().parent / filepath))  # noqa: PTH100  # folds ".."
+    return str(absolute(filepath if is_address(filepath) else as_it_is_there(file.absolute().parent / filepath)))
 
 
 def _read(file: Path) -> tuple[list[str], dict[str, int], list[list[str]]]:
