@@ -165,3 +165,7 @@ class DecodeError(PhotoTagError):
         self.path = path
         self.kind = kind
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[DecodeError], tuple[PhotoPath, str, str]]:
+        """Return how it is made again in another process, which its text alone would not do."""
+        return type(self), (self.path, self.kind, self.reason)

@@ -75,13 +75,13 @@ class Following:
         return self._snapshot
 
     def sign(self) -> object:
-        """Return a value that differs after every write to the database; None where no cheap one tells of all.
+        """Return a value that differs after every write to the database.
 
         Raises:
             StoreError: the database cannot be read.
         """
         with self._mutex:
-            return self._sign.read() if self._sign.tells_all else None
+            return self._sign.read()
 
     def refresh(self, ids: Sequence[int]) -> None:
         """Take over what was just written of these photos, before the call returns.
@@ -104,17 +104,22 @@ class Following:
         # Two at once would take each other's writes for those of others, and read the library again: no harm, but work.
         alone = self._turn.acquire(timeout=wait_seconds)
         try:
-            with self._store.writing(command, wait_seconds=wait_seconds):
-                # No other process can write now: what has changed at the end was written in here.
+            with self._store.answering(command, wait_seconds=wait_seconds):
+                # No other process can write now, but on a server: what has changed at the end was written in here.
                 with self._mutex:
-                    seen = self._seen
+                    seen, own = self._seen, self._sign.own_changes
                     up_to_date = self._sign.read() == seen
                 try:
                     yield self._store
                 finally:
                     with self._mutex, suppress(StoreError):
-                        if up_to_date and self._seen == seen:
-                            self._seen = self._sign.read()
+                        now = self._sign.read()
+                        if (
+                            up_to_date
+                            and self._seen == seen
+                            and self._sign.is_own(seen, now, self._sign.own_changes - own)
+                        ):
+                            self._seen = now
         finally:
             if alone:
                 self._turn.release()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,7 +22,7 @@ from phototag.paths import absolute, is_address
 from phototag.records import LEVELS
 
 if TYPE_CHECKING:
-    from phototag.tagging import Tagger
+    from phototag.tagging import Executor, Tagger
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -224,11 +225,16 @@ class TaggingOptions:
     max_megapixels: int
     decode_on: DecodeOn
 
-    def tagger(self) -> Tagger:
-        """Make the tagger they describe, in a process that keeps to the cores it may use."""
+    def tagger(self, *, elsewhere: bool = False) -> Tagger:
+        """Make the tagger they describe, in a process that keeps to the cores it may use.
+
+        One that computes `elsewhere` needs no device here.
+        """
         from phototag.runtime import use_cores
         from phototag.tagging import Tagger
 
+        if elsewhere:
+            return Tagger(self.model_name, workers=self.workers, jobs=self.jobs)
         if self.jobs is not None:
             use_cores(self.jobs)
         return Tagger(
@@ -270,6 +276,39 @@ def tagging_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         decorated = decorate(decorated)
     return decorated
+
+
+cluster_option = click.option(
+    "--cluster",
+    metavar="WHERE",
+    help="Run the network elsewhere: ray starts workers of Ray on this computer, auto or HOST:PORT uses those of a Ray "
+    "cluster that runs; see docs/cluster.md. [default: in this process]",
+)
+
+
+@contextmanager
+def executor_of(cluster: str | None, options: TaggingOptions, tagger: Tagger) -> Iterator[Executor | None]:
+    """Give what computes the batches where `--cluster` says; None is the tagger itself."""
+    if cluster is None:
+        yield None
+        return
+    from phototag.cluster import RayExecutor, RaySession, WorkerSetup
+
+    setup = WorkerSetup(
+        tagger.model,
+        device=options.device,
+        runtime=options.runtime,
+        precision=options.precision,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        jobs=options.jobs,
+        compiled=options.compiled,
+        max_megapixels=options.max_megapixels,
+        decode_on=options.decode_on,
+    )
+    session = RaySession(cores=options.jobs) if cluster == "ray" else RaySession(cluster)
+    with session, RayExecutor(setup, session) as executor:
+        yield executor
 
 
 def check_report(page: Path | None) -> None:

@@ -13,7 +13,7 @@ import click
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, PhotoPlace, TaggingOptions, tagging_options
+from phototag.cli.options import EnumChoice, PhotoPlace, TaggingOptions, cluster_option, executor_of, tagging_options
 from phototag.imaging import FORMAT_NAMES
 from phototag.paths import PhotoPath
 from phototag.records import NO_FACTS, PhotoState, Source, TaggedPhoto
@@ -35,6 +35,7 @@ to go on.
 @click.argument("paths", nargs=-1, required=True, type=PhotoPlace(readable=False), metavar="PATH...")
 @tagging_options
 @click.option("--force", is_flag=True, help="Run the network on every photo, also on unchanged ones.")
+@cluster_option
 @click.option("--dry-run", is_flag=True, help="Write nothing to the database; print all tags instead.")
 @click.option(
     "--format",
@@ -48,6 +49,7 @@ def tag(
     paths: tuple[PhotoPath, ...],
     options: TaggingOptions,
     force: bool,
+    cluster: str | None,
     dry_run: bool,
     form: OutputFormat | None,
 ) -> None:
@@ -56,7 +58,7 @@ def tag(
     from phototag.tagging import lost_labels
 
     # Before the database is opened: a mistyped name should not leave a new one behind.
-    with options.tagger() as tagger:
+    with options.tagger(elsewhere=cluster is not None) as tagger, executor_of(cluster, options, tagger) as executor:
         roots = resolve_roots(paths)
         with open_store(options.db, dry_run=dry_run) as store, terminated_as_interrupted():
             rows: list[TaggedPhoto] = []
@@ -71,6 +73,7 @@ def tag(
                 dry_run=dry_run,
                 exclude=options.exclude,
                 sinks=[keep] if dry_run else (),
+                executor=executor,
             )
             if dry_run:
                 new = {row.path for row in rows}

@@ -160,17 +160,22 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 @click.command()
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Exit with 1 unless a watcher runs and was heard of in the last ten minutes: for health checks.",
+)
 @db_option
 @format_option
-def status(db: str | None, form: OutputFormat) -> None:
+@click.pass_context
+def status(ctx: click.Context, check: bool, db: str | None, form: OutputFormat) -> None:
     """Say what the watcher of a database does, or what it did last."""
-    from phototag.tagging import watcher_status
+    from phototag.tagging import is_well, watcher_status
 
     found = watcher_status(db)
-    if form is OutputFormat.JSON:
-        click.echo(json.dumps(found, indent=2))
-        return
-    click.echo(_described(found))
+    click.echo(json.dumps(found, indent=2) if form is OutputFormat.JSON else _described(found))
+    if check and not is_well(found):
+        ctx.exit(1)
 
 
 def _described(found: dict[str, Any]) -> str:

@@ -93,6 +93,6 @@ def import_labels(
     """
     plan = plan_labels(store, labels, replace=replace)
     for start in range(0, len(plan.new), _SAVED_AT_ONCE):
-        with store.writing(command, wait_seconds=_WAIT_SECONDS):
+        with store.answering(command, wait_seconds=_WAIT_SECONDS):
             store.reviews.save_all(plan.new[start : start + _SAVED_AT_ONCE])
     return plan

@@ -21,8 +21,10 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, selec
 from phototag.paths import PhotoPath, path_of
 from phototag.records import Photo, PhotoState, Rank, Source
 from phototag.store.database import Database
+from phototag.store.path_index import path_hash
 from phototag.store.photos import HasPath, chunked, clean_text, photo_values, signed_64
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined
+from phototag.store.server import tried_again
 from phototag.store.tables import captures, keyword_exports, models, photos, predictions, reviews, sample_items, tags
 
 # Sidecars of one class are alike.
@@ -182,13 +184,13 @@ class KeywordExports:
         found = []
         with self._database.read() as connection:
             for chunk in chunked(sorted(set(paths))):
-                statement = _candidates().where(photos.c.path_bytes.in_(chunk)).order_by(photos.c.path_bytes)
+                statement = _candidates().where(path_hash(photos.c.path_bytes).in_(chunk)).order_by(photos.c.path_bytes)
                 found += [_candidate(row) for row in connection.execute(statement)]
         return found
 
     def at(self, paths: Collection[bytes]) -> dict[bytes, KeywordExport]:
         """Return what is known of these files, by path."""
-        return {found.path_bytes: found for found in self._where(keyword_exports.c.path_bytes, paths)}
+        return {found.path_bytes: found for found in self._where(path_hash(keyword_exports.c.path_bytes), paths)}
 
     def of_photos(self, ids: Collection[int]) -> list[KeywordExport]:
         """Return all files that keywords of these photos were written into."""
@@ -247,6 +249,7 @@ class KeywordExports:
 
     # ---- writing
 
+    @tried_again
     def plan(self, exports: Sequence[KeywordExport]) -> None:
         """Note writes before they are done; survives a power cut. Without a plan, what is known is replaced at once."""
         with self._database.write(durable=True) as connection:
@@ -260,6 +263,7 @@ class KeywordExports:
             if old:
                 connection.execute(update(keyword_exports).where(keyword_exports.c.id == bindparam("row_id")), old)
 
+    @tried_again
     def settle(self, exports: Sequence[KeywordExport], ends: Sequence[Settled]) -> None:
         """Note how planned writes ended, in one transaction with what became of the photos' own files.
 
@@ -285,18 +289,20 @@ class KeywordExports:
                     gone.append(each.path_bytes)
             _follow(connection, embedded)
             for chunk in chunked(gone):
-                connection.execute(delete(keyword_exports).where(keyword_exports.c.path_bytes.in_(chunk)))
+                connection.execute(delete(keyword_exports).where(path_hash(keyword_exports.c.path_bytes).in_(chunk)))
             if kept:
                 now = self._database.next_moment()
                 rows = [{f"new_{name}": value for name, value in _row(each, now).items()} for each in kept]
                 columns: dict[str, Any] = {name.removeprefix("new_"): bindparam(name) for name in rows[0]}
+                rows = [{**row, "at_path": row["new_path_bytes"]} for row in rows]
                 connection.execute(
                     update(keyword_exports)
-                    .where(keyword_exports.c.path_bytes == bindparam("new_path_bytes"))
+                    .where(path_hash(keyword_exports.c.path_bytes) == bindparam("at_path"))
                     .values(columns),
                     rows,
                 )
 
+    @tried_again
     def move(self, moves: Mapping[int, bytes]) -> None:
         """Note where files lie now, by the ids of their entries."""
         with self._database.write() as connection:
@@ -337,7 +343,7 @@ def _ids(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
     for chunk in chunked(paths):
         statement = select(keyword_exports.c.id, keyword_exports.c.path_bytes)
-        rows = connection.execute(statement.where(keyword_exports.c.path_bytes.in_(chunk)))
+        rows = connection.execute(statement.where(path_hash(keyword_exports.c.path_bytes).in_(chunk)))
         found.update((bytes(row.path_bytes), int(row.id)) for row in rows)
     return found
 
@@ -347,7 +353,7 @@ def _planned(connection: Connection, paths: Sequence[bytes]) -> set[bytes]:
     found: set[bytes] = set()
     for chunk in chunked(paths):
         statement = select(keyword_exports.c.path_bytes).where(keyword_exports.c.state == "planned")
-        rows = connection.execute(statement.where(keyword_exports.c.path_bytes.in_(chunk)))
+        rows = connection.execute(statement.where(path_hash(keyword_exports.c.path_bytes).in_(chunk)))
         found.update(bytes(row.path_bytes) for row in rows)
     return found
 

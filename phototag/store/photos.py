@@ -16,6 +16,8 @@ from phototag.errors import StoreError
 from phototag.paths import PhotoPath, S3Path, absolute, path_of
 from phototag.records import FailureKind, Photo, PhotoState, Source
 from phototag.store.database import Database
+from phototag.store.path_index import path_before, path_from, path_hash
+from phototag.store.server import tried_again
 from phototag.store.tables import photos, reviews, sample_items, tags
 
 T = TypeVar("T")
@@ -127,7 +129,7 @@ def is_under(root: PhotoPath | None) -> tuple[ColumnElement[bool], ...]:
     # A keyboard writes é in another form than a Mac's disk.
     forms = dict.fromkeys([str(root), *(unicodedata.normalize(form, str(root)) for form in ("NFC", "NFD"))])
     ranges = [pair for form in forms for pair in path_ranges(type(root)(form))]
-    return (or_(*((key >= start) & (key < end) for start, end in ranges)),)
+    return (or_(*(path_from(key, start) & path_before(key, end) for start, end in ranges)),)
 
 
 def merged_ranges(roots: Sequence[PhotoPath]) -> list[tuple[bytes, bytes]]:
@@ -159,7 +161,7 @@ class Photos:
 
     def find(self, photo: PhotoPath | int) -> KnownPhoto | None:
         """Return the photo with that absolute path or id, None if there is none."""
-        wanted = photos.c.id == photo if isinstance(photo, int) else photos.c.path_bytes == path_key(photo)
+        wanted = photos.c.id == photo if isinstance(photo, int) else path_hash(photos.c.path_bytes) == path_key(photo)
         with self._database.read() as connection:
             row = connection.execute(_known().where(wanted)).one_or_none()
             return None if row is None else _from_row(row)
@@ -169,7 +171,9 @@ class Photos:
         found = []
         with self._database.read() as connection:
             for chunk in chunked(sorted({path_key(path) for path in paths})):
-                found += known_photos(connection, photos.c.path_bytes.in_(chunk), order_by=(photos.c.path_bytes,))
+                found += known_photos(
+                    connection, path_hash(photos.c.path_bytes).in_(chunk), order_by=(photos.c.path_bytes,)
+                )
         return found
 
     def under(self, roots: Sequence[PhotoPath]) -> Iterator[KnownPhoto]:
@@ -177,7 +181,10 @@ class Photos:
         key = photos.c.path_bytes
         for start, end in merged_ranges(roots):
             pages = self._database.pages(
-                _known().where(key < end), (key,), lambda _, rows: [_from_row(row) for row in rows], first=key >= start
+                _known().where(path_before(key, end)),
+                (key,),
+                lambda _, rows: [_from_row(row) for row in rows],
+                first=path_from(key, start),
             )
             yield from chain.from_iterable(pages)
 
@@ -199,6 +206,7 @@ class Photos:
         with self._database.read() as connection:
             return [path_of(path) for path in connection.execute(statement).scalars()]
 
+    @tried_again
     def mark_seen(self, ids: Sequence[int]) -> None:
         """Note that these files are there; one that was missing is again what it was before."""
         with self._database.write() as connection:
@@ -207,6 +215,7 @@ class Photos:
                 connection.execute(wanted.values(last_seen_at=self._database.next_moment()))
             set_back(connection, ids)
 
+    @tried_again
     def mark_missing(self, ids: Sequence[int]) -> None:
         """Note that these files are gone. Their tags and errors stay, for when they come back."""
         with self._database.write() as connection:
@@ -229,6 +238,7 @@ class Photos:
             ],
         )
 
+    @tried_again
     def remove(self, ids: Sequence[int]) -> None:
         """Remove photos, with their tags, scores and reviews, in one transaction."""
         with self._database.write(durable=True) as connection:
@@ -260,6 +270,16 @@ def set_back(connection: Connection, ids: Sequence[int]) -> None:
     for chunk in chunked(ids):
         missing = photos.c.id.in_(chunk) & (photos.c.state == PhotoState.MISSING.value)
         connection.execute(update(photos).where(missing).values(state=before, missing_since=None))
+
+
+def lock_photos(connection: Connection, wanted: ColumnElement[bool]) -> None:
+    """Keep others on a server from writing anything of these photos until the transaction ends.
+
+    Who changes the tag of a photo does this first: a model's tag and a human's answer may come at the same moment. All
+    do it by id, so that none waits for another that waits for it.
+    """
+    if connection.dialect.name != "sqlite":  # in a file nobody else can write now
+        connection.execute(select(photos.c.id).where(wanted).order_by(photos.c.id).with_for_update())
 
 
 def known_photos(

@@ -28,6 +28,7 @@ from phototag.store.capture_conditions import (
     was_taken,
 )
 from phototag.store.models import known_models
+from phototag.store.path_index import path_order
 from phototag.store.photos import is_under
 from phototag.store.reasons import reason_column
 from phototag.store.tables import captures, models, photos, reviews, tags
@@ -241,7 +242,7 @@ def _statements(connection: Connection, query: Query) -> Iterator[Select[Any]]:
     statement = joined(select(*tagged_columns(connection))).where(*conditions(connection, query))
     if query.sort is SortKey.PATH:
         # The path is never null, and saying nothing of nulls lets SQLite walk along the index.
-        yield statement.order_by(order)
+        yield statement.order_by(*path_order(photos.c.path_bytes, descending=query.descending))
     elif query.sort is SortKey.NOVELTY:
         # In two parts, since SQLite walks along the index of a column, and not of what `NOVELTY` makes of it.
         yield statement.where(_BY_MODEL).order_by(order, photos.c.path_bytes)

@@ -16,7 +16,6 @@ from phototag.store.catalog_rows import CatalogRows
 from phototag.store.database import Database
 from phototag.store.keyword_exports import KeywordExports
 from phototag.store.location import parse_location
-from phototag.store.lock import Role, holding
 from phototag.store.models import Models
 from phototag.store.moves import Moves
 from phototag.store.notes import Notes
@@ -67,7 +66,7 @@ class Store:
         self.keyword_exports = KeywordExports(database)
         self.catalog = CatalogRows(database, self.models)
         self.runs = Runs(database)
-        self.notes = Notes(database.location)
+        self.notes = Notes(database.location, database.engine)
 
     @classmethod
     def open(cls, location: str | Path | None = None, *, create: bool = True) -> Self:
@@ -104,6 +103,17 @@ class Store:
             yield self
 
     @contextmanager
+    def answering(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Self]:
+        """Hold the right to write what a human says: the right to write, but on a server beside other commands.
+
+        Raises:
+            LockedError: another process has it; the text says which.
+            StoreError: the database cannot be written.
+        """
+        with self._database.writing(command, wait_seconds=wait_seconds, beside=True):
+            yield self
+
+    @contextmanager
     def tagging(self, command: str) -> Iterator[Self]:
         """Be the only tagger of this database, for "phototag `command`", without yet holding the right to write.
 
@@ -113,7 +123,7 @@ class Store:
             LockedError: another tagger has it; the text says which.
             StoreError: the lock cannot be made there.
         """
-        with holding(self.location, command, Role.TAG):
+        with self._database.tagging(command):
             yield self
 
     def query(self, query: Query) -> Iterator[TaggedPhoto]:

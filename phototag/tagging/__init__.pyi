@@ -1,13 +1,17 @@
 from .changes import UNCHANGED as UNCHANGED
 from .changes import Flows as Flows
 from .changes import kind_of as kind_of
+from .descriptions import Describer as Describer
 from .descriptions import written_keywords as written_keywords
+from .executor import Executor as Executor
 from .few_labels import lost_labels as lost_labels
 from .pipeline import Batch as Batch
+from .pipeline import Lookup as Lookup
 from .prune import plan_prune as plan_prune
 from .retagging import Example as Example
 from .retagging import RetagReport as RetagReport
 from .retagging import retag as retag
+from .status import is_well as is_well
 from .status import watcher_status as watcher_status
 from .tag_report import TagReport as TagReport
 from .tagger import Tagger as Tagger

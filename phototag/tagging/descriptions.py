@@ -44,10 +44,14 @@ def describe_alone(data: bytes, _path: PhotoPath) -> Described:
 
 
 class Describer:
-    """Tells what photos say of themselves together with their sidecars. Threads may share it, for one pass."""
+    """Tells what photos say of themselves together with their sidecars. Threads may share it, for one pass.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Args:
+        read_written: Reads which keywords phototag wrote itself; called when that is first of interest.
+    """
+
+    def __init__(self, read_written: Callable[[], WrittenKeywords]) -> None:
+        self._read_written = read_written
         self._mutex = threading.Lock()
         self._written: WrittenKeywords | None = None
         self._folders: OrderedDict[Path, Siblings | None] = OrderedDict()
@@ -62,7 +66,7 @@ class Describer:
         beside = [] if modified_ns is None else list(self._sidecars(path))
         facts, keywords = describe(data, [held for _, held in beside])
         # Only then the ledger is of interest, which may be long.
-        if keywords and ((ours := self._ours()).by_path or ours.by_hash):
+        if keywords and ((ours := self.written()).by_path or ours.by_hash):
             written = [ours.of_photo(path, io.BytesIO(data)), *(ours.of_sidecar(*each) for each in beside)]
             facts, keywords = describe(data, [held for _, held in beside], written=written)
         return Described(facts, keywords, modified_ns)
@@ -115,10 +119,15 @@ class Describer:
         with self._mutex:
             self._written = None
 
-    def _ours(self) -> WrittenKeywords:
+    def written(self) -> WrittenKeywords:
+        """Return which keywords phototag wrote itself; the same object until `look_again`.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
         with self._mutex:
             if self._written is None:
-                self._written = written_keywords(self._store)
+                self._written = self._read_written()
             return self._written
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # `phototag status` loads none of these
     from phototag.tagging.tag_report import TagReport
 
 _NOTE = "watch"
+# A watcher writes at least every minute, but not while a network is loaded or the database is waited for.
+_SILENT_SECONDS = 600.0
 _EVERY_SECONDS = 2.0
 _IDLE_SECONDS = 60.0
 _KEPT = 20
@@ -52,6 +54,16 @@ def watcher_status(location: str | Path | None = None) -> dict[str, Any]:
         },
         "photos": {state: number for state, number in photos.items() if number},
     }
+
+
+def is_well(found: Mapping[str, Any]) -> bool:
+    """Return whether, by what `watcher_status` found, a watcher runs and has written in the last ten minutes."""
+    try:
+        heard = datetime.fromisoformat(found["watcher"]["updated_at"])
+        silent = (datetime.now(UTC) - heard).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return False
+    return bool(found["running"]) and silent < _SILENT_SECONDS
 
 
 class StatusBoard:

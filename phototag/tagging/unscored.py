@@ -13,7 +13,7 @@ from phototag.model import Model
 from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState
 from phototag.store import KnownPhoto, ReviewFilter, Store
-from phototag.tagging.pipeline import Batch, process
+from phototag.tagging.pipeline import Batch
 from phototag.tagging.registration import register
 from phototag.tagging.tagger import Tagger
 
@@ -44,12 +44,14 @@ def score_missing(store: Store, model: Model, which: Scored, *, under: PhotoPath
     wanted = [] if which is Scored.NONE else list(_unscored(store, model, which, under))
     if not wanted:
         return report
-    with Tagger(model) as tagger, tqdm(desc=f"scoring with {model.name}", total=len(wanted), disable=None) as bar:
-        runtime, photos = tagger.prepare(_photo(known) for known in wanted)
-        with closing(process(photos, runtime, tagger.decode, workers=tagger.workers)) as batches:
-            for batch in batches:
-                _save(store, model, batch, report)
-                bar.update(len(batch.items))
+    with (
+        Tagger(model) as tagger,
+        tqdm(desc=f"scoring with {model.name}", total=len(wanted), disable=None) as bar,
+        closing(tagger.process(_photo(known) for known in wanted)) as batches,
+    ):
+        for batch in batches:
+            _save(store, model, batch, report)
+            bar.update(len(batch.items))
     return report
 
 

@@ -278,6 +278,11 @@ class WatchService:
 
     # -- one pass
 
+    def _is_over(self) -> bool:
+        """Return whether the pass is to end: asked all the time, so that `phototag status` hears in a long one, too."""
+        self._board.look_again()
+        return self.is_stopping()
+
     def _pass(self, scope: Scope, *, hold: Callable[[Photo], bool] | None = None, force: bool = False) -> TagReport:
         with self._writing():
             report = Pass(
@@ -286,7 +291,7 @@ class WatchService:
                 self._model_id,
                 force=force,
                 progress="tagging" if isinstance(scope, Roots) else None,
-                stop=self.is_stopping,
+                stop=self._is_over,
                 hold=hold,
                 since=self._since,
                 sinks=self._sinks,

@@ -1,0 +1,3 @@
+from .ray_executor import RayExecutor as RayExecutor
+from .ray_session import RaySession as RaySession
+from .worker_setup import WorkerSetup as WorkerSetup

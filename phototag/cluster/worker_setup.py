@@ -1,0 +1,120 @@
+"""What a worker needs to be the tagger that the driver would be: the model, and one precision for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from phototag import settings
+from phototag._version import __version__
+from phototag.choices import DecodeOn, Device, Precision, RuntimeName
+from phototag.errors import ModelError, RuntimeUnavailableError, UsageError
+from phototag.files import atomic_write, keep_newest
+from phototag.imaging import MAX_MEGAPIXELS
+from phototag.model import SUFFIX, Model, file_hash, open_model
+from phototag.runtime import Target
+from phototag.tagging import Tagger
+
+_MODELS_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """How every worker of a run computes.
+
+    Args:
+        model: The model. Its path is where workers look first.
+        device: See `Tagger`; so are the others. Resolved by each worker.
+        precision: AUTO is F32: what one machine finds out about a faster one does not hold for another.
+        jobs: Cores that are used at most on each machine; None is all.
+    """
+
+    model: Model
+    device: Device = Device.AUTO
+    runtime: RuntimeName = RuntimeName.AUTO
+    precision: Precision = Precision.AUTO
+    batch_size: int | None = None
+    workers: int | None = None
+    jobs: int | None = None
+    compiled: bool = False
+    max_megapixels: int = MAX_MEGAPIXELS
+    decode_on: DecodeOn = DecodeOn.CPU
+    version: str = __version__
+
+    @property
+    def target(self) -> Target:
+        """What was asked for, as the record of a run has it."""
+        return Target(self.device, self.runtime)
+
+    def fixed(self) -> WorkerSetup:
+        """Return it with the precision that all workers compute with, and the model's hashes worked out.
+
+        Raises:
+            UsageError: the precision depends on the machine.
+            ModelError: the model's file cannot be read.
+        """
+        if self.precision is Precision.INT8:
+            raise UsageError(
+                "int8 is calibrated anew on each machine, so the workers of a cluster would not agree; "
+                "use --runtime-precision f32, bf16 or f16"
+            )
+        # Both are kept in the object, and go along with it.
+        _ = self.model.hash, self.model.weights_hash
+        return replace(self, precision=Precision.F32) if self.precision is Precision.AUTO else self
+
+    def tagger(self, *, cores: int | None, fetch: Callable[[], bytes] | None = None) -> Tagger:
+        """Return the tagger, in a worker.
+
+        Args:
+            cores: That this worker may use; None is all.
+            fetch: Gives the bytes of the model's file, where it is not here.
+
+        Raises:
+            ModelError: the model is not here, or another one lies in its place.
+            RuntimeUnavailableError: this worker has another version of phototag, or not that device or runtime.
+        """
+        if self.version != __version__:
+            raise RuntimeUnavailableError(
+                f"a worker has phototag {__version__}, the run was started with {self.version}; "
+                "install the same version on all machines"
+            )
+        return Tagger(
+            model_here(self.model, fetch),
+            device=self.device,
+            runtime=self.runtime,
+            precision=self.precision,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            jobs=cores,
+            compiled=self.compiled,
+            max_megapixels=self.max_megapixels,
+            decode_on=self.decode_on,
+        )
+
+
+def model_here(wanted: Model, fetch: Callable[[], bytes] | None = None) -> Model:
+    """Return a model as this machine has it: at the same path, in the cache by its hash, or fetched into that.
+
+    Raises:
+        ModelError: it is not here, or what was fetched is another one.
+    """
+    if wanted.path is None:
+        built_in = open_model(wanted.name)
+        if built_in.hash != wanted.hash:
+            raise ModelError("a worker has another built-in model; install the same packages on all machines")
+        return built_in
+    kept = settings.cache_folder() / "models" / f"{wanted.hash}{SUFFIX}"
+    for path in (wanted.path, kept):
+        if path.is_file() and file_hash(path) == wanted.hash:
+            return Model(wanted.name, path, wanted.header)
+    if fetch is None:
+        raise ModelError(
+            f"{wanted.path}: not on this machine, or another model lies there; copy the file there, or to {kept}"
+        )
+    settings.make_own_folder(kept.parent)
+    atomic_write(kept, fetch())
+    if file_hash(kept) != wanted.hash:
+        kept.unlink()
+        raise ModelError(f"{wanted.path}: the file was replaced since the run began; start it again")
+    keep_newest(kept.parent, f"*{SUFFIX}", count=_MODELS_KEPT)
+    return Model(wanted.name, kept, wanted.header)
