@@ -17,6 +17,7 @@ from phototag.errors import DecodeError, ModelError, UsageError
 from phototag.imaging import MAX_MEGAPIXELS, Decode, Decoder, read_bytes
 from phototag.library import Exclusion, ScanProblems, resolve_roots, scan
 from phototag.model import Model, ModelHeader, file_hash, open_model
+from phototag.paths import PhotoPath
 from phototag.records import Failure, Photo, Tag
 from phototag.runtime import (
     LEAST_PHOTOS,
@@ -172,7 +173,7 @@ class Tagger:
         runtime, photos = self.prepare(photos)
         return process(photos, runtime, self.decode, workers=self.workers, known=known, describe=describe)
 
-    def predict(self, *paths: str | Path) -> Iterator[tuple[Path, Tag | Failure]]:
+    def predict(self, *paths: str | PhotoPath) -> Iterator[tuple[PhotoPath, Tag | Failure]]:
         """Tag photos without a database: each picture at or under `paths`, with its tag or why it has none.
 
         Raises:
@@ -186,7 +187,7 @@ class Tagger:
 
     def tag(
         self,
-        paths: Sequence[str | Path],
+        paths: Sequence[str | PhotoPath],
         store: Store,
         *,
         force: bool = False,
@@ -203,7 +204,7 @@ class Tagger:
         saved stays, and the next run goes on from there.
 
         Args:
-            paths: Folders, searched with all below them, and files.
+            paths: Folders, searched with all below them, files, and addresses of objects, as in "s3://bucket/prefix".
             store: Where the tags go.
             force: Run the network on every photo.
             dry_run: Write nothing.
