@@ -31,7 +31,7 @@ from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="makes pipes, sockets and links")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 
 def at_once(function: Callable[..., Any], *arguments: Any) -> Any:

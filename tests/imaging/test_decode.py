@@ -403,9 +403,9 @@ class TestFailures:
 
     @pytest.mark.parametrize("compression", [1, 3, 4, 5, 7, 8, 32773, 32946])
     def test_a_tiff_that_claims_more_than_it_can_hold_costs_nothing(self, compression: int) -> None:
-        begun = time.monotonic()
+        begun = time.thread_time()
         assert kind_of_failure(huge_tiff(17_000, compression)) == FailureKind.TRUNCATED
-        assert time.monotonic() - begun < 1
+        assert time.thread_time() - begun < 1
 
     @pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "group3", "group4"])
     def test_a_tiff_may_be_as_small_as_its_compression_makes_it(self, compression: str) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from phototag.store import Role, holder_of
+from phototag.store.location import parse_location
 from phototag.tagging import is_well
 from phototag.tagging import watch as watching
 from tests.support.commands import RunCommand
@@ -203,7 +205,7 @@ class TestCommand:
         with closing(sqlite3.connect(db, isolation_level=None)) as stranger:
             stranger.execute("BEGIN IMMEDIATE")  # the batch in hand takes half a minute
             make_picture(library / "new.jpg")
-            time.sleep(1.0)
+            watcher.until(lambda: holder_of(parse_location(db), Role.WRITE))
             watcher.process.send_signal(signal.SIGTERM)
             watcher.says("Finishing")
             watcher.process.send_signal(signal.SIGTERM)
