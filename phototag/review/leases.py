@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from phototag.store import SharedLeases, Store
+if TYPE_CHECKING:
+    from phototag.store import SharedLeases, Store
 
 SECONDS = 120.0
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from phototag.choices import CountBy
 from phototag.records import TaggedPhoto
@@ -26,9 +26,11 @@ from phototag.store.reviews import Reviews
 from phototag.store.runs import Runs
 from phototag.store.samples import Samples
 from phototag.store.scores import Scores
-from phototag.store.shared_leases import SharedLeases
 from phototag.store.tag_changes import TagChanges, changed_tags
 from phototag.store.tags import Tags
+
+if TYPE_CHECKING:
+    from phototag.store.shared_leases import SharedLeases
 
 
 class Store:
@@ -105,7 +107,11 @@ class Store:
 
     def shared_leases(self, seconds: float) -> SharedLeases | None:
         """Return the leases of all computers, which end by themselves after so long; None where only one can be."""
-        return None if self.location.url is None else SharedLeases(self._database, seconds=seconds)
+        if self.location.url is None:
+            return None
+        from phototag.store.shared_leases import SharedLeases
+
+        return SharedLeases(self._database, seconds=seconds)
 
     @contextmanager
     def answering(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Self]:

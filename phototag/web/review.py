@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -26,11 +26,14 @@ from phototag.choices import StrataBy
 from phototag.errors import PhotoTagError, UsageError
 from phototag.records import PhotoState, Source
 from phototag.review import Leases, Meanwhile, SampleReviews, ShownPhoto, Step, find_by_token, remove_unreviewed
-from phototag.store import Sample, SampleItem, SampleProgress, SharedLeases
+from phototag.store import Sample, SampleItem, SampleProgress
 from phototag.text import printable
 from phototag.web import respond, reviewing
 from phototag.web.bodies import flag, identity, name, number, numbers, version
 from phototag.web.context import Context, context_of
+
+if TYPE_CHECKING:
+    from phototag.store import SharedLeases
 
 SIZE = 200
 
