@@ -161,7 +161,7 @@ precision_option = click.option(
     default=Precision.AUTO.value,
     cls=SharedOption,
     show_default=True,
-    help="What the network computes with. auto: a faster one than f32 if its tags prove the same on your photos.",
+    help="What the network computes with. Photos left in doubt are computed in f32 too; auto: what gains most.",
 )
 batch_size_option = click.option(
     "--batch-size",

@@ -237,8 +237,7 @@ class TestTagger:
                     report = tagger.tag([library], store, force=True)
                     assert report.inferred == SAMPLE_PHOTOS + 6
                     assert tagger.runtime.engine.precision is (candidate if precision is Precision.AUTO else precision)
-                tags = [row.tag for row in store.query(Query())]
-                found.append([(tag.superclass, tag.subclass, tag.rank) for tag in tags if tag is not None])
+                found.append([(row.path, row.superclass, row.subclass, row.rank) for row in store.query(Query())])
         assert len(times) == 1 + 2 * SAMPLE_PHOTOS // 8
         assert found[0] == found[1] == found[2] != []
 
