@@ -57,10 +57,16 @@ def tag(
     from phototag.library import resolve_roots
     from phototag.tagging import lost_labels
 
+    if cluster == "queue" and dry_run:
+        raise click.UsageError("--dry-run writes nothing, and the workers of --cluster queue do; leave one away")
     # Before the database is opened: a mistyped name should not leave a new one behind.
-    with options.tagger(elsewhere=cluster is not None) as tagger, executor_of(cluster, options, tagger) as executor:
+    with options.tagger(elsewhere=cluster is not None) as tagger:
         roots = resolve_roots(paths)
-        with open_store(options.db, dry_run=dry_run) as store, terminated_as_interrupted():
+        with (
+            open_store(options.db, dry_run=dry_run) as store,
+            terminated_as_interrupted(),
+            executor_of(cluster, options, tagger, store) as executor,
+        ):
             rows: list[TaggedPhoto] = []
 
             def keep(batch: Batch) -> None:

@@ -202,7 +202,7 @@ class RayExecutor:
         for worker in list(self._workers):
             if not worker.loaded and self._ray.wait([worker.ready], timeout=0)[0]:
                 self._see_if_ready(worker)
-        if any(worker.loaded for worker in self._workers):
+        if self._workers:  # those that load the model, or wait until others leave room for them, are alive
             self._last_life = now
         elif now - self._last_life > _PATIENCE_SECONDS:
             raise RuntimeUnavailableError(
