@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,15 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from phototag.choices import DecodeOn, Device, GroupsBy, OutputFormat, Precision, RuntimeName
-from phototag.cli.messages import say
 from phototag.files import check_writable
 from phototag.imaging import MAX_MEGAPIXELS
 from phototag.records import LEVELS
 
 if TYPE_CHECKING:
     from phototag.cluster import WorkerSetup
-    from phototag.store import Store
-    from phototag.tagging import Executor, SavingExecutor, Tagger
+    from phototag.tagging import Tagger
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -287,25 +284,6 @@ cluster_option = click.option(
     help="Run the network elsewhere. ray: workers of Ray on this computer; auto or HOST:PORT: a Ray cluster that runs; "
     "queue: 'phototag worker', wherever it runs on the same PostgreSQL database. [default: in this process]",
 )
-
-
-@contextmanager
-def executor_of(
-    cluster: str | None, options: TaggingOptions, tagger: Tagger, store: Store
-) -> Iterator[Executor | SavingExecutor | None]:
-    """Give what computes the batches where `--cluster` says; None is the tagger itself."""
-    if cluster is None:
-        yield None
-        return
-    from phototag.cluster import QueueExecutor, RayExecutor, RaySession
-
-    setup = options.worker_setup(model=tagger.model, precision=options.precision, max_megapixels=options.max_megapixels)
-    if cluster == "queue":
-        yield QueueExecutor(setup, store, say)
-        return
-    session = RaySession(cores=options.jobs) if cluster == "ray" else RaySession(cluster)
-    with session, RayExecutor(setup, session) as executor:
-        yield executor
 
 
 def check_report(page: Path | None) -> None:

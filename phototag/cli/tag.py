@@ -14,13 +14,13 @@ import click
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, GivenPath, TaggingOptions, cluster_option, executor_of, tagging_options
+from phototag.cli.options import EnumChoice, GivenPath, TaggingOptions, cluster_option, tagging_options
 from phototag.imaging import FORMAT_NAMES
 from phototag.records import NO_FACTS, PhotoState, Source, TaggedPhoto
 
 if TYPE_CHECKING:
     from phototag.store import Store
-    from phototag.tagging import Batch, TagReport
+    from phototag.tagging import Batch, Executor, SavingExecutor, Tagger, TagReport
 
 
 _HELP = f"""Tag all photos at or below PATH and store the tags.
@@ -108,6 +108,25 @@ def terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def executor_of(
+    cluster: str | None, options: TaggingOptions, tagger: Tagger, store: Store
+) -> Iterator[Executor | SavingExecutor | None]:
+    """Give what computes the batches where `--cluster` says; None is the tagger itself."""
+    if cluster is None:
+        yield None
+        return
+    from phototag.cluster import QueueExecutor, RayExecutor, RaySession
+
+    setup = options.worker_setup(model=tagger.model, precision=options.precision, max_megapixels=options.max_megapixels)
+    if cluster == "queue":
+        yield QueueExecutor(setup, store, say)
+        return
+    session = RaySession(cores=options.jobs) if cluster == "ray" else RaySession(cluster)
+    with session, RayExecutor(setup, session) as executor:
+        yield executor
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import click
 
 from phototag.cli.messages import say
 from phototag.cli.options import DeviceOptions, db_option, device_options
+from phototag.cli.tag import open_store
 from phototag.cli.watch import stopped_by_signals
 
 
@@ -23,13 +24,12 @@ def worker(db: str | None, once: bool, options: DeviceOptions) -> None:
     """
     from phototag.cluster import QueueWorker
     from phototag.runtime import use_cores
-    from phototag.store import Store
 
     if options.jobs is not None:
         use_cores(options.jobs)
     stopping = threading.Event()
     with (
-        Store.open(db) as store,
+        open_store(db, dry_run=False) as store,
         QueueWorker(store, options.worker_setup, stop=stopping.is_set, say=say) as found,
         stopped_by_signals(stopping.set),
     ):

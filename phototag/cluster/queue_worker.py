@@ -106,7 +106,8 @@ class QueueWorker:
                 return
             if [part.photos for part in parts] != [order.photos]:
                 with self._writing():
-                    self._store.chunks.replace(taken, order.run, [order.of(part).to_json() for part in parts])
+                    payloads = [order.of(part).to_json() for part in parts]
+                    self._store.chunks.put(order.run, payloads, instead_of=taken)
                 return
         with self._kept(taken):
             batch = self._process(order)
