@@ -41,11 +41,11 @@ def draw(folder: Path, number: int) -> None:
             file.write_bytes(file.read_bytes()[:400])
 
 
-def rows(db: Path) -> dict[Path, tuple[tuple[Any, ...], tuple[float, ...]]]:
+def rows(db: Path) -> dict[str, tuple[tuple[Any, ...], tuple[float, ...]]]:
     """Return what a database says of its photos: what has to be equal, and the scores."""
     with Store.open(db, create=False) as store:
         return {
-            row.path: (
+            str(row.path): (
                 (row.state, row.error, row.superclass, row.subclass, row.rank, row.reason, row.source, row.model),
                 tuple(score or 0.0 for score in (row.superclass_score, row.subclass_score, row.novelty)),
             )
@@ -178,7 +178,7 @@ def two_machines(folder: Path, db: Path, chosen: argparse.Namespace) -> dict[str
         with (
             Store.open(db) as store,
             RaySession(cluster.address) as session,
-            RayExecutor(WorkerSetup(tagger.model), session) as executor,
+            RayExecutor(WorkerSetup(tagger.model, precision=Precision.F32), session) as executor,
         ):
             report = tagger.tag([folder], store, executor=executor, sinks=[clock, killer])
             spent = cpu_seconds() - before

@@ -17,6 +17,7 @@ import click
 from phototag.choices import DecodeOn, Device, GroupsBy, OutputFormat, Precision, RuntimeName
 from phototag.files import check_writable
 from phototag.imaging import MAX_MEGAPIXELS
+from phototag.paths import absolute, is_address
 from phototag.records import LEVELS
 
 if TYPE_CHECKING:
@@ -36,10 +37,24 @@ class EnumChoice(click.Choice[Choice]):
 class GivenPath(click.Path):
     """A path. An empty one, as of a variable that is not set, is none: it does not mean the working folder."""
 
+    not_objects = "it lies in object storage, which only 'phototag tag' and --under take; copy it to a folder"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("it is empty; write . for the working folder", param, ctx)
+        if is_address(value):
+            self.fail(f"{value}: {self.not_objects}", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class PhotoPlace(GivenPath):
+    """Where photos lie: a path, which is made absolute, or an address in object storage."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return absolute(value if is_address(value) else super().convert(value, param, ctx))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Moment(click.ParamType[datetime]):

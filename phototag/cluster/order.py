@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from phototag.cluster.chunk import Chunk
 from phototag.errors import StoreError
+from phototag.paths import path_of
 from phototag.records import Failure, FailureKind, Photo, Reason
 from phototag.tagging import Saved, TagReport
 
@@ -96,4 +97,4 @@ def _row(photo: Photo) -> tuple[str | int, ...]:
 
 def _photo(row: Sequence[Any]) -> Photo:
     path, *numbers = row
-    return Photo(Path(path), *map(int, numbers))
+    return Photo(path_of(os.fsencode(path)), *map(int, numbers))

@@ -26,7 +26,7 @@ class WorkerSetup:
     Args:
         model: The model. Its path is where workers look first.
         device: See `Tagger`; so are the others. Resolved by each worker.
-        precision: AUTO is F32: what one machine finds out about a faster one does not hold for another.
+        precision: For all of them. With AUTO the tags are those of F32 on each machine, whether it has a faster one.
         jobs: Cores that are used at most on each machine; None is all.
     """
 
@@ -48,20 +48,20 @@ class WorkerSetup:
         return Target(self.device, self.runtime)
 
     def fixed(self) -> WorkerSetup:
-        """Return it with the precision that all workers compute with, and the model's hashes worked out.
+        """Return it with the model's hashes worked out, which name it on other machines.
 
         Raises:
-            UsageError: the precision depends on the machine.
+            UsageError: the network depends on the machine.
             ModelError: the model's file cannot be read.
         """
         if self.precision is Precision.INT8:
             raise UsageError(
-                "int8 is calibrated anew on each machine, so the workers of a cluster would not agree; "
-                "use --runtime-precision f32, bf16 or f16"
+                "int8 is calibrated again on each machine, so the workers of a cluster would not agree; "
+                "use --runtime-precision auto, f32, bf16 or f16"
             )
         # Both are kept in the object, and go along with it.
         _ = self.model.hash, self.model.weights_hash
-        return replace(self, precision=Precision.F32) if self.precision is Precision.AUTO else self
+        return self
 
     def tagger(self, *, cores: int | None, fetch: Callable[[], bytes] | None = None) -> Tagger:
         """Return the tagger, in a worker.

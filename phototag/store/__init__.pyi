@@ -46,4 +46,5 @@ from .scores import ScoredContent as ScoredContent
 from .scores import ScoredTag as ScoredTag
 from .scores import StoredPrediction as StoredPrediction
 from .scores import StoredTag as StoredTag
+from .shared_leases import SharedLeases as SharedLeases
 from .store import Store as Store

@@ -109,6 +109,16 @@ class CatalogRows:
                 found += [(number, content, elsewhere[content]) for number, content in copies if content in elsewhere]
                 yield found
 
+    def stamp(self) -> list[int] | None:
+        """Return numbers that stay as they are until phototag writes to this database again, also over restarts.
+
+        None where there are none.
+        """
+        with self._database.read() as connection:
+            number = connection.execute(select(counter.c.number)).scalar()
+            newest = connection.execute(select(func.max(photos.c.id))).scalar()
+        return None if number is None else [*(self._database.location.file_key() or ()), int(number), int(newest or 0)]
+
     def change_sign(self) -> ChangeSign:
         """Return a sign of writes by other connections, also of this store, on a connection that is kept; close it."""
         self._database.refuse_if_closed()

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE_ROWS = 4096
+_COUNT_UP = update(counter).values(number=counter.c.number + 1)
 _WAIT_SECONDS = 0.05
 _TICK = timedelta(microseconds=1)
 _CLOCK_AHEAD = timedelta(days=1)
@@ -236,6 +237,9 @@ class Database:
                         yield writer
                         if self.location.url is not None:
                             self._count_change(writer)
+                        else:
+                            # By this an index of the gallery knows whether it is still true.
+                            writer.execute(_COUNT_UP)
                 finally:
                     if raw is not None:
                         raw.execute("PRAGMA synchronous=NORMAL")

@@ -27,6 +27,7 @@ from phototag.store.reviews import Reviews
 from phototag.store.runs import Runs
 from phototag.store.samples import Samples
 from phototag.store.scores import Scores
+from phototag.store.shared_leases import SharedLeases
 from phototag.store.tag_changes import TagChanges, changed_tags
 from phototag.store.tags import Tags
 
@@ -104,6 +105,10 @@ class Store:
         """
         with self._database.writing(command, wait_seconds=wait_seconds):
             yield self
+
+    def shared_leases(self, seconds: float) -> SharedLeases | None:
+        """Return the leases of all computers, which end by themselves after so long; None where only one can be."""
+        return None if self.location.url is None else SharedLeases(self._database, seconds=seconds)
 
     @contextmanager
     def answering(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Self]:

@@ -392,7 +392,8 @@ reviews = Table(
     Index(None, "sample_id", "photo_id"),
 )
 
-# ---- what several computers that use one database on a server have to know of each other; not used in a file
+# ---- what several computers that use one database on a server have to know of each other; of a file only the number of
+# its changes is kept
 
 # Small JSON notes, which lie beside a file: what a watcher does, who holds which lock.
 notes = Table(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, select, update
 
 from phototag.errors import StoreError, UsageError
+from phototag.paths import PhotoPath
 from phototag.records import Failure, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture, drop_captures, replace_captures
 from phototag.store.database import Database, insert_rows
@@ -130,7 +130,7 @@ class Tags:
             tag_partners(connection, tag_of)
 
     @tried_again
-    def set_human(self, path: Path, *, superclass: str | None, subclass: str | None = None) -> None:
+    def set_human(self, path: PhotoPath, *, superclass: str | None, subclass: str | None = None) -> None:
         """Set what a human says of a photo, durably. Neither label: it is nothing that the model knows.
 
         A named level gets the score 1, a level not named 0. Only a model's tag has a novelty.

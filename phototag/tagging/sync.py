@@ -8,15 +8,15 @@ from contextlib import closing
 from datetime import datetime
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from phototag.decision import decide, unpack
-from phototag.errors import UsageError
+from phototag.errors import ObjectStorageError, UsageError
 from phototag.library import ScanProblems
 from phototag.model import ModelHeader
+from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState, Source, Tag
 from phototag.store import KnownPhoto, ScoredContent, Store
 from phototag.tagging.dedup import BloomFilter
@@ -118,6 +118,9 @@ class Pass:
                 self._run(scope)
             except KeyboardInterrupt:
                 report.interrupted = True
+            except ObjectStorageError as error:  # every further photo would fail alike, and be marked so
+                report.interrupted = True
+                report.problems.append(str(error))
         report.seconds = time.monotonic() - started
         report.moved += len(self._moved.ids)
         report.problems = self._problems.lines + report.problems
@@ -312,7 +315,7 @@ class Pass:
             self._store.photos.mark_seen(self._back)
             self._back = []
 
-    def _decide_again(self, steps: Sequence[Step]) -> set[Path]:
+    def _decide_again(self, steps: Sequence[Step]) -> set[PhotoPath]:
         """Decide unchanged photos again where this model's scores of them are stored; which ones. Writes."""
         hashes = [step.known.content_hash for step in steps if step.known and step.known.content_hash]
         stored = self._store.scores.of_contents(self._model_id, hashes) if hashes and self._model_id is not None else {}

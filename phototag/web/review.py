@@ -26,7 +26,7 @@ from phototag.choices import StrataBy
 from phototag.errors import PhotoTagError, UsageError
 from phototag.records import PhotoState, Source
 from phototag.review import Leases, Meanwhile, SampleReviews, ShownPhoto, Step, find_by_token, remove_unreviewed
-from phototag.store import Sample, SampleItem, SampleProgress
+from phototag.store import Sample, SampleItem, SampleProgress, SharedLeases
 from phototag.text import printable
 from phototag.web import respond, reviewing
 from phototag.web.bodies import flag, identity, name, number, numbers, version
@@ -147,7 +147,7 @@ def _sample_id(request: Request) -> int:
     return int(request.path_params["sample_id"])
 
 
-def _reviews(request: Request) -> tuple[SampleReviews, Leases]:
+def _reviews(request: Request) -> tuple[SampleReviews, Leases | SharedLeases]:
     context = context_of(request)
     key = context.store.location.file_key(), _sample_id(request)
     found = context.samples.get(key)

@@ -17,6 +17,7 @@ from phototag.cluster.queue_worker import QueueWorker
 from phototag.cluster.worker_setup import WorkerSetup
 from phototag.errors import StoreError, UsageError
 from phototag.model import open_model
+from phototag.paths import PhotoPath
 from phototag.records import Failure, FailureKind, Photo, Reason
 from phototag.store import LeaseLostError, Store, TakenChunk
 from phototag.tagging import Saved, Tagger, TagReport
@@ -47,8 +48,8 @@ class LightWorker(QueueWorker):
         tagger = light_tagger(Path(order.model_path or ""))
         decode = tagger.decode
 
-        def dying(data: bytes, path: Path) -> Any:
-            if path.stem == POISON or (path.stem == ACCIDENT and first_time(path.with_suffix(".seen"))):
+        def dying(data: bytes, path: PhotoPath) -> Any:
+            if path.stem == POISON or (path.stem == ACCIDENT and first_time(Path(f"{path}.seen"))):
                 raise Died
             return decode(data, path)
 

@@ -109,12 +109,9 @@ def test_a_cluster_is_not_joined_without_a_token(home: Path, monkeypatch: pytest
         _ = RaySession("192.0.2.1:6379").ray
 
 
-def test_one_precision_is_fixed_for_all_workers(tiny_model: Path) -> None:
-    model = open_model(tiny_model)
-    assert WorkerSetup(model).fixed().precision is Precision.F32
-    assert WorkerSetup(model, precision=Precision.BF16).fixed().precision is Precision.BF16
+def test_int8_which_each_machine_would_make_for_itself_is_refused(tiny_model: Path) -> None:
     with pytest.raises(UsageError, match="int8"):
-        WorkerSetup(model, precision=Precision.INT8).fixed()
+        WorkerSetup(open_model(tiny_model), precision=Precision.INT8).fixed()
 
 
 def of(model: Model) -> tuple[str, Path | None, str]:
