@@ -13,14 +13,14 @@ import click
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, PhotoPlace, TaggingOptions, cluster_option, executor_of, tagging_options
+from phototag.cli.options import EnumChoice, PhotoPlace, TaggingOptions, cluster_option, tagging_options
 from phototag.imaging import FORMAT_NAMES
 from phototag.paths import PhotoPath
 from phototag.records import NO_FACTS, PhotoState, Source, TaggedPhoto
 
 if TYPE_CHECKING:
     from phototag.store import Store
-    from phototag.tagging import Batch, TagReport
+    from phototag.tagging import Batch, Executor, SavingExecutor, Tagger, TagReport
 
 
 _HELP = f"""Tag all photos at or below PATH and store the tags.
@@ -57,10 +57,16 @@ def tag(
     from phototag.library import is_gone, resolve_roots
     from phototag.tagging import lost_labels
 
+    if cluster == "queue" and dry_run:
+        raise click.UsageError("--dry-run writes nothing, and the workers of --cluster queue do; leave one away")
     # Before the database is opened: a mistyped name should not leave a new one behind.
-    with options.tagger(elsewhere=cluster is not None) as tagger, executor_of(cluster, options, tagger) as executor:
+    with options.tagger(elsewhere=cluster is not None) as tagger:
         roots = resolve_roots(paths)
-        with open_store(options.db, dry_run=dry_run) as store, terminated_as_interrupted():
+        with (
+            open_store(options.db, dry_run=dry_run) as store,
+            terminated_as_interrupted(),
+            executor_of(cluster, options, tagger, store) as executor,
+        ):
             rows: list[TaggedPhoto] = []
 
             def keep(batch: Batch) -> None:
@@ -102,6 +108,25 @@ def terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def executor_of(
+    cluster: str | None, options: TaggingOptions, tagger: Tagger, store: Store
+) -> Iterator[Executor | SavingExecutor | None]:
+    """Give what computes the batches where `--cluster` says; None is the tagger itself."""
+    if cluster is None:
+        yield None
+        return
+    from phototag.cluster import QueueExecutor, RayExecutor, RaySession
+
+    setup = options.worker_setup(model=tagger.model, precision=options.precision, max_megapixels=options.max_megapixels)
+    if cluster == "queue":
+        yield QueueExecutor(setup, store, say)
+        return
+    session = RaySession(cores=options.jobs) if cluster == "ray" else RaySession(cluster)
+    with session, RayExecutor(setup, session) as executor:
+        yield executor
 
 
 @contextmanager

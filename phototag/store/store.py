@@ -13,6 +13,7 @@ from phototag.records import TaggedPhoto
 from phototag.store import query as queries
 from phototag.store.captures import Captures
 from phototag.store.catalog_rows import CatalogRows
+from phototag.store.chunks import Chunks
 from phototag.store.database import Database
 from phototag.store.keyword_exports import KeywordExports
 from phototag.store.location import parse_location
@@ -37,7 +38,8 @@ class Store:
     """A database of photos and their tags. Made by `Store.open`; close it, or use it in a `with`.
 
     What is in it is read and written through its parts: `photos`, `moves`, `pairs`, `tags`, `scores`, `captures`,
-    `models`, `runs`, `samples`, `reviews`, `keyword_exports`, the `catalog` of all photos and the `notes` beside it.
+    `models`, `runs`, `samples`, `reviews`, `keyword_exports`, the `catalog` of all photos, the queue of `chunks` and
+    the `notes` beside it.
     Everything that writes happens inside `writing`.
     One Store may be used from several threads, not from a forked process: only the parent writes.
 
@@ -69,6 +71,7 @@ class Store:
         self.keyword_exports = KeywordExports(database)
         self.catalog = CatalogRows(database, self.models)
         self.runs = Runs(database)
+        self.chunks = Chunks(database)
         self.notes = Notes(database.location, database.engine)
 
     @classmethod
@@ -115,7 +118,7 @@ class Store:
 
     @contextmanager
     def answering(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Self]:
-        """Hold the right to write what a human says: the right to write, but on a server beside other commands.
+        """Hold the right to write what a human or a worker says: on a server it is had beside a command that writes.
 
         Raises:
             LockedError: another process has it; the text says which.

@@ -79,6 +79,13 @@ class TagReport:
         self.reasons.update(item.tag.reason for item in batch.tagged if item.tag.reason is not None)
         self.failures += failures[: _FAILURES_KEPT - len(self.failures)]
 
+    def add_saved(self, other: TagReport) -> None:
+        """Add what came of other photos."""
+        self.photos += other.photos
+        self.add_pass(other)
+        self.unsupported.update(other.unsupported)
+        self.failures += other.failures[: _FAILURES_KEPT - len(self.failures)]
+
     def add_pass(self, other: TagReport) -> None:
         """Add up the counts of another pass. Its `unchanged` photos are not added: every pass sees the same ones."""
         for name in ("tagged", "inferred", "failed", "moved", "missing"):

@@ -31,7 +31,7 @@ from phototag.runtime import (
 )
 from phototag.store import Store, StoredTag
 from phototag.tagging.descriptions import Describe, describe_alone
-from phototag.tagging.executor import Executor
+from phototag.tagging.executor import Executor, SavingExecutor
 from phototag.tagging.pipeline import Batch, Lookup, process
 from phototag.tagging.registration import begin_run, register
 from phototag.tagging.scope import Roots
@@ -202,7 +202,7 @@ class Tagger:
         exclude: Sequence[str] = (),
         stop: Callable[[], bool] = never,
         sinks: Sequence[Sink] = (),
-        executor: Executor | None = None,
+        executor: Executor | SavingExecutor | None = None,
     ) -> TagReport:
         """Tag every picture at or under `paths` and save the tags, one transaction a batch.
 
@@ -218,7 +218,7 @@ class Tagger:
             exclude: Patterns of files and folders to leave out; see `Exclusion`.
             stop: Asked before every photo; once it says yes, what is under way is finished and saved.
             sinks: What follows saved batches: each is called with every batch after it was saved.
-            executor: What computes the batches, as other machines do; None is this tagger.
+            executor: What computes the batches, as other machines do, or has others save them; None is this tagger.
 
         Raises:
             UsageError: a path does not exist, or is no picture.
