@@ -34,6 +34,7 @@ from tests.support.commands import RunCommand, RunProcess
 from tests.support.models import write_tiny_model
 from tests.support.new_databases import make_new_ones_alike
 from tests.support.pictures import MakePicture
+from tests.support.postgres import _reused_database, postgres_server, postgres_url  # noqa: F401  # fixtures
 from tests.support.project import ROOT
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.

@@ -20,7 +20,8 @@ from phototag.errors import DataError, ModelError
 from phototag.evaluation.evaluation import evaluate, examine, measure_tags
 from phototag.evaluation.metrics import Metrics
 from phototag.evaluation.validation import Validation, label_indexes
-from phototag.imaging.decode import decode_bytes, read_bytes
+from phototag.imaging.decode import decode_bytes
+from phototag.imaging.reading import read_bytes
 from phototag.model.registry import open_model
 from phototag.records import Scores
 from phototag.report.evaluation_page import build_evaluation_page

@@ -21,9 +21,10 @@ from PIL import Image
 
 from phototag.errors import DecodeError, ModelError
 from phototag.imaging import decode
-from phototag.imaging.decode import decode_bytes, decode_whole, picture_size, read_bytes
+from phototag.imaging.decode import decode_bytes, decode_whole, picture_size
 from phototag.imaging.jpeg import reader as jpeg
 from phototag.imaging.preprocessing import INTERPOLATIONS, Preprocessing
+from phototag.imaging.reading import read_bytes
 from phototag.records import FailureKind
 from tests.support.pictures import encoded, scene
 
@@ -322,7 +323,7 @@ class TestFailures:
         with pytest.raises(DecodeError) as caught:
             read_bytes(tmp_path / "gone.jpg")
         assert caught.value.kind is FailureKind.GONE
-        monkeypatch.setattr(decode, "MAX_FILE_BYTES", 100)
+        monkeypatch.setattr("phototag.imaging.reading.MAX_FILE_BYTES", 100)
         (tmp_path / "big.jpg").write_bytes(whole)
         with pytest.raises(DecodeError, match="MiB") as caught:
             read_bytes(tmp_path / "big.jpg")

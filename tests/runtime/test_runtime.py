@@ -21,7 +21,8 @@ from phototag.choices import Device, RuntimeName
 from phototag.decision import gather, join
 from phototag.decision.rule import Joint
 from phototag.errors import RuntimeUnavailableError, UsageError
-from phototag.imaging.decode import decode_bytes, read_bytes
+from phototag.imaging.decode import decode_bytes
+from phototag.imaging.reading import read_bytes
 from phototag.model.registry import Model, open_model
 from phototag.records import Scores
 from phototag.runtime import openvino_engine as openvino_module

@@ -167,6 +167,7 @@ from phototag.store import Query, Store
 with Store.open(sys.argv[1], create=False) as store:
     print(sum(1 for _ in store.query(Query())))
 heavy = {"alembic", "mako", "torch", "torchvision", "numpy", "timm", "openvino", "PIL", "filelock"}
+heavy |= {"psycopg", "sqlalchemy.dialects.postgresql"}
 print(sorted(heavy & set(sys.modules)))
 """
     assert output_of(run_python(code, sample)).splitlines() == ["6", "[]"]

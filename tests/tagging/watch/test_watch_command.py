@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from phototag.tagging import is_well
 from phototag.tagging import watch as watching
 from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture
@@ -134,13 +135,20 @@ class TestCommand:
         assert run_phototag("db", "check", "--db", db).exit_code == 0
         again = spawn(library)
         again.says("Watching")
-        until(lambda: "not running" not in run_phototag("status", "--db", db).stdout)
+        until(lambda: run_phototag("status", "--check", "--db", db).exit_code == 0)
+        note = json.loads(run_phototag("status", "--db", db, "--format", "json").stdout)["watcher"]
         again.process.terminate()
         again.ends(0)
         found = json.loads(run_phototag("status", "--db", db, "--format", "json").stdout)
         assert (found["running"], found["holder"], found["watcher"]["doing"]) == (False, None, "stopped")
         assert found["watcher"]["stopped_at"]
-        assert "stopped" in run_phototag("status", "--db", db).stdout
+        stopped = run_phototag("status", "--check", "--db", db)
+        assert stopped.exit_code == 1 and "stopped" in stopped.stdout
+        long_ago = note | {"updated_at": "2020-01-01T00:00:00+00:00"}
+        assert [is_well({"running": True, "watcher": each}) for each in (note, long_ago, {}, None)] == [
+            True,
+            *[False] * 3,
+        ]
 
     def test_status_without_a_database_or_a_watcher(
         self, run_phototag: RunCommand, tmp_path: Path, library: Path, quick_model: Path, db: Path
