@@ -19,10 +19,9 @@ from phototag.catalog.folders import folder_key
 from phototag.errors import StoreError
 from phototag.records import PhotoState, Source
 from phototag.store import Store
-from phototag.store.catalog_rows import _footprint
 from tests.support.catalog_photos import all_ids, library
 from tests.support.commands import run_python
-from tests.support.stored_photos import ROOSTER, register, stored
+from tests.support.stored_photos import register, stored
 
 
 def test_refresh_shows_what_was_written(store: Store) -> None:
@@ -198,20 +197,6 @@ def test_closing_ends_the_thread_and_leaves_the_store_open(store: Store) -> None
     gallery.close()
     assert not gallery._thread.is_alive()
     assert store.photos.find(1) is not None
-
-
-def test_signs_of_other_databases_change_with_tags_states_and_undone_reviews(store: Store) -> None:
-    def sign() -> list[Any]:
-        with store._database.read() as connection:
-            return [tuple(row) for row in _footprint(connection)]
-
-    seen = [sign()]
-    with store.writing("tag"):
-        store.tags.save_batch(model_id=1, tagged=[stored("/photos/new.jpg", ROOSTER)])
-        seen.append(sign())
-        store.photos.mark_missing([1, 2, 4])
-        seen.append(sign())
-    assert len({str(each) for each in seen}) == 3
 
 
 def test_gallery_needs_no_torch() -> None:

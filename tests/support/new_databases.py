@@ -35,12 +35,12 @@ def make_new_ones_alike(patch: pytest.MonkeyPatch) -> None:
 
 
 def _statements(connection: Any) -> _Statements:
-    """Return what makes an SQLite database without rows, but for that with its schema, again."""
+    """Return what makes a new SQLite database again: its tables, and the few rows that migrations put there."""
     found = connection.exec_driver_sql(
         "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type = 'table' DESC, rowid"
     )
     statements: _Statements = [(sql, ()) for (sql,) in found if not sql.startswith("CREATE TABLE sqlite_")]
-    if statements:
-        for row in connection.exec_driver_sql("SELECT version_num FROM alembic_version"):
-            statements.append(("INSERT INTO alembic_version VALUES (?)", tuple(row)))
+    for (table,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        for row in connection.exec_driver_sql(f"SELECT * FROM {table}"):  # names of our own tables
+            statements.append((f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", tuple(row)))
     return statements
