@@ -3,4 +3,4 @@ from .anywhere import size_and_time as size_and_time
 from .listing import list_objects as list_objects
 from .listing import look_at as look_at
 from .listing import names_in as names_in
-from .reading import ObjectFile as ObjectFile
+from .object_file import ObjectFile as ObjectFile

@@ -9,7 +9,7 @@ import stat
 
 from phototag.files import NotAFileError, open_regular
 from phototag.object_storage.listing import look_at
-from phototag.object_storage.reading import ObjectFile
+from phototag.object_storage.object_file import ObjectFile
 from phototag.paths import PhotoPath, S3Path
 
 _BUFFER_BYTES = 1 << 16

@@ -208,9 +208,9 @@ def test_credentials_that_expire_end_the_run_and_the_next_goes_on(
 ) -> None:
     for number in range(40):
         s3.put("museum", f"{number:02}.jpg", picture(number))
-    from phototag.object_storage import reading
+    from phototag.object_storage import object_file
 
-    ask = reading.ask
+    ask = object_file.ask
 
     def expire(operation: str, path: S3Path, **parameters: object) -> object:
         if path.name == "30.jpg":
@@ -218,7 +218,7 @@ def test_credentials_that_expire_end_the_run_and_the_next_goes_on(
         return ask(operation, path, **parameters)
 
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "ask", expire)
+        patch.setattr(object_file, "ask", expire)
         report = tag("s3://museum")
     assert report.interrupted and report.problems == ["s3://museum: the credentials have expired"]
     assert 0 < report.tagged < 31 and not report.failures
