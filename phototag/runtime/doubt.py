@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import Precision
-from phototag.decision import Standing, settled, standing
+from phototag.decision import Standing, Thresholds, settled, standing
 from phototag.records import Scores
 from phototag.runtime.engine import Done, Engine, Outputs, Pending, Pictures
 from phototag.runtime.runtime import PendingScores, Runtime
@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 # Photos to measure errors on.
 SAMPLE_PHOTOS = 256
-# Margins are so many times the largest error so far.
-SAFETY = 1.5
+# A label, or a check against a threshold, has to stay with so many times the largest error so far. Scores may move by
+# what is allowed with that error itself: there a little more does no harm.
+_SAFETY = 1.5
 # One settled photo in so many is computed again all the same.
 _CONTROL_EVERY = 64
 # So many settled photos beyond the margins, which were widened each time, and the precision is not used any more.
@@ -54,10 +55,9 @@ class Errors:
     speedup: float
     surprises: int = 0
 
-    @property
-    def margins(self) -> NDArray[np.float64]:
-        """How far the values of a photo may be off."""
-        return SAFETY * np.asarray(self.largest)
+    def settled(self, found: Standing, thresholds: Thresholds) -> NDArray[np.bool_]:
+        """Return which photos [B] are in no doubt."""
+        return settled(found, np.asarray(self.largest), thresholds, safety=_SAFETY)
 
     @property
     def gain(self) -> float:
@@ -142,7 +142,7 @@ class DoubtingRuntime(Runtime):
         for trial in self._trials:
             moved = np.concatenate(trial.moved)
             errors = Errors(trial.engine.precision, len(moved), tuple(moved.max(axis=0).tolist()), 0.0, 0.0)
-            doubts = [~settled(found, errors.margins, thresholds) for found in trial.found]
+            doubts = [~errors.settled(found, thresholds) for found in trial.found]
             speedup = _usual(self._plain_seconds) / max(_usual(trial.seconds), 1e-9)
             results.append(replace(errors, doubtful=float(np.concatenate(doubts).mean()), speedup=speedup))
         best = max(range(len(results)), key=lambda place: results[place].gain)
@@ -162,7 +162,7 @@ class DoubtingRuntime(Runtime):
         if self._errors is None:  # given up while the batch was on its way
             return self._plain.start(pictures).result()
         found = self._stands(self._scores(fast))
-        certain = settled(found, self._errors.margins, self.model.header.thresholds)
+        certain = self._errors.settled(found, self.model.header.thresholds)
         again = ~certain
         again[self._controls(certain)] = True
         self._seen, self._doubtful = self._seen + len(again), self._doubtful + int((~certain).sum())
@@ -192,7 +192,7 @@ class DoubtingRuntime(Runtime):
         before = self._errors
         if before is None:
             return
-        surprises = int((moved[controls] > before.margins).any(axis=1).sum())
+        surprises = int((moved[controls] > _SAFETY * np.asarray(before.largest)).any(axis=1).sum())
         self._errors = replace(before.with_moves(moved), surprises=before.surprises + surprises)
         if surprises:
             log.info("%s was further off than ever before: more photos are computed in f32 too.", before.precision)

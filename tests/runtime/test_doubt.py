@@ -1,4 +1,4 @@
-"""Fewer bits for all photos and F32 for those in doubt: the tags are those of F32 while errors stay within margins."""
+"""Fewer bits for all photos and F32 for those in doubt: tags are those of F32 while errors stay in bounds."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class TestSettled:
         found = standing(guess, TINY_TAXONOMY, novelty)
         moved = standing(truth, TINY_TAXONOMY, novelty, found.classes).moved(found)
         thresholds = Thresholds(*limits)
-        certain = settled(found, moved.max(axis=0) + 1e-6, thresholds)
+        certain = settled(found, moved.max(axis=0) + 1e-6, thresholds, safety=1.0)
         before, after = (
             decide(gather(each, TINY_TAXONOMY, novelty), TINY_TAXONOMY, thresholds) for each in (truth, guess)
         )
@@ -148,12 +148,12 @@ class TestSettled:
     def test_without_errors_all_is_settled_but_what_stands_at_a_threshold(self) -> None:
         random = np.random.default_rng(0)
         scores = Scores(*(random.normal(0, 3, (50, width)).astype(np.float32) for width in (3, 5)))
-        assert settled(standing(scores, TINY_TAXONOMY, None), np.full(4, 1e-9), Thresholds(0.4, 0.25)).all()
+        assert settled(standing(scores, TINY_TAXONOMY, None), np.full(4, 1e-9), Thresholds(0.4, 0.25), safety=2.0).all()
 
     def test_what_is_no_number_is_never_settled(self) -> None:
         scores = Scores(np.full((2, 3), np.nan, np.float32), np.zeros((2, 5), np.float32))
         found = standing(scores, TINY_TAXONOMY, None)
-        assert not settled(found, np.full(4, 0.1), Thresholds(0.0, 0.0)).any()
+        assert not settled(found, np.full(4, 0.1), Thresholds(0.0, 0.0), safety=2.0).any()
         assert np.isinf(found.moved(found)[:, 0]).all()
 
 
