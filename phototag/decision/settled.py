@@ -64,7 +64,7 @@ def standing(
 
 
 def settled(found: Standing, errors: Floats, thresholds: Thresholds, *, safety: float) -> NDArray[np.bool_]:
-    """Return for which photos [B] nothing comes out otherwise while the values are off by `errors` [V].
+    """Return for which photos [B] nothing comes out otherwise while the values are off by `errors` [B, V].
 
     That is: no score moves by more than `MOST_MOVE`; and even with `safety` times the errors both labels stay the best,
     and each check of `phototag.decision.rule.reason_of` ends as it does.
@@ -75,7 +75,7 @@ def settled(found: Standing, errors: Floats, thresholds: Thresholds, *, safety: 
     # The leads, columns 2 and 3, are no probabilities.
     scores = [column for column in range(values.shape[1]) if column not in (2, 3)]
     certain: NDArray[np.bool_] = (moves[:, scores] <= MOST_MOVE).all(axis=1)
-    certain &= (values[:, 2:4] > safety * errors[2:4]).all(axis=1)
+    certain &= (values[:, 2:4] > safety * errors[:, 2:4]).all(axis=1)
     low, high = _probability(values - safety * errors), _probability(values + safety * errors)
     checks = [(low[:, 0] >= thresholds.superclass, high[:, 0] < thresholds.superclass)]
     if values.shape[1] > 4:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -143,12 +144,14 @@ class TestAuto:
         "content",
         [
             *(b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}"),
-            b'{"photos": 256, "largest": [1, 1, 1], "doubtful": 0, "speedup": 2, "surprises": 0}',
-            b'{"photos": 256, "largest": [1, 1, 1, -1], "doubtful": 0, "speedup": 2, "surprises": 0}',
-            b'{"photos": Infinity, "largest": [1, 1, 1, 1], "doubtful": 0, "speedup": 2, "surprises": 0}',
-            b'{"photos": 255, "largest": [1, 1, 1, 1], "doubtful": 0, "speedup": 2, "surprises": 0}',
-            b'{"photos": 256, "largest": [1, 1, 1, NaN], "doubtful": 0, "speedup": 2, "surprises": 0}',
-            b'{"photos": 256, "largest": [1, 1, 1, 1], "doubtful": NaN, "speedup": 2, "surprises": 0}',
+            *(
+                json.dumps({"photos": 256, "largest": [1] * 16, "counts": [9] * 16, **sound, **wrong}).encode()
+                for sound in [{"doubtful": 0, "speedup": 2, "surprises": 0}]
+                for wrong in (
+                    *({"largest": [1] * 15}, {"largest": [-1] * 16}, {"largest": [float("nan")] * 16}, {"counts": [9]}),
+                    *({"photos": 255}, {"photos": float("inf")}, {"doubtful": float("nan")}, {"doubtful": 2}),
+                )
+            ),
         ],
     )
     def test_a_damaged_note_is_measured_again(
