@@ -32,12 +32,17 @@ pytest.register_assert_rewrite("tests.support")
 
 from tests.support.commands import RunCommand, RunProcess
 from tests.support.models import write_tiny_model
+from tests.support.new_databases import make_new_ones_alike
 from tests.support.pictures import MakePicture
+from tests.support.postgres import _reused_database, postgres_server, postgres_url  # noqa: F401  # fixtures
 from tests.support.project import ROOT
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+# The folder of networks that `converted_once` shares.
+_CONVERTED = "TESTS_CONVERTED_DIR"
 
 # A law is seen to be broken within a few dozen examples; how long one takes says nothing on a busy machine.
 settings.register_profile("phototag", max_examples=40, deadline=None)
@@ -45,19 +50,20 @@ settings.load_profile("phototag")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let numba compile once for all processes of a run, not again in each home; and deal out files in our order."""
-    if not hasattr(config, "workerinput") and "NUMBA_CACHE_DIR" not in os.environ:
-        folder = tempfile.TemporaryDirectory(prefix="phototag-tests-numba-")
-        os.environ["NUMBA_CACHE_DIR"] = folder.name  # the processes that pytest-xdist starts inherit it
-        config.add_cleanup(folder.cleanup)
+    """Let numba and OpenVINO work once for all processes of a run, not in each home; deal out files in our order."""
+    for name in ("NUMBA_CACHE_DIR", _CONVERTED):
+        if not hasattr(config, "workerinput") and name not in os.environ:
+            folder = tempfile.TemporaryDirectory(prefix="phototag-tests-")
+            os.environ[name] = folder.name  # the processes that pytest-xdist starts inherit it
+            config.add_cleanup(folder.cleanup)
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give pytest-xdist the files with slow tests first, so that no process is left alone with one in the end."""
+    """Give pytest-xdist the files that take long first, so that no process is left alone with one in the end."""
     if hasattr(config, "workerinput"):
-        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        slow = {item.path for item in items if item.get_closest_marker("slow") or "training" in item.path.parts}
         items.sort(key=lambda item: item.path not in slow)
 
 
@@ -105,6 +111,14 @@ def cores() -> Iterator[None]:
         os.sched_setaffinity(0, there)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _new_databases() -> Iterator[None]:
+    """Make the tables of new databases in a few milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_new_ones_alike(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The data beside the repository, which a clone elsewhere does not have."""
@@ -125,6 +139,21 @@ def one_thread() -> Iterator[None]:
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def converted_once() -> Iterator[None]:
+    """Share networks converted for OpenVINO, by their keys, between the homes of this process and of all other tests.
+
+    For tests that are not about converting: the built-in model's takes longer than tagging a hundred photos with it.
+    """
+    from phototag.runtime import openvino_engine
+
+    path = openvino_engine.cache_path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openvino_engine, "cache_path", lambda key: Path(os.environ[_CONVERTED], path(key).name))
+        patch.setattr(openvino_engine, "_CONVERTED_KEPT", 1000)
+        yield
 
 
 @pytest.fixture

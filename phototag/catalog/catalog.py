@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from phototag.catalog.columns import ABSENT
+from phototag.catalog.columns import ABSENT, REASONS
 from phototag.catalog.cursor import GallerySort, read_cursor, write_cursor
 from phototag.catalog.detail import read_detail
 from phototag.catalog.facets.facet_list import FACETS
 from phototag.catalog.filters import GalleryFilter, all_of
 from phototag.catalog.follow import POLL_SECONDS, Following
 from phototag.catalog.items import item_at
-from phototag.catalog.similar import Embeddings, Points, embedding_of, read_embeddings
+from phototag.catalog.similar import Points, Similar, embedding_of
+from phototag.catalog.snapshot import Snapshot
 from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
 from phototag.errors import UsageError
+from phototag.records import Reason
 from phototag.store import FileKey, Store
 from phototag.taxonomy import Taxonomy
 
@@ -27,19 +31,19 @@ _MODELS_KEPT = 2
 class Gallery(Following):
     """What a library's gallery shows. May be used from several threads; close it, or use it in a `with`.
 
-    All photos are held in memory, about half a kilobyte each. What this process writes shows after `refresh`; what
+    All photos are held in memory, about 200 bytes each. What this process writes shows after `refresh`; what
     others write shows within seconds, as a thread looks for it.
     """
 
-    def __init__(self, store: Store, *, poll_seconds: float = POLL_SECONDS) -> None:
-        """Read the library.
+    def __init__(self, store: Store, *, poll_seconds: float = POLL_SECONDS, indexes: Path | None = None) -> None:
+        """Read the library, or map the index of it that lies in the folder `indexes`.
 
         Raises:
             StoreError: it cannot be read.
         """
-        super().__init__(store, poll_seconds=poll_seconds)
+        super().__init__(store, poll_seconds=poll_seconds, indexes=indexes)
         # By the file as well: a database that takes its place has other models under the same numbers.
-        self._embeddings: dict[tuple[FileKey | None, int, int], Embeddings] = {}
+        self._similar: dict[tuple[FileKey | None, int, int], Similar] = {}
         self._taxonomies: dict[tuple[FileKey | None, int], Taxonomy] = {}
         self._reading_embeddings = threading.Lock()
 
@@ -102,16 +106,7 @@ class Gallery(Following):
     def facets(self, wanted: GalleryFilter) -> Facets:
         """Return the facets beside the wanted photos, each counted with all the filters but its own."""
         snapshot = self.snapshot
-        masks = wanted.masks(snapshot)
-        every = all_of(snapshot, masks)
-        return Facets(
-            total=int(np.count_nonzero(every)),
-            groups={
-                name: facet.group(snapshot, wanted, all_of(snapshot, masks, but=name) if name in masks else every)
-                for name, facet in FACETS.items()
-            },
-            chips=tuple(chip for facet in FACETS.values() for chip in facet.chips(snapshot, wanted)),
-        )
+        return snapshot.made(wanted, partial(_facets, snapshot, wanted))
 
     def around(
         self,
@@ -152,6 +147,18 @@ class Gallery(Following):
         columns = self.snapshot.columns
         return tuple(item_at(columns, place) for place in columns.places(ids).tolist() if place != ABSENT)
 
+    def reasons(self, model_hash: str) -> dict[Reason, int]:
+        """Return why the tags of the model with that hash go no deeper, each reason with its photos.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        columns = self.snapshot.columns
+        ids = [model.id for model in self._store.models.find_all() if model.hash == model_hash]
+        codes = columns.reason[np.isin(columns.model, ids)]
+        counts = np.bincount(codes[codes >= 0], minlength=len(REASONS)).tolist()
+        return {reason: number for reason, number in zip(REASONS, counts, strict=True) if number}
+
     def photo(self, photo_id: int) -> PhotoDetail | None:
         """Return everything known of a photo, as the database has it now; None if there is no such photo.
 
@@ -164,7 +171,7 @@ class Gallery(Following):
         """Return the photos whose embeddings by the same model are nearest, nearest first; none without an embedding.
 
         The model is that of the tag, or else the newest one that gave the photo an embedding. The first call for a
-        model reads its embeddings, which then stay in memory, four bytes a number.
+        model reads its embeddings, which then stay in memory, a byte a number, or in the index.
 
         Raises:
             StoreError: the database cannot be read.
@@ -175,8 +182,8 @@ class Gallery(Following):
         if found is None:
             return ()
         owner, point = found
-        embeddings = self._embeddings_of(owner, len(point))
-        nearest = embeddings.nearest(point, snapshot.columns, but=photo_id, limit=limit)
+        with self._reading_embeddings:
+            nearest = self._similar_by(owner, len(point)).nearest(point, snapshot.columns, but=photo_id, limit=limit)
         return tuple(
             SimilarPhoto(item=item_at(snapshot.columns, other), distance=distance) for other, distance in nearest
         )
@@ -193,19 +200,32 @@ class Gallery(Following):
                     return prediction.model_id, point
         return None
 
-    def _embeddings_of(self, owner: int, width: int) -> Embeddings:
-        key, taxonomy = (self._store.location.file_key(), owner, width), self._taxonomy(owner)
-        with self._reading_embeddings:
-            columns = self.snapshot.columns
-            before = self._embeddings.pop(key, None)
-            embeddings = read_embeddings(self._store, columns, owner, taxonomy, width, before)
-            self._embeddings[key] = embeddings
-            for oldest in list(self._embeddings)[:-_MODELS_KEPT]:
-                del self._embeddings[oldest]
-        return embeddings
+    def _similar_by(self, owner: int, width: int) -> Similar:
+        key = (self._store.location.file_key(), owner, width)
+        found = self._similar.pop(key, None)
+        if found is None:
+            file = self._index_file(f"{owner}-{width}")
+            found = Similar(self._store, owner, self._taxonomy(owner), width, file)
+        self._similar[key] = found
+        for oldest in list(self._similar)[:-_MODELS_KEPT]:
+            del self._similar[oldest]
+        return found
 
     def _taxonomy(self, model_id: int) -> Taxonomy:
         file = self._store.location.file_key()
         if (file, model_id) not in self._taxonomies:
             self._taxonomies = {(file, model.id): model.taxonomy for model in self._store.models.find_all()}
         return self._taxonomies[file, model_id]
+
+
+def _facets(snapshot: Snapshot, wanted: GalleryFilter) -> Facets:
+    masks = wanted.masks(snapshot)
+    every = all_of(snapshot, masks)
+    return Facets(
+        total=int(np.count_nonzero(every)),
+        groups={
+            name: facet.group(snapshot, wanted, all_of(snapshot, masks, but=name) if name in masks else every)
+            for name, facet in FACETS.items()
+        },
+        chips=tuple(chip for facet in FACETS.values() for chip in facet.chips(snapshot, wanted)),
+    )

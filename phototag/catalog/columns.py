@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,11 +13,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from phototag.catalog.search import ByteStrings, fold_bytes
 from phototag.errors import StoreError
 from phototag.records import PhotoState, Rank, Reason, Source
 from phototag.store import GALLERY_COLUMNS, GalleryRow
 from phototag.taxonomy import Label, LabelCodes
 
+SEPARATOR = os.sep.encode()
 RANKS, SOURCES, STATES, REASONS = tuple(Rank), tuple(Source), tuple(PhotoState), tuple(Reason)
 ABSENT = -1
 _NO_HASH = bytes(4)
@@ -27,18 +30,21 @@ Camera: TypeAlias = tuple[str, str | None]
 
 @dataclass(frozen=True)
 class Columns:
-    """N photos. `paths` are path bytes; `labels`, `cameras` and `keyword_sets` are pointed into by others, [N] each.
+    """N photos. `labels`, `cameras`, `keyword_sets` and `folders` are pointed into by others, [N] each.
 
-    A camera is its name and its serial number. `taken_at` is what the camera's clock showed.
-    `version` holds the first 32 bits of the content's hash; missing numbers are -1, scores NaN and times NaT.
-    `follows`: another file of the same photo decides for it. `rank`, `source`, `state` and `reason` point into `RANKS`,
-    `SOURCES`, `STATES` and `REASONS`.
+    `names` are the files' in these folders, `folded` the same as they are searched in. A camera is its name and its
+    serial number, and `taken_at` its clock's reading. `version` holds the first 32 bits of the content's hash;
+    missing numbers are -1, scores NaN and times NaT. `follows`: another file of the same photo decides for it. `rank`,
+    `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
     """
 
-    paths: tuple[bytes, ...]
     labels: tuple[Label, ...]
     cameras: tuple[Camera, ...]
     keyword_sets: tuple[tuple[str, ...], ...]
+    folders: tuple[bytes, ...]
+    names: ByteStrings
+    folded: ByteStrings
+    folder: NDArray[np.int32]
     id: NDArray[np.int64]
     modified_ns: NDArray[np.int64]
     version: NDArray[np.int64]
@@ -68,10 +74,20 @@ class Columns:
 
     def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the positions [M] of the photos `ids` [M], -1 for unknown ones."""
-        if not len(self):
-            return np.full(len(ids), ABSENT, dtype=np.int64)
-        found = np.minimum(np.searchsorted(self.id, ids), len(self) - 1)
-        return np.where(self.id[found] == ids, found, ABSENT)
+        return places_among(self.id, ids)
+
+    def path(self, place: int) -> bytes:
+        """Return the path of the photo at a position."""
+        return self.folders[self.folder[place]] + SEPARATOR + self.names[place]
+
+    def same_files(self, other: Columns) -> bool:
+        """Return whether both have the same photos under the same paths."""
+        return (
+            np.array_equal(self.id, other.id)
+            and self.folders == other.folders
+            and np.array_equal(self.folder, other.folder)
+            and self.names.equal(other.names)
+        )
 
     def label_of(self, place: int) -> Label:
         """Superclass and subclass of a photo's tag."""
@@ -79,8 +95,17 @@ class Columns:
         return (None, None) if code == ABSENT else self.labels[code]
 
 
-_POINTED_AT = ("labels", "cameras", "keyword_sets")
-_ARRAYS = tuple(field.name for field in fields(Columns) if field.name not in {"paths", *_POINTED_AT})
+POINTED_AT = ("labels", "cameras", "keyword_sets", "folders")
+STRINGS = ("names", "folded")
+ARRAYS = tuple(field.name for field in fields(Columns) if field.name not in {*STRINGS, *POINTED_AT})
+
+
+def places_among(known: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions [M] of `ids` [M] among ids in ascending order, -1 for those that are not there."""
+    if not len(known):
+        return np.full(len(ids), ABSENT, dtype=np.int64)
+    found = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[found] == ids, found, ABSENT)
 
 
 class _Codes(dict[Any, int]):
@@ -91,46 +116,60 @@ class _Codes(dict[Any, int]):
         return code
 
 
+class _Known:
+    """What codes stand for; those of rows that were read before stay as they are, others are added."""
+
+    def __init__(self, before: Columns | None) -> None:
+        self.labels = LabelCodes(before.labels if before else ())
+        self.cameras, self.keyword_sets, self.folders = _Codes(), _Codes(), _Codes()
+        if before is not None:
+            self.cameras.update((camera, code) for code, camera in enumerate(before.cameras))
+            self.keyword_sets.update(("\n".join(words), code) for code, words in enumerate(before.keyword_sets))
+            self.folders.update((folder, code) for code, folder in enumerate(before.folders))
+
+
 def read(parts: Iterable[Sequence[GalleryRow]], before: Columns | None = None) -> Columns:
     """Return the columns of rows in the order of ids; codes of those read before stay as they are, others are added.
 
     Raises:
         StoreError: a row holds what phototag never writes.
     """
-    labels = LabelCodes(before.labels if before else ())
-    cameras, keyword_sets = _Codes(), _Codes()
-    if before is not None:
-        cameras.update((camera, code) for code, camera in enumerate(before.cameras))
-        keyword_sets.update(("\n".join(words), code) for code, words in enumerate(before.keyword_sets))
-    paths: list[bytes] = []
-    collected: list[dict[str, NDArray[Any]]] = []
+    known = _Known(before)
+    collected: list[dict[str, Any]] = []
     # With an empty part there is always something to join.
     for rows in chain(parts, [()]):
         try:
-            found, arrays = _convert(rows, labels, cameras, keyword_sets)
+            collected.append(_convert(rows, known))
         except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
             raise StoreError(
                 f"the database holds a row that phototag did not write ({error}); run: phototag db check"
             ) from error
-        paths += found
-        collected.append(arrays)
-    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in collected]) for name in _ARRAYS}
+    # Taken out of the parts, so that a large library is not held twice.
+    joined: dict[str, Any] = {name: np.concatenate([part.pop(name) for part in collected]) for name in ARRAYS}
+    strings = {name: ByteStrings.all_of([part.pop(name) for part in collected]) for name in STRINGS}
     return Columns(
-        paths=tuple(paths),
-        labels=tuple(labels.labels),
-        cameras=tuple(cameras),
-        keyword_sets=tuple(tuple(words.split("\n")) for words in keyword_sets),
+        labels=tuple(known.labels.labels),
+        cameras=tuple(known.cameras),
+        keyword_sets=tuple(tuple(words.split("\n")) for words in known.keyword_sets),
+        folders=tuple(known.folders),
         **joined,
+        **strings,
     )
 
 
-def _convert(
-    rows: Sequence[GalleryRow], labels: LabelCodes, cameras: _Codes, keyword_sets: _Codes
-) -> tuple[list[bytes], dict[str, NDArray[Any]]]:
+def _convert(rows: Sequence[GalleryRow], known: _Known) -> dict[str, Any]:
     columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else [()] * len(GALLERY_COLUMNS)
     by_name = dict(zip(GALLERY_COLUMNS, columns, strict=True))
     ranks = _codes(by_name["rank"], RANKS)
-    values: dict[str, NDArray[Any]] = {
+    parted = [bytes(path).rpartition(SEPARATOR) for path in by_name["path_bytes"]]
+    names = [name for _, _, name in parted]
+    labels = np.fromiter(
+        map(known.labels.__getitem__, zip(by_name["superclass"], by_name["subclass"], strict=True)), np.int32, len(rows)
+    )
+    return {
+        "names": ByteStrings.of(names),
+        "folded": ByteStrings.of(list(map(fold_bytes, names))),
+        "folder": np.fromiter((known.folders[folder] for folder, _, _ in parted), np.int32, len(rows)),
         "id": np.array(by_name["id"], dtype=np.int64),
         "modified_ns": np.array(by_name["modified_ns"], dtype=np.int64),
         "version": _versions(by_name["hash_start"]),
@@ -138,13 +177,7 @@ def _convert(
         "height": _numbers(by_name["height"], np.int32),
         "state": _codes(by_name["state"], STATES),
         "follows": np.array(by_name["follows"], dtype=np.bool_),
-        "label": np.array(
-            [
-                ABSENT if code == ABSENT else labels[first, second]
-                for code, first, second in zip(ranks.tolist(), by_name["superclass"], by_name["subclass"], strict=True)
-            ],
-            dtype=np.int32,
-        ),
+        "label": np.where(ranks == ABSENT, ABSENT, labels).astype(np.int32),
         "rank": ranks,
         "superclass_score": np.array(by_name["superclass_score"], dtype=np.float64),
         "subclass_score": np.array(by_name["subclass_score"], dtype=np.float64),
@@ -154,23 +187,26 @@ def _convert(
         "tagged_at": _moments(by_name["tagged_at"]),
         "reason": _codes(by_name["reason"], REASONS),
         "taken_at": _moments(by_name["taken_at"]),
-        "camera": np.array(
-            [
-                ABSENT if camera is None else cameras[camera, serial]
-                for camera, serial in zip(by_name["camera"], by_name["camera_serial"], strict=True)
-            ],
-            dtype=np.int32,
+        "camera": np.fromiter(
+            (
+                ABSENT if camera[0] is None else known.cameras[camera]
+                for camera in zip(by_name["camera"], by_name["camera_serial"], strict=True)
+            ),
+            np.int32,
+            len(rows),
         ),
-        "keywords": np.array(
-            [ABSENT if words is None else keyword_sets[words] for words in by_name["keywords"]], dtype=np.int32
+        "keywords": np.fromiter(
+            (ABSENT if words is None else known.keyword_sets[words] for words in by_name["keywords"]),
+            np.int32,
+            len(rows),
         ),
     }
-    return [bytes(path) for path in by_name["path_bytes"]], values
 
 
 def _codes(values: Sequence[str | None], among: Sequence[StrEnum]) -> NDArray[np.int8]:
-    code_of = {member.value: code for code, member in enumerate(among)} | {None: ABSENT}
-    return np.array([code_of[value] for value in values], dtype=np.int8)
+    code_of: dict[str | None, int] = {member.value: code for code, member in enumerate(among)}
+    code_of[None] = ABSENT
+    return np.fromiter(map(code_of.__getitem__, values), np.int8, len(values))
 
 
 def _numbers(values: Sequence[int | None], kind: type[np.signedinteger[Any]]) -> NDArray[Any]:
@@ -189,6 +225,29 @@ def _moments(values: Sequence[str | datetime | None]) -> NDArray[np.datetime64]:
     return np.array(plain, dtype="datetime64[us]")
 
 
+def as_arrays(columns: Columns) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return columns as facts that fit into JSON and as arrays; `from_arrays` makes them again."""
+    facts = {name: getattr(columns, name) for name in POINTED_AT}
+    facts["folders"] = [folder.decode("latin-1") for folder in columns.folders]
+    arrays: dict[str, NDArray[Any]] = {name: getattr(columns, name) for name in ARRAYS}
+    for name in STRINGS:
+        strings: ByteStrings = getattr(columns, name)
+        arrays |= {f"{name}.joined": strings.joined, f"{name}.ends": strings.ends}
+    return facts, arrays
+
+
+def from_arrays(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Columns:
+    """Return the columns that `as_arrays` took apart."""
+    return Columns(
+        labels=tuple((superclass, subclass) for superclass, subclass in facts["labels"]),
+        cameras=tuple((name, serial) for name, serial in facts["cameras"]),
+        keyword_sets=tuple(map(tuple, facts["keyword_sets"])),
+        folders=tuple(folder.encode("latin-1") for folder in facts["folders"]),
+        **{name: ByteStrings(arrays[f"{name}.joined"], arrays[f"{name}.ends"]) for name in STRINGS},
+        **{name: arrays[name] for name in ARRAYS},  # type: ignore[arg-type]
+    )
+
+
 def replaced(columns: Columns, fresh: Columns) -> Columns | None:
     """Return the columns with these photos read again; None where one of them is new or has another path.
 
@@ -197,11 +256,11 @@ def replaced(columns: Columns, fresh: Columns) -> Columns | None:
     places = columns.places(fresh.id.tolist())
     if (places == ABSENT).any():
         return None
-    if any(columns.paths[place] != path for place, path in zip(places.tolist(), fresh.paths, strict=True)):
+    if any(columns.path(place) != fresh.path(row) for row, place in enumerate(places.tolist())):
         return None
     changed: dict[str, Any] = {}
-    for name in _ARRAYS:
+    for name in ARRAYS:
         array = getattr(columns, name).copy()
         array[places] = getattr(fresh, name)
         changed[name] = array
-    return replace(columns, **{name: getattr(fresh, name) for name in _POINTED_AT}, **changed)
+    return replace(columns, **{name: getattr(fresh, name) for name in POINTED_AT}, **changed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -82,15 +82,21 @@ class FolderTree:
         """The folder in which all photos lie, as far down as there is but one way."""
         return self._end_of_passage(0)
 
-    def choices(self, index: int) -> list[tuple[int, str]]:
-        """Return the folders to choose from inside a folder, each with its name, by name."""
-        found = []
+    def step(self, index: int) -> bytes:
+        """Return what a folder is called within the one above it."""
+        return self.paths[index].rpartition(_SEPARATOR)[2]
+
+    def inside(self, index: int) -> Iterator[int]:
+        """Yield the folders right inside a folder."""
         child = index + 1
         while child < self.ends[index]:
-            last = self._end_of_passage(child)
-            found.append((last, self.name(last, above=index)))
+            yield child
             child = self.ends[child]
-        return found
+
+    def choices(self, index: int) -> list[tuple[int, str]]:
+        """Return the folders to choose from inside a folder, each with its name, by name."""
+        ends = map(self._end_of_passage, self.inside(index))
+        return [(last, self.name(last, above=index)) for last in ends]
 
     def way_to(self, index: int) -> list[tuple[int, str]]:
         """Return the choices that lead from the top down to a folder, itself the last."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
-from phototag.catalog.columns import ABSENT, read, replaced
+from phototag._version import __version__
+from phototag.catalog import index_file
+from phototag.catalog.columns import ABSENT, as_arrays, from_arrays, read, replaced
 from phototag.catalog.snapshot import Snapshot
 from phototag.errors import StoreError
 from phototag.store import GalleryRow, Store
@@ -20,6 +24,8 @@ POLL_SECONDS = 2.0
 _REST_PER_WORK = 5.0
 _IDLE_SECONDS = 60.0
 _CLOSING_SECONDS = 1.0
+# Fewer photos are read from the database as quickly.
+_FEWEST_INDEXED = 20_000
 
 _UNKNOWN = object()  # like no sign
 
@@ -27,15 +33,22 @@ _log = logging.getLogger(__name__)
 
 
 class Following:
-    """The newest snapshot of a library, kept up to date by a thread until it is closed."""
+    """The newest snapshot of a library, kept up to date by a thread until it is closed.
 
-    def __init__(self, store: Store, *, poll_seconds: float = POLL_SECONDS) -> None:
+    With a folder for indexes a large one is saved there, and mapped into memory the next time, if nothing was written
+    since.
+    """
+
+    def __init__(self, store: Store, *, poll_seconds: float = POLL_SECONDS, indexes: Path | None = None) -> None:
         """Read the library.
 
         Raises:
             StoreError: it cannot be read.
         """
         self._store = store
+        self._indexes = None if store.location.in_memory else indexes
+        self._index = self._index_file("photos")
+        self._saved: int | None = None
         self._poll_seconds = poll_seconds
         # Held while the snapshot is exchanged, not while a library is read.
         self._mutex = threading.RLock()
@@ -44,9 +57,10 @@ class Following:
         self._sign = store.catalog.change_sign()
         self._refreshed: set[int] = set()
         self._used_at = time.monotonic()
+        self._idle_since: Snapshot | None = None
         try:
             self._seen: object = self._sign.read()
-            self._snapshot = self._load(None)
+            self._snapshot = self._from_index() or self._load(None)
         except BaseException:
             self._sign.close()
             raise
@@ -59,6 +73,8 @@ class Following:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSING_SECONDS)
+        with self._mutex, suppress(StoreError):
+            self._save()
         with self._mutex:
             self._sign.close()
 
@@ -75,13 +91,13 @@ class Following:
         return self._snapshot
 
     def sign(self) -> object:
-        """Return a value that differs after every write to the database; None where no cheap one tells of all.
+        """Return a value that differs after every write to the database.
 
         Raises:
             StoreError: the database cannot be read.
         """
         with self._mutex:
-            return self._sign.read() if self._sign.tells_all else None
+            return self._sign.read()
 
     def refresh(self, ids: Sequence[int]) -> None:
         """Take over what was just written of these photos, before the call returns.
@@ -104,17 +120,22 @@ class Following:
         # Two at once would take each other's writes for those of others, and read the library again: no harm, but work.
         alone = self._turn.acquire(timeout=wait_seconds)
         try:
-            with self._store.writing(command, wait_seconds=wait_seconds):
-                # No other process can write now: what has changed at the end was written in here.
+            with self._store.answering(command, wait_seconds=wait_seconds):
+                # No other process can write now, but on a server: what has changed at the end was written in here.
                 with self._mutex:
-                    seen = self._seen
+                    seen, own = self._seen, self._sign.own_changes
                     up_to_date = self._sign.read() == seen
                 try:
                     yield self._store
                 finally:
                     with self._mutex, suppress(StoreError):
-                        if up_to_date and self._seen == seen:
-                            self._seen = self._sign.read()
+                        now = self._sign.read()
+                        if (
+                            up_to_date
+                            and self._seen == seen
+                            and self._sign.is_own(seen, now, self._sign.own_changes - own)
+                        ):
+                            self._seen = now
         finally:
             if alone:
                 self._turn.release()
@@ -130,7 +151,7 @@ class Following:
 
     def _load(self, before: Snapshot | None) -> Snapshot:
         columns = read(self._parts())
-        same = before and columns.paths == before.columns.paths and (columns.id == before.columns.id).all()
+        same = before and columns.same_files(before.columns)
         return Snapshot(columns, before=before if same else None)
 
     def _parts(self) -> Iterator[Sequence[GalleryRow]]:
@@ -138,6 +159,45 @@ class Following:
             if self._closing.is_set():
                 raise StoreError("the gallery was closed while it read the library")
             yield part
+
+    # ---- the index
+
+    def _index_file(self, what: str) -> Path | None:
+        name = hashlib.sha256(str(self._store.location).encode()).hexdigest()[:16]
+        return None if self._indexes is None else self._indexes / f"{name}.{what}{index_file.SUFFIX}"
+
+    def _from_index(self) -> Snapshot | None:
+        """Return the snapshot that was saved, None where the database was written to since."""
+        found = None if self._index is None else index_file.load(self._index)
+        if found is None:
+            return None
+        facts, arrays = found
+        try:
+            if facts["stamp"] != self._stamp() or facts["stamp"] is None:
+                return None
+            place, bursts = arrays["place"], arrays["bursts"]
+            snapshot = Snapshot(from_arrays(facts, arrays), place=place, bursts=bursts)
+        except (KeyError, TypeError, ValueError):
+            return None  # the file is none of this phototag's
+        self._saved = snapshot.number
+        return snapshot
+
+    def _save(self) -> None:
+        """Save the snapshot, unless it was, or does not have all that is written by now."""
+        snapshot = self._snapshot
+        if self._index is None or snapshot.number == self._saved or len(snapshot) < _FEWEST_INDEXED:
+            return
+        stamp = self._stamp()
+        if stamp is not None and self._sign.read() == self._seen:
+            facts, arrays = as_arrays(snapshot.columns)
+            arrays |= {"place": snapshot.by_path.place, "bursts": snapshot.bursts}
+            index_file.save(self._index, {**facts, "stamp": stamp}, arrays)
+            self._saved = snapshot.number
+
+    def _stamp(self) -> list[Any] | None:
+        written = self._store.catalog.stamp()
+        # Another version may read other columns, or code them otherwise.
+        return None if written is None else [__version__, *written]
 
     # ---- following
 
@@ -163,6 +223,9 @@ class Following:
         with self._mutex:
             seen = self._sign.read()
             if seen == self._seen:
+                if self._snapshot is self._idle_since:
+                    self._save()
+                self._idle_since = self._snapshot
                 return
             before, self._refreshed, self._seen = self._snapshot, set(), seen
         try:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 
 from phototag.catalog.columns import ABSENT, RANKS, REASONS, SOURCES, STATES, Columns
 from phototag.catalog.folders import shown
 from phototag.catalog.views import GalleryItem
 from phototag.records import Rank, Source
 
-_SEPARATOR = os.sep.encode()
 _HUMAN = SOURCES.index(Source.HUMAN)
 
 
@@ -22,7 +20,7 @@ def item_at(columns: Columns, place: int, *, stack: int = 1) -> GalleryItem:
     scores = columns.subclass_score if rank == RANKS.index(Rank.SUBCLASS) else columns.superclass_score
     return GalleryItem(
         id=int(columns.id[place]),
-        name=shown(columns.paths[place].rpartition(_SEPARATOR)[2]),
+        name=shown(columns.names[place]),
         superclass=superclass,
         subclass=subclass,
         rank=None if rank == ABSENT else RANKS[rank],

@@ -1,10 +1,13 @@
-"""Finding words in many paths at once."""
+"""Many byte strings one after another, and finding words in all of them at once."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,7 @@ from phototag.store import clean_text
 
 Bools = NDArray[np.bool_]
 
+_SEPARATOR = os.sep
 _SAMPLE_BYTES = 1_000_000
 
 
@@ -23,30 +27,92 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
-class PathText:
-    """All paths as one folded text. A word is looked for where its rarest byte stands: that takes milliseconds."""
+def fold_bytes(text: bytes) -> bytes:
+    """Return a path, or a part of one, as it is compared."""
+    return text.lower() if text.isascii() else fold(clean_text(os.fsdecode(text))).encode()
 
-    def __init__(self, paths: Sequence[bytes]) -> None:
-        folded = [path.lower() if path.isascii() else fold(clean_text(os.fsdecode(path))).encode() for path in paths]
-        self._bytes = np.frombuffer(b"\0".join([*folded, b""]), dtype=np.uint8)
-        lengths = np.fromiter(map(len, folded), dtype=np.int64, count=len(folded))
-        self._ends = np.cumsum(lengths + 1)
+
+@dataclass(frozen=True)
+class ByteStrings:
+    """N byte strings: `joined` has each with a zero byte behind it, `ends` [N] are behind these."""
+
+    joined: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, strings: Sequence[bytes]) -> ByteStrings:
+        """Return these strings."""
+        lengths = np.fromiter(map(len, strings), dtype=np.int64, count=len(strings))
+        joined = np.frombuffer(b"\0".join([*strings, b""]), dtype=np.uint8)
+        return cls(joined, np.cumsum(lengths + 1, dtype=np.int64))
+
+    @classmethod
+    def all_of(cls, parts: Sequence[ByteStrings]) -> ByteStrings:
+        """Return the strings of all parts, one after another."""
+        before = np.cumsum([0, *(len(part.joined) for part in parts)])[:-1]
+        ends = [part.ends + start for part, start in zip(parts, before.tolist(), strict=True)]
+        return cls(np.concatenate([part.joined for part in parts]), np.concatenate(ends))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, place: int) -> bytes:
+        start = int(self.ends[place - 1]) if place else 0
+        return self.joined[start : int(self.ends[place]) - 1].tobytes()
+
+    def as_list(self) -> list[bytes]:
+        """Return all strings as objects of their own."""
+        joined, ends = self.joined.tobytes(), self.ends.tolist()
+        return [joined[start : end - 1] for start, end in pairwise([0, *ends])]
+
+    def equal(self, other: ByteStrings) -> bool:
+        """Return whether both have the same strings."""
+        return np.array_equal(self.ends, other.ends) and np.array_equal(self.joined, other.joined)
+
+    @cached_property
+    def _often(self) -> NDArray[np.integer]:
         # A part of them tells as well which bytes are rare.
-        some = self._bytes[:: max(len(self._bytes) // _SAMPLE_BYTES, 1)]
-        self._often = np.bincount(some, minlength=256)
+        return np.bincount(self.joined[:: max(len(self.joined) // _SAMPLE_BYTES, 1)], minlength=256)
 
-    def holds(self, word: str) -> Bools:
-        """Return which paths hold a word, [N]."""
-        found = np.zeros(len(self._ends), dtype=np.bool_)
-        wanted = fold(clean_text(word)).encode()
+    def holding(self, wanted: bytes) -> Bools:
+        """Return which strings hold some bytes, [N]: found where the rarest of them stands, which is quick."""
+        found = np.zeros(len(self), dtype=np.bool_)
         if not wanted:
             return ~found
         values = np.frombuffer(wanted, dtype=np.uint8)
         by_rarity = np.argsort(self._often[values], kind="stable")
         rarest = int(by_rarity[0])
-        starts = np.flatnonzero(self._bytes == values[rarest]) - rarest
-        starts = starts[(starts >= 0) & (starts <= len(self._bytes) - len(values))]
+        starts = np.flatnonzero(self.joined == values[rarest]) - rarest
+        starts = starts[(starts >= 0) & (starts <= len(self.joined) - len(values))]
         for place in by_rarity[1:]:
-            starts = starts[self._bytes[starts + place] == values[place]]
-        found[np.searchsorted(self._ends, starts, side="right")] = True
+            starts = starts[self.joined[starts + place] == values[place]]
+        found[np.searchsorted(self.ends, starts, side="right")] = True
         return found
+
+    def starting(self, wanted: bytes, among: Bools) -> Bools:
+        """Return which of the strings `among` [N] begin with some bytes, [N]."""
+        found = among.copy()
+        places = np.flatnonzero(among)
+        starts = np.where(places > 0, self.ends[places - 1], 0)
+        for offset, value in enumerate(wanted):
+            # A string that ended before has a zero byte there, or the place is behind all of them.
+            fits = self.joined[np.minimum(starts + offset, len(self.joined) - 1)] == value
+            places, starts = places[fits], starts[fits]
+        found[:] = False
+        found[places] = True
+        return found
+
+
+def holding(word: str, folders: Sequence[bytes], folder: NDArray[np.integer], names: ByteStrings) -> Bools:
+    """Return which paths hold a word, [N]: `names` [N] in `folders`, pointed at by `folder` [N], all of them folded."""
+    wanted = fold(clean_text(word)).encode()
+    separator = _SEPARATOR.encode()
+    within = np.array([wanted in path + separator for path in folders], dtype=np.bool_)
+    found = names.holding(wanted)
+    if within.any():
+        found |= within[folder]
+    above, across, name = wanted.rpartition(separator)
+    if across and name:
+        ending = np.array([path.endswith(above) for path in folders], dtype=np.bool_)
+        found |= names.starting(name, ending[folder])
+    return found

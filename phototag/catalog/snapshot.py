@@ -14,34 +14,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.bursts import find_bursts
-from phototag.catalog.columns import RANKS, SOURCES, Columns
+from phototag.catalog.columns import RANKS, SEPARATOR, SOURCES, Columns
 from phototag.catalog.cursor import GallerySort, Key
-from phototag.catalog.folders import FolderTree, folder_of
+from phototag.catalog.folders import FolderTree
 from phototag.catalog.months import Months
-from phototag.catalog.search import PathText, fold
+from phototag.catalog.search import ByteStrings, fold, fold_bytes, holding
 from phototag.records import Rank, Source
 from phototag.taxonomy import as_written
 
+_Name = TypeVar("_Name", bound=Hashable)
+_Value = TypeVar("_Value")
+
 Bools = NDArray[np.bool_]
-Places = NDArray[np.int64]
+Places = NDArray[np.int32]
 
 _RESULTS_KEPT = 16
 _SEARCHES_KEPT = 8
+_MADE_KEPT = 24
 _numbers = count(1)
 
 
 class PathFacts:
-    """What follows from the paths alone: folders, the text that is searched, and the order."""
+    """What follows from the paths alone: folders, and the order."""
 
-    def __init__(self, paths: tuple[bytes, ...]) -> None:
-        folders = [folder_of(path) for path in paths]
-        self.tree = FolderTree.of(folders)
+    def __init__(self, columns: Columns, place: Places | None = None) -> None:
+        """`place` is the photos' order by path where it is known, [N]."""
+        self.tree = FolderTree.of(columns.folders)
         index_of = self.tree.index_of
-        self.folder = np.array([index_of[folder] for folder in folders], dtype=np.int32)
-        self.text = PathText(paths)
-        order = np.array(sorted(range(len(paths)), key=paths.__getitem__), dtype=np.int64)
-        self.place = np.empty_like(order)
-        self.place[order] = np.arange(len(order))
+        self.folder = np.array([index_of[folder] for folder in columns.folders], dtype=np.int32)[columns.folder]
+        self.folded = tuple(map(fold_bytes, columns.folders))
+        self.place = _places_by_path(self.tree, self.folder, columns.names) if place is None else place
+
+
+def _places_by_path(tree: FolderTree, folder: NDArray[np.int32], names: ByteStrings) -> Places:
+    """Return where each photo stands among all by the bytes of its path, [N]: in a walk down the tree."""
+    texts = names.as_list()
+    order = np.argsort(folder, kind="stable")
+    begins = np.searchsorted(folder, np.arange(len(tree.paths) + 1), sorter=order).tolist()
+    by_folder = order.tolist()
+    found: list[int] = []
+    waiting: list[int | list[int]] = [0]
+    while waiting:
+        top = waiting.pop()
+        if isinstance(top, list):
+            found += top
+            continue
+        photos = sorted(by_folder[begins[top] : begins[top + 1]], key=texts.__getitem__)
+        pieces: list[int | list[int]] = []
+        done = 0
+        # With the slash a folder sorts among files as the paths below it do.
+        for child, inside in sorted((tree.step(index) + SEPARATOR, index) for index in tree.inside(top)):
+            place = bisect_left(photos, child, key=texts.__getitem__)
+            pieces += [photos[done:place], inside]
+            done = place
+        waiting += [photos[done:], *reversed(pieces)]
+    place = np.empty(len(names), dtype=np.int32)
+    place[found] = np.arange(len(names), dtype=np.int32)
+    return place
 
 
 class Selection(Hashable, Protocol):
@@ -54,11 +83,21 @@ class Selection(Hashable, Protocol):
 class Snapshot:
     """The photos of a library at one moment, named by their positions in the columns, which are in the order of ids."""
 
-    def __init__(self, columns: Columns, *, before: Snapshot | None = None) -> None:
-        """`before` has the same photos under the same paths: what is known of these is taken over."""
+    def __init__(
+        self,
+        columns: Columns,
+        *,
+        before: Snapshot | None = None,
+        place: Places | None = None,
+        bursts: Places | None = None,
+    ) -> None:
+        """`before` has the same photos under the same paths: what is known of these is taken over.
+
+        `place` and `bursts` are as `PathFacts` and `bursts` have them, where they are known.
+        """
         self.number = next(_numbers)
         self.columns = columns
-        self.by_path: PathFacts = before.by_path if before else PathFacts(columns.paths)
+        self.by_path: PathFacts = before.by_path if before else PathFacts(columns, place)
         deep = columns.rank == RANKS.index(Rank.SUBCLASS)
         given = np.where(deep, columns.subclass_score, columns.superclass_score)
         # A human's 1 or 0 is no score.
@@ -67,8 +106,9 @@ class Snapshot:
         self._results: Kept[tuple[Selection, GallerySort, bool], Places] = Kept(_RESULTS_KEPT)
         self._searches: Kept[tuple[str, ...], Bools] = Kept(_SEARCHES_KEPT)
         self._stacks: Kept[tuple[Selection, GallerySort, bool], tuple[Places, Places]] = Kept(_RESULTS_KEPT)
+        self._made: Kept[Hashable, Any] = Kept(_MADE_KEPT)
         self._months: Months | None = None
-        self._bursts: Places | None = None
+        self._bursts = bursts
         if before is not None:
             self._take_over(before)
 
@@ -77,16 +117,18 @@ class Snapshot:
 
     def _take_over(self, before: Snapshot) -> None:
         for (sort, descending), order in before._orders.items():
-            # As whole numbers, so that a score that is not there equals itself, and quickly.
-            if np.array_equal(self._values(sort).view(np.int64), before._values(sort).view(np.int64)):
+            if _same(self._values(sort), before._values(sort)):
                 self._orders.get((sort, descending), partial(np.asarray, order))
         if np.array_equal(self.columns.modified_ns, before.columns.modified_ns):
             self._months = before._months
         now, then = self.columns, before.columns
-        if np.array_equal(now.camera, then.camera) and np.array_equal(
-            now.taken_at.view(np.int64), then.taken_at.view(np.int64)
-        ):
+        if _same(now.camera, then.camera) and _same(now.taken_at, then.taken_at):
             self._bursts = before._bursts
+
+    def made(self, name: Hashable, make: Callable[[], _Value]) -> _Value:
+        """Return what `make` makes of this snapshot, made once for as long as it is asked for."""
+        value: _Value = self._made.get(name, make)
+        return value
 
     # ---- which photos
 
@@ -105,7 +147,8 @@ class Snapshot:
             folded = fold(word)
             # A name is found as it is stored, and as the page writes it.
             fits = [folded in label or folded in as_written(label) for label in labels]
-            found &= self.by_path.text.holds(word) | self.labelled(fits)
+            paths = holding(word, self.by_path.folded, self.columns.folder, self.columns.folded)
+            found &= paths | self.labelled(fits)
         return found
 
     # ---- in which order
@@ -124,7 +167,7 @@ class Snapshot:
 
         def find() -> Places:
             values = self._values(sort)
-            order: Places = np.argsort(values, kind="stable")
+            order: Places = np.argsort(values, kind="stable").astype(np.int32)
             if not descending:
                 return order
             present = len(values) - int(np.count_nonzero(_missing(values)))
@@ -136,7 +179,7 @@ class Snapshot:
         """Return what a photo is sorted by."""
         photo_id = int(self.columns.id[place])
         if sort is GallerySort.PATH:
-            return Key(False, self.columns.paths[place], photo_id)
+            return Key(False, self.columns.path(place), photo_id)
         value = self._values(sort)[place : place + 1]
         missing = bool(_missing(value)[0])
         if value.dtype.kind == "M":
@@ -182,7 +225,7 @@ class Snapshot:
     def bursts(self) -> Places:
         """The burst of each photo, named by the position of its first photo, [N]; most photos are their own."""
         if self._bursts is None:
-            self._bursts = find_bursts(self.columns.camera, self.columns.taken_at).astype(np.int64)
+            self._bursts = find_bursts(self.columns.camera, self.columns.taken_at).astype(np.int32)
         return self._bursts
 
     def stacked(self, wanted: Selection, sort: GallerySort, *, descending: bool) -> tuple[Places, Places]:
@@ -190,9 +233,13 @@ class Snapshot:
 
         def find() -> tuple[Places, Places]:
             result = self.result(wanted, sort, descending=descending)
-            _, first, sizes = np.unique(self.bursts[result], return_index=True, return_counts=True)
-            order = np.argsort(first)
-            return result[first[order]], sizes[order]
+            bursts = self.bursts[result]
+            first = np.empty(len(self), dtype=np.int32)
+            places = np.arange(len(result), dtype=np.int32)
+            # Of several values for one place the last one stays: that of the photo which comes first.
+            first[bursts[::-1]] = places[::-1]
+            leads = first[bursts] == places
+            return result[leads], np.bincount(bursts, minlength=len(self))[bursts[leads]]
 
         return self._stacks.get((wanted, sort, descending), find)
 
@@ -213,14 +260,22 @@ def chosen(codes: NDArray[np.integer], fits: Iterable[bool]) -> Bools:
     return found
 
 
+def photos_by_code(codes: NDArray[np.integer], among: Bools, kinds: int) -> list[int]:
+    """Return how many of the photos `among` [N] have each code [N] from 0 to below `kinds`; -1 is none."""
+    # From 1 on, which is quicker than to leave out those without.
+    counts: list[int] = np.bincount(codes[among] + 1, minlength=kinds + 1)[1:].tolist()
+    return counts
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    # As whole numbers, so that a score that is not there equals itself, and quickly.
+    return one is other or np.array_equal(*(each.view(f"i{each.itemsize}") for each in (one, other)))
+
+
 def _missing(values: NDArray[Any]) -> Bools:
     # A time that is missing counts as NaN.
     found: Bools = np.isnan(values) if values.dtype.kind in "fM" else np.zeros(len(values), dtype=np.bool_)
     return found
-
-
-_Name = TypeVar("_Name", bound=Hashable)
-_Value = TypeVar("_Value")
 
 
 class Kept(Generic[_Name, _Value]):

@@ -42,10 +42,11 @@ def info(db: str | None, form: OutputFormat) -> None:
         ]
         click.echo(json.dumps(value, indent=2, default=str))
         return
-    rows = [("database", found.location), ("schema", found.revision)]
-    if found.size_bytes is not None:
-        rows.append(("size", f"{found.size_bytes / 2**20:.1f} MiB, journal mode {found.journal_mode}"))
-    rows += [
+    mode = "" if found.journal_mode is None else f", journal mode {found.journal_mode}"
+    rows = [
+        ("database", found.location),
+        ("schema", found.revision),
+        ("size", f"{found.size_bytes / 2**20:.1f} MiB{mode}"),
         ("photos", _counts(found.photos)),
         ("tags by rank", _counts(found.tags_by_rank)),
         ("tags by source", _counts(found.tags_by_source)),
@@ -173,8 +174,6 @@ def prune(db: str | None, missing_for: timedelta, reviews: bool, dry_run: bool, 
         else:
             if not yes:
                 click.confirm(f"Remove {count} from the database?", abort=True, err=True)
-            kept = ""
-            if store.location.path is not None:
-                kept = f"; the database with them is kept in {backup_database(db)}"
+            kept = f"; the database with them is kept in {backup_database(db)}"
             store.photos.remove(plan.remove)
             say(f"Removed {count}{kept}.")

@@ -17,9 +17,11 @@ import click
 from phototag.choices import DecodeOn, Device, GroupsBy, OutputFormat, Precision, RuntimeName
 from phototag.files import check_writable
 from phototag.imaging import MAX_MEGAPIXELS
+from phototag.paths import absolute, is_address
 from phototag.records import LEVELS
 
 if TYPE_CHECKING:
+    from phototag.cluster import WorkerSetup
     from phototag.tagging import Tagger
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -35,10 +37,24 @@ class EnumChoice(click.Choice[Choice]):
 class GivenPath(click.Path):
     """A path. An empty one, as of a variable that is not set, is none: it does not mean the working folder."""
 
+    not_objects = "it lies in object storage, which only 'phototag tag' and --under take; copy it to a folder"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("it is empty; write . for the working folder", param, ctx)
+        if is_address(value):
+            self.fail(f"{value}: {self.not_objects}", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class PhotoPlace(GivenPath):
+    """Where photos lie: a path, which is made absolute, or an address in object storage."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return absolute(value if is_address(value) else super().convert(value, param, ctx))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Moment(click.ParamType[datetime]):
@@ -192,28 +208,45 @@ max_megapixels_option = click.option(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TaggingOptions:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOptions:
+    """What the user chose of `device_options`: how this machine computes."""
+
+    batch_size: int | None
+    device: Device
+    runtime: RuntimeName
+    jobs: int | None
+    workers: int | None
+    compiled: bool
+    decode_on: DecodeOn
+
+    def worker_setup(self, **chosen: Any) -> WorkerSetup:
+        """Return how a worker computes on devices like these; `chosen` are the model and what else is for all."""
+        from phototag.cluster import WorkerSetup
+
+        return WorkerSetup(**{each.name: getattr(self, each.name) for each in fields(DeviceOptions)}, **chosen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggingOptions(DeviceOptions):
     """What the user chose of `tagging_options`."""
 
     model_name: str | None
     db: str | None
-    batch_size: int | None
-    device: Device
-    runtime: RuntimeName
     precision: Precision
-    jobs: int | None
-    workers: int | None
-    compiled: bool
     exclude: tuple[str, ...]
     max_megapixels: int
-    decode_on: DecodeOn
 
-    def tagger(self) -> Tagger:
-        """Make the tagger they describe, in a process that keeps to the cores it may use."""
+    def tagger(self, *, elsewhere: bool = False) -> Tagger:
+        """Make the tagger they describe, in a process that keeps to the cores it may use.
+
+        One that computes `elsewhere` needs no device here.
+        """
         from phototag.runtime import use_cores
         from phototag.tagging import Tagger
 
+        if elsewhere:
+            return Tagger(self.model_name, workers=self.workers, jobs=self.jobs)
         if self.jobs is not None:
             use_cores(self.jobs)
         return Tagger(
@@ -230,31 +263,42 @@ class TaggingOptions:
         )
 
 
-def tagging_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of everything that tags; the command gets them as `options`."""
+def _options(chosen_class: type[DeviceOptions], *decorators: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what adds options to a command, which gets them as `options`."""
 
-    @wraps(command)
-    def run(*args: Any, **values: Any) -> None:
-        chosen = {field.name: values.pop(field.name) for field in fields(TaggingOptions)}
-        command(*args, options=TaggingOptions(**chosen), **values)
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(*args: Any, **values: Any) -> None:
+            chosen = {field.name: values.pop(field.name) for field in fields(chosen_class)}
+            command(*args, options=chosen_class(**chosen), **values)
 
-    decorated: Callable[..., None] = run
-    for decorate in (
-        max_megapixels_option,
-        exclude_option,
-        decode_on_option,
-        compile_option,
-        workers_option,
-        jobs_option,
-        precision_option,
-        runtime_option,
-        device_option,
-        batch_size_option,
-        db_option,
-        model_option,
-    ):
-        decorated = decorate(decorated)
-    return decorated
+        decorated: Callable[..., None] = run
+        for decorator in reversed(decorators):
+            decorated = decorator(decorated)
+        return decorated
+
+    return decorate
+
+
+device_options = _options(
+    DeviceOptions,
+    *(batch_size_option, device_option, runtime_option, jobs_option, workers_option, compile_option, decode_on_option),
+)
+"""Add the options of how a machine computes."""
+tagging_options = _options(
+    TaggingOptions,
+    *(model_option, db_option, batch_size_option, device_option, runtime_option, precision_option),
+    *(jobs_option, workers_option, compile_option, decode_on_option, exclude_option, max_megapixels_option),
+)
+"""Add the options of everything that tags."""
+
+
+cluster_option = click.option(
+    "--cluster",
+    metavar="WHERE",
+    help="Run the network elsewhere. ray: workers of Ray on this computer; auto or HOST:PORT: a Ray cluster that runs; "
+    "queue: 'phototag worker', wherever it runs on the same PostgreSQL database. [default: in this process]",
+)
 
 
 def check_report(page: Path | None) -> None:

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phototag.choices import CountBy
 from phototag.cli.messages import say
 from phototag.cli.options import GivenPath, SharedOption, db_option, max_megapixels_option
 from phototag.errors import ModelError, UsageError
-from phototag.records import Reason, Source
 
 if TYPE_CHECKING:
-    from phototag.store import Store
+    from phototag.catalog import Gallery
     from phototag.web import Password, Security
 
 _LONGEST_LINE_BYTES = 1 << 16
@@ -118,7 +116,7 @@ def serve(
         password = _password(host, password_file)
         address, actual_port = listener.getsockname()[:2]
         names = _names(host, address)
-        gallery = Gallery(store)
+        gallery = Gallery(store, indexes=cache_folder() / "catalog")
         stack.callback(gallery.close)
         thumbnailer = Thumbnailer(max_megapixels=max_megapixels)
         thumbnails = Thumbnails(cache_folder() / "thumbnails", limit_bytes=cache_bytes, thumbnailer=thumbnailer)
@@ -130,24 +128,20 @@ def serve(
         ready = _announcement(
             security, names[0], others, actual_port, str(store.location), opens=opens, port_wanted=port
         )
-        say(*_lost(store))
+        say(*_lost(gallery))
         run(app, listener, ready=ready, closing=stack.close)
 
 
-def _lost(store: Store) -> tuple[str, ...]:
+def _lost(gallery: Gallery) -> tuple[str, ...]:
     """Return what to say where far fewer photos have a label by the active model than were to be expected."""
     from phototag.model import open_model
-    from phototag.store import Query
     from phototag.tagging import lost_labels
 
     try:
         model = open_model(None)
-        decided = Query(source=Source.MODEL, model=model.hash)
     except ModelError:
         return ()  # The page needs none.
-    counts = store.count_by(decided, CountBy.REASON)
-    reasons = {Reason(reason): photos for (reason,), photos in counts.items() if reason is not None}
-    return lost_labels(reasons, model.header, model.name)
+    return lost_labels(gallery.reasons(model.hash), model.header, model.name)
 
 
 def _password(host: str, file: Path | None) -> Password | None:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,8 +33,17 @@ if TYPE_CHECKING:
 _STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
 
 
+class _Watched(GivenPath):
+    """A path that can be watched."""
+
+    not_objects = (
+        "object storage tells of no changes; run 'phototag tag' on it now and then, as by cron or a systemd timer: "
+        "what did not change costs a listing, no more"
+    )
+
+
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=GivenPath(readable=False), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=_Watched(readable=False), metavar="PATH...")
 @click.option("--once", is_flag=True, help="Catch up, and exit.")
 @click.option("--poll", is_flag=True, help="Ask the system for no events; look through the folders again and again.")
 @click.option(
@@ -93,7 +103,7 @@ def watch(
     if form is not None and form not in _STREAMED and not once:
         raise click.UsageError(f"--format {form} has an end; without --once use ndjson or csv")
     with options.tagger() as tagger, open_store(options.db, dry_run=False) as store:
-        roots = resolve_roots(paths)
+        roots = [root for root in resolve_roots(paths) if isinstance(root, Path)]
         header = True
 
         def show(batch: Batch) -> None:
@@ -150,17 +160,22 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 @click.command()
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Exit with 1 unless a watcher runs and was heard of in the last ten minutes: for health checks.",
+)
 @db_option
 @format_option
-def status(db: str | None, form: OutputFormat) -> None:
+@click.pass_context
+def status(ctx: click.Context, check: bool, db: str | None, form: OutputFormat) -> None:
     """Say what the watcher of a database does, or what it did last."""
-    from phototag.tagging import watcher_status
+    from phototag.tagging import is_well, watcher_status
 
     found = watcher_status(db)
-    if form is OutputFormat.JSON:
-        click.echo(json.dumps(found, indent=2))
-        return
-    click.echo(_described(found))
+    click.echo(json.dumps(found, indent=2) if form is OutputFormat.JSON else _described(found))
+    if check and not is_well(found):
+        ctx.exit(1)
 
 
 def _described(found: dict[str, Any]) -> str:

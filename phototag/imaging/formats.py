@@ -21,6 +21,7 @@ UnsupportedPictureError for a sound picture of a kind that it does not read, any
 from __future__ import annotations
 
 import importlib.util
+import os
 import pkgutil
 import re
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePath
 
+from phototag.paths import S3Path
 from phototag.records import FailureKind
 
 # Larger pictures are refused before anything is decoded, unless the user says otherwise.
@@ -189,9 +191,10 @@ def _is_there(module: str) -> bool:
         return False
 
 
-def is_picture(path: PurePath) -> bool:
+def is_picture(path: PurePath | S3Path | str) -> bool:
     """Return whether the name says that this is a picture phototag reads, maybe with an extra. The content decides."""
-    return path.suffix.lower() in SUFFIXES
+    # Asked of every file of every scan: `path.suffix` takes three times as long.
+    return os.path.splitext(str(path))[1].lower() in SUFFIXES  # noqa: PTH122
 
 
 def unread_format(suffix: str) -> Format | None:

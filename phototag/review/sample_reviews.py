@@ -8,18 +8,18 @@ answer is durable before the call returns, and the right to write is held for th
 from __future__ import annotations
 
 import hashlib
-import stat
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TypeAlias
 
 from phototag.choices import ReviewOrigin
 from phototag.decision import MOST, Candidate, best_subclasses, unpack
 from phototag.errors import StoreError, UsageError
-from phototag.files import open_regular
+from phototag.files import NotAFileError
+from phototag.object_storage import open_photo, size_and_time
+from phototag.paths import PhotoPath
 from phototag.records import PhotoState, Source
 from phototag.review.names import Names
 from phototag.store import (
@@ -222,7 +222,7 @@ class SampleReviews:
             sample_id=self._sample_id,
             token=token,
         )
-        with _ONE_AT_A_TIME, self._store.writing(self._command, wait_seconds=self._wait_seconds):
+        with _ONE_AT_A_TIME, self._store.answering(self._command, wait_seconds=self._wait_seconds):
             known = token is not None and find_by_token(self._store, token) is not None
             other = None if known else self._meanwhile(item, newest)
             if other is not None:
@@ -242,7 +242,7 @@ class SampleReviews:
             LockedError: another process writes for longer than this waits.
             StoreError: the database cannot be written.
         """
-        with _ONE_AT_A_TIME, self._store.writing(self._command, wait_seconds=self._wait_seconds):
+        with _ONE_AT_A_TIME, self._store.answering(self._command, wait_seconds=self._wait_seconds):
             other = self._meanwhile(item, newest)
             if other is not None:
                 return Meanwhile(other, agrees=False)
@@ -264,7 +264,7 @@ class SampleReviews:
         if step.review_id is not None:
             undo_review(self._store, step.review_id, command=self._command, wait_seconds=self._wait_seconds)
             return
-        with _ONE_AT_A_TIME, self._store.writing(self._command, wait_seconds=self._wait_seconds):
+        with _ONE_AT_A_TIME, self._store.answering(self._command, wait_seconds=self._wait_seconds):
             self._store.samples.skip(self._sample_id, step.position, skipped=False)
 
     def steps(self, *, before: datetime | None = None) -> list[Step]:
@@ -295,19 +295,19 @@ class SampleReviews:
         return known_names(self._store, taxonomies or known.values())
 
 
-def why_not(known: KnownPhoto | None, path: Path, content: bytes, state: PhotoState | None = None) -> str | None:
+def why_not(known: KnownPhoto | None, path: PhotoPath, content: bytes, state: PhotoState | None = None) -> str | None:
     """Return why the file of a photo cannot be reviewed, None if it can: it must still have this content.
 
     What is `known` of the photo spares reading a file that did not change.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "is no file any more"
-        if known is not None and (known.size_bytes, known.modified_ns) == (status.st_size, status.st_mtime_ns):
+        now = size_and_time(path)
+        if known is not None and (known.size_bytes, known.modified_ns) == now:
             return None
-        with open_regular(path) as file:
+        with open_photo(path) as file:
             same = hashlib.file_digest(file, "sha256").digest() == content
+    except NotAFileError:
+        return "is no file any more"
     except FileNotFoundError:
         return "is missing" if state is PhotoState.MISSING else "is missing; if it was moved, run: phototag tag"
     except (OSError, ValueError) as error:
@@ -331,7 +331,7 @@ def review_alike(
         LockedError: another process writes for longer than this waits.
         StoreError: the database cannot be written.
     """
-    with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
+    with _ONE_AT_A_TIME, store.answering(command, wait_seconds=wait_seconds):
         said = next(iter(store.reviews.find_all(ReviewFilter(photo_id=photo_id))), None)
         if said is None:
             raise UsageError("nobody has said yet what the photo shows; review it first")
@@ -381,7 +381,7 @@ def review_photo(
         if reason is not None:
             raise UsageError(f"the photo {reason}")
     superclass, subclass = settle_class(store, superclass, subclass)
-    with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
+    with _ONE_AT_A_TIME, store.answering(command, wait_seconds=wait_seconds):
         known = store.photos.find(photo_id)
         if known is None:
             raise UsageError(f"photo {photo_id}: not in the database")
@@ -410,7 +410,7 @@ def undo_review(store: Store, review_id: int, *, command: str, wait_seconds: flo
         LockedError: another process writes for longer than this waits.
         StoreError: the database cannot be written.
     """
-    with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
+    with _ONE_AT_A_TIME, store.answering(command, wait_seconds=wait_seconds):
         review = store.reviews.find(review_id)
         if review is None:
             raise UsageError(f"review {review_id}: there is none")
@@ -427,7 +427,7 @@ def remove_unreviewed(store: Store, sample_id: int, *, command: str, wait_second
         LockedError: another process writes for longer than this waits.
         StoreError: the database cannot be written.
     """
-    with _ONE_AT_A_TIME, store.writing(command, wait_seconds=wait_seconds):
+    with _ONE_AT_A_TIME, store.answering(command, wait_seconds=wait_seconds):
         made_for_it = store.reviews.find_all(ReviewFilter(sample_id=sample_id, current=False, valid=False))
         if any(review.undone_at is None for review in made_for_it):
             return False

@@ -265,7 +265,12 @@ def _convert(module: torch.nn.Module, preprocessing: Preprocessing) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns about every shape it fixes
-            return import_openvino().convert_model(FromUint8(module, preprocessing).eval(), example_input=example)
+            convert = import_openvino().convert_model
+            from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+            # Tracing again, to see whether that gives the same, takes longer than all the rest.
+            network, how = FromUint8(module, preprocessing).eval(), {"check_trace": False}
+            return convert(TorchScriptPythonDecoder(network, example_input=example, trace_kwargs=how))
     except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
         raise RuntimeUnavailableError(
             f"OpenVINO cannot convert this network ({first_line(error)}); use --runtime torch"

@@ -1,50 +1,53 @@
-"""Copies of a live database, through SQLite's own backup, never by copying the file."""
+"""Copies of a live database: of a file through SQLite's own backup, never by copying it; of a server's by pg_dump."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import subprocess
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from phototag.errors import StoreError
 from phototag.files import replacing
-from phototag.store.connection import Access, connect_file, translated_errors, unopenable
+from phototag.store.connection import Access, connect_file, opened_engine, translated_errors, unopenable
 from phototag.store.location import Location
 
 
-def default_backup_path(path: Path, revision: str) -> Path:
+def default_backup_path(path: Path, revision: str, *, ending: str = "bak.db") -> Path:
     """Return a free name beside `path` that says which schema the backup has and when it was made."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    candidate = path.with_name(f"{path.name}.{revision}.{stamp}.bak.db")
+    candidate = path.with_name(f"{path.name}.{revision}.{stamp}.{ending}")
     count = 1
     while candidate.exists():
         count += 1
-        candidate = path.with_name(f"{path.name}.{revision}.{stamp}-{count}.bak.db")
+        candidate = path.with_name(f"{path.name}.{revision}.{stamp}-{count}.{ending}")
     return candidate
 
 
 def write_backup(location: Location, target: Path, *, overwrite: bool) -> Path:
-    """Copy the SQLite database at `location` to `target`, check the copy, and give it its name only then.
+    """Copy the database at `location` to `target`, check the copy of a file, and give it its name only then.
 
-    The copy is one file, without a journal beside it. Others may read and write the database meanwhile.
+    The copy is one file: without a journal beside it, or what pg_restore reads. Others may read and write meanwhile.
 
     Raises:
         StoreError: the target exists and `overwrite` is false, is the database itself, cannot be written, or
-            the copy proves damaged.
+            the copy proves damaged; pg_dump is not there, or fails.
     """
     source = location.path
-    if source is None:
-        raise StoreError(f"{location.shown}: not an SQLite file; back it up with its own tools, such as pg_dump")
     try:
-        if target.exists() and target.samefile(source):
+        if source is not None and target.exists() and target.samefile(source):
             raise StoreError(f"{target}: is the database itself; name another file for the backup")
         if target.exists() and not overwrite:
             raise StoreError(f"{target}: exists already; name another file, or add --overwrite")
         if not target.parent.is_dir():
             raise StoreError(f"{target}: its folder {target.parent} does not exist; make it first")
         with replacing(target, durable=True, private=True) as half:
+            if source is None:
+                _dump(location, half)
+                return target
             try:
                 with translated_errors(location), closing(_open_source(location, source)) as live:
                     _copy(live, Location(shown=str(target), path=half), half)
@@ -57,6 +60,32 @@ def write_backup(location: Location, target: Path, *, overwrite: bool) -> Path:
             f"{target}: the backup cannot be written: {error.strerror or error}; name another file"
         ) from error
     return target
+
+
+def _dump(location: Location, target: Path) -> None:
+    """Write what pg_restore reads: the tables in the schema that the URL names."""
+    program = shutil.which("pg_dump")
+    if program is None or location.url is None:
+        raise StoreError(
+            f"{location.shown}: pg_dump is not there to back it up; install PostgreSQL's client programs "
+            "(apt-get install postgresql-client), or back it up on the server"
+        )
+    password = location.url.password
+    url = location.url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    with opened_engine(location) as engine, translated_errors(location), engine.connect() as connection:
+        schema = connection.exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
+    done = subprocess.run(  # noqa: S603  # no shell is between
+        [program, "--format=custom", "--no-owner", "--no-privileges", f"--schema={schema}", f"--file={target}", url],
+        env={**os.environ, **({} if password is None else {"PGPASSWORD": str(password)})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split()) or f"it ended with {done.returncode}"
+        raise StoreError(f"{location.shown}: pg_dump failed: {said}; its version has to be the server's, or newer")
 
 
 def _open_source(location: Location, source: Path) -> sqlite3.Connection:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, insert, select
+from sqlalchemy import Connection, delete, exists, select
 
 from phototag.records import NO_FACTS, CaptureFacts
-from phototag.store.database import Database
+from phototag.store.database import Database, insert_rows
 from phototag.store.photos import chunked, clean_text, signed_64
+from phototag.store.server import tried_again
 from phototag.store.tables import captures, keywords, photos
 from phototag.text import clock_text
 
@@ -69,6 +70,7 @@ class Captures:
             statement = select(captures.c.photo_id, captures.c.sidecar_modified_ns).where(read)
             return {int(row.photo_id): int(row.sidecar_modified_ns) for row in connection.execute(statement)}
 
+    @tried_again
     def save(self, found: Mapping[int, Capture]) -> None:
         """Save what photos say of themselves, by photo id; not of one whose file has changed since."""
         with self._database.write() as connection:
@@ -86,11 +88,10 @@ class Captures:
 def replace_captures(connection: Connection, found: Mapping[int, Capture]) -> None:
     """Save what photos say of themselves, by photo id, instead of what was saved of them before."""
     drop_captures(connection, list(found))
-    if found:
-        connection.execute(insert(captures), [_values(number, capture) for number, capture in found.items()])
-        words = [row for number, capture in found.items() for row in _keyword_rows(number, capture)]
-        if words:
-            connection.execute(insert(keywords), words)
+    insert_rows(connection, captures, [_values(number, capture) for number, capture in found.items()])
+    insert_rows(
+        connection, keywords, [row for number, capture in found.items() for row in _keyword_rows(number, capture)]
+    )
 
 
 def drop_captures(connection: Connection, ids: Sequence[int]) -> None:

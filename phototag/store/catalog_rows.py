@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, func, select
+from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from phototag.store.connection import driver_connection, translate, translated_errors
 from phototag.store.database import Database
-from phototag.store.location import FileKey, Location
+from phototag.store.location import FileKey
 from phototag.store.models import Models
 from phototag.store.photos import chunked
 from phototag.store.query import NOVELTY, PLAIN_ROWS_AT_ONCE, joined, plain_rows
 from phototag.store.reasons import reason_column
 from phototag.store.scores import scores_of
-from phototag.store.tables import captures, keywords, models, photos, predictions, reviews, tags
+from phototag.store.tables import captures, keywords, models, photos, predictions, tags
+from phototag.store.tables import revision as counter
 
 _HASH_START_BYTES = 4
 
@@ -108,10 +109,20 @@ class CatalogRows:
                 found += [(number, content, elsewhere[content]) for number, content in copies if content in elsewhere]
                 yield found
 
+    def stamp(self) -> list[int] | None:
+        """Return numbers that stay as they are until phototag writes to this database again, also over restarts.
+
+        None where there are none.
+        """
+        with self._database.read() as connection:
+            number = connection.execute(select(counter.c.number)).scalar()
+            newest = connection.execute(select(func.max(photos.c.id))).scalar()
+        return None if number is None else [*(self._database.location.file_key() or ()), int(number), int(newest or 0)]
+
     def change_sign(self) -> ChangeSign:
         """Return a sign of writes by other connections, also of this store, on a connection that is kept; close it."""
         self._database.refuse_if_closed()
-        return ChangeSign(self._database.engine, self._database.location)
+        return ChangeSign(self._database)
 
 
 def _rows(connection: Connection) -> Select[Any]:
@@ -151,18 +162,21 @@ def _rows(connection: Connection) -> Select[Any]:
 class ChangeSign:
     """A cheap value that differs once something else wrote to a database; see `CatalogRows.change_sign`."""
 
-    def __init__(self, engine: Engine, location: Location) -> None:
-        self._engine = engine
-        self._location = location
+    def __init__(self, database: Database) -> None:
+        self._database, self._engine, self._location = database, database.engine, database.location
         self._file: FileKey | None = None
         self._connection: Connection | None = None
-        if not location.in_memory:  # else no other process can write to it
+        if not self._location.in_memory:  # else no other process can write to it
             self._connect()
 
     @property
-    def tells_all(self) -> bool:
-        """Whether it differs after every write; not so for what servers can be asked cheaply."""
-        return self._location.path is not None
+    def own_changes(self) -> int:
+        """How many transactions this store wrote to a server."""
+        return self._database.own_changes
+
+    def is_own(self, before: object, after: object, changes: int) -> bool:
+        """Return whether all between two values are `changes` of this store's: on a server others write at any time."""
+        return not isinstance(before, int) or not isinstance(after, int) or after - before == changes
 
     def read(self) -> object:
         """Return the value of now; may be asked for from any thread, by one at a time.
@@ -181,10 +195,7 @@ class ChangeSign:
                 # Outside of a transaction: within one, nothing ever changes.
                 raw = driver_connection(self._connection)
                 return self._file, raw.execute("PRAGMA data_version").fetchone()
-            try:
-                return tuple(tuple(row) for row in _footprint(self._connection))
-            finally:
-                self._connection.rollback()
+            return self._connection.execute(select(counter.c.number)).scalar_one()
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise translate(error, self._location) from error
 
@@ -200,11 +211,6 @@ class ChangeSign:
         with translated_errors(self._location):
             connection = self._engine.connect()
         self.close()
+        if self._location.url is not None:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
         self._connection, self._file = connection, file
-
-
-def _footprint(connection: Connection) -> Iterator[Any]:
-    """Figures that change with nearly all that phototag writes."""
-    yield from connection.execute(select(photos.c.state, func.count()).group_by(photos.c.state).order_by("state"))
-    yield from connection.execute(select(func.count(), func.max(tags.c.tagged_at)).select_from(tags))
-    yield from connection.execute(select(func.max(reviews.c.id), func.max(reviews.c.undone_at)))

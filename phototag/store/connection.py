@@ -12,13 +12,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from phototag.errors import LockedError, StoreError
 from phototag.files import keeps_locks
 from phototag.store.great_circle import SQL_NAME, great_circle_km
 from phototag.store.location import Location
+from phototag.store.server import make_server_engine, server_error
 
 BUSY_TIMEOUT_SECONDS = 30.0
 _LEAST_FREE_BYTES = 1 << 20
@@ -50,7 +51,7 @@ def make_engine(location: Location, *, access: Access = Access.WRITE) -> Engine:
         StoreError: the URL's dialect or driver is not installed.
     """
     if location.url is not None:
-        return _make_other_engine(location)
+        return make_server_engine(location, location.url)
     if location.path is None:
         engine = create_engine("sqlite://", creator=lambda: _set_up(_connect(":memory:")), poolclass=StaticPool)
     else:
@@ -75,6 +76,16 @@ def make_engine(location: Location, *, access: Access = Access.WRITE) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+@contextmanager
+def opened_engine(location: Location, access: Access = Access.WRITE) -> Iterator[Engine]:
+    """Make the engine for a database, and close what it opened in the end."""
+    engine = make_engine(location, access=access)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def connect_file(path: Path, *, access: Access) -> sqlite3.Connection:
@@ -136,23 +147,6 @@ def _set_up(connection: _Bounded) -> _Bounded:
         connection.close()
         raise
     return connection
-
-
-def _make_other_engine(location: Location) -> Engine:
-    url = location.url
-    if url is None:
-        raise StoreError(f"{location.shown}: has no URL")
-    try:
-        return create_engine(url, pool_pre_ping=True)
-    except ModuleNotFoundError as error:
-        raise StoreError(
-            f"{location.shown}: its driver is not installed ({error.name}); for PostgreSQL run: "
-            "pip install 'psycopg[binary]', and write the URL as postgresql+psycopg://user:password@host/name"
-        ) from error
-    except (NoSuchModuleError, ArgumentError, TypeError) as error:
-        raise StoreError(
-            f"{location.shown}: no such kind of database is known; use a file or a postgresql+psycopg:// URL"
-        ) from error
 
 
 def use_wal(connection: sqlite3.Connection) -> None:
@@ -224,6 +218,9 @@ def translate(error: SQLAlchemyError | sqlite3.Error, location: Location) -> Sto
                 return StoreError(f"{where}: its file system keeps no locks; to write, keep it on a local disk")
             kind = LockedError if sign == "locked" else StoreError
             return kind(f"{where}: {text}")
+    known = server_error(cause, reason, location)
+    if known is not None:
+        return known
     if isinstance(error, IntegrityError) or isinstance(cause, sqlite3.IntegrityError):
         return StoreError(f"{where}: the database refused a row, nothing of it was saved: {reason}")
     if isinstance(error, DBAPIError) and location.url is not None:

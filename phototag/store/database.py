@@ -9,9 +9,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table, func, insert, select, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import OperationalError
 
 from phototag.errors import LockedError, StoreError
@@ -28,14 +41,21 @@ from phototag.store.connection import (
     use_wal,
 )
 from phototag.store.location import Location
-from phototag.store.lock import holding
+from phototag.store.lock import Role, holding
+from phototag.store.path_index import path_after, path_order
+from phototag.store.schema import IS_HEAD, migrate, missing, require_current, revision
 from phototag.store.schema import create as create_tables
-from phototag.store.schema import migrate, missing, require_current, revision
-from phototag.store.tables import reviews, runs, tags
+from phototag.store.server import copy_rows
+from phototag.store.tables import photos, reviews, runs, tags
+from phototag.store.tables import revision as counter
+
+if TYPE_CHECKING:
+    from phototag.store.server_lock import ServerRight
 
 T = TypeVar("T")
 
 PAGE_ROWS = 4096
+_COUNT_UP = update(counter).values(number=counter.c.number + 1)
 _WAIT_SECONDS = 0.05
 _TICK = timedelta(microseconds=1)
 _CLOCK_AHEAD = timedelta(days=1)
@@ -55,6 +75,9 @@ class Database:
         self._pid = os.getpid()
         self._closed = False
         self._last_moment = datetime.min.replace(tzinfo=UTC)
+        self._rights: dict[Role, ServerRight | None] = {}
+        self._clock_ahead = timedelta()
+        self.own_changes = 0
 
     @classmethod
     def open(cls, location: Location, *, create: bool) -> Self:
@@ -90,8 +113,7 @@ class Database:
         with self._mutex:
             self._closed = True
             self._depth = 0
-            self._writer = None
-            self._held.close()
+            self._stop_writing()
             self.engine.dispose()
 
     def refuse_if_closed(self) -> None:
@@ -102,10 +124,11 @@ class Database:
     # ---- the right to write
 
     @contextmanager
-    def writing(self, command: str, *, wait_seconds: float) -> Iterator[None]:
-        """Hold the right to write, as `Store.writing` says."""
+    def writing(self, command: str, *, wait_seconds: float, beside: bool = False) -> Iterator[None]:
+        """Hold the right to write, as `Store.writing` says, or with `beside` as `Store.answering` does."""
+        role = Role.ANSWER if beside and self.location.url is not None else Role.WRITE
         give_up = time.monotonic() + wait_seconds
-        while not self._has_entered(command, give_up):
+        while not self._has_entered(command, role, give_up):
             time.sleep(_WAIT_SECONDS)
         try:
             yield
@@ -113,26 +136,48 @@ class Database:
             with self._mutex:
                 self._depth = max(self._depth - 1, 0)
                 if self._depth == 0:
-                    self._writer = None
-                    self._held.close()
+                    self._stop_writing()
 
-    def _has_entered(self, command: str, give_up: float) -> bool:
+    @contextmanager
+    def tagging(self, command: str) -> Iterator[None]:
+        """Be the only tagger, as `Store.tagging` says."""
+        with holding(self.location, command, Role.TAG, engine=self.engine) as right:
+            self._rights[Role.TAG] = right
+            try:
+                yield
+            finally:
+                self._rights.pop(Role.TAG, None)
+
+    def _has_entered(self, command: str, role: Role, give_up: float) -> bool:
         """Take the right to write, or say that it has to be waited for."""
         with self._mutex:
             self.refuse_if_closed()
-            if self._depth == 0:
-                try:
-                    self._start_writing(command)
-                except LockedError:
-                    if time.monotonic() >= give_up:
-                        raise
+            try:
+                if role not in self._rights and Role.WRITE not in self._rights:
+                    right = self._held.enter_context(holding(self.location, command, role, engine=self.engine))
+                    self._rights[role] = right
+                if self._writer is None:
+                    self._start_writing()
+            except BaseException as error:
+                if self._depth == 0:
+                    self._stop_writing()
+                if isinstance(error, LockedError) and time.monotonic() < give_up:
                     return False
+                raise
             self._depth += 1
             return True
 
-    def _start_writing(self, command: str) -> None:
+    def _stop_writing(self) -> None:
+        self._writer = None
+        for role in (Role.WRITE, Role.ANSWER):
+            self._rights.pop(role, None)
+        self._held.close()
+
+    def _start_writing(self) -> None:
+        tagger = self._rights.get(Role.TAG)
+        if tagger is not None:
+            tagger.renew()
         with ExitStack() as stack:
-            stack.enter_context(holding(self.location, command))
             with untrusted_rows(self.location):
                 # One connection for as long as the lock is held: closing the last one moves the whole journal
                 # into the database, which is too slow to do after every batch.
@@ -145,12 +190,16 @@ class Database:
                 require_current(have, self.location)
                 if self.location.path is not None:
                     use_wal(driver_connection(connection))
-                columns = (tags.c.tagged_at, reviews.c.undone_at, runs.c.started_at, runs.c.finished_at)
-                moments = [connection.execute(select(func.max(column))).scalar() for column in columns]
-                self._last_moment = max([self._last_moment, *filter(None, moments)])
+                if self.location.url is not None:
+                    # All computers go by the server's clock.
+                    self._clock_ahead = utc_now() - connection.execute(select(func.clock_timestamp())).scalar_one()
+                else:
+                    columns = (tags.c.tagged_at, reviews.c.undone_at, runs.c.started_at, runs.c.finished_at)
+                    moments = [connection.execute(select(func.max(column))).scalar() for column in columns]
+                    self._last_moment = max([self._last_moment, *filter(None, moments)])
                 connection.rollback()
                 self._writer = connection.execution_options(**{WRITES: True})
-            self._held = stack.pop_all()
+            self._held.push(stack.pop_all())
 
     def next_moment(self) -> datetime:
         """Return this moment for what is written now, or a later one: one transaction's comes after another's.
@@ -158,7 +207,7 @@ class Database:
         So it stays when the clock is set back, unless it was ahead by more than a day. After a restart the moments of
         tags, undone reviews and runs are heeded, not those of photos, for which all of them would have to be read.
         """
-        now = utc_now()
+        now = utc_now() - self._clock_ahead
         if timedelta() <= self._last_moment - now < _CLOCK_AHEAD:
             now = self._last_moment + _TICK
         self._last_moment = now
@@ -186,9 +235,34 @@ class Database:
                 try:
                     with writer.begin():
                         yield writer
+                        if self.location.url is not None:
+                            self._count_change(writer)
+                        else:
+                            # By this an index of the gallery knows whether it is still true.
+                            writer.execute(_COUNT_UP)
                 finally:
                     if raw is not None:
                         raw.execute("PRAGMA synchronous=NORMAL")
+
+    def _count_change(self, writer: Connection) -> None:
+        """Raise the number of changes, and refuse to commit once another has got the right to write since.
+
+        The last statement of a transaction: all that write are committed in the order of their numbers.
+
+        Raises:
+            LockedError: another has it.
+            SchemaError: the database was upgraded meanwhile.
+        """
+        epochs = {Role.WRITE: counter.c.writer, Role.TAG: counter.c.tagger}
+        held = [epochs[role] == right.epoch for role, right in self._rights.items() if right and role in epochs]
+        change = update(counter).where(*held, IS_HEAD).values(number=counter.c.number + 1)
+        if writer.execute(change).rowcount != 1:
+            require_current(revision(writer, self.location) or "", self.location)
+            raise LockedError(
+                f"{self.location}: the server ended the session that held the right to write, and another command "
+                "has it since; what was saved before is kept, so run this one again"
+            )
+        self.own_changes += 1
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -202,7 +276,11 @@ class Database:
             if self.location.in_memory:
                 stack.enter_context(self._mutex)  # there is but one connection
             stack.enter_context(untrusted_rows(self.location))
-            yield stack.enter_context(self.engine.connect())
+            connection = stack.enter_context(self.engine.connect())
+            if self.location.url is not None:
+                # As in SQLite, all that one transaction reads is of one moment.
+                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            yield connection
 
     def stream(self, rows: Callable[[Connection], Iterator[T]]) -> Iterator[T]:
         """Return what `rows` reads, in one transaction; from memory all at once, as others wait for its connection."""
@@ -228,18 +306,22 @@ class Database:
         Each page is read in its own transaction, so that a slow consumer keeps no journal from being emptied: rows that
         are written behind the reader do not show up, rows ahead of it do. `first` is where the first page begins.
         """
+        by_path = key[0].name == photos.c.path_bytes.name if isinstance(key[0], Column) else False
+        order = path_order(key[0]) if by_path else key
         begin = first
         while True:
             page_of = statement if begin is None else statement.where(begin)
             with self.read() as connection:
-                rows = connection.execute(page_of.order_by(*key).limit(PAGE_ROWS)).all()
+                rows = connection.execute(page_of.order_by(*order).limit(PAGE_ROWS)).all()
                 page = records(connection, rows)
             if page:
                 yield page
             if len(rows) < PAGE_ROWS:
                 return
             after = [rows[-1]._mapping[column] for column in key]
-            begin = key[0] > after[0] if len(key) == 1 else tuple_(*key) > after
+            begin = (
+                tuple_(*key) > after if len(key) > 1 else path_after(key[0], after[0]) if by_path else key[0] > after[0]
+            )
 
 
 def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
@@ -248,6 +330,14 @@ def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) 
     if key is None:
         raise StoreError(f"the database gave no id to a new row of {table.name}")
     return int(key[0])
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert any number of rows, which all have the same columns, in the quickest way there is."""
+    if rows and connection.dialect.name == "postgresql":
+        copy_rows(connection, table, rows)
+    elif rows:
+        connection.execute(insert(table), rows)
 
 
 def utc_now() -> datetime:

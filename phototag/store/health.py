@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from sqlalchemy import Connection, FromClause, Select, and_, case, false, func, 
 from sqlalchemy.exc import DatabaseError
 
 from phototag.errors import StoreError, TaxonomyError
+from phototag.paths import PhotoPath, path_of
 from phototag.records import PhotoState, Rank, Source
-from phototag.settings import full_path
+from phototag.settings import data_folder, full_path, make_own_folder
 from phototag.store import query as queries
 from phototag.store.backup_file import default_backup_path, write_backup
 from phototag.store.connection import FOREIGN, translate, translated_errors
@@ -30,11 +30,11 @@ _MOST_PROBLEMS = 100
 
 @dataclass(frozen=True, slots=True)
 class DatabaseInfo:
-    """What a database holds. `size_bytes` and `journal_mode` are None where the dialect has no such thing."""
+    """What a database holds. `journal_mode` is None on a server, and `size_bytes` is that of the tables there."""
 
     location: str
     revision: str
-    size_bytes: int | None
+    size_bytes: int
     journal_mode: str | None
     photos: Mapping[PhotoState, int]
     tags_by_rank: Mapping[Rank, int]
@@ -69,7 +69,7 @@ def database_info(location: str | Path | None = None) -> DatabaseInfo:
         return DatabaseInfo(
             location=place.shown,
             revision=HEAD,
-            size_bytes=place.path.stat().st_size if place.path is not None else None,
+            size_bytes=place.path.stat().st_size if place.path is not None else _size_of_tables(connection),
             journal_mode=str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()) if is_sqlite else None,
             photos={PhotoState(key): number for key, number in _counts(connection, photos.c.state)},
             tags_by_rank={Rank(key): number for key, number in _counts(connection, tags.c.rank)},
@@ -122,7 +122,7 @@ def check_database(location: str | Path | None = None) -> CheckReport:
         )
 
 
-def pending_photos(location: str | Path | None = None) -> Iterator[Path]:
+def pending_photos(location: str | Path | None = None) -> Iterator[PhotoPath]:
     """Yield the photos that a check counts as pending.
 
     Raises:
@@ -132,25 +132,42 @@ def pending_photos(location: str | Path | None = None) -> Iterator[Path]:
     place = parse_location(location)
     with reading(place) as connection:
         for row in connection.execute(_pending(connection)):
-            yield Path(os.fsdecode(row.path_bytes))
+            yield path_of(row.path_bytes)
 
 
 def backup_database(location: str | Path | None = None, target: Path | None = None, *, overwrite: bool = False) -> Path:
     """Copy a database, while others may use it, to `target`: a file, a folder, or None for a name beside it.
 
+    One on a server is copied by pg_dump, without a name into phototag's data folder.
+
     Raises:
         StoreError: there is no database, the target exists, or the copy cannot be written or proves damaged.
     """
     place = parse_location(location)
-    if place.path is None:
-        raise StoreError(f"{place.shown}: not an SQLite file; back it up with its own tools, such as pg_dump")
+    if place.in_memory:
+        raise StoreError(f"{place.shown}: a database in memory is gone with its process, and cannot be backed up")
     with opened_database(place, lenient=True) as (_, have):
-        own_name = default_backup_path(place.path, have)
+        if place.path is not None:
+            own_name = default_backup_path(place.path, have)
+        else:
+            name = place.url.database if place.url is not None else None
+            own_name = default_backup_path(data_folder() / (name or "phototag"), have, ending="dump")
+            if target is None:
+                make_own_folder(own_name.parent)
     if target is None:
         target = own_name
     elif target.is_dir():
         target = target / own_name.name
     return write_backup(place, full_path(target), overwrite=overwrite)
+
+
+def _size_of_tables(connection: Connection) -> int:
+    """Return the bytes that the tables of a server's database take, with their indexes."""
+    statement = (
+        "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class"
+        " WHERE relkind = 'r' AND relnamespace = quote_ident(current_schema())::regnamespace"
+    )
+    return int(connection.exec_driver_sql(statement).scalar_one())
 
 
 def _count(connection: Connection, rows: FromClause) -> int:

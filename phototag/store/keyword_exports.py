@@ -18,10 +18,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
+from phototag.paths import PhotoPath, path_of
 from phototag.records import Photo, PhotoState, Rank, Source
 from phototag.store.database import Database
+from phototag.store.path_index import path_hash
 from phototag.store.photos import HasPath, chunked, clean_text, photo_values, signed_64
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined
+from phototag.store.server import tried_again
 from phototag.store.tables import captures, keyword_exports, models, photos, predictions, reviews, sample_items, tags
 
 # Sidecars of one class are alike.
@@ -103,6 +106,11 @@ class KeywordExport(HasPath):
     planned: FileKeywords | None = None
     id: int | None = None
 
+    @property
+    def path(self) -> Path:
+        """The file's absolute path. Nothing is written into object storage."""
+        return Path(os.fsdecode(self.path_bytes))
+
     def lies_with(self, photo: Path) -> bool:
         """Return whether the file is this photo's own, or by its name one of its sidecars."""
         return self.path == photo or self.place_with(photo) == self.path
@@ -142,6 +150,11 @@ class KeywordCandidate(HasPath):
     tagged_at: datetime | None
     stat: tuple[int, int, int, int]
 
+    @property
+    def path(self) -> Path:
+        """The absolute path of the photo's file."""
+        return Path(os.fsdecode(self.path_bytes))
+
     def is_untouched(self) -> bool:
         """Return whether the photo's file is there as it was last read: one that changed shows in its stat."""
         try:
@@ -171,27 +184,27 @@ class KeywordExports:
         found = []
         with self._database.read() as connection:
             for chunk in chunked(sorted(set(paths))):
-                statement = _candidates().where(photos.c.path_bytes.in_(chunk)).order_by(photos.c.path_bytes)
+                statement = _candidates().where(path_hash(photos.c.path_bytes).in_(chunk)).order_by(photos.c.path_bytes)
                 found += [_candidate(row) for row in connection.execute(statement)]
         return found
 
     def at(self, paths: Collection[bytes]) -> dict[bytes, KeywordExport]:
         """Return what is known of these files, by path."""
-        return {found.path_bytes: found for found in self._where(keyword_exports.c.path_bytes, paths)}
+        return {found.path_bytes: found for found in self._where(path_hash(keyword_exports.c.path_bytes), paths)}
 
     def of_photos(self, ids: Collection[int]) -> list[KeywordExport]:
         """Return all files that keywords of these photos were written into."""
         return self._where(keyword_exports.c.photo_id, ids)
 
     def photo_paths(self, exports: Iterable[KeywordExport]) -> dict[int, Path]:
-        """Return where the photos of files lie now, by the photos' ids."""
-        found: dict[int, Path] = {}
+        """Return where the photos of files lie now, by the photos' ids; without those that went to object storage."""
+        found: dict[int, PhotoPath] = {}
         statement = select(photos.c.id, photos.c.path_bytes)
         with self._database.read() as connection:
             for chunk in chunked(sorted({each.photo_id for each in exports if each.photo_id is not None})):
                 rows = connection.execute(statement.where(photos.c.id.in_(chunk)))
-                found.update((int(row.id), Path(os.fsdecode(row.path_bytes))) for row in rows)
-        return found
+                found.update((int(row.id), path_of(row.path_bytes)) for row in rows)
+        return {number: path for number, path in found.items() if isinstance(path, Path)}
 
     def with_content(self, hashes: Collection[bytes]) -> list[KeywordExport]:
         """Return files that held one of these contents when phototag had written them; of very many some."""
@@ -236,6 +249,7 @@ class KeywordExports:
 
     # ---- writing
 
+    @tried_again
     def plan(self, exports: Sequence[KeywordExport]) -> None:
         """Note writes before they are done; survives a power cut. Without a plan, what is known is replaced at once."""
         with self._database.write(durable=True) as connection:
@@ -249,6 +263,7 @@ class KeywordExports:
             if old:
                 connection.execute(update(keyword_exports).where(keyword_exports.c.id == bindparam("row_id")), old)
 
+    @tried_again
     def settle(self, exports: Sequence[KeywordExport], ends: Sequence[Settled]) -> None:
         """Note how planned writes ended, in one transaction with what became of the photos' own files.
 
@@ -274,18 +289,20 @@ class KeywordExports:
                     gone.append(each.path_bytes)
             _follow(connection, embedded)
             for chunk in chunked(gone):
-                connection.execute(delete(keyword_exports).where(keyword_exports.c.path_bytes.in_(chunk)))
+                connection.execute(delete(keyword_exports).where(path_hash(keyword_exports.c.path_bytes).in_(chunk)))
             if kept:
                 now = self._database.next_moment()
                 rows = [{f"new_{name}": value for name, value in _row(each, now).items()} for each in kept]
                 columns: dict[str, Any] = {name.removeprefix("new_"): bindparam(name) for name in rows[0]}
+                rows = [{**row, "at_path": row["new_path_bytes"]} for row in rows]
                 connection.execute(
                     update(keyword_exports)
-                    .where(keyword_exports.c.path_bytes == bindparam("new_path_bytes"))
+                    .where(path_hash(keyword_exports.c.path_bytes) == bindparam("at_path"))
                     .values(columns),
                     rows,
                 )
 
+    @tried_again
     def move(self, moves: Mapping[int, bytes]) -> None:
         """Note where files lie now, by the ids of their entries."""
         with self._database.write() as connection:
@@ -326,7 +343,7 @@ def _ids(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
     for chunk in chunked(paths):
         statement = select(keyword_exports.c.id, keyword_exports.c.path_bytes)
-        rows = connection.execute(statement.where(keyword_exports.c.path_bytes.in_(chunk)))
+        rows = connection.execute(statement.where(path_hash(keyword_exports.c.path_bytes).in_(chunk)))
         found.update((bytes(row.path_bytes), int(row.id)) for row in rows)
     return found
 
@@ -336,7 +353,7 @@ def _planned(connection: Connection, paths: Sequence[bytes]) -> set[bytes]:
     found: set[bytes] = set()
     for chunk in chunked(paths):
         statement = select(keyword_exports.c.path_bytes).where(keyword_exports.c.state == "planned")
-        rows = connection.execute(statement.where(keyword_exports.c.path_bytes.in_(chunk)))
+        rows = connection.execute(statement.where(path_hash(keyword_exports.c.path_bytes).in_(chunk)))
         found.update(bytes(row.path_bytes) for row in rows)
     return found
 

@@ -1,8 +1,7 @@
-"""Where a database lies: an SQLite file, the memory, or an SQLAlchemy URL of another dialect."""
+"""Where a database lies: an SQLite file, the memory, or the URL of a PostgreSQL server."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ FileKey = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a database lies. `path` for an SQLite file, `url` for another dialect, neither for the memory.
+    """Where a database lies. `path` for an SQLite file, `url` for a server, neither for the memory.
 
     `shown`, which is also its text, names it in messages and never holds a password. `is_default` says that phototag
     chose the place, and so may make its folder.
@@ -39,19 +38,15 @@ class Location:
 
     @property
     def lock_path(self) -> Path | None:
-        """The file whose lock is the right to write; None for a database in memory, which is not shared."""
+        """The file whose lock is the right to write; None where there is none: in memory, and on a server."""
         if self.path is not None:
             # Through a link or by its own name, it is one database.
             real = self.path.resolve()
             return real.with_name(f"{real.name}.lock")
-        if self.url is not None:
-            # With the password left out: it may change while the database stays the same.
-            name = hashlib.sha256(self.url.set(password=None).render_as_string().encode()).hexdigest()[:16]
-            return settings.data_folder() / f"{name}.lock"
         return None
 
     def note_path(self, name: str) -> Path | None:
-        """Return the file of a small note of that name beside the lock; None for a database in memory."""
+        """Return the file of a small note of that name beside the lock; None where there is no such file."""
         lock = self.lock_path
         return None if lock is None else lock.with_name(f"{lock.name.removesuffix('.lock')}.{name}.json")
 
@@ -94,11 +89,13 @@ def _parse_url(text: str) -> Location:
         # Neither the text nor the parser's own words: both may quote the password.
         scheme = text.partition("://")[0]
         raise StoreError(
-            f"{scheme}://…: not a database URL; write it like postgresql+psycopg://user:password@host/name"
+            f"{scheme}://…: not a database URL; write it like postgresql://user:password@host/name"
         ) from None
-    if backend != "sqlite":
+    if backend == "postgresql":
         shown = URL.create(url.drivername, url.username, None, url.host, url.port, url.database)
         return Location(shown=shown.render_as_string(), url=url)
+    if backend != "sqlite":
+        raise StoreError(f"{backend}://…: no such kind of database is known; use a file or a postgresql:// URL")
     if url.get_driver_name() != "pysqlite" or url.query or (url.database or "").startswith("file:"):
         raise StoreError(f"{backend}://…: phototag opens SQLite files itself; give the plain path of the file")
     if url.database in (None, "", ":memory:"):

@@ -1,5 +1,7 @@
 """The right to write to a database: held by one process at a time, and the others are told by whom.
 
+Of a database in a file the right is the lock of a file beside it, on a server a lock of the server's.
+
 SQLite up to 3.51.2 can corrupt a database in WAL mode that two connections write to, and two taggers at once
 would only do the same work twice.
 """
@@ -16,11 +18,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from phototag.errors import LockedError, StoreError
 from phototag.files import read_regular, replacing
 from phototag.settings import make_own_folder
 from phototag.store.location import Location
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from phototag.store.server_lock import ServerRight
 
 # The holder writes who it is just after it got the lock: wait that long for the note before doing without it.
 _NOTE_WAIT_SECONDS = 0.25
@@ -33,6 +41,7 @@ class Role(StrEnum):
 
     WRITE = "write"  # for as long as a command writes
     TAG = "tag"  # for as long as a tagger or a watcher runs: two of them would undo each other's work
+    ANSWER = "answer"  # on a server, for as long as what a human said is written, beside a command that writes
 
 
 def lock_file(location: Location, role: Role) -> Path | None:
@@ -42,18 +51,31 @@ def lock_file(location: Location, role: Role) -> Path | None:
 
 
 @contextmanager
-def holding(location: Location, command: str, role: Role = Role.WRITE) -> Iterator[None]:
+def holding(
+    location: Location, command: str, role: Role = Role.WRITE, *, engine: Engine | None = None
+) -> Iterator[ServerRight | None]:
     """Hold the right to write to `location`, or to tag into it, for the command "phototag `command`".
+
+    On a server it is held through `engine`, if there is one already, and given to the caller.
 
     Raises:
         LockedError: another process has it.
         StoreError: the lock cannot be made there.
     """
+    if location.url is not None:
+        # Imported here, as a file needs none of it.
+        from phototag.store.server_lock import server_right
+
+        with server_right(
+            location, role, _note_of(command), lambda note: _refused(location, _holder(note)), engine
+        ) as right:
+            yield right
+        return
     path = lock_file(location, role)
     if path is None:
-        yield
+        yield None
         return
-    if location.url is not None or location.is_default:
+    if location.is_default:
         try:
             make_own_folder(path.parent)
         except OSError as error:
@@ -79,7 +101,7 @@ def holding(location: Location, command: str, role: Role = Role.WRITE) -> Iterat
         ) from error
     try:
         _leave_note(note, command)
-        yield
+        yield None
     finally:
         try:
             with suppress(OSError):  # a stale note does no harm
@@ -100,6 +122,10 @@ class Holder:
 
 def holder_of(location: Location, role: Role) -> Holder | None:
     """Return who holds that lock now; None if it is free, or it cannot be known."""
+    if location.url is not None:
+        from phototag.store.server_lock import server_holder
+
+        return _holder(server_holder(location, role))
     path = lock_file(location, role)
     if path is None or not path.exists():
         return None
@@ -121,29 +147,38 @@ def _note_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _leave_note(file: Path, command: str) -> None:
-    note = {
+def _note_of(command: str) -> dict[str, Any]:
+    return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "command": command.removeprefix("phototag "),
         "since": datetime.now(UTC).isoformat(),
     }
+
+
+def _leave_note(file: Path, command: str) -> None:
     # On a full disk the lock still counts; the other process only hears less.
     with suppress(OSError), replacing(file) as partial:
-        partial.write_text(json.dumps(note), encoding="utf-8")
+        partial.write_text(json.dumps(_note_of(command)), encoding="utf-8")
 
 
 def _read_note(file: Path) -> Holder | None:
     """Return what a note says; None when there is none that can be understood."""
     try:
-        note = json.loads(read_regular(file, most_bytes=_MOST_NOTE_BYTES))
+        return _holder(json.loads(read_regular(file, most_bytes=_MOST_NOTE_BYTES)))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _holder(note: Any) -> Holder | None:
+    try:
         return Holder(
             pid=int(note["pid"]),
             host=_plain(note["host"]),
             command=_plain(note["command"]),
             since=datetime.fromisoformat(note["since"]).astimezone(),
         )
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
 
 
@@ -151,6 +186,10 @@ def _refusal(location: Location, note: Path) -> str:
     give_up = time.monotonic() + _NOTE_WAIT_SECONDS
     while (holder := _read_note(note)) is None and time.monotonic() < give_up:
         time.sleep(0.02)
+    return _refused(location, holder)
+
+
+def _refused(location: Location, holder: Holder | None) -> str:
     if holder is None:
         return f"{location.shown}: another process is writing to this database; wait for it to finish"
     same_day = holder.since.date() == datetime.now().astimezone().date()

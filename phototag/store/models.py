@@ -14,6 +14,7 @@ from phototag.store.database import Database, insert_row
 from phototag.store.location import FileKey
 from phototag.store.photos import clean_text
 from phototag.store.reasons import LeastScores, note_least_scores
+from phototag.store.server import tried_again
 from phototag.store.tables import models
 from phototag.taxonomy import Taxonomy
 
@@ -69,6 +70,7 @@ class Models:
                 self._owners, self._owners_of = score_owners(connection), file
         return self._owners.get(model_id, model_id)
 
+    @tried_again
     def register(
         self,
         *,

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exist
 
 from phototag.records import Photo, PhotoState, Source
 from phototag.store.database import Database
+from phototag.store.path_index import path_hash
 from phototag.store.photos import (
     KnownPhoto,
     chunked,
@@ -20,6 +21,7 @@ from phototag.store.photos import (
     set_missing,
     signed_64,
 )
+from phototag.store.server import tried_again
 from phototag.store.tables import keyword_exports, photos, predictions, reviews, sample_items, tags
 
 # Of a content with more copies than this, some may be taken for new: looking after all of them would take hours.
@@ -50,6 +52,7 @@ class Moves:
                 )
         return sorted(found, key=lambda row: row.id)
 
+    @tried_again
     def apply(self, moves: Mapping[int, Photo]) -> list[int]:
         """Give photos, by id, the paths and stat values of where their files lie now, in one transaction.
 
@@ -110,9 +113,15 @@ def _displaced(connection: Connection, moves: Mapping[int, Mapping[str, Any]]) -
     lying: dict[bytes, int] = {}
     paths = select(photos.c.id, photos.c.path_bytes, photos.c.path_text)
     for numbers in chunked(list(moves)):
-        old |= {row.id: (bytes(row.path_bytes), row.path_text) for row in connection.execute(_in(paths, "id", numbers))}
+        old |= {
+            row.id: (bytes(row.path_bytes), row.path_text)
+            for row in connection.execute(paths.where(photos.c.id.in_(numbers)))
+        }
     for chunk in chunked(list(mover)):
-        lying |= {bytes(row.path_bytes): row.id for row in connection.execute(_in(paths, "path_bytes", chunk))}
+        lying |= {
+            bytes(row.path_bytes): row.id
+            for row in connection.execute(paths.where(path_hash(photos.c.path_bytes).in_(chunk)))
+        }
     found = {}
     for path, number in lying.items():
         if number not in moves:
@@ -121,10 +130,6 @@ def _displaced(connection: Connection, moves: Mapping[int, Mapping[str, Any]]) -
                 free = old[mover[free[0]]]
             found[number] = {"path_bytes": free[0], "path_text": clean_text(free[1])}
     return found
-
-
-def _in(statement: Any, column: str, values: Sequence[Any]) -> Any:
-    return statement.where(photos.c[column].in_(values))
 
 
 def _update(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from phototag.records import Photo, PhotoState, Source
-from phototag.store.database import Database, insert_row
-from phototag.store.photos import KnownPhoto, chunked, known_photos, photo_values
+from phototag.store.database import Database, insert_row, insert_rows
+from phototag.store.path_index import path_hash
+from phototag.store.photos import KnownPhoto, chunked, known_photos, lock_photos, photo_values
+from phototag.store.server import tried_again
 from phototag.store.tables import captures, photos, tags
 
 _TAG_COLUMNS = tuple(column.name for column in tags.c if column.name != "photo_id")
@@ -21,6 +23,7 @@ class Pairs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @tried_again
     def join(self, pairs: Sequence[tuple[Photo, int]]) -> None:
         """Let files that are not read follow photos, by id: they get rows, and the tags and captures of these."""
         with self._database.write() as connection:
@@ -30,7 +33,8 @@ class Pairs:
                 values = photo_values(photo)
                 kept = ("id", "size_bytes", "modified_ns", "content_hash")
                 columns = select(*(photos.c[name] for name in kept))
-                row = connection.execute(columns.where(photos.c.path_bytes == values["path_bytes"])).one_or_none()
+                at = path_hash(photos.c.path_bytes) == values["path_bytes"]
+                row = connection.execute(columns.where(at)).one_or_none()
                 same = row is not None and all(getattr(row, name) == values[name] for name in kept[1:3])
                 values |= {
                     "content_hash": row.content_hash if row is not None and same else None,
@@ -51,6 +55,7 @@ class Pairs:
             for partner_id, lead_id in joined:
                 _copy_capture(connection, partner_id, lead_id)
 
+    @tried_again
     def lead(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Let known photos that cannot be read follow others, by ids: partner and lead."""
         with self._database.write() as connection:
@@ -58,6 +63,7 @@ class Pairs:
                 connection.execute(update(photos).where(photos.c.id == partner_id).values(lead_id=lead_id))
             _join(connection, pairs)
 
+    @tried_again
     def release(self, ids: Sequence[int]) -> None:
         """Let photos decide for themselves again. They keep their tags until they did."""
         with self._database.write() as connection:
@@ -77,6 +83,7 @@ class Pairs:
 def tag_partners(connection: Connection, leads: Collection[int]) -> None:
     """Give the partners of photos, by id, the tags of these. A human's tag stays where the lead's is a model's."""
     for chunk in chunked(sorted(leads)):
+        lock_photos(connection, photos.c.lead_id.in_(chunk))
         columns = (tags.c[name] for name in _TAG_COLUMNS)
         of_lead = select(photos.c.id.label("photo_id"), *columns).join(tags, tags.c.photo_id == photos.c.lead_id)
         new = [dict(row._mapping) for row in connection.execute(of_lead.where(photos.c.lead_id.in_(chunk)))]
@@ -88,12 +95,12 @@ def tag_partners(connection: Connection, leads: Collection[int]) -> None:
         new = [row for row in new if row["source"] == Source.HUMAN.value or row["photo_id"] not in said]
         for part in chunked([row["photo_id"] for row in new]):
             connection.execute(delete(tags).where(tags.c.photo_id.in_(part)))
-        if new:
-            connection.execute(insert(tags), new)
+        insert_rows(connection, tags, new)
 
 
 def _join(connection: Connection, pairs: Sequence[tuple[int, int]]) -> None:
     """Tag partners as their leads are; what a human said of a partner alone is said of both."""
+    lock_photos(connection, photos.c.id.in_([number for pair in pairs for number in pair]))
     for partner_id, lead_id in pairs:
         found = {
             int(row["photo_id"]): row

@@ -8,14 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, exists, or_, select, update
 
 from phototag.errors import StoreError
+from phototag.paths import PhotoPath, S3Path, absolute, path_of
 from phototag.records import FailureKind, Photo, PhotoState, Source
 from phototag.store.database import Database
+from phototag.store.path_index import path_before, path_from, path_hash
+from phototag.store.server import tried_again
 from phototag.store.tables import photos, reviews, sample_items, tags
 
 T = TypeVar("T")
@@ -32,9 +34,9 @@ class HasPath:
     path_bytes: bytes
 
     @property
-    def path(self) -> Path:
+    def path(self) -> PhotoPath:
         """The photo's absolute path."""
-        return Path(os.fsdecode(self.path_bytes))
+        return path_of(self.path_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,14 @@ class KnownPhoto(HasPath):
 
     def matches(self, photo: Photo) -> bool:
         """Return whether size, times and inode are those of `photo`: the file has not been touched since."""
+        # Nearly always they are equal as they are: that is asked of every photo of every scan.
+        if (
+            self.modified_ns == photo.modified_ns
+            and self.size_bytes == photo.size_bytes
+            and self.changed_ns == photo.changed_ns
+            and self.inode == photo.inode
+        ):
+            return True
         known = (self.size_bytes, self.modified_ns, self.changed_ns, signed_64(self.inode))
         return known == tuple(map(signed_64, (photo.size_bytes, photo.modified_ns, photo.changed_ns, photo.inode)))
 
@@ -70,7 +80,7 @@ def signed_64(number: int) -> int:
     return (number + 2**63) % 2**64 - 2**63
 
 
-def path_key(path: Path) -> bytes:
+def path_key(path: PhotoPath) -> bytes:
     """Return what the operating system calls `path`, which need not be UTF-8.
 
     Raises:
@@ -78,7 +88,7 @@ def path_key(path: Path) -> bytes:
     """
     if not path.is_absolute():
         raise StoreError(f"{clean_text(str(path))}: the store keeps absolute paths only; give it Path.absolute()")
-    return os.fsencode(path)
+    return bytes(path)
 
 
 def clean_text(text: str) -> str:
@@ -104,31 +114,33 @@ def chunked(items: Sequence[T], size: int = CHUNK_ROWS) -> Iterator[Sequence[T]]
         yield items[start : start + size]
 
 
-def path_ranges(root: Path) -> tuple[tuple[bytes, bytes], ...]:
+def path_ranges(root: PhotoPath) -> tuple[tuple[bytes, bytes], ...]:
     """Return the half-open ranges of path bytes that are exactly `root` itself and everything under it.
 
     Ranges, not LIKE: they use the index, and know nothing of wildcards and letter case. As "/a/b-c" sorts
     between "/a/b" and "/a/b/c", one range would not do.
     """
-    # A relative root is one that a person typed: abspath folds its "..", which no stored path has.
-    key = os.fsencode(root if root.is_absolute() else os.path.abspath(root))  # noqa: PTH100
-    stem = key.removesuffix(_SEPARATOR)
-    after = stem + bytes([_SEPARATOR[0] + 1])
-    return (key, key + b"\0"), (stem + _SEPARATOR, after)
+    # A relative root is one that a person typed: its ".." are folded, which no stored path has.
+    key = bytes(root if root.is_absolute() else absolute(root))
+    separator = b"/" if isinstance(root, S3Path) else _SEPARATOR
+    # Of an address the slash at its end is a name of its own, an empty one.
+    stem = key if isinstance(root, S3Path) else key.removesuffix(separator)
+    after = stem + bytes([separator[0] + 1])
+    return (key, key + b"\0"), (stem + separator, after)
 
 
-def is_under(root: Path | None) -> tuple[ColumnElement[bool], ...]:
+def is_under(root: PhotoPath | None) -> tuple[ColumnElement[bool], ...]:
     """Return the condition that a photo lies at or under `root`, in whichever Unicode form; None sets none."""
     if root is None:
         return ()
     key = photos.c.path_bytes
     # A keyboard writes é in another form than a Mac's disk.
     forms = dict.fromkeys([str(root), *(unicodedata.normalize(form, str(root)) for form in ("NFC", "NFD"))])
-    ranges = [pair for form in forms for pair in path_ranges(Path(form))]
-    return (or_(*((key >= start) & (key < end) for start, end in ranges)),)
+    ranges = [pair for form in forms for pair in path_ranges(type(root)(form))]
+    return (or_(*(path_from(key, start) & path_before(key, end) for start, end in ranges)),)
 
 
-def merged_ranges(roots: Sequence[Path]) -> list[tuple[bytes, bytes]]:
+def merged_ranges(roots: Sequence[PhotoPath]) -> list[tuple[bytes, bytes]]:
     """Return the ranges of all `roots` in ascending order, none overlapping another."""
     ranges = (pair for root in roots for pair in path_ranges(root))
     merged: list[tuple[bytes, bytes]] = []
@@ -155,31 +167,36 @@ class Photos:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, photo: Path | int) -> KnownPhoto | None:
+    def find(self, photo: PhotoPath | int) -> KnownPhoto | None:
         """Return the photo with that absolute path or id, None if there is none."""
-        wanted = photos.c.id == photo if isinstance(photo, int) else photos.c.path_bytes == path_key(photo)
+        wanted = photos.c.id == photo if isinstance(photo, int) else path_hash(photos.c.path_bytes) == path_key(photo)
         with self._database.read() as connection:
             row = connection.execute(_known().where(wanted)).one_or_none()
             return None if row is None else _from_row(row)
 
-    def at(self, paths: Sequence[Path]) -> list[KnownPhoto]:
+    def at(self, paths: Sequence[PhotoPath]) -> list[KnownPhoto]:
         """Return the known photos among exactly these paths, in the order of path bytes."""
         found = []
         with self._database.read() as connection:
             for chunk in chunked(sorted({path_key(path) for path in paths})):
-                found += known_photos(connection, photos.c.path_bytes.in_(chunk), order_by=(photos.c.path_bytes,))
+                found += known_photos(
+                    connection, path_hash(photos.c.path_bytes).in_(chunk), order_by=(photos.c.path_bytes,)
+                )
         return found
 
-    def under(self, roots: Sequence[Path]) -> Iterator[KnownPhoto]:
+    def under(self, roots: Sequence[PhotoPath]) -> Iterator[KnownPhoto]:
         """Yield every photo known at or under any of `roots`, once, in the order of path bytes, in pages."""
         key = photos.c.path_bytes
         for start, end in merged_ranges(roots):
             pages = self._database.pages(
-                _known().where(key < end), (key,), lambda _, rows: [_from_row(row) for row in rows], first=key >= start
+                _known().where(path_before(key, end)),
+                (key,),
+                lambda _, rows: [_from_row(row) for row in rows],
+                first=path_from(key, start),
             )
             yield from chain.from_iterable(pages)
 
-    def contents(self, *, under: Path | None = None) -> Iterator[list[tuple[bytes, KnownPhoto]]]:
+    def contents(self, *, under: PhotoPath | None = None) -> Iterator[list[tuple[bytes, KnownPhoto]]]:
         """Yield the hashes of contents with all photos that hold one, a page at a time, in the order of ids."""
         return self._database.pages(
             _known().where(photos.c.content_hash.is_not(None), *is_under(under)),
@@ -187,7 +204,7 @@ class Photos:
             lambda _, rows: [(bytes(row.content_hash), _from_row(row)) for row in rows],
         )
 
-    def paths_of(self, content_hash: bytes) -> list[Path]:
+    def paths_of(self, content_hash: bytes) -> list[PhotoPath]:
         """Return where a content lies now as far as is known: paths of photos that are not missing, in order."""
         statement = (
             select(photos.c.path_bytes)
@@ -195,8 +212,9 @@ class Photos:
             .order_by(photos.c.path_bytes)
         )
         with self._database.read() as connection:
-            return [Path(os.fsdecode(path)) for path in connection.execute(statement).scalars()]
+            return [path_of(path) for path in connection.execute(statement).scalars()]
 
+    @tried_again
     def mark_seen(self, ids: Sequence[int]) -> None:
         """Note that these files are there; one that was missing is again what it was before."""
         with self._database.write() as connection:
@@ -205,6 +223,7 @@ class Photos:
                 connection.execute(wanted.values(last_seen_at=self._database.next_moment()))
             set_back(connection, ids)
 
+    @tried_again
     def mark_missing(self, ids: Sequence[int]) -> None:
         """Note that these files are gone. Their tags and errors stay, for when they come back."""
         with self._database.write() as connection:
@@ -227,6 +246,7 @@ class Photos:
             ],
         )
 
+    @tried_again
     def remove(self, ids: Sequence[int]) -> None:
         """Remove photos, with their tags, scores and reviews, in one transaction."""
         with self._database.write(durable=True) as connection:
@@ -260,6 +280,16 @@ def set_back(connection: Connection, ids: Sequence[int]) -> None:
         connection.execute(update(photos).where(missing).values(state=before, missing_since=None))
 
 
+def lock_photos(connection: Connection, wanted: ColumnElement[bool]) -> None:
+    """Keep others on a server from writing anything of these photos until the transaction ends.
+
+    Who changes the tag of a photo does this first: a model's tag and a human's answer may come at the same moment. All
+    do it by id, so that none waits for another that waits for it.
+    """
+    if connection.dialect.name != "sqlite":  # in a file nobody else can write now
+        connection.execute(select(photos.c.id).where(wanted).order_by(photos.c.id).with_for_update())
+
+
 def known_photos(
     connection: Connection, condition: ColumnElement[bool], *, order_by: Sequence[Any], limit: int | None = None
 ) -> list[KnownPhoto]:
@@ -287,19 +317,26 @@ _COLUMNS = (
 )
 
 
+# Dictionaries find a member quicker than the enums themselves.
+_STATES = {state.value: state for state in PhotoState}
+_KINDS: dict[str | None, FailureKind | None] = {kind.value: kind for kind in FailureKind} | {None: None}
+_SOURCES: dict[str | None, Source | None] = {source.value: source for source in Source} | {None: None}
+
+
 def _from_row(row: Row[Any]) -> KnownPhoto:
+    number, path, size, modified, changed, inode, content, state, kind, attempts, lead, model, source = row
     return KnownPhoto(
-        id=row.id,
-        path_bytes=bytes(row.path_bytes),
-        size_bytes=row.size_bytes,
-        modified_ns=row.modified_ns,
-        changed_ns=row.changed_ns,
-        inode=row.inode % 2**64,
-        content_hash=None if row.content_hash is None else bytes(row.content_hash),
-        state=PhotoState(row.state),
-        error_kind=None if row.error_kind is None else FailureKind(row.error_kind),
-        attempts=int(row.attempts),
-        lead_id=row.lead_id,
-        tag_model_id=row.model_id,
-        tag_source=None if row.source is None else Source(row.source),
+        number,
+        bytes(path),
+        size,
+        modified,
+        changed,
+        inode % 2**64,
+        None if content is None else bytes(content),
+        _STATES[state],
+        _KINDS[kind],
+        int(attempts),
+        model,
+        _SOURCES[source],
+        lead,
     )

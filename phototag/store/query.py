@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import string
 import unicodedata
 from collections import Counter
@@ -11,13 +10,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from phototag.choices import CountBy, SortKey
 from phototag.errors import UsageError
+from phototag.paths import PhotoPath, path_of
 from phototag.records import LEVELS, NovelTier, PhotoState, Rank, Reason, Source, TaggedPhoto, in_zone
 from phototag.store.capture_conditions import (
     Place,
@@ -29,6 +28,7 @@ from phototag.store.capture_conditions import (
     was_taken,
 )
 from phototag.store.models import known_models
+from phototag.store.path_index import path_order
 from phototag.store.photos import is_under
 from phototag.store.reasons import reason_column
 from phototag.store.tables import captures, models, photos, reviews, tags
@@ -40,8 +40,8 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 FEWEST_HASH_DIGITS = 8
 ROWS_AT_ONCE = 1000
 _MOST_ROWS = 2**63 - 1  # what a database can count
-# Few enough for little memory, many enough for little overhead.
-PLAIN_ROWS_AT_ONCE = 16_384
+# So few that their values stay in the processor's cache until they are converted: docs/experiments.md#a-million-photos.
+PLAIN_ROWS_AT_ONCE = 1000
 
 
 # Not as an equation: SQLite would expect few such tags, and sort them all instead of walking along an index.
@@ -107,7 +107,7 @@ class Query:
     novel: NovelTier | bool = False
     reason: Collection[Reason] = ()
     min_score: float | None = None
-    under: Path | None = None
+    under: PhotoPath | None = None
     source: Source | None = None
     state: PhotoState | Collection[PhotoState] | None = None
     leads_only: bool = False
@@ -242,7 +242,7 @@ def _statements(connection: Connection, query: Query) -> Iterator[Select[Any]]:
     statement = joined(select(*tagged_columns(connection))).where(*conditions(connection, query))
     if query.sort is SortKey.PATH:
         # The path is never null, and saying nothing of nulls lets SQLite walk along the index.
-        yield statement.order_by(order)
+        yield statement.order_by(*path_order(photos.c.path_bytes, descending=query.descending))
     elif query.sort is SortKey.NOVELTY:
         # In two parts, since SQLite walks along the index of a column, and not of what `NOVELTY` makes of it.
         yield statement.where(_BY_MODEL).order_by(order, photos.c.path_bytes)
@@ -346,7 +346,7 @@ def tagged_columns(connection: Connection) -> tuple[ColumnElement[Any], ...]:
 def tagged_photo(row: Row[Any]) -> TaggedPhoto:
     """Return a photo from its `tagged_columns`."""
     return TaggedPhoto(
-        path=Path(os.fsdecode(row.path_bytes)),
+        path=path_of(row.path_bytes),
         superclass=row.superclass,
         subclass=row.subclass,
         rank=_RANKS[row.rank],

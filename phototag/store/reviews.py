@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, insert, or_, select, update
 
 from phototag.choices import ReviewOrigin
 from phototag.errors import UsageError
+from phototag.paths import PhotoPath
 from phototag.records import LEVELS, PhotoState, Rank, Source
 from phototag.store.connection import untrusted_rows
 from phototag.store.database import Database
-from phototag.store.photos import HasPath, chunked, is_under
+from phototag.store.photos import HasPath, chunked, is_under, lock_photos
+from phototag.store.server import tried_again
 from phototag.store.tables import photos, reviews, sample_items, tags
 from phototag.store.tags import checked_labels, human_tag, rank_of, set_tags
 
@@ -114,7 +115,7 @@ class ReviewFilter:
     `current` and `valid`: only such.
     """
 
-    under: Path | None = None
+    under: PhotoPath | None = None
     sample_id: int | None = None
     photo_id: int | None = None
     origins: Sequence[ReviewOrigin] | None = None
@@ -143,6 +144,7 @@ class Reviews:
         """
         return self.save_all([review])[0]
 
+    @tried_again
     def save_all(self, given: Sequence[Review]) -> list[int]:
         """Save reviews of different photos in one transaction, as `save` does; their ids, in order.
 
@@ -157,6 +159,8 @@ class Reviews:
                 raise UsageError(
                     "reviews that are saved together must be of different photos; save them one after another"
                 )
+            for chunk in chunked(fresh):
+                lock_photos(connection, photos.c.id.in_([review.photo_id for review in chunk]))
             before = _photos_and_tags(connection, [review.photo_id for review in fresh])
             rows = [_row_of(review, before.get(review.photo_id), now) for review in fresh]
             _note_in_samples(connection, fresh)
@@ -168,6 +172,7 @@ class Reviews:
             new = iter(ids)
             return [known[review.token] if review.token in known else next(new) for review in given]
 
+    @tried_again
     def undo(self, review_id: int) -> None:
         """Take a review back; the photo has the tag again that it had before, a model's or a human's.
 
@@ -179,6 +184,8 @@ class Reviews:
                 tagged by a human in another way since.
         """
         with self._database.write(durable=True) as connection, untrusted_rows(self._database.location):
+            of_review = select(reviews.c.photo_id).where(reviews.c.id == review_id)
+            lock_photos(connection, photos.c.id.in_(of_review))
             row = _undoable(connection, review_id)
             connection.execute(
                 update(reviews).where(reviews.c.id == review_id).values(undone_at=self._database.next_moment())

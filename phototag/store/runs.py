@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select, update
 from phototag._version import __version__
 from phototag.store.database import Database, insert_row
 from phototag.store.photos import clean_text
+from phototag.store.server import tried_again
 from phototag.store.tables import runs
 
 
@@ -32,8 +33,12 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @tried_again
     def begin(self, kind: str, *, model_id: int | None, device: str | None, runtime: str | None) -> int:
-        """Note that a run starts; returns its id for `finish`."""
+        """Note that a run starts; returns its id for `finish`.
+
+        The caller is the only tagger: runs that others began and did not finish were killed, and are closed.
+        """
         values = {
             "kind": kind,
             "started_at": self._database.next_moment(),
@@ -43,8 +48,11 @@ class Runs:
             "version": __version__,
         }
         with self._database.write() as connection:
+            killed = {"finished_at": values["started_at"], "error": "killed; noted by the run after it"}
+            connection.execute(update(runs).where(runs.c.finished_at.is_(None)).values(killed))
             return insert_row(connection, runs, values)
 
+    @tried_again
     def finish(self, run_id: int, counts: Mapping[str, int], error: str | None = None) -> None:
         """Note that a run is over, what it counted, and what stopped it early."""
         stopped = None if error is None else clean_text(error)

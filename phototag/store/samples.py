@@ -23,7 +23,8 @@ from phototag.store.sample_records import (
     Stratum,
     check_items,
 )
-from phototag.store.tables import photos, reviews, sample_items, sample_strata, samples, tags
+from phototag.store.server import tried_again
+from phototag.store.tables import LARGEST_INTEGER, photos, reviews, sample_items, sample_strata, samples, tags
 from phototag.store.tags import tag_columns
 from phototag.taxonomy import LabelCodes
 
@@ -39,6 +40,7 @@ class Samples:
 
     # ---- writing
 
+    @tried_again
     def save(self, sample: NewSample) -> int:
         """Save a sample with its strata and photos; its id.
 
@@ -65,6 +67,7 @@ class Samples:
             _insert_items(connection, sample_id, sample.items, after=0)
             return sample_id
 
+    @tried_again
     def extend(
         self,
         sample_id: int,
@@ -104,6 +107,7 @@ class Samples:
                 values["parameters"] = dict(parameters)
             connection.execute(update(samples).where(samples.c.id == sample_id).values(values))
 
+    @tried_again
     def remove(self, sample_id: int) -> int:
         """Remove a sample; how many reviews made for it stay, as corrections that belong to no sample.
 
@@ -118,6 +122,7 @@ class Samples:
                 raise UsageError(f"sample {sample_id}: there is none")
             return kept
 
+    @tried_again
     def skip(self, sample_id: int, position: int, *, skipped: bool = True) -> None:
         """Note that a photo of a sample was skipped; with `skipped` false, that it no longer is.
 
@@ -180,7 +185,9 @@ class Samples:
         if pending_only:
             statement = statement.where(~_CHANGED, ~reviewed, sample_items.c.skipped_at.is_(None))
         if positions is not None:
-            statement = statement.where(sample_items.c.position.in_(positions))
+            # A server refuses larger numbers than the column takes.
+            there = [position for position in positions if position <= LARGEST_INTEGER]
+            statement = statement.where(sample_items.c.position.in_(there))
         with self._database.read() as connection:
             rows = connection.execute(statement).all()
             ids = [int(row.review_id) for row in rows if row.reviewed and not row.changed]

@@ -18,7 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine, text
 
 from phototag.errors import LockedError, MissingDatabaseError, SchemaError, StoreError
 from phototag.store.backup_file import default_backup_path, write_backup
@@ -26,7 +26,7 @@ from phototag.store.connection import (
     WRITES,
     Access,
     driver_connection,
-    make_engine,
+    opened_engine,
     translated_errors,
     unopenable,
     use_wal,
@@ -43,6 +43,7 @@ REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]
 
 _VERSION_TABLE = "alembic_version"
+IS_HEAD = text("EXISTS (SELECT 1 FROM alembic_version WHERE version_num = :head)").bindparams(head=HEAD)
 _CREATION_WAIT_SECONDS = 60.0
 _MOST_PARTS = 1000
 # alembic keeps the context of a migration in module globals.
@@ -68,11 +69,15 @@ def revision(connection: Connection, location: Location, *, lenient: bool = Fals
     if connection.dialect.name == "sqlite":
         tables = {part.name for part in parts(connection) if part.kind == "table"}
     else:
-        tables = set(inspect(connection).get_table_names())
+        names = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()"
+        tables = set(connection.exec_driver_sql(names).scalars())
     if not tables:
         return None
     if _VERSION_TABLE not in tables or not ({"photos", "tags"} <= tables or tables == {_VERSION_TABLE}):
-        raise StoreError(f"{location.shown}: is a database of another program; name another file with --db")
+        way_out = (
+            "file with --db" if location.url is None else "one, or a schema of it by ?options=-csearch_path%3DNAME"
+        )
+        raise StoreError(f"{location.shown}: is a database of another program; name another {way_out}")
     acting = [] if lenient or connection.dialect.name != "sqlite" else foreign_parts(connection)[0]
     if acting:
         raise StoreError(f"{location.shown}: has {acting[0]}, which phototag never makes; run: phototag db check")
@@ -169,14 +174,14 @@ def create(location: Location) -> None:
     give_up = time.monotonic() + _CREATION_WAIT_SECONDS
     while True:
         try:
-            with holding(location, "database setup"), _engine(location, Access.CREATE) as engine:
+            with holding(location, "database setup"), opened_engine(location, Access.CREATE) as engine:
                 _make_file(location)
                 if _current(engine, location) is None:
                     migrate(engine, location)
                 return
         except LockedError:
             # The process that holds the lock is making the tables, or made them and writes already.
-            with _engine(location, Access.CREATE) as engine:
+            with opened_engine(location, Access.CREATE) as engine:
                 if _current(engine, location) is not None:
                     return
             if time.monotonic() > give_up:
@@ -206,7 +211,7 @@ def upgrade_database(location: str | Path | Location | None, *, scripts: Path | 
         raise StoreError("sqlite://: a database in memory is always new; name a file to upgrade")
     if place.path is not None and not place.path.is_file():
         raise missing(place)
-    with holding(place, "db upgrade"), _engine(place, Access.WRITE) as engine:
+    with holding(place, "db upgrade"), opened_engine(place, Access.WRITE) as engine:
         before = _current(engine, place)
         if before is None:
             raise missing(place)
@@ -285,15 +290,6 @@ def _has_no_place(location: Location) -> bool:
     path = location.path
     # The lock makes the default folder.
     return path is not None and not location.is_default and (path.is_dir() or not path.parent.is_dir())
-
-
-@contextmanager
-def _engine(location: Location, access: Access) -> Iterator[Engine]:
-    engine = make_engine(location, access=access)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def _check_references(connection: Connection, location: Location) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, insert, select, union_all
+from sqlalchemy import Connection, Row, case, delete, select, union_all
 
+from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture
-from phototag.store.database import Database
+from phototag.store.database import Database, insert_rows
 from phototag.store.models import Models, score_owners
+from phototag.store.path_index import path_hash
 from phototag.store.photos import HasPath, chunked, is_under, path_key
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions
+from phototag.store.server import tried_again
 from phototag.store.tables import models, photos, predictions, tags
 
 _LOOKED_UP_AT_ONCE = 64
@@ -138,7 +140,7 @@ class Scores:
             for row in connection.execution_options(yield_per=4096).execute(statement):
                 yield bytes(row.content_hash)
 
-    def behind_tags(self, under: Path) -> list[tuple[bytes, int, bytes]]:
+    def behind_tags(self, under: PhotoPath | None) -> list[tuple[bytes, int, bytes]]:
         """Return path bytes, model id and packed scores behind each tag that a model gave at or under a path."""
         with self._database.read() as connection:
             elsewhere = {model: owner for model, owner in score_owners(connection).items() if model != owner}
@@ -156,7 +158,7 @@ class Scores:
         self,
         model_id: int | None,
         *,
-        under: Path | None = None,
+        under: PhotoPath | None = None,
         ranks: Collection[Rank] | None = None,
         readable: bool = False,
     ) -> Iterator[list[ScoredTag]]:
@@ -207,6 +209,7 @@ class Scores:
 
         yield from self._database.pages(statement, (tags.c.photo_id,), records)
 
+    @tried_again
     def save(self, *, model_id: int, scored: Sequence[StoredTag]) -> int:
         """Save what a model says of photos without giving them tags; how many of them still have that content."""
         by_path = {path_key(item.photo.path): item for item in scored}
@@ -215,7 +218,7 @@ class Scores:
             owner = self._models.score_owner(connection, model_id)
             for chunk in chunked(list(by_path)):
                 statement = select(photos.c.id, photos.c.path_bytes, photos.c.content_hash).where(
-                    photos.c.path_bytes.in_(chunk)
+                    path_hash(photos.c.path_bytes).in_(chunk)
                 )
                 for row in connection.execute(statement):
                     item = by_path[bytes(row.path_bytes)]
@@ -242,18 +245,17 @@ def replace_scores(connection: Connection, owner: int, items: Mapping[int, Store
         connection.execute(
             delete(predictions).where(predictions.c.model_id == owner, predictions.c.photo_id.in_(chunk))
         )
-    if items:
-        rows = [
-            {
-                "photo_id": photo_id,
-                "model_id": owner,
-                "content_hash": item.content_hash,
-                "scores": item.scores,
-                "predicted_at": now,
-            }
-            for photo_id, item in items.items()
-        ]
-        connection.execute(insert(predictions), rows)
+    rows = [
+        {
+            "photo_id": photo_id,
+            "model_id": owner,
+            "content_hash": item.content_hash,
+            "scores": item.scores,
+            "predicted_at": now,
+        }
+        for photo_id, item in items.items()
+    ]
+    insert_rows(connection, predictions, rows)
 
 
 def _prediction(row: Any) -> StoredPrediction:

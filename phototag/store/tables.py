@@ -99,6 +99,8 @@ def stored_as(kind: TypeEngine[Any]) -> tuple[str, ...]:
     return next((names for known, names in _STORED if isinstance(kind, known)), ())
 
 
+LARGEST_INTEGER = 2**31 - 1
+
 # SQLite counts up by itself only for a column that is exactly INTEGER.
 BigId = BigInteger().with_variant(Integer, "sqlite")
 
@@ -280,7 +282,7 @@ tags = Table(
     Index(None, "superclass", "subclass"),
 )
 
-# One run of a command that wrote here; `finished_at` stays null when it was killed.
+# One run of a command that wrote here; of one that was killed, `finished_at` is null until the next begins.
 runs = Table(
     "runs",
     metadata,
@@ -390,7 +392,8 @@ reviews = Table(
     Index(None, "sample_id", "photo_id"),
 )
 
-# ---- what several computers that use one database on a server have to know of each other; not used in a file
+# ---- what several computers that use one database on a server have to know of each other; of a file only the number of
+# its changes is kept
 
 # Small JSON notes, which lie beside a file: what a watcher does, who holds which lock.
 notes = Table(

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, select, update
 
 from phototag.errors import StoreError, UsageError
+from phototag.paths import PhotoPath
 from phototag.records import Failure, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture, drop_captures, replace_captures
-from phototag.store.database import Database
+from phototag.store.database import Database, insert_rows
 from phototag.store.models import Models
 from phototag.store.pairs import tag_partners
-from phototag.store.photos import chunked, clean_text, path_key, photo_values
+from phototag.store.path_index import path_hash
+from phototag.store.photos import chunked, clean_text, lock_photos, path_key, photo_values
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined, plain_rows
 from phototag.store.scores import StoredTag, replace_scores
+from phototag.store.server import tried_again
 from phototag.store.tables import photos, tags
 from phototag.taxonomy import check_name
 
@@ -56,19 +58,29 @@ class Tags:
     def __init__(self, database: Database, models: Models) -> None:
         self._database, self._models = database, models
 
-    def save_batch(self, *, model_id: int, tagged: Sequence[StoredTag], failures: Sequence[Failure] = ()) -> None:
+    @tried_again
+    def save_batch(
+        self,
+        *,
+        model_id: int,
+        tagged: Sequence[StoredTag],
+        failures: Sequence[Failure] = (),
+        also: Callable[[Connection], None] | None = None,
+    ) -> None:
         """Save what came of a batch in one transaction: all that is known of `tagged`, errors of `failures`.
 
         A path that comes twice counts once: the last time, and as tagged rather than failed. A human's tag is never
         replaced. Content that is new under a name, but that a human tagged under another, gets that tag, so moving
         files loses none. A failure counts one more attempt, from one again if the content changed; its model tag goes
-        only then.
+        only then. `also` writes more in the same transaction, or undoes all of it by what it raises.
         """
         done = {path_key(item.photo.path): item for item in tagged}
         failed = {path_key(item.photo.path): item for item in failures}
         failed = {path: item for path, item in failed.items() if path not in done}
         with self._database.write() as connection:
             owner, now = self._models.score_owner(connection, model_id), self._database.next_moment()
+            for chunk in chunked([*done, *failed]):
+                lock_photos(connection, path_hash(photos.c.path_bytes).in_(chunk))
             before = _rows_of(connection, [*done, *failed])
             values = {path: _tagged_values(item) for path, item in done.items()}
             values |= {path: _failed_values(item, before.get(path)) for path, item in failed.items()}
@@ -91,10 +103,12 @@ class Tags:
                     continue
                 values_of_tag = adopted.get(item.content_hash) if path in fresh else None
                 rows.append({"photo_id": ids[path], **(values_of_tag or _tag_values(item.tag, model_id, now))})
-            if rows:
-                connection.execute(insert(tags), rows)
+            insert_rows(connection, tags, rows)
             tag_partners(connection, ids.values())
+            if also is not None:
+                also(connection)
 
+    @tried_again
     def save(self, *, model_id: int, decided: Sequence[tuple[int, Tag]]) -> None:
         """Set tags that were decided again from stored scores, by photo id, in one transaction.
 
@@ -103,6 +117,8 @@ class Tags:
         tag_of = dict(decided)
         with self._database.write() as connection:
             now = self._database.next_moment()
+            for chunk in chunked(list(tag_of)):
+                lock_photos(connection, photos.c.id.in_(chunk))
             _drop_model_tags(connection, list(tag_of))
             human = _human_tagged(connection, list(tag_of))
             rows = [
@@ -110,11 +126,11 @@ class Tags:
                 for photo_id, tag in tag_of.items()
                 if photo_id not in human
             ]
-            if rows:
-                connection.execute(insert(tags), rows)
+            insert_rows(connection, tags, rows)
             tag_partners(connection, tag_of)
 
-    def set_human(self, path: Path, *, superclass: str | None, subclass: str | None = None) -> None:
+    @tried_again
+    def set_human(self, path: PhotoPath, *, superclass: str | None, subclass: str | None = None) -> None:
         """Set what a human says of a photo, durably. Neither label: it is nothing that the model knows.
 
         A named level gets the score 1, a level not named 0. Only a model's tag has a novelty.
@@ -125,7 +141,7 @@ class Tags:
         """
         superclass, subclass = checked_labels(superclass, subclass)
         with self._database.write(durable=True) as connection:
-            statement = select(photos.c.id).where(photos.c.path_bytes == path_key(path))
+            statement = select(photos.c.id).where(path_hash(photos.c.path_bytes) == path_key(path))
             photo_id = connection.execute(statement).scalar_one_or_none()
             if photo_id is None:
                 shown = clean_text(str(path))
@@ -198,10 +214,11 @@ def human_tag(superclass: str | None, subclass: str | None, now: datetime) -> di
 def set_tags(connection: Connection, values: Mapping[int, Mapping[str, Any] | None]) -> None:
     """Give photos these tags instead of those they have, by photo id; None leaves a photo without."""
     for chunk in chunked(list(values)):
+        lock_photos(connection, photos.c.id.in_(chunk))
         connection.execute(delete(tags).where(tags.c.photo_id.in_(chunk)))
-    rows = [{"photo_id": photo_id, **tag} for photo_id, tag in values.items() if tag is not None]
-    if rows:
-        connection.execute(insert(tags), rows)
+    insert_rows(
+        connection, tags, [{"photo_id": photo_id, **tag} for photo_id, tag in values.items() if tag is not None]
+    )
     tag_partners(connection, values)
 
 
@@ -221,7 +238,7 @@ def _rows_of(connection: Connection, paths: Sequence[bytes]) -> dict[bytes, Row[
     ]
     found: dict[bytes, Row[Any]] = {}
     for chunk in chunked(paths):
-        rows = connection.execute(select(*columns).where(photos.c.path_bytes.in_(chunk)))
+        rows = connection.execute(select(*columns).where(path_hash(photos.c.path_bytes).in_(chunk)))
         found.update((bytes(row.path_bytes), row) for row in rows)
     return found
 
@@ -284,8 +301,7 @@ def _write_photos(
     changed = [
         {**row, "row_id": before[path].id, "last_seen_at": now} for path, row in values.items() if path in before
     ]
-    if new:
-        connection.execute(insert(photos), new)
+    insert_rows(connection, photos, new)
     if changed:
         connection.execute(update(photos).where(photos.c.id == bindparam("row_id")), changed)
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from phototag.files import read_regular
 from phototag.metadata import MAX_BYTES, Siblings, Written, WrittenKeywords, describe, sidecars_of
+from phototag.paths import PhotoPath, S3Path
 from phototag.records import CaptureFacts
 from phototag.store import Capture, ExportKind, Store
 
@@ -33,25 +34,29 @@ class Described:
         return Capture(modified_ns, self.facts, self.keywords, self.sidecar_modified_ns)
 
 
-Describe: TypeAlias = Callable[[bytes, Path], Described]
+Describe: TypeAlias = Callable[[bytes, PhotoPath], Described]
 """Tells what a file says of itself from its bytes, or the first of them, and its path; called from several threads."""
 
 
-def describe_alone(data: bytes, _path: Path) -> Described:
+def describe_alone(data: bytes, _path: PhotoPath) -> Described:
     """Return what a file says of itself, whatever lies beside it."""
     return Described(*describe(data))
 
 
 class Describer:
-    """Tells what photos say of themselves together with their sidecars. Threads may share it, for one pass."""
+    """Tells what photos say of themselves together with their sidecars. Threads may share it, for one pass.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Args:
+        read_written: Reads which keywords phototag wrote itself; called when that is first of interest.
+    """
+
+    def __init__(self, read_written: Callable[[], WrittenKeywords]) -> None:
+        self._read_written = read_written
         self._mutex = threading.Lock()
         self._written: WrittenKeywords | None = None
         self._folders: OrderedDict[Path, Siblings | None] = OrderedDict()
 
-    def __call__(self, data: bytes, path: Path) -> Described:
+    def __call__(self, data: bytes, path: PhotoPath) -> Described:
         """Return what a photo says, whose file begins with these bytes.
 
         Raises:
@@ -61,23 +66,27 @@ class Describer:
         beside = [] if modified_ns is None else list(self._sidecars(path))
         facts, keywords = describe(data, [held for _, held in beside])
         # Only then the ledger is of interest, which may be long.
-        if keywords and ((ours := self._ours()).by_path or ours.by_hash):
+        if keywords and ((ours := self.written()).by_path or ours.by_hash):
             written = [ours.of_photo(path, io.BytesIO(data)), *(ours.of_sidecar(*each) for each in beside)]
             facts, keywords = describe(data, [held for _, held in beside], written=written)
         return Described(facts, keywords, modified_ns)
 
-    def _sidecars(self, path: Path) -> Iterator[tuple[Path, bytes]]:
+    def _sidecars(self, path: PhotoPath) -> Iterator[tuple[Path, bytes]]:
+        if isinstance(path, S3Path):
+            return
         siblings = self._siblings(path.parent)
         for sidecar in () if siblings is None else sidecars_of(path, siblings=siblings):
             with suppress(OSError):
                 yield sidecar, read_regular(sidecar, most_bytes=MAX_BYTES)
 
-    def has_sidecars(self, folder: Path) -> bool:
+    def has_sidecars(self, folder: PhotoPath) -> bool:
         """Return whether a folder holds any sidecars."""
         return self._siblings(folder) is not None
 
-    def sidecar_modified_ns(self, path: Path) -> int | None:
+    def sidecar_modified_ns(self, path: PhotoPath) -> int | None:
         """Return when the newest file was last changed that may be a photo's sidecar by its name, None without one."""
+        if isinstance(path, S3Path):
+            return None
         siblings = self._siblings(path.parent)
         names = [] if siblings is None else [*siblings.named(path.name), *siblings.named(path.stem)]
         found = []
@@ -86,17 +95,18 @@ class Describer:
                 found.append(path.with_name(name).stat().st_mtime_ns)
         return max(found, default=None)
 
-    def _siblings(self, folder: Path) -> Siblings | None:
+    def _siblings(self, folder: PhotoPath) -> Siblings | None:
         """Return the files of a folder, None where no sidecar is among them; as they were when first asked for."""
+        if isinstance(folder, S3Path):
+            return None  # sidecars of objects would cost a request for each folder
         with self._mutex:
             if folder in self._folders:
                 self._folders.move_to_end(folder)
                 return self._folders[folder]
         try:
-            names = os.listdir(folder)  # noqa: PTH208  # of many thousand files, only the names
+            siblings = Siblings(os.listdir(folder)) if _holds_sidecars(folder) else None  # noqa: PTH208  # only names
         except OSError:
-            names = []
-        siblings = Siblings(names) if any(name[-4:].lower() == ".xmp" for name in names) else None
+            siblings = None
         with self._mutex:
             self._folders[folder] = siblings
             if len(self._folders) > _FOLDERS_KEPT:
@@ -108,11 +118,22 @@ class Describer:
         with self._mutex:
             self._written = None
 
-    def _ours(self) -> WrittenKeywords:
+    def written(self) -> WrittenKeywords:
+        """Return which keywords phototag wrote itself; the same object until `look_again`.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
         with self._mutex:
             if self._written is None:
-                self._written = written_keywords(self._store)
+                self._written = self._read_written()
             return self._written
+
+
+def _holds_sidecars(folder: Path) -> bool:
+    """Return whether there is any; of the names of a large folder one is held at a time."""
+    with os.scandir(folder) as entries:
+        return any(entry.name[-4:].lower() == ".xmp" for entry in entries)
 
 
 def written_keywords(store: Store) -> WrittenKeywords:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # `phototag status` loads none of these
     from phototag.tagging.tag_report import TagReport
 
 _NOTE = "watch"
+# A watcher writes at least every minute, but not while a network is loaded or the database is waited for.
+_SILENT_SECONDS = 600.0
 _EVERY_SECONDS = 2.0
 _IDLE_SECONDS = 60.0
 _KEPT = 20
@@ -52,6 +54,16 @@ def watcher_status(location: str | Path | None = None) -> dict[str, Any]:
         },
         "photos": {state: number for state, number in photos.items() if number},
     }
+
+
+def is_well(found: Mapping[str, Any]) -> bool:
+    """Return whether, by what `watcher_status` found, a watcher runs and has written in the last ten minutes."""
+    try:
+        heard = datetime.fromisoformat(found["watcher"]["updated_at"])
+        silent = (datetime.now(UTC) - heard).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return False
+    return bool(found["running"]) and silent < _SILENT_SECONDS
 
 
 class StatusBoard:
@@ -104,7 +116,7 @@ class StatusBoard:
     def saved(self, batch: Batch) -> None:
         """Note that a batch was saved."""
         for failure in batch.failures:
-            path = os.fspath(failure.photo.path)
+            path = str(failure.photo.path)
             self._failures.append({"path": path, "kind": failure.kind, "error": failure.reason, "at": _now()})
         self._values["doing"] = "tagging"
         self._write(urgent=False)
@@ -114,8 +126,9 @@ class StatusBoard:
         busy = report.seconds - report.load_seconds
         if report.inferred and busy > 0:
             self._values["photos_per_second"] = round(report.inferred / busy, 1)
-        for root in report.suspended:
-            self._scans[root]["suspended"] = True
+        for root, scan in self._scans.items():
+            if root in report.suspended:
+                scan["suspended"] = True
         self._values["totals"] = _totals(totals)
         self._values["doing"] = "waiting for changes"
         self._write()
@@ -141,7 +154,7 @@ class StatusBoard:
             return
         self._written, self._queue = now, self._waiting()
         modes = self._modes()
-        roots = [{"path": os.fspath(root), "mode": modes[root], **scan} for root, scan in self._scans.items()]
+        roots = [{"path": str(root), "mode": modes[root], **scan} for root, scan in self._scans.items()]
         fresh = {"updated_at": _now(), "queue": self._queue, "roots": roots}
         lists = {"failures": list(self._failures), "notices": list(self._notices)}
         self._store.notes.write(_NOTE, self._values | fresh | lists)

@@ -6,25 +6,26 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from phototag.decision import decide, unpack
-from phototag.imaging import Decode
+from phototag.errors import ObjectStorageError, UsageError
 from phototag.library import ScanProblems
 from phototag.model import ModelHeader
+from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState, Source, Tag
-from phototag.runtime import Runtime
 from phototag.store import KnownPhoto, ScoredContent, Store
 from phototag.tagging.dedup import BloomFilter
-from phototag.tagging.descriptions import Describer
+from phototag.tagging.descriptions import Describer, written_keywords
+from phototag.tagging.executor import Executor, SavingExecutor
 from phototag.tagging.missing import MissingPhotos, note_mount_points
 from phototag.tagging.moved import MovedPhotos
 from phototag.tagging.pairing import PassPairs
-from phototag.tagging.pipeline import Batch, Lookup, process
+from phototag.tagging.pipeline import Batch, Lookup
 from phototag.tagging.plan import Need, Step, compare, need_of
 from phototag.tagging.scope import Scope
 from phototag.tagging.tag_report import TagReport
@@ -34,7 +35,7 @@ from phototag.tagging.writer import BatchWriter, Sink, pass_on
 _CHUNK = 500
 
 
-class Runner(Protocol):
+class Runner(Executor, Protocol):
     """What a pass needs of the tagger that runs it."""
 
     @property
@@ -43,17 +44,8 @@ class Runner(Protocol):
         ...
 
     @property
-    def decode(self) -> Decode:
-        """From a file's bytes to pixels."""
-        ...
-
-    @property
     def header(self) -> ModelHeader:
         """Of the model."""
-        ...
-
-    def prepare(self, photos: Iterator[Photo]) -> tuple[Runtime, Iterator[Photo]]:
-        """Return the network, loaded, and all photos, also those that were looked at for that."""
         ...
 
 
@@ -77,6 +69,7 @@ class Pass:
         hold: Whether a photo that would be read is better left for later, as it may still be being written.
         since: When a watcher had looked at everything; a photo that is gone takes the place of a copy that came since.
         sinks: What follows saved batches, after the report and the progress bar; in a dry run all batches.
+        executor: What computes the batches, or has others save them; None is the tagger itself.
     """
 
     def __init__(
@@ -93,8 +86,10 @@ class Pass:
         hold: Callable[[Photo], bool] | None = None,
         since: datetime | None = None,
         sinks: Sequence[Sink] = (),
+        executor: Executor | SavingExecutor | None = None,
     ) -> None:
         self._runner, self._store, self._model_id = runner, store, model_id
+        self._executor: Executor | SavingExecutor = runner if executor is None else executor
         self._scored_by = model_id if scored_by is None else scored_by
         self._force, self._writes = force, writes
         self._stop, self._hold = stop, hold
@@ -105,7 +100,7 @@ class Pass:
         self._pairs = PassPairs(store, self._moved, writes=writes)
         self._since = since
         self._back: list[int] = []
-        self._describe = Describer(store)
+        self._describe = Describer(partial(written_keywords, store))
         self._unread_facts = UnreadFacts(store, self._describe, runner.workers)
         self._bar: tqdm[Any] | None = None
         self._sinks: list[Sink] = [self._report.add, self._show, *sinks]
@@ -123,6 +118,9 @@ class Pass:
                 self._run(scope)
             except KeyboardInterrupt:
                 report.interrupted = True
+            except ObjectStorageError as error:  # every further photo would fail alike, and be marked so
+                report.interrupted = True
+                report.problems.append(str(error))
         report.seconds = time.monotonic() - started
         report.moved += len(self._moved.ids)
         report.problems = self._problems.lines + report.problems
@@ -148,21 +146,33 @@ class Pass:
             note_mount_points(self._store, scope.roots)
 
     def _process(self, photos: Iterator[Photo], *, large: bool) -> None:
+        if isinstance(self._executor, SavingExecutor):
+            self._follow(photos, self._executor)
+            return
+        known = self._lookup(large=large)
         started = time.monotonic()
         self._name_bar("loading the network")
-        runtime, photos = self._runner.prepare(photos)
-        self._name_bar(self._progress)
-        self._report.load_seconds += time.monotonic() - started
-        runner, known = self._runner, self._lookup(large=large)
         # Closed here: whatever ends the run, no more photos are begun when the tagger is closed.
-        found = process(photos, runtime, runner.decode, workers=runner.workers, known=known, describe=self._describe)
-        with closing(found) as batches:
+        with closing(self._executor.process(photos, known=known, describe=self._describe)) as batches:
+            self._name_bar(self._progress)
+            self._report.load_seconds += time.monotonic() - started
             if self._writes:
                 self._save_all(batches)
             else:
                 for batch in batches:
                     self._moved.by_content(batch.without_gone())
                     pass_on(batch.without_gone(), self._sinks)
+
+    def _follow(self, photos: Iterator[Photo], executor: SavingExecutor) -> None:
+        """Let others tag and save."""
+        if self._model_id is None or not self._writes:
+            raise UsageError("a dry run needs what becomes of photos; leave --dry-run or the queue away")
+        with closing(executor.save_all(photos, model_id=self._model_id, reuse=not self._force)) as parts:
+            for part in parts:
+                self._report.add_saved(part.report)
+                self._moved.ids.update(part.moved)
+                if self._bar is not None:
+                    self._bar.update(part.report.photos)
 
     def _save_all(self, batches: Iterator[Batch]) -> None:
         with BatchWriter(self._save, self._sinks) as writer:
@@ -305,7 +315,7 @@ class Pass:
             self._store.photos.mark_seen(self._back)
             self._back = []
 
-    def _decide_again(self, steps: Sequence[Step]) -> set[Path]:
+    def _decide_again(self, steps: Sequence[Step]) -> set[PhotoPath]:
         """Decide unchanged photos again where this model's scores of them are stored; which ones. Writes."""
         hashes = [step.known.content_hash for step in steps if step.known and step.known.content_hash]
         stored = self._store.scores.of_contents(self._model_id, hashes) if hashes and self._model_id is not None else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, islice
@@ -17,6 +17,7 @@ from phototag.errors import DecodeError, ModelError, UsageError
 from phototag.imaging import MAX_MEGAPIXELS, Decode, Decoder, read_bytes
 from phototag.library import Exclusion, ScanProblems, resolve_roots, scan
 from phototag.model import Model, ModelHeader, file_hash, open_model
+from phototag.paths import PhotoPath
 from phototag.records import Failure, Photo, Tag
 from phototag.runtime import (
     LEAST_PHOTOS,
@@ -29,7 +30,9 @@ from phototag.runtime import (
     decode_threads,
 )
 from phototag.store import Store, StoredTag
-from phototag.tagging.pipeline import process
+from phototag.tagging.descriptions import Describe, describe_alone
+from phototag.tagging.executor import Executor, SavingExecutor
+from phototag.tagging.pipeline import Batch, Lookup, process
 from phototag.tagging.registration import begin_run, register
 from phototag.tagging.scope import Roots
 from phototag.tagging.sync import Pass, never
@@ -165,22 +168,33 @@ class Tagger:
                 if pixels is not None:
                     yield pixels
 
-    def predict(self, *paths: str | Path) -> Iterator[tuple[Path, Tag | Failure]]:
+    def process(
+        self, photos: Iterator[Photo], *, known: Lookup | None = None, describe: Describe = describe_alone
+    ) -> Generator[Batch]:
+        """Return what comes of photos, in their order, batch by batch; returns once the network is loaded.
+
+        Args:
+            photos: What to process.
+            known: See `phototag.tagging.pipeline.process`; so is `describe`.
+        """
+        runtime, photos = self.prepare(photos)
+        return process(photos, runtime, self.decode, workers=self.workers, known=known, describe=describe)
+
+    def predict(self, *paths: str | PhotoPath) -> Iterator[tuple[PhotoPath, Tag | Failure]]:
         """Tag photos without a database: each picture at or under `paths`, with its tag or why it has none.
 
         Raises:
             UsageError: a path does not exist, or is no picture.
         """
         photos = scan(resolve_roots(paths), ScanProblems())
-        runtime, photos = self.prepare(photos)
-        with closing(process(photos, runtime, self.decode, workers=self.workers)) as batches:
+        with closing(self.process(photos)) as batches:
             for batch in batches:
                 for item in batch.items:
                     yield item.photo.path, item.tag if isinstance(item, StoredTag) else item
 
     def tag(
         self,
-        paths: Sequence[str | Path],
+        paths: Sequence[str | PhotoPath],
         store: Store,
         *,
         force: bool = False,
@@ -188,6 +202,7 @@ class Tagger:
         exclude: Sequence[str] = (),
         stop: Callable[[], bool] = never,
         sinks: Sequence[Sink] = (),
+        executor: Executor | SavingExecutor | None = None,
     ) -> TagReport:
         """Tag every picture at or under `paths` and save the tags, one transaction a batch.
 
@@ -196,13 +211,14 @@ class Tagger:
         saved stays, and the next run goes on from there.
 
         Args:
-            paths: Folders, searched with all below them, and files.
+            paths: Folders, searched with all below them, files, and addresses of objects, as in "s3://bucket/prefix".
             store: Where the tags go.
             force: Run the network on every photo.
             dry_run: Write nothing.
             exclude: Patterns of files and folders to leave out; see `Exclusion`.
             stop: Asked before every photo; once it says yes, what is under way is finished and saved.
             sinks: What follows saved batches: each is called with every batch after it was saved.
+            executor: What computes the batches, as other machines do, or has others save them; None is this tagger.
 
         Raises:
             UsageError: a path does not exist, or is no picture.
@@ -222,6 +238,7 @@ class Tagger:
                 progress="tagging",
                 stop=stop,
                 sinks=sinks,
+                executor=executor,
             ).over(scope)
 
         if dry_run:
@@ -229,7 +246,7 @@ class Tagger:
             return whole(same_file, store.models.find(hash=self.model.hash, weights_hash=self.model.weights_hash))
         with store.tagging("phototag tag"), store.writing("phototag tag"):
             model_id = register(store, self.model)
-            run_id = begin_run(store, "tag", model_id, self.target)
+            run_id = begin_run(store, "tag", model_id, (executor or self).target)
             report = whole(model_id)
             store.runs.finish(run_id, report.counts(), "interrupted" if report.interrupted else None)
             return report

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from phototag.metadata import read_header
+from phototag.paths import path_of
 from phototag.store import Capture, KnownPhoto, Store
 from phototag.tagging.descriptions import Describer
 
 _CHUNK = 500
+_SEPARATOR = os.sep.encode()
 
 
 class UnreadFacts:
@@ -30,9 +31,9 @@ class UnreadFacts:
         """Note a photo. Reads, and writes, now and then."""
         if self._unread is None:  # only now: a pass over a few new files asks for none
             self._unread, self._sidecar_times = self._store.captures.lacking(), self._store.captures.sidecar_times()
-        folder = os.path.dirname(known.path_bytes)  # noqa: PTH120  # these are bytes
+        folder = known.path_bytes.rpartition(_SEPARATOR)[0] or _SEPARATOR
         if folder != self._folder:
-            self._folder, self._beside = folder, self._describer.has_sidecars(Path(os.fsdecode(folder)))
+            self._folder, self._beside = folder, self._describer.has_sidecars(path_of(folder))
         sidecar = self._describer.sidecar_modified_ns(known.path) if self._beside else None
         if known.id in self._unread or sidecar != self._sidecar_times.get(known.id):
             self._waiting.append(known)

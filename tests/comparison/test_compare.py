@@ -28,6 +28,7 @@ from phototag.training.config import TrainingConfig
 from tests.support.commands import RunCommand
 from tests.support.pictures import draw
 
+pytestmark = pytest.mark.usefixtures("converted_once")
 FIRST, SECOND = "test_efficientnet", "test_resnet"
 COLOURS = [(200, 40, 40), (230, 220, 50), (200, 90, 200), (30, 50, 200), (40, 170, 60), (40, 190, 200)]
 WORDS = ["--no-pretrained", "--epochs", "1", "--img-size", "32", "--batch-size", "8", "--seeds", "1", "--workers", "0"]
@@ -53,7 +54,9 @@ def config(**changes: Any) -> ComparisonConfig:
 
 
 @pytest.fixture(scope="module")
-def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Comparison, Path]]:
+def finished(
+    folder: Path, converted_once: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Comparison, Path]]:
     """A comparison of two tiny backbones with one training each, and its folder."""
     output = tmp_path_factory.mktemp("output")
     with pytest.MonkeyPatch.context() as patch:

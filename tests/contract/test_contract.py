@@ -16,7 +16,7 @@ HOW = (
 
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def collected(tmp_path_factory: pytest.TempPathFactory, converted_once: None) -> dict[str, str]:
     """Everything that takes a library; made once."""
     return collect_in(tmp_path_factory.mktemp("contract"))
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -15,9 +16,12 @@ import pytest
 from click.testing import CliRunner
 
 from tests.docs.pages import PAGES, README, ROOT, Line, anchors, blocks, code_in_text, lines, links, options, parse
+from tests.support.s3_server import S3Server
 
 # Of programs that the pages mention, which are not phototag.
-_FOREIGN_OPTIONS = {"--user", "--force-reinstall", "--upgrade"}
+_FOREIGN_OPTIONS = {"--build-arg", "--force-reinstall", "--gpus", "--upgrade", "--user"}
+
+pytestmark = pytest.mark.usefixtures("converted_once")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -136,13 +140,29 @@ def test_references_name_every_command_and_all_that_is_public() -> None:
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home folder of a reader: labelled examples, photos, and the truth about some of them."""
     folder = tmp_path_factory.mktemp("reader")
-    for name in ("bird", "dog", "reptile"):
-        shutil.copytree(ROOT / "sample_images" / name, folder / "my_photos" / name)
+    for label in (ROOT / "sample_images").glob("*/*/"):
+        copy = folder / "my_photos" / label.parent.name / label.name
+        copy.mkdir(parents=True)
+        for picture in sorted(label.iterdir())[:12]:
+            shutil.copy(picture, copy)
     shutil.copytree(ROOT / "sample_images" / "inbox", folder / "Pictures" / "inbox")
     (folder / "inbox").symlink_to(folder / "Pictures" / "inbox")
     truth = (ROOT / "sample_images" / "inbox.csv").read_text(encoding="utf-8")
     (folder / "truth.csv").write_text(truth.replace("\ninbox/", "\nPictures/inbox/"), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="module")
+def museum(reader: Path) -> Iterator[None]:
+    """The reader's photos once more, in a bucket."""
+    with S3Server().running() as server, pytest.MonkeyPatch.context() as patch:
+        for file in (reader / "Pictures" / "inbox").iterdir():
+            server.put("museum", f"2019/{file.name}", file.read_bytes())
+        patch.setenv("AWS_ENDPOINT_URL", server.url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "reader")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setattr("phototag.object_storage.client._clients", {})
+        yield
 
 
 def variables(reader: Path) -> dict[str, str]:
@@ -168,6 +188,7 @@ def run_here(line: Line, reader: Path, monkeypatch: pytest.MonkeyPatch) -> tuple
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("museum")
 @pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.name)
 def test_shell_examples_run(page: Path, reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = lines(README, "sh")
@@ -192,13 +213,15 @@ def test_shell_examples_run(page: Path, reader: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_python_examples_run(reader: Path) -> None:
-    # All of them in one process, README first, and once where they are the same: they train the same model.
+def test_python_examples_run(reader: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    # All of them as one program, README first, and once where they are the same: they train the same model.
     examples = dict.fromkeys(block for page in PAGES for block in blocks(page, "python"))
     assert len(examples) >= 4
-    code, output = run([sys.executable, "-c", "\n".join(examples)], reader)
-    assert code == 0, output
-    assert "27 tagged, 1 failed" in output
+    monkeypatch.chdir(reader)
+    for name, value in variables(reader).items():
+        monkeypatch.setenv(name, value)
+    exec(compile("\n".join(examples), "examples", "exec"), {"__name__": "__main__"})
+    assert "27 tagged, 1 failed" in capsys.readouterr().out
 
 
 def test_configuration_examples_name_real_settings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -45,6 +45,7 @@ def library(
     return tmp_path
 
 
+@pytest.mark.usefixtures("converted_once")
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_name_is_documented_with_an_example_that_runs(name: str, library: Path) -> None:
     thing = getattr(phototag, name)

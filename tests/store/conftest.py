@@ -11,10 +11,12 @@ from phototag.store import Store
 from tests.support.stored_photos import BEAGLE, failure, register, stored
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty store that may be written to, on disk and in memory."""
-    location = "sqlite://" if request.param == "memory" else tmp_path / "photos.db"
+    """An empty store that may be written to: on disk, in memory and on a server."""
+    location: str | Path = "sqlite://" if request.param == "memory" else tmp_path / "photos.db"
+    if request.param == "postgres":
+        location = request.getfixturevalue("postgres_url")
     with Store.open(location) as opened, opened.writing("tag"):
         yield opened
 

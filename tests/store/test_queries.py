@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from phototag.audit.sampling import Scope
 from phototag.audit.tag_columns import read_tags
@@ -193,8 +194,10 @@ def forms(library: Store) -> Store:
     )
     with library._database.write() as connection:
         for name, path in (("cafe\u0301", "/cafe\u0301/a.jpg"), ("caf\u00e9", "/caf\u00e9/b.jpg")):
-            statement = "UPDATE tags SET superclass = ? WHERE photo_id = (SELECT id FROM photos WHERE path_text = ?)"
-            connection.exec_driver_sql(statement, (name, path))
+            statement = (
+                "UPDATE tags SET superclass = :name WHERE photo_id = (SELECT id FROM photos WHERE path_text = :path)"
+            )
+            connection.execute(text(statement), {"name": name, "path": path})
     return library
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-NETWORKS = {"torch", "torchvision", "timm", "openvino", "onnxruntime"}
+NETWORKS = {"torch", "torchvision", "timm", "openvino", "onnxruntime", "ray"}
 HEAVY = NETWORKS | {"numpy", "PIL", "alembic", "safetensors", "tqdm", "scipy", "filelock"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -19,11 +20,11 @@ from numpy.typing import NDArray
 from phototag.choices import Device, Precision, RuntimeName
 from phototag.errors import DecodeError, StoreError
 from phototag.model.registry import open_model
-from phototag.records import Failure, FailureKind, Photo, Rank, Tag
+from phototag.records import NO_FACTS, Failure, FailureKind, Photo, Rank, Tag
 from phototag.runtime.engine import Done, Outputs, Pending, Pictures
 from phototag.runtime.runtime import Runtime, Target
 from phototag.runtime.threads import bounded_map
-from phototag.store import Query, ScoredContent, Store, StoredTag
+from phototag.store import Capture, Query, ScoredContent, Store, StoredTag
 from phototag.tagging import pipeline
 from phototag.tagging.dedup import BloomFilter, Decided, Recent
 from phototag.tagging.pipeline import Batch, process
@@ -101,7 +102,7 @@ def items_of(batches: list[Batch]) -> list[StoredTag | Failure]:
 
 def wait_for_decode_threads() -> None:
     """A run that was cut does not wait for its decode threads, but they end."""
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 120
     while any(thread.name.startswith("decode_") for thread in threading.enumerate()):
         assert time.monotonic() < give_up
         time.sleep(0.01)
@@ -409,7 +410,7 @@ class TestBatchWriter:
 
         producer = threading.Thread(target=hand_over, daemon=True)
         producer.start()
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 120
         while len(handed_over) < 3 and time.monotonic() < give_up:
             time.sleep(0.01)
         time.sleep(0.1)
@@ -578,3 +579,12 @@ class TestRecent:
         recent.begin(b"b")
         recent.finish(b"a", self.DECIDED)
         assert recent.get(b"a") is None
+
+
+def test_batches_and_what_ends_a_photo_come_from_another_process_as_they_were() -> None:
+    photo = Photo(Path("/photos/a\udcff.jpg"), 1, 2, 3, 4)
+    failure = Failure(photo, FailureKind.TRUNCATED, "the file ends too early", b"hash")
+    batch = Batch((StoredTag(photo, b"hash", 3, 2, b"scores", TAG, Capture(5, NO_FACTS)), failure), 1)
+    assert pickle.loads(pickle.dumps(batch)) == batch
+    error = pickle.loads(pickle.dumps(DecodeError(photo.path, failure.kind, failure.reason)))
+    assert (str(error), error.path, error.kind) == (f"{photo.path}: {failure.reason}", photo.path, failure.kind)

@@ -20,6 +20,11 @@ from tests.support.trained_models import UNEVEN, Interruption
 from tests.support.training import tiny_config
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _converted_once(converted_once: None) -> None:
+    """The same few backbones with the same weights are trained over and over."""
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 pictures of four classes that differ in colour. Do not change it."""

@@ -27,7 +27,21 @@ from tests.support.trained_models import Interruption, assert_same_tensors, curv
 from tests.support.training import tiny_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-LONG = {"epochs": 8, "batch_size": 4, "patience": 99}
+LONG = {"epochs": 4, "batch_size": 4, "patience": 99}
+# Stands still within its third epoch until it is told to end, so that it cannot be through before.
+HELD = """
+import sys, time
+from phototag.cli.main import main
+from phototag.training.finetune.trainer import Trainer
+step = Trainer._step
+def held(trainer, batch, number):
+    while number == 2 * trainer._batches + 1 and not trainer.stopping:
+        time.sleep(0.01)
+    return step(trainer, batch, number)
+Trainer._step = held
+sys.argv[0] = "phototag"
+main()
+"""
 
 
 def start(data: Path, output: Path, *, workers: int, weights: Path | None) -> subprocess.Popen[bytes]:
@@ -46,7 +60,7 @@ def start(data: Path, output: Path, *, workers: int, weights: Path | None) -> su
         "--no-amp",
     ]
     return subprocess.Popen(
-        [sys.executable, "-m", "phototag", *map(str, words)],
+        [sys.executable, "-c", HELD, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
-
 from phototag.catalog.facets.facet import Choice, Facet, Group, Values
-from phototag.catalog.snapshot import Bools, Snapshot, chosen
+from phototag.catalog.snapshot import Bools, Snapshot, chosen, photos_by_code
 
 
 class ByCamera(Facet):
@@ -20,10 +18,9 @@ class ByCamera(Facet):
         return chosen(columns.camera, (name == values["camera"] for name, _ in columns.cameras))
 
     def group(self, snapshot: Snapshot, values: Values, found: Bools) -> Group:
-        codes = snapshot.columns.camera[found]
-        counts: Counter[str] = Counter()
-        numbers = np.bincount(codes[codes >= 0], minlength=len(snapshot.columns.cameras)).tolist()
-        for (name, _), number in zip(snapshot.columns.cameras, numbers, strict=True):
+        cameras, counts = snapshot.columns.cameras, Counter[str]()
+        numbers = photos_by_code(snapshot.columns.camera, found, len(cameras))
+        for (name, _), number in zip(cameras, numbers, strict=True):
             counts[name] += number
         return Group(self, list(named_choices("camera", counts, values)))
 

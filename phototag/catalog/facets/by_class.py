@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from phototag.catalog.facets.facet import Chip, Choice, Facet, Group, Values
-from phototag.catalog.snapshot import Bools, Snapshot
+from phototag.catalog.snapshot import Bools, Snapshot, photos_by_code
 from phototag.errors import UsageError
 from phototag.taxonomy import as_written
 from phototag.text import nfc
@@ -38,10 +36,9 @@ class ByClass(Facet):
         superclass, subclass = values.get("superclass"), values.get("subclass")
         counted: dict[str, int] = {} if superclass is None else {superclass: 0}
         below: dict[str, int] = {} if subclass is None else {subclass: 0}
-        labels, codes = snapshot.columns.labels, snapshot.columns.label[found]
-        for (first, second), number in zip(
-            labels, np.bincount(codes[codes >= 0], minlength=len(labels)).tolist(), strict=True
-        ):
+        labels = snapshot.columns.labels
+        numbers = photos_by_code(snapshot.columns.label, found, len(labels))
+        for (first, second), number in zip(labels, numbers, strict=True):
             if first is not None and number:
                 counted[first] = counted.get(first, 0) + number
                 if first == superclass and second is not None:

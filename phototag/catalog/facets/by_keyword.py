@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
-
 from phototag.catalog.facets.by_camera import named_choices
 from phototag.catalog.facets.facet import Facet, Group, Values
-from phototag.catalog.snapshot import Bools, Snapshot, chosen
+from phototag.catalog.snapshot import Bools, Snapshot, chosen, photos_by_code
 from phototag.store import keyword_matcher
 
 _MOST = 100
@@ -25,9 +23,8 @@ class ByKeyword(Facet):
         return chosen(snapshot.columns.keywords, (any(map(matches, words)) for words in sets))
 
     def group(self, snapshot: Snapshot, values: Values, found: Bools) -> Group:
-        codes, sets = snapshot.columns.keywords[found], snapshot.columns.keyword_sets
-        counts: Counter[str] = Counter()
-        for code, number in enumerate(np.bincount(codes[codes >= 0], minlength=len(sets)).tolist()):
+        sets, counts = snapshot.columns.keyword_sets, Counter[str]()
+        for code, number in enumerate(photos_by_code(snapshot.columns.keywords, found, len(sets))):
             for keyword in sets[code] if number else ():
                 counts[keyword] += number
         return Group(self, named_choices("keyword", counts, values, most=_MOST))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from phototag.catalog.columns import ABSENT
 from phototag.catalog.facets.facet import Choice, Facet, Field, Group, Values
-from phototag.catalog.snapshot import Bools, Snapshot
+from phototag.catalog.snapshot import Bools, Snapshot, photos_by_code
 from phototag.errors import UsageError
 from phototag.text import percent_range
 
@@ -59,10 +62,7 @@ class ByScore(Facet):
         return (snapshot.score >= low) & ((snapshot.score < high) | (high == 1.0))
 
     def group(self, snapshot: Snapshot, values: Values, found: Bools) -> Group:
-        scores = snapshot.score[found]
-        # No photo without a score; 1 lies in the last band.
-        bands = np.minimum(np.searchsorted(_EDGES, scores[~np.isnan(scores)], side="right") - 1, _BANDS - 1)
-        counts = np.bincount(np.maximum(bands, 0), minlength=_BANDS).tolist()
+        counts = photos_by_code(snapshot.made("score bands", partial(_bands, snapshot.score)), found, _BANDS)
         lowest, highest = _bounds(values)
         choices = []
         for (low, high), number in zip(pairwise(_EDGES), counts, strict=True):
@@ -85,6 +85,14 @@ class ByScore(Facet):
 
     def words(self, snapshot: Snapshot, values: Values) -> str:
         return percent_range(*_bounds(values), digits=None)
+
+
+def _bands(scores: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Return the band of each score, -1 where there is none."""
+    # 1 lies in the last band.
+    bands = np.clip(np.searchsorted(_EDGES, scores, side="right") - 1, 0, _BANDS - 1)
+    found: NDArray[np.int8] = np.where(np.isnan(scores), ABSENT, bands).astype(np.int8)
+    return found
 
 
 def _bounds(values: Values) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,16 +15,20 @@ from phototag.records import PhotoState
 
 class _ByState(CodedFacet):
     def codes(self, snapshot: Snapshot) -> NDArray[np.int8]:
-        # A pair is one photo. One of its files that cannot be read is still a file that cannot be read.
-        state = snapshot.columns.state
-        hidden = snapshot.columns.follows & (state != STATES.index(PhotoState.UNREADABLE))
-        codes: NDArray[np.int8] = np.where(hidden, ABSENT, state).astype(np.int8)
-        return codes
+        return snapshot.made("states", partial(_codes, snapshot))
 
     def unasked(self, snapshot: Snapshot) -> Bools | None:
         gone = snapshot.columns.state == STATES.index(PhotoState.MISSING)
         there: Bools = ~(gone | snapshot.columns.follows)
         return there
+
+
+def _codes(snapshot: Snapshot) -> NDArray[np.int8]:
+    # A pair is one photo. One of its files that cannot be read is still a file that cannot be read.
+    state = snapshot.columns.state
+    hidden = snapshot.columns.follows & (state != STATES.index(PhotoState.UNREADABLE))
+    codes: NDArray[np.int8] = np.where(hidden, ABSENT, state).astype(np.int8)
+    return codes
 
 
 FACET = _ByState(

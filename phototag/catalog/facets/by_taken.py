@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import calendar
+from functools import partial
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
+from phototag.catalog.columns import ABSENT
 from phototag.catalog.facets.facet import Choice, Facet, Group, Values
-from phototag.catalog.snapshot import Bools, Snapshot
+from phototag.catalog.snapshot import Bools, Snapshot, photos_by_code
 from phototag.store import taken_range
 
 _YEAR = len("2026")
@@ -35,9 +38,9 @@ class ByTaken(Facet):
         return found
 
     def group(self, snapshot: Snapshot, values: Values, found: Bools) -> Group:
-        taken = snapshot.columns.taken_at[found]
-        months, counts = np.unique(taken[~np.isnat(taken)].astype("datetime64[M]"), return_counts=True)
-        filled = list(zip(months.astype(str).tolist(), counts.tolist(), strict=True))
+        names, codes = snapshot.made("months taken", partial(_months, snapshot.columns.taken_at))
+        counts = photos_by_code(codes, found, len(names))
+        filled = [(name, number) for name, number in zip(names, counts, strict=True) if number]
         years = [(year, list(rows)) for year, rows in groupby(reversed(filled), key=lambda row: row[0][:_YEAR])]
         chosen = values.get("taken", "")
         return Group(
@@ -57,6 +60,13 @@ class ByTaken(Facet):
 
     def words(self, snapshot: Snapshot, values: Values) -> str:
         return _spoken(values["taken"])
+
+
+def _months(taken: NDArray[np.datetime64]) -> tuple[list[str], NDArray[np.int32]]:
+    """Return the months in which photos were taken, and which of them for each photo, -1 where that is not known."""
+    known, codes = ~np.isnat(taken), np.full(len(taken), ABSENT, dtype=np.int32)
+    months, codes[known] = np.unique(taken[known].astype("datetime64[M]"), return_inverse=True)
+    return months.astype(str).tolist(), codes
 
 
 def _choice(chosen: str, period: str, count: int, below: list[Choice] | None = None) -> Choice:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.catalog.snapshot import Bools, Snapshot
+from phototag.catalog.snapshot import Bools, Snapshot, photos_by_code
 from phototag.errors import UsageError
 
 Values = Mapping[str, Any]
@@ -159,8 +159,8 @@ class CodedFacet(Facet):
         return found
 
     def group(self, snapshot: Snapshot, values: Values, found: Bools) -> Group:
-        codes, chosen = self.codes(snapshot)[found], values.get(self.name)
-        counts = np.bincount(codes[codes >= 0], minlength=len(self.labels)).tolist()
+        chosen = values.get(self.name)
+        counts = photos_by_code(self.codes(snapshot), found, len(self.labels))
         choices = [
             Choice(
                 key=f"{self.name}-{option}",

@@ -306,20 +306,25 @@ class TestLifetime:
                 time.sleep(0.02)
             one.close()
             with pytest.raises(RuntimeError, match="closed"):
-                hanging.result(timeout=30)
+                hanging.result(timeout=120)
 
     @pytest.mark.parametrize(
         "body",
         [REALLY, pytest.param("Path(sys.argv[1]).touch(); time.sleep(300)", marks=pytest.mark.slow, id="it hangs")],
     )
     def test_workers_end_with_a_killed_parent(self, tmp_path: Path, body: str) -> None:
-        # Idle or busy: one that hangs has its own alarm, ten seconds after the time limit.
+        # Idle or busy: one that hangs has its own alarm, here soon after the time limit.
         mark = tmp_path / "begun"
+        *python, code = worker_that(body)
+        command = [
+            *python,
+            f"from phototag.imaging.sandbox import worker\nworker.PATIENCE = 1\nworker._SPARE_SECONDS = 0.5\n{code}",
+        ]
         script = (
             "import sys, time; sys.path.insert(0, sys.argv[1])\n"
-            f"from tests.support.sandboxed import BMP, PHOTO, SMALL, Decoder, worker_that, pids\n"
+            f"from tests.support.sandboxed import BMP, PHOTO, SMALL, Decoder, pids\n"
             "import threading\n"
-            f"one = Decoder(SMALL, command=[*worker_that({body!r}), {str(mark)!r}], time_limit_seconds=1.5)\n"
+            f"one = Decoder(SMALL, command=[*{command!r}, {str(mark)!r}], time_limit_seconds=1.5)\n"
             "threading.Thread(target=one, args=(BMP, PHOTO), daemon=True).start()\n"
             "while not pids(one): time.sleep(0.02)\n"
             "print(*pids(one), flush=True)\n"

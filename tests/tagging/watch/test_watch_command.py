@@ -18,6 +18,9 @@ from typing import Any
 
 import pytest
 
+from phototag.store import Role, holder_of
+from phototag.store.location import parse_location
+from phototag.tagging import is_well
 from phototag.tagging import watch as watching
 from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture
@@ -134,13 +137,20 @@ class TestCommand:
         assert run_phototag("db", "check", "--db", db).exit_code == 0
         again = spawn(library)
         again.says("Watching")
-        until(lambda: "not running" not in run_phototag("status", "--db", db).stdout)
+        until(lambda: run_phototag("status", "--check", "--db", db).exit_code == 0)
+        note = json.loads(run_phototag("status", "--db", db, "--format", "json").stdout)["watcher"]
         again.process.terminate()
         again.ends(0)
         found = json.loads(run_phototag("status", "--db", db, "--format", "json").stdout)
         assert (found["running"], found["holder"], found["watcher"]["doing"]) == (False, None, "stopped")
         assert found["watcher"]["stopped_at"]
-        assert "stopped" in run_phototag("status", "--db", db).stdout
+        stopped = run_phototag("status", "--check", "--db", db)
+        assert stopped.exit_code == 1 and "stopped" in stopped.stdout
+        long_ago = note | {"updated_at": "2020-01-01T00:00:00+00:00"}
+        assert [is_well({"running": True, "watcher": each}) for each in (note, long_ago, {}, None)] == [
+            True,
+            *[False] * 3,
+        ]
 
     def test_status_without_a_database_or_a_watcher(
         self, run_phototag: RunCommand, tmp_path: Path, library: Path, quick_model: Path, db: Path
@@ -195,7 +205,7 @@ class TestCommand:
         with closing(sqlite3.connect(db, isolation_level=None)) as stranger:
             stranger.execute("BEGIN IMMEDIATE")  # the batch in hand takes half a minute
             make_picture(library / "new.jpg")
-            time.sleep(1.0)
+            watcher.until(lambda: holder_of(parse_location(db), Role.WRITE))
             watcher.process.send_signal(signal.SIGTERM)
             watcher.says("Finishing")
             watcher.process.send_signal(signal.SIGTERM)

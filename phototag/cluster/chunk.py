@@ -1,0 +1,52 @@
+"""Chunks of photos, what a worker takes at once, and what becomes of one whose worker died."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from phototag.records import Failure, FailureKind, Photo
+
+# One takes seconds: what is lost with a worker is little, and so is the share of handing it over.
+PHOTOS_IN_CHUNK = 256
+DEATHS_TO_CONDEMN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Photos that one worker takes at once.
+
+    `deaths` counts the workers that died of it, or beside it by accident; `suspect` says that it is part of a chunk
+    that was cut as workers died of it.
+    """
+
+    photos: tuple[Photo, ...]
+    deaths: int = 0
+    suspect: bool = False
+
+
+def chunks_of(photos: Iterable[Photo], size: int) -> Iterator[Chunk]:
+    """Yield photos in chunks, in their order."""
+    left = iter(photos)
+    while found := tuple(islice(left, size)):
+        yield Chunk(found)
+
+
+def after_death(chunk: Chunk) -> tuple[list[Chunk], Failure | None]:
+    """Return what is to be tried instead of a chunk whose worker died, or the photo in it that is given up.
+
+    Any worker may die by accident. So a chunk is cut in halves only when its second worker dies, the parts of such a
+    one whenever one dies, as cutting costs little; and a photo is condemned only once two died while they had it alone.
+    """
+    deaths = chunk.deaths + 1
+    if len(chunk.photos) == 1:
+        if deaths < DEATHS_TO_CONDEMN:
+            return [replace(chunk, deaths=deaths)], None
+        reason = f"the process that read it died, {DEATHS_TO_CONDEMN} times; it is read again once it changes"
+        return [], Failure(chunk.photos[0], FailureKind.DECODER, reason)
+    if deaths < DEATHS_TO_CONDEMN and not chunk.suspect:
+        return [replace(chunk, deaths=deaths)], None
+    middle = len(chunk.photos) // 2
+    halves = chunk.photos[:middle], chunk.photos[middle:]
+    return [Chunk(half, suspect=True) for half in halves], None

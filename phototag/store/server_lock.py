@@ -1,0 +1,139 @@
+"""The right to write to a database on a server: an advisory lock, which the server gives back when the session ends.
+
+Who loses the session loses the right, and may not notice: so each right that is given gets the next number (an epoch,
+in the table `revision`), and a transaction that writes is refused once a later one was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from phototag.errors import LockedError
+from phototag.store.connection import make_engine, translated_errors
+from phototag.store.location import Location
+from phototag.store.notes import read_note, write_note
+from phototag.store.tables import revision
+
+# By what the schema is called, since one database may hold several; the server keeps them apart by database.
+_KEY = "hashtextextended('phototag ' || coalesce(current_schema(), '') || ' ' || :role, 0)"
+# Who looks at the server's sessions sees by whom it is held.
+_TAKE = text(f"SELECT CASE WHEN pg_try_advisory_lock({_KEY}) THEN set_config('application_name', :name, false) END")
+_GIVE_BACK = text(f"SELECT pg_advisory_unlock({_KEY}), set_config('application_name', 'phototag', false)")
+_IS_HELD = text(
+    "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"  # noqa: S608  # the key is ours
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    f" AND (classid::bigint << 32) | objid::bigint = {_KEY})"
+)
+_TABLE_IS_THERE = text("SELECT to_regclass('revision') IS NOT NULL")
+
+
+class ServerRight:
+    """A right that is held. `epoch` is its number, None where there are no tables yet, or the right has none."""
+
+    def __init__(
+        self, engine: Engine, location: Location, role: str, note: Mapping[str, Any], refusal: Callable[[Any], str]
+    ) -> None:
+        """Take it; `note` says who holds it then, and `refusal` makes a text of the note of who holds it already.
+
+        Raises:
+            LockedError: another session has it.
+        """
+        self._engine, self._location, self._role = engine, location, role
+        self._note, self._refusal = note, refusal
+        self.epoch: int | None = None
+        self._connection = self._take()
+
+    def renew(self) -> None:
+        """Take the right again if the session that held it ended, unless another has it now.
+
+        Raises:
+            LockedError: another session has it.
+        """
+        try:
+            self._connection.execute(select(1))
+            return
+        except SQLAlchemyError:
+            self._connection.invalidate()
+            self._connection.close()
+        self._connection = self._take()
+
+    def release(self) -> None:
+        """Give the right back; where the server cannot be reached, it does so itself."""
+        try:
+            self._connection.execute(_GIVE_BACK, {"role": self._role})
+        except SQLAlchemyError:
+            with suppress(SQLAlchemyError):
+                self._connection.invalidate()
+        finally:
+            with suppress(SQLAlchemyError):
+                self._connection.close()
+
+    def _take(self) -> Connection:
+        with translated_errors(self._location):
+            # No transaction stays open, however long the right is held.
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                name = f"phototag {self._note['command']}"[:60]
+                if not connection.execute(_TAKE, {"role": self._role, "name": name}).scalar_one():
+                    raise LockedError(self._refusal(_read(connection, self._role)))
+                if connection.execute(_TABLE_IS_THERE).scalar_one():
+                    self._sign(connection)
+            except BaseException:
+                # Whatever is half taken ends with the session.
+                connection.invalidate()
+                connection.close()
+                raise
+        return connection
+
+    def _sign(self, connection: Connection) -> None:
+        column = {"write": revision.c.writer, "tag": revision.c.tagger}.get(self._role)
+        if column is not None:
+            # Who is just committing under the right of before has locked the row, and is waited for.
+            self.epoch = connection.execute(
+                update(revision).values({column: column + 1}).returning(column)
+            ).scalar_one()
+        write_note(connection, _note_name(self._role), dict(self._note))
+
+
+@contextmanager
+def server_right(
+    location: Location, role: str, note: Mapping[str, Any], refusal: Callable[[Any], str], engine: Engine | None
+) -> Iterator[ServerRight]:
+    """Hold a right; without an engine of the caller's, through one of its own."""
+    own = engine is None
+    used = make_engine(location) if engine is None else engine
+    try:
+        right = ServerRight(used, location, role, note, refusal)
+        try:
+            yield right
+        finally:
+            right.release()
+    finally:
+        if own:
+            used.dispose()
+
+
+def server_holder(location: Location, role: str) -> Any:
+    """Return the note of who holds a right; None where nobody does, or it cannot be known."""
+    engine = make_engine(location)
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            held = connection.execute(_IS_HELD, {"role": role}).scalar_one()
+            return _read(connection, role) if held else None
+    except SQLAlchemyError:
+        return None
+    finally:
+        engine.dispose()
+
+
+def _note_name(role: str) -> str:
+    return f"lock.{role}"
+
+
+def _read(connection: Connection, role: str) -> Any:
+    return read_note(connection, _note_name(role)) if connection.execute(_TABLE_IS_THERE).scalar_one() else None
