@@ -63,19 +63,20 @@ def standing(
     return Standing(np.stack([best, child], axis=1), np.stack(columns, axis=1))
 
 
-def settled(found: Standing, margins: Floats, thresholds: Thresholds) -> NDArray[np.bool_]:
-    """Return for which photos [B] nothing comes out otherwise while no value moves by more than its margin [V].
+def settled(found: Standing, errors: Floats, thresholds: Thresholds, *, safety: float) -> NDArray[np.bool_]:
+    """Return for which photos [B] nothing comes out otherwise while the values are off by `errors` [B, V].
 
-    That is: both labels stay the best, no score moves by more than `MOST_MOVE`, and each check of
-    `phototag.decision.rule.reason_of` ends as it does.
+    That is: no score moves by more than `MOST_MOVE`; and even with `safety` times the errors both labels stay the best,
+    and each check of `phototag.decision.rule.reason_of` ends as it does.
     """
     values = found.values
-    low, high = _probability(values - margins), _probability(values + margins)
     middle = _probability(values)
+    moves = np.maximum(_probability(values + errors) - middle, middle - _probability(values - errors))
     # The leads, columns 2 and 3, are no probabilities.
     scores = [column for column in range(values.shape[1]) if column not in (2, 3)]
-    certain: NDArray[np.bool_] = (np.maximum(high - middle, middle - low)[:, scores] <= MOST_MOVE).all(axis=1)
-    certain &= (values[:, 2:4] > margins[2:4]).all(axis=1)
+    certain: NDArray[np.bool_] = (moves[:, scores] <= MOST_MOVE).all(axis=1)
+    certain &= (values[:, 2:4] > safety * errors[:, 2:4]).all(axis=1)
+    low, high = _probability(values - safety * errors), _probability(values + safety * errors)
     checks = [(low[:, 0] >= thresholds.superclass, high[:, 0] < thresholds.superclass)]
     if values.shape[1] > 4:
         limit, column = thresholds.novel_superclass, 4 + Tier.SUPERCLASS

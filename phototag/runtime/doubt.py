@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import Precision
-from phototag.decision import Standing, settled, standing
+from phototag.decision import Standing, Thresholds, settled, standing
 from phototag.records import Scores
 from phototag.runtime.engine import Done, Engine, Outputs, Pending, Pictures
 from phototag.runtime.runtime import PendingScores, Runtime
@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 # Photos to measure errors on.
 SAMPLE_PHOTOS = 256
-# Margins are so many times the largest error so far.
-SAFETY = 1.5
+# A label, or a check against a threshold, has to stay with so many times the largest error so far. Scores may move by
+# what is allowed with that error itself: there a little more does no harm.
+_SAFETY = 1.5
 # One settled photo in so many is computed again all the same.
 _CONTROL_EVERY = 64
 # So many settled photos beyond the margins, which were widened each time, and the precision is not used any more.
@@ -38,11 +39,24 @@ _MOST_SURPRISES = 3
 _WINDOW = 512
 
 
+# Large values have large errors, which hardly move a probability: values up to each of these, and beyond, are apart.
+_BAND_ENDS = (1.0, 2.0, 4.0)
+BANDS = len(_BAND_ENDS) + 1
+# Of so many photos the largest error says something.
+_FEW = 32
+
+
+def _bands(found: Standing) -> NDArray[np.intp]:
+    # What is no number counts as small, where errors count most.
+    return np.digitize(np.nan_to_num(np.abs(found.values)), _BAND_ENDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Errors:
     """What is known of a fast precision against F32, for one model on one machine.
 
-    `largest` are the largest errors so far of the values of `phototag.decision.Standing`, over so many `photos`.
+    `largest` are the largest errors so far of the values of `phototag.decision.Standing`, apart for values in each of
+    the bands, and `counts` the photos that they are of, both [bands * V]; in all there were so many `photos`.
     `doubtful` is the share of photos to be computed again, and `speedup` how many times faster the network alone ran.
     `surprises` counts settled photos that turned out to be beyond the margins.
     """
@@ -50,24 +64,36 @@ class Errors:
     precision: Precision
     photos: int
     largest: tuple[float, ...]
+    counts: tuple[int, ...]
     doubtful: float
     speedup: float
     surprises: int = 0
 
-    @property
-    def margins(self) -> NDArray[np.float64]:
-        """How far the values of a photo may be off."""
-        return SAFETY * np.asarray(self.largest)
+    def of(self, found: Standing) -> NDArray[np.float64]:
+        """Return the largest errors [B, V] of values like those of photos: of all, where few like them were seen."""
+        largest, counts = (np.array(each, dtype=np.float64).reshape(BANDS, -1) for each in (self.largest, self.counts))
+        errors: NDArray[np.float64] = np.where(counts >= _FEW, largest, largest.max(axis=0))
+        return np.take_along_axis(errors, _bands(found), axis=0)
+
+    def settled(self, found: Standing, thresholds: Thresholds) -> NDArray[np.bool_]:
+        """Return which photos [B] are in no doubt."""
+        return settled(found, self.of(found), thresholds, safety=_SAFETY)
 
     @property
     def gain(self) -> float:
         """How many times faster the network is with photos in doubt computed twice."""
         return 1 / (1 / max(self.speedup, 1e-9) + self.doubtful) if self.surprises < _MOST_SURPRISES else 0.0
 
-    def with_moves(self, moved: NDArray[np.float64]) -> Errors:
-        """Return this with the moves of more photos, [B, V]."""
-        largest = np.maximum(np.asarray(self.largest), moved.max(axis=0, initial=0.0))
-        return replace(self, photos=self.photos + len(moved), largest=tuple(largest.tolist()))
+    def with_moves(self, found: Standing, moved: NDArray[np.float64]) -> Errors:
+        """Return this with the moves [B, V] of more photos."""
+        largest = np.array(self.largest, dtype=np.float64).reshape(BANDS, -1)
+        counts = np.array(self.counts, dtype=np.int64).reshape(BANDS, -1)
+        bands = _bands(found)
+        for band in range(BANDS):
+            largest[band] = np.maximum(largest[band], np.where(bands == band, moved, 0.0).max(axis=0, initial=0.0))
+            counts[band] += (bands == band).sum(axis=0)
+        numbers = {"largest": tuple(largest.ravel().tolist()), "counts": tuple(counts.ravel().tolist())}
+        return replace(self, photos=self.photos + len(moved), **numbers)
 
     def __str__(self) -> str:
         return (
@@ -140,9 +166,11 @@ class DoubtingRuntime(Runtime):
         thresholds = self.model.header.thresholds
         results = []
         for trial in self._trials:
-            moved = np.concatenate(trial.moved)
-            errors = Errors(trial.engine.precision, len(moved), tuple(moved.max(axis=0).tolist()), 0.0, 0.0)
-            doubts = [~settled(found, errors.margins, thresholds) for found in trial.found]
+            none = (0,) * (BANDS * trial.found[0].values.shape[1])
+            errors = Errors(trial.engine.precision, 0, none, none, 0.0, 0.0)
+            for found, moved in zip(trial.found, trial.moved, strict=True):
+                errors = errors.with_moves(found, moved)
+            doubts = [~errors.settled(found, thresholds) for found in trial.found]
             speedup = _usual(self._plain_seconds) / max(_usual(trial.seconds), 1e-9)
             results.append(replace(errors, doubtful=float(np.concatenate(doubts).mean()), speedup=speedup))
         best = max(range(len(results)), key=lambda place: results[place].gain)
@@ -162,7 +190,7 @@ class DoubtingRuntime(Runtime):
         if self._errors is None:  # given up while the batch was on its way
             return self._plain.start(pictures).result()
         found = self._stands(self._scores(fast))
-        certain = settled(found, self._errors.margins, self.model.header.thresholds)
+        certain = self._errors.settled(found, self.model.header.thresholds)
         again = ~certain
         again[self._controls(certain)] = True
         self._seen, self._doubtful = self._seen + len(again), self._doubtful + int((~certain).sum())
@@ -172,7 +200,7 @@ class DoubtingRuntime(Runtime):
             for output, better in zip(fast, exact, strict=True):
                 output[rows] = better
             part = Standing(found.classes[rows], found.values[rows])
-            self._learn(self._stands(self._scores(exact), part.classes).moved(part), certain[rows])
+            self._learn(part, self._stands(self._scores(exact), part.classes).moved(part), certain[rows])
         if self._seen >= _WINDOW:
             self._look_back()
         return fast
@@ -187,13 +215,13 @@ class DoubtingRuntime(Runtime):
                 chosen.append(int(row))
         return chosen
 
-    def _learn(self, moved: NDArray[np.float64], controls: NDArray[np.bool_]) -> None:
+    def _learn(self, found: Standing, moved: NDArray[np.float64], controls: NDArray[np.bool_]) -> None:
         """Widen the margins by what was seen; `controls` [B] are photos that had been taken for settled."""
         before = self._errors
         if before is None:
             return
-        surprises = int((moved[controls] > before.margins).any(axis=1).sum())
-        self._errors = replace(before.with_moves(moved), surprises=before.surprises + surprises)
+        surprises = int((moved > _SAFETY * before.of(found))[controls].any(axis=1).sum())
+        self._errors = replace(before.with_moves(found, moved), surprises=before.surprises + surprises)
         if surprises:
             log.info("%s was further off than ever before: more photos are computed in f32 too.", before.precision)
             self._keep(self._errors)

@@ -23,7 +23,7 @@ from phototag.choices import Precision, RuntimeName
 from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.files import keep_newest, read_regular, replacing
 from phototag.model import Model
-from phototag.runtime.doubt import SAMPLE_PHOTOS, DoubtingRuntime, Errors
+from phototag.runtime.doubt import BANDS, SAMPLE_PHOTOS, DoubtingRuntime, Errors
 from phototag.runtime.engine import Engine, usual_batch_size
 from phototag.runtime.openvino_engine import OpenVinoEngine, cached, converted, import_openvino, read_cached
 from phototag.runtime.runtime import Runtime, Target, faster_precisions, network_of
@@ -166,13 +166,15 @@ class PrecisionChooser:
                 precision,
                 photos=int(value["photos"]),
                 largest=largest,
+                counts=tuple(int(number) for number in value["counts"]),
                 doubtful=float(value["doubtful"]),
                 speedup=float(value["speedup"]),
                 surprises=int(value["surprises"]),
             )
         except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return None
-        fits = len(largest) == (4 if self._model.novelty is None else 6) and min(largest) >= 0
+        values = BANDS * (4 if self._model.novelty is None else 6)
+        fits = len(largest) == len(found.counts) == values and min(largest) >= 0
         return found if fits and found.photos >= SAMPLE_PHOTOS and 0 <= found.doubtful <= 1 else None
 
     def _keep(self, errors: Errors) -> None:

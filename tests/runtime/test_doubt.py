@@ -1,4 +1,4 @@
-"""Fewer bits for all photos and F32 for those in doubt: the tags are those of F32 while errors stay within margins."""
+"""Fewer bits for all photos and F32 for those in doubt: tags are those of F32 while errors stay in bounds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from phototag.decision import SIGNALS, NoveltyModel, Standardizer, Thresholds, d
 from phototag.decision.settled import MOST_MOVE
 from phototag.model.registry import Model, open_model
 from phototag.records import Photo, Scores, Tag
-from phototag.runtime.doubt import SAMPLE_PHOTOS, DoubtingRuntime, Errors
+from phototag.runtime.doubt import BANDS, SAMPLE_PHOTOS, DoubtingRuntime, Errors
 from phototag.runtime.engine import Done, Outputs, Pending, Pictures
 from phototag.runtime.runtime import Runtime, Target
 from phototag.store import StoredTag
@@ -81,7 +81,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def known(largest: float, **values: float) -> Errors:
     numbers = {"photos": SAMPLE_PHOTOS, "doubtful": 0.1, "speedup": 3.0} | values
-    return Errors(Precision.BF16, largest=(largest,) * 4, **numbers)  # type: ignore[arg-type]
+    return Errors(
+        Precision.BF16,
+        largest=(largest,) * 4 * BANDS,
+        counts=(100,) * 4 * BANDS,
+        **numbers,  # type: ignore[arg-type]
+    )
 
 
 def doubting(model: Model, rough: Rough, found: Errors | None, kept: list[Errors] | None = None) -> DoubtingRuntime:
@@ -134,7 +139,7 @@ class TestSettled:
         found = standing(guess, TINY_TAXONOMY, novelty)
         moved = standing(truth, TINY_TAXONOMY, novelty, found.classes).moved(found)
         thresholds = Thresholds(*limits)
-        certain = settled(found, moved.max(axis=0) + 1e-6, thresholds)
+        certain = settled(found, moved + 1e-6, thresholds, safety=1.0)
         before, after = (
             decide(gather(each, TINY_TAXONOMY, novelty), TINY_TAXONOMY, thresholds) for each in (truth, guess)
         )
@@ -148,12 +153,14 @@ class TestSettled:
     def test_without_errors_all_is_settled_but_what_stands_at_a_threshold(self) -> None:
         random = np.random.default_rng(0)
         scores = Scores(*(random.normal(0, 3, (50, width)).astype(np.float32) for width in (3, 5)))
-        assert settled(standing(scores, TINY_TAXONOMY, None), np.full(4, 1e-9), Thresholds(0.4, 0.25)).all()
+        assert settled(
+            standing(scores, TINY_TAXONOMY, None), np.full((50, 4), 1e-9), Thresholds(0.4, 0.25), safety=2.0
+        ).all()
 
     def test_what_is_no_number_is_never_settled(self) -> None:
         scores = Scores(np.full((2, 3), np.nan, np.float32), np.zeros((2, 5), np.float32))
         found = standing(scores, TINY_TAXONOMY, None)
-        assert not settled(found, np.full(4, 0.1), Thresholds(0.0, 0.0)).any()
+        assert not settled(found, np.full((2, 4), 0.1), Thresholds(0.0, 0.0), safety=2.0).any()
         assert np.isinf(found.moved(found)[:, 0]).all()
 
 

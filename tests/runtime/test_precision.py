@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from phototag.runtime import precision as precision_module
 from phototag.runtime import runtime as runtime_module
 from phototag.runtime.doubt import SAMPLE_PHOTOS, DoubtingRuntime
 from phototag.runtime.engine import Engine, Outputs, Pictures
-from phototag.runtime.openvino_engine import cache_path, cpu_precisions, read_cached
+from phototag.runtime.openvino_engine import cache_path, cpu_precisions, evenly_rounded, read_cached
 from phototag.runtime.precision import LEAST_PHOTOS, PrecisionChooser
 from phototag.runtime.runtime import Runtime, Target, faster_precisions
 from phototag.store import Query, Store
@@ -143,12 +144,14 @@ class TestAuto:
         "content",
         [
             *(b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}"),
-            b'{"photos": 256, "largest": [1, 1, 1], "doubtful": 0, "speedup": 2, "surprises": 0}',
-            b'{"photos": 256, "largest": [1, 1, 1, -1], "doubtful": 0, "speedup": 2, "surprises": 0}',
-            b'{"photos": Infinity, "largest": [1, 1, 1, 1], "doubtful": 0, "speedup": 2, "surprises": 0}',
-            b'{"photos": 255, "largest": [1, 1, 1, 1], "doubtful": 0, "speedup": 2, "surprises": 0}',
-            b'{"photos": 256, "largest": [1, 1, 1, NaN], "doubtful": 0, "speedup": 2, "surprises": 0}',
-            b'{"photos": 256, "largest": [1, 1, 1, 1], "doubtful": NaN, "speedup": 2, "surprises": 0}',
+            *(
+                json.dumps({"photos": 256, "largest": [1] * 16, "counts": [9] * 16, **sound, **wrong}).encode()
+                for sound in [{"doubtful": 0, "speedup": 2, "surprises": 0}]
+                for wrong in (
+                    *({"largest": [1] * 15}, {"largest": [-1] * 16}, {"largest": [float("nan")] * 16}, {"counts": [9]}),
+                    *({"photos": 255}, {"photos": float("inf")}, {"doubtful": float("nan")}, {"doubtful": 2}),
+                )
+            ),
         ],
     )
     def test_a_damaged_note_is_measured_again(
@@ -175,6 +178,16 @@ class TestAuto:
         assert faster_precisions(TORCH) == ()
         monkeypatch.setattr(runtime_module, "cpu_precisions", lambda: [Precision.F32, Precision.BF16, Precision.INT8])
         assert faster_precisions(OPENVINO) == (Precision.BF16,)
+
+
+def test_depthwise_filters_are_rounded_so_that_their_sums_stay() -> None:
+    filters = np.random.default_rng(0).normal(0, 1, (50, 1, 1, 3, 3)).astype(np.float32)
+    rounded = evenly_rounded(filters)
+    assert not (rounded.view(np.uint32) & 0xFFFF).any(), "numbers of bfloat16"
+    np.testing.assert_allclose(rounded, filters, rtol=0.02, atol=0.01)
+    sums = np.abs(rounded.sum(axis=(3, 4), dtype=np.float64) - filters.sum(axis=(3, 4), dtype=np.float64))
+    smallest = np.abs(rounded).min(axis=(3, 4))
+    assert (sums <= smallest / 128 + 1e-6).all()
 
 
 class TestWanted:
