@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from phototag.errors import PhotoTagError
-from phototag.imaging import is_picture, read_bytes
+from phototag.imaging import is_picture
 from phototag.paths import PhotoPath, S3Path
 from phototag.text import printable
 
@@ -79,6 +79,8 @@ class Viewer:
             OSError: it cannot be written.
             PhotoTagError: it cannot be fetched.
         """
+        from phototag.imaging import read_bytes
+
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="phototag-")
         copy = Path(self._folder.name) / f"{hashlib.sha256(bytes(path)).hexdigest()[:16]}{path.suffix}"

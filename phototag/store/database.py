@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE_ROWS = 4096
-_COUNT_UP = update(counter).values(number=counter.c.number + 1)
+_COUNT_UP = update(counter).where(counter.c.id == 1).values(number=counter.c.number + 1)
 _WAIT_SECONDS = 0.05
 _TICK = timedelta(microseconds=1)
 _CLOCK_AHEAD = timedelta(days=1)
