@@ -101,7 +101,8 @@ class TestViewer:
         (said,) = self.open_all(library, "no-such-program --x")
         assert "--viewer" in said
 
-    def test_a_program_that_fails_is_said_once(self, library: Library) -> None:
+    def test_a_program_that_fails_is_said_once(self, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("phototag.cli.viewer._FIRST_WAIT_SECONDS", 60)  # until it has ended, on a busy machine too
         (said,) = self.open_all(library, f"{sys.executable} -c 'raise SystemExit(3)'")
         assert "code 3" in said
 
