@@ -57,6 +57,7 @@ T = TypeVar("T")
 PAGE_ROWS = 4096
 _COUNT_UP = update(counter).where(counter.c.id == 1).values(number=counter.c.number + 1)
 _WAIT_SECONDS = 0.05
+_MOST_WAIT_AT_ONCE = 5.0  # other threads cannot write meanwhile
 _TICK = timedelta(microseconds=1)
 _CLOCK_AHEAD = timedelta(days=1)
 
@@ -154,8 +155,9 @@ class Database:
             self.refuse_if_closed()
             try:
                 if role not in self._rights and Role.WRITE not in self._rights:
-                    right = self._held.enter_context(holding(self.location, command, role, engine=self.engine))
-                    self._rights[role] = right
+                    wait_seconds = min(give_up - time.monotonic(), _MOST_WAIT_AT_ONCE)
+                    right = holding(self.location, command, role, engine=self.engine, wait_seconds=wait_seconds)
+                    self._rights[role] = self._held.enter_context(right)
                 if self._writer is None:
                     self._start_writing()
             except BaseException as error:

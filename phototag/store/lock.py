@@ -52,11 +52,16 @@ def lock_file(location: Location, role: Role) -> Path | None:
 
 @contextmanager
 def holding(
-    location: Location, command: str, role: Role = Role.WRITE, *, engine: Engine | None = None
+    location: Location,
+    command: str,
+    role: Role = Role.WRITE,
+    *,
+    engine: Engine | None = None,
+    wait_seconds: float = 0.0,
 ) -> Iterator[ServerRight | None]:
     """Hold the right to write to `location`, or to tag into it, for the command "phototag `command`".
 
-    On a server it is held through `engine`, if there is one already, and given to the caller.
+    On a server it is held through `engine`, if there is one already, waited for in its queue, and given to the caller.
 
     Raises:
         LockedError: another process has it.
@@ -66,9 +71,10 @@ def holding(
         # Imported here, as a file needs none of it.
         from phototag.store.server_lock import server_right
 
-        with server_right(
-            location, role, _note_of(command), lambda note: _refused(location, _holder(note)), engine
-        ) as right:
+        def refused(note: Any) -> str:
+            return _refused(location, _holder(note))
+
+        with server_right(location, role, _note_of(command), refused, engine, wait_seconds) as right:
             yield right
         return
     path = lock_file(location, role)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select, text, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from phototag.errors import LockedError
 from phototag.store.connection import make_engine, translated_errors
@@ -23,6 +23,8 @@ from phototag.store.tables import revision
 _KEY = "hashtextextended('phototag ' || coalesce(current_schema(), '') || ' ' || :role, 0)"
 # Who looks at the server's sessions sees by whom it is held.
 _TAKE = text(f"SELECT CASE WHEN pg_try_advisory_lock({_KEY}) THEN set_config('application_name', :name, false) END")
+_WAIT_FOR = text(f"SELECT set_config('application_name', :name, false), pg_advisory_lock({_KEY})")
+_MOST_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, false)")
 _GIVE_BACK = text(f"SELECT pg_advisory_unlock({_KEY}), set_config('application_name', 'phototag', false)")
 _IS_HELD = text(
     "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"  # noqa: S608  # the key is ours
@@ -36,7 +38,13 @@ class ServerRight:
     """A right that is held. `epoch` is its number, None where there are no tables yet, or the right has none."""
 
     def __init__(
-        self, engine: Engine, location: Location, role: str, note: Mapping[str, Any], refusal: Callable[[Any], str]
+        self,
+        engine: Engine,
+        location: Location,
+        role: str,
+        note: Mapping[str, Any],
+        refusal: Callable[[Any], str],
+        wait_seconds: float,
     ) -> None:
         """Take it; `note` says who holds it then, and `refusal` makes a text of the note of who holds it already.
 
@@ -46,7 +54,7 @@ class ServerRight:
         self._engine, self._location, self._role = engine, location, role
         self._note, self._refusal = note, refusal
         self.epoch: int | None = None
-        self._connection = self._take()
+        self._connection = self._take(wait_seconds)
 
     def renew(self) -> None:
         """Take the right again if the session that held it ended, unless another has it now.
@@ -73,22 +81,43 @@ class ServerRight:
             with suppress(SQLAlchemyError):
                 self._connection.close()
 
-    def _take(self) -> Connection:
+    def _take(self, wait_seconds: float = 0.0) -> Connection:
         with translated_errors(self._location):
             # No transaction stays open, however long the right is held.
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             try:
-                name = f"phototag {self._note['command']}"[:60]
-                if not connection.execute(_TAKE, {"role": self._role, "name": name}).scalar_one():
+                if not self._is_given(connection, wait_seconds):
                     raise LockedError(self._refusal(_read(connection, self._role)))
                 if connection.execute(_TABLE_IS_THERE).scalar_one():
                     self._sign(connection)
+            except LockedError:
+                connection.close()
+                raise
             except BaseException:
                 # Whatever is half taken ends with the session.
                 connection.invalidate()
                 connection.close()
                 raise
         return connection
+
+    def _is_given(self, connection: Connection, wait_seconds: float) -> bool:
+        asked = {"role": self._role, "name": f"phototag {self._note['command']}"[:60]}
+        if connection.execute(_TAKE, asked).scalar_one():
+            return True
+        if wait_seconds <= 0:
+            return False
+        # In the server's queue, so that all who wait have their turn.
+        connection.execute(_MOST_WAIT, {"milliseconds": f"{wait_seconds * 1000:.0f}"})
+        try:
+            connection.execute(_WAIT_FOR, asked)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != "55P03":
+                raise
+            return False
+        finally:
+            if not connection.invalidated:
+                connection.execute(_MOST_WAIT, {"milliseconds": "0"})
+        return True
 
     def _sign(self, connection: Connection) -> None:
         column = {"write": revision.c.writer, "tag": revision.c.tagger}.get(self._role)
@@ -102,13 +131,18 @@ class ServerRight:
 
 @contextmanager
 def server_right(
-    location: Location, role: str, note: Mapping[str, Any], refusal: Callable[[Any], str], engine: Engine | None
+    location: Location,
+    role: str,
+    note: Mapping[str, Any],
+    refusal: Callable[[Any], str],
+    engine: Engine | None,
+    wait_seconds: float,
 ) -> Iterator[ServerRight]:
     """Hold a right; without an engine of the caller's, through one of its own."""
     own = engine is None
     used = make_engine(location) if engine is None else engine
     try:
-        right = ServerRight(used, location, role, note, refusal)
+        right = ServerRight(used, location, role, note, refusal, wait_seconds)
         try:
             yield right
         finally:

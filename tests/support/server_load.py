@@ -38,7 +38,7 @@ def run_load(url: str, *, answers: int, answering: int, reading: int, paths: Seq
         chance = random.Random(0)
         with Store.open(url) as store, store.tagging("phototag tag"), store.writing("phototag tag"):
             while not over.is_set():
-                some = chance.sample(paths, min(len(paths), 256))
+                some = chance.sample(paths, min(len(paths), 64))
                 store.tags.save_batch(
                     model_id=model_id, tagged=[stored(p, chance.choice([ROOSTER, BEAGLE])) for p in some]
                 )
@@ -49,7 +49,7 @@ def run_load(url: str, *, answers: int, answering: int, reading: int, paths: Seq
         with Store.open(url) as store:
             for count in range(answers):
                 path = chance.choice(paths)
-                with store.answering("phototag serve", wait_seconds=60):
+                with store.answering("phototag serve", wait_seconds=600):
                     known = store.photos.find(Path(path))
                     if known is None:
                         raise AssertionError(f"{path} is not there")
@@ -60,7 +60,7 @@ def run_load(url: str, *, answers: int, answering: int, reading: int, paths: Seq
 
     def read() -> None:
         with Store.open(url) as store:
-            while not over.wait(0.05):
+            while not over.wait(0.05 * reading):  # all share this process
                 rows = list(store.query(Query()))
                 with mutex:
                     load.read += 1
