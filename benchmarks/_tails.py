@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.dataset import COLUMNS, GROUP_COLUMN, LabelledPicture
+from phototag.paths import absolute
 
 RARE_SHARE = 1 / 3
 _RESAMPLES = 2000
@@ -77,7 +78,7 @@ def write_csv(pictures: Sequence[LabelledPicture], path: Path) -> Path:
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS, GROUP_COLUMN])
-        writer.writerows((each.path.absolute(), each.superclass, each.subclass, each.group) for each in pictures)
+        writer.writerows((absolute(each.path), each.superclass, each.subclass, each.group) for each in pictures)
     return path
 
 

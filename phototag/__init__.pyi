@@ -12,6 +12,7 @@ from .errors import DecodeError as DecodeError
 from .errors import LockedError as LockedError
 from .errors import MissingDatabaseError as MissingDatabaseError
 from .errors import ModelError as ModelError
+from .errors import ObjectStorageError as ObjectStorageError
 from .errors import PhotoTagError as PhotoTagError
 from .errors import RuntimeUnavailableError as RuntimeUnavailableError
 from .errors import SchemaError as SchemaError
@@ -20,6 +21,7 @@ from .errors import TaxonomyError as TaxonomyError
 from .errors import UsageError as UsageError
 from .evaluation import Metrics as Metrics
 from .evaluation import evaluate as evaluate
+from .paths import S3Path as S3Path
 from .records import Failure as Failure
 from .records import FailureKind as FailureKind
 from .records import NovelTier as NovelTier

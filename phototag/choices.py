@@ -38,7 +38,7 @@ class RuntimeName(StrEnum):
 
 
 class Precision(StrEnum):
-    """The numbers a network computes with. AUTO takes a faster one than F32 only where the tags proved to agree.
+    """The numbers a network computes with. Photos that a faster one than F32 leaves in doubt are computed again.
 
     >>> phototag.Precision("bf16").name
     'BF16'

@@ -6,6 +6,7 @@
     ├── DataError                     labelled data that cannot be used                    (exit code 2)
     ├── ModelError                    a model or its weights cannot be found or read       (exit code 2)
     ├── RuntimeUnavailableError       the wanted device or runtime is not here             (exit code 2)
+    ├── ObjectStorageError            objects cannot be listed or read, for a reason of all     (exit code 2)
     ├── StoreError                    the database cannot be used                          (exit code 2)
     │   ├── MissingDatabaseError      there is none yet
     │   ├── SchemaError               its schema is older or newer than this version
@@ -17,7 +18,7 @@ Foreign errors are translated once, where they enter, and chained.
 
 from __future__ import annotations
 
-from pathlib import Path
+from phototag.paths import PhotoPath
 
 
 class PhotoTagError(Exception):
@@ -81,6 +82,17 @@ class RuntimeUnavailableError(PhotoTagError):
     ...     phototag.Tagger(device="cuda").close()
     ... except phototag.RuntimeUnavailableError:
     ...     assert not torch.cuda.is_available()
+    """
+
+
+class ObjectStorageError(PhotoTagError):
+    """Raised when photos in object storage cannot be reached: no credentials, no such bucket, no network.
+
+    >>> try:
+    ...     phototag.Tagger().tag(["s3://no_bucket_is_called_so"], phototag.Store.open("photos.db"))
+    ... except phototag.ObjectStorageError as error:
+    ...     print("s3://no_bucket_is_called_so" in str(error))
+    True
     """
 
 
@@ -148,12 +160,12 @@ class DecodeError(PhotoTagError):
     a.jpg: the file ends too early
     """
 
-    def __init__(self, path: Path, kind: str, reason: str) -> None:
+    def __init__(self, path: PhotoPath, kind: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.kind = kind
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[DecodeError], tuple[Path, str, str]]:
+    def __reduce__(self) -> tuple[type[DecodeError], tuple[PhotoPath, str, str]]:
         """Return how it is made again in another process, which its text alone would not do."""
         return type(self), (self.path, self.kind, self.reason)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from phototag.paths import PhotoPath
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +131,8 @@ class Photo:
     """A picture file as the scanner saw it.
 
     `path` is absolute. `size_bytes` is its length, `modified_ns` and `changed_ns` are when its content and its inode
-    were last changed, in nanoseconds since 1970, and `inode` is the file's number on its file system, modulo 2**64.
+    were last changed, in nanoseconds since 1970, and `inode` is the file's number on its file system, modulo 2**64. Of
+    an object `inode` is a number made of its entity tag, and `changed_ns` is 0.
 
     >>> file = Path("inbox/photo0.jpg").absolute()
     >>> stat = file.stat()
@@ -139,7 +141,7 @@ class Photo:
     'photo0.jpg'
     """
 
-    path: Path
+    path: PhotoPath
     size_bytes: int
     modified_ns: int
     changed_ns: int
@@ -244,12 +246,12 @@ class Tag:
 class TaggedPhoto:
     """One row of a query: a photo with its current tag. The fields are the columns of every machine format.
 
-    `path` is absolute. Without a tag all of the tag is None; scores, `novelty` and `reason` are as in `Tag`. `model` is
-    the name of the model that gave the tag, and `tagged_at` when, with a time zone. `error` says why a photo is
-    unreadable. `novelty` and `reason` are None for a tag that a person gave, `reason` also where the database does not
-    know the thresholds that the model was used with: phototag notes them since it tells reasons. `taken_at` is when the
-    photo was taken by the camera's clock, with a time zone only where the file names it; `latitude` and `longitude` are
-    degrees, north and east positive.
+    `path` is absolute, or the address of an object. Without a tag all of the tag is None; scores, `novelty` and
+    `reason` are as in `Tag`. `model` is the name of the model that gave the tag, and `tagged_at` when, with a time
+    zone. `error` says why a photo is unreadable. `novelty` and `reason` are None for a tag that a person gave,
+    `reason` also where the database does not know the thresholds that the model was used with: phototag notes them
+    since it tells reasons. `taken_at` is when the photo was taken by the camera's clock, with a time zone only
+    where the file names it; `latitude` and `longitude` are degrees, north and east positive.
 
     >>> with phototag.Tagger("animals") as tagger, phototag.Store.open("photos.db") as store:
     ...     report = tagger.tag(["inbox"], store)
@@ -258,7 +260,7 @@ class TaggedPhoto:
     ['photo0.jpg', 'photo1.jpg', 'photo2.jpg']
     """
 
-    path: Path
+    path: PhotoPath
     superclass: str | None
     subclass: str | None
     rank: Rank | None

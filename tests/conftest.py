@@ -61,9 +61,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give pytest-xdist the files with slow tests first, so that no process is left alone with one in the end."""
+    """Give pytest-xdist the files that take long first, so that no process is left alone with one in the end."""
     if hasattr(config, "workerinput"):
-        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        slow = {item.path for item in items if item.get_closest_marker("slow") or "training" in item.path.parts}
         items.sort(key=lambda item: item.path not in slow)
 
 

@@ -18,7 +18,7 @@ from phototag.dataset.labelled import load_data
 from phototag.discovery.labels_file import add_labels
 from phototag.errors import DecodeError, PhotoTagError
 from phototag.files import NotAFileError, open_regular, read_regular
-from phototag.imaging.decode import MAX_FILE_BYTES, read_bytes
+from phototag.imaging.reading import MAX_FILE_BYTES, read_bytes
 from phototag.imaging.thumbnails.disk_cache import DiskCache
 from phototag.model.backbones import load_weights
 from phototag.model.file import file_hash, read_header, read_tensors
@@ -31,7 +31,7 @@ from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="makes pipes, sockets and links")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 
 def at_once(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -81,7 +81,7 @@ def test_what_is_open_already_is_written_into(tmp_path: Path) -> None:
         process = run_python(
             "import os, sys; os.dup2(int(sys.argv[1]), 1); " + code, file.fileno(), pass_fds=[file.fileno()]
         )
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
         assert process.returncode == 0
     assert (tmp_path / "out.txt").read_bytes() == b"data"
     assert (tmp_path / "out.txt").stat().st_ino == before
@@ -123,7 +123,7 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
         "print(part.name, flush=True); os._exit(1)"
     )
     process = run_python(code, tmp_path / "photos.db")
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     in_hand = partial_path(tmp_path / "photos.db")
     in_hand.write_text("being written")
     other = tmp_path / ".somebody.else.partial"

@@ -7,10 +7,8 @@ reviewed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +28,7 @@ from phototag.audit.estimation import (
 from phototag.audit.reviewed import Cell, ReviewedPhoto, ReviewedSample
 from phototag.errors import UsageError
 from phototag.evaluation import Floats, Label
+from phototag.paths import PhotoPath, is_below, path_of
 from phototag.records import LEVELS
 
 _Mask: TypeAlias = NDArray[np.bool_]
@@ -79,7 +78,7 @@ class Accuracy:
     """Estimates from one or several samples of one library."""
 
     def __init__(
-        self, samples: Sequence[ReviewedSample], *, under: Path | None = None, predictions: bool = False
+        self, samples: Sequence[ReviewedSample], *, under: PhotoPath | None = None, predictions: bool = False
     ) -> None:
         """Take samples, the newest first.
 
@@ -222,7 +221,7 @@ class Accuracy:
     def folders(self) -> list[Row]:
         """Return a row for each folder below the one that all reviewed photos share."""
         paths = [photo.path for photo in self._reviewed]
-        root = os.fsencode(self._under) if self._under is not None else sampling.shared_folder(paths)
+        root = bytes(self._under) if self._under is not None else sampling.shared_folder(paths)
         names = np.array(sampling.folder_names(paths, root))
         return [self._part(name, None, names == name) for name in np.unique(names[self._photos.inside]).tolist()]
 
@@ -372,5 +371,5 @@ def _group_numbers(photos: Sequence[ReviewedPhoto]) -> NDArray[np.intp]:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.intp)
 
 
-def _is_under(path: bytes, under: Path | None) -> bool:
-    return under is None or Path(os.fsdecode(path)).is_relative_to(under)
+def _is_under(path: bytes, under: PhotoPath | None) -> bool:
+    return under is None or is_below(path_of(path), under)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from phototag.audit.accuracy import Accuracy, Row
@@ -20,6 +19,7 @@ from phototag.audit.score_curves import ScoreCurves, score_curves
 from phototag.choices import By
 from phototag.errors import UsageError
 from phototag.evaluation import FEWEST_REVIEWS, parse_gates
+from phototag.paths import PhotoPath
 from phototag.records import LEVELS
 from phototag.store import Sample, Store
 from phototag.text import percent, percent_range
@@ -139,7 +139,7 @@ def make_report(
     store: Store,
     *,
     sample: str | None = None,
-    under: Path | None = None,
+    under: PhotoPath | None = None,
     by: By = By.SUPERCLASS,
     predictions: bool = False,
     half_width: float | None = None,
@@ -275,7 +275,7 @@ def _notes(
     drift: LibraryDrift | None,
     *,
     predictions: bool,
-    under: Path | None,
+    under: PhotoPath | None,
     bounded: bool,
 ) -> list[str]:
     notes = []

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from phototag.decision import decide, unpack
 from phototag.evaluation import ALPHA, holm, mcnemar
 from phototag.model import Model
+from phototag.paths import PhotoPath
 from phototag.records import LEVELS, PhotoState, Source, Tag
 from phototag.store import KnownPhoto, ReviewFilter, SavedReview, Store
 from phototag.tagging import UNCHANGED, Flows, kind_of
@@ -19,7 +19,7 @@ from phototag.tagging import UNCHANGED, Flows, kind_of
 class Change:
     """A photo that the two models call differently, and how."""
 
-    path: Path
+    path: PhotoPath
     kind: str
     before: Tag
     after: Tag
@@ -123,7 +123,7 @@ def compare_models(
     first: Model,
     second: Model,
     *,
-    under: Path | None = None,
+    under: PhotoPath | None = None,
     sampled_only: bool = False,
     most_changes: int | None = None,
     most_examples: int = 3,

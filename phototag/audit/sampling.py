@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,8 @@ from numpy.typing import NDArray
 from phototag.choices import Allocation, StrataBy
 from phototag.errors import UsageError
 from phototag.evaluation import Floats
+from phototag.paths import PhotoPath, path_of
+from phototag.paths import shared_folder as common_folder
 from phototag.records import PhotoState, Rank, Source, Tag
 from phototag.store import Query, Store
 from phototag.taxonomy import NO_LABEL, label_text
@@ -121,7 +122,7 @@ def right_score(tag: Tag) -> float:
 class Scope:
     """What is sampled from: photos at or under a path, with tags of one model, of one superclass; None is all."""
 
-    under: Path | None = None
+    under: PhotoPath | None = None
     model: str | None = None
     superclass: str | None = None
 
@@ -138,8 +139,8 @@ class Scope:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON; the path's bytes as well, which need not be text."""
-        shown = None if self.under is None else os.fsencode(self.under).decode("utf-8", "backslashreplace")
-        key = None if self.under is None else os.fsencode(self.under).hex()
+        shown = None if self.under is None else bytes(self.under).decode("utf-8", "backslashreplace")
+        key = None if self.under is None else bytes(self.under).hex()
         return {"under": shown, "under_bytes": key, "model": self.model, "superclass": self.superclass}
 
     @classmethod
@@ -147,7 +148,7 @@ class Scope:
         """Read what `to_json` returned; UsageError if it is something else."""
         try:
             key = value["under_bytes"]
-            under = None if key is None else Path(os.fsdecode(bytes.fromhex(key)))
+            under = None if key is None else path_of(bytes.fromhex(key))
             return cls(under, value["model"], value["superclass"])
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError("the sample does not say what it was sampled from; take a new one") from error
@@ -203,7 +204,7 @@ def band_name(score: float) -> str:
 def shared_folder(paths: Sequence[bytes]) -> bytes:
     """Return the folder that all paths share."""
     folders = {os.path.dirname(path) for path in paths}  # noqa: PTH120  # these are bytes
-    return os.path.commonpath(list(folders)) if folders else os.sep.encode()
+    return common_folder(folders) if folders else os.sep.encode()
 
 
 def folder_names(paths: Sequence[bytes], root: bytes) -> list[str]:
@@ -310,7 +311,7 @@ def sampled_rows(strata: NDArray[np.intp], numbers: Counts, keys: NDArray[np.uin
     return [row for _, _, row in sorted(chosen)]
 
 
-def subclass_margins(store: Store, frame: Frame, *, under: Path | None = None) -> Floats:
+def subclass_margins(store: Store, frame: Frame, *, under: PhotoPath | None = None) -> Floats:
     """Return by how much each photo's best subclass leads the second-best, as a difference of logits [N].
 
     Infinite where no scores are stored.

@@ -19,6 +19,7 @@ from phototag.dataset import LabelledData, LabelledPicture, load_data, refuse_ot
 from phototag.decision import unpack
 from phototag.errors import DataError, StoreError
 from phototag.evaluation import Candidates, Metrics, Prediction, measure, read_candidates
+from phototag.paths import PhotoPath, absolute, path_of, shared_folder
 from phototag.records import LEVELS, Source, TaggedPhoto
 from phototag.review import import_labels
 from phototag.store import Query, Store
@@ -98,8 +99,9 @@ def compare_with_truth(store: Store, labels: LabelledData | str | Path) -> Truth
         StoreError: the database cannot be read.
     """
     data = labels if isinstance(labels, LabelledData) else load_truth(labels)
-    truth = {os.fsencode(os.path.abspath(picture.path)): picture for picture in data.pictures}  # noqa: PTH100
-    under = Path(os.path.commonpath([os.fsdecode(path) for path in truth]))
+    truth = {bytes(absolute(picture.path)): picture for picture in data.pictures}
+    shared = shared_folder(truth)
+    under = path_of(shared) if shared else None
     models = store.models.find_all()
     refuse_other_spelling(data, *(model.taxonomy for model in models))
     taxonomies = {model.id: model.taxonomy for model in models}
@@ -108,13 +110,14 @@ def compare_with_truth(store: Store, labels: LabelledData | str | Path) -> Truth
     judged: dict[bytes, Prediction] = {}
     by: Counter[str] = Counter()
     for photo in store.query(Query(under=under)):
-        key = os.fsencode(photo.path)
+        key = bytes(photo.path)
         if key in truth and photo.rank is not None:
             judged[key] = _judge(truth[key], photo, candidates.get(key))
             by[photo.model if photo.source is Source.MODEL and photo.model else "human"] += 1
     if not judged:
         raise DataError(
-            f"{data.source}: none of its {len(truth)} photos has a tag in {store.location}; run: phototag tag {under}"
+            f"{data.source}: none of its {len(truth)} photos has a tag in {store.location}; run: phototag tag "
+            f"{under or 'FOLDER'}"
         )
     untagged = [path for path in truth if path not in judged]
     return TruthReport(
@@ -130,7 +133,7 @@ def compare_with_truth(store: Store, labels: LabelledData | str | Path) -> Truth
 
 
 def _groups(store: Store, judged: Mapping[bytes, Prediction]) -> TruthGroups:
-    known = [photo for photo in store.photos.at([Path(os.fsdecode(path)) for path in judged]) if photo.content_hash]
+    known = [photo for photo in store.photos.at([path_of(path) for path in judged]) if photo.content_hash]
     photos = Photos(
         np.array([photo.id for photo in known], dtype=np.int64),
         np.array([-1 if photo.tag_model_id is None else photo.tag_model_id for photo in known], dtype=np.int64),
@@ -175,15 +178,12 @@ def import_truth(store: Store, labels: LabelledData | str | Path) -> ImportRepor
         StoreError: the database cannot be read or written.
     """
     data = labels if isinstance(labels, LabelledData) else load_truth(labels)
-    pictures = {
-        Path(os.path.abspath(picture.path)): (picture.superclass, picture.subclass)  # noqa: PTH100  # folds ".."
-        for picture in data.pictures
-    }
+    pictures = {absolute(picture.path): (picture.superclass, picture.subclass) for picture in data.pictures}
     stored = import_labels(store, pictures, command=_COMMAND)
     return ImportReport(saved=len(stored.new), known=stored.known, kept=stored.kept, unknown=stored.unknown)
 
 
-def _candidates(store: Store, under: Path, taxonomies: Mapping[int, Taxonomy]) -> dict[bytes, Candidates]:
+def _candidates(store: Store, under: PhotoPath | None, taxonomies: Mapping[int, Taxonomy]) -> dict[bytes, Candidates]:
     by_model: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
     for path, model_id, scores in store.scores.behind_tags(under):
         by_model[model_id].append((path, scores))

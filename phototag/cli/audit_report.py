@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
@@ -10,7 +9,17 @@ import click
 
 from phototag.choices import By, OutputFormat
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, GivenPath, Number, check_report, db_option, format_option, gates_option
+from phototag.cli.options import (
+    EnumChoice,
+    GivenPath,
+    Number,
+    PhotoPlace,
+    check_report,
+    db_option,
+    format_option,
+    gates_option,
+)
+from phototag.paths import PhotoPath
 
 HALF_WIDTH = 0.03
 
@@ -19,7 +28,7 @@ HALF_WIDTH = 0.03
 @click.option(
     "--sample", "name", metavar="NAME", help="Use this sample alone. [default: the newest, and those like it]"
 )
-@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
+@click.option("--under", type=PhotoPlace(), metavar="PATH", help="Only photos at or below this path.")
 @click.option(
     "--by", type=EnumChoice(By), default=By.SUPERCLASS.value, show_default=True, help="What to list one by one."
 )
@@ -45,7 +54,7 @@ HALF_WIDTH = 0.03
 def report(
     ctx: click.Context,
     name: str | None,
-    under: Path | None,
+    under: PhotoPath | None,
     by: By,
     predictions: bool,
     planned: bool,
@@ -73,7 +82,7 @@ def report(
         found = make_report(
             store,
             sample=name,
-            under=None if under is None else Path(os.path.abspath(under)),  # noqa: PTH100  # folds ".."
+            under=under,
             by=by,
             predictions=predictions,
             half_width=(half_width or HALF_WIDTH) if planned else None,

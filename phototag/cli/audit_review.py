@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 from collections.abc import Callable
@@ -337,8 +336,8 @@ def _heading(position: int, session: ReviewSession) -> str:
     return f"{position:,} of {session.sample.size:,}"
 
 
-def _inert(text: str | os.PathLike[str]) -> str:
-    return printable(os.fspath(text))
+def _inert(text: object) -> str:
+    return printable(str(text))
 
 
 def _named(superclass: str | None, subclass: str | None) -> str:

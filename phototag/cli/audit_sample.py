@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from phototag.choices import CLUSTERS, LARGEST_SEED, Allocation, Focus, OutputFormat, StrataBy
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, GivenPath, db_option, format_option
+from phototag.cli.options import EnumChoice, PhotoPlace, db_option, format_option
+from phototag.paths import PhotoPath
 from phototag.text import Column, numbers, percent, table
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ SIZE = 200
 )
 @click.option("--focus", type=EnumChoice(Focus), help="Choose doubtful photos instead. Not fit for estimates.")
 @click.option("--more", type=click.IntRange(min=1), metavar="N", help="Add N photos to the sample NAME.")
-@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Only photos at or below this path.")
+@click.option("--under", type=PhotoPlace(), metavar="PATH", help="Only photos at or below this path.")
 @click.option("--model", "model_name", metavar="MODEL", help="Only photos tagged by this model.")
 @click.option("--superclass", metavar="S", help="Only photos tagged with this superclass.")
 @click.option(
@@ -61,7 +60,7 @@ def sample(
     seed: int | None,
     focus: Focus | None,
     more: int | None,
-    under: Path | None,
+    under: PhotoPath | None,
     model_name: str | None,
     superclass: str | None,
     removed: bool,
@@ -85,9 +84,7 @@ def sample(
         if removed and name is not None:
             _remove(store, name, form)
             return
-        # What a person types may hold "..", which no stored path has.
-        place = None if under is None else Path(os.path.abspath(under))  # noqa: PTH100
-        scope = Scope(place, model_name, superclass)
+        scope = Scope(under, model_name, superclass)
         if more is not None and name is not None:
             made = extend_sample(store, name, more=more)
         elif focus is not None:
@@ -242,7 +239,7 @@ def _described(made: Sample, store: Store) -> dict[str, Any]:
             {
                 "position": item.position,
                 "photo_id": item.photo_id,
-                "path": os.fsencode(item.path).decode("utf-8", "backslashreplace"),
+                "path": bytes(item.path).decode("utf-8", "backslashreplace"),
                 "stratum": item.stratum,
                 "inclusion_probability": item.inclusion_probability,
                 "superclass": item.tag.superclass,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,7 @@ import click
 
 from phototag.cli.export_xmp import xmp
 from phototag.cli.messages import data_out, say
-from phototag.cli.options import EnumChoice, GivenPath, Number, db_option
+from phototag.cli.options import EnumChoice, GivenPath, Number, PhotoPlace, db_option
 from phototag.export import EXPORTS
 
 if TYPE_CHECKING:
@@ -34,13 +33,8 @@ def _command_of(made: Export) -> click.Command:
         from phototag.store import Store
 
         target = data_out() if output is None else io.BytesIO()
-        # What a person types may hold "..", which no stored path has.
-        values = {
-            name: Path(os.path.abspath(value)) if isinstance(value, Path) else value  # noqa: PTH100
-            for name, value in options.items()
-        }
         with Store.open(db, create=False) as store:
-            written = made.write(store, values, target)
+            written = made.write(store, options, target)
         target.flush()
         if isinstance(target, io.BytesIO) and output is not None:
             atomic_write(output, target.getvalue())
@@ -68,7 +62,7 @@ def _option(option: ExportOption) -> click.Option:
     if option.type is float:
         return click.Option([name, option.key], type=Number(0, 1), metavar="X", help=option.help)
     if option.type is Path:
-        return click.Option([name, option.key], type=GivenPath(path_type=Path), metavar="PATH", help=option.help)
+        return click.Option([name, option.key], type=PhotoPlace(), metavar="PATH", help=option.help)
     return click.Option([name, option.key], is_flag=True, help=option.help)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,8 +76,6 @@ def xmp(
     from phototag.store import Query, Store
 
     given = {_FIELDS.get(name, name): value for name, value in filters.items() if value not in (None, ())}
-    if "under" in given:
-        given["under"] = Path(os.path.abspath(given["under"]))  # noqa: PTH100  # folds ".."
     wanted = Query(**given)
     with Store.open(db, create=False) as store:
         if taken_out:
@@ -127,7 +124,7 @@ def _print_taken_out(store: Store, wanted: Query | None) -> None:
     writer = csv.writer(text)
     writer.writerow(("path", "file", "keywords"))
     for each in find_taken_out(store, wanted):
-        writer.writerow((os.fspath(each.photo), os.fspath(each.file), "; ".join(each.keywords)))
+        writer.writerow((str(each.photo), os.fspath(each.file), "; ".join(each.keywords)))
     target = data_out()
     target.write(text.getvalue().encode("utf-8", "surrogateescape"))
     target.flush()

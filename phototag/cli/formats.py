@@ -9,13 +9,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import click
 
 from phototag.choices import CountBy, OutputFormat
 from phototag.cli.messages import data_out
 from phototag.export import write_rows
+from phototag.paths import PhotoPath, shared_folder
 from phototag.records import Source, TaggedPhoto
 from phototag.taxonomy import NO_LABEL, SUPERCLASS_ONLY
 from phototag.text import Column, numbers, percent, table
@@ -85,10 +85,10 @@ def _counts_in_words(
     return words
 
 
-def write_path(path: Path) -> None:
+def write_path(path: PhotoPath) -> None:
     """Write one path to stdout as the file system has it."""
     out = data_out()
-    out.write(os.fsencode(path) + b"\n")
+    out.write(bytes(path) + b"\n")
     out.flush()
 
 
@@ -99,9 +99,11 @@ def photo_table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
     """
     if not photos:
         return ""
-    folder = os.path.commonpath([photo.path.parent for photo in photos])
+    folder = os.fsdecode(shared_folder({bytes(photo.path.parent) for photo in photos}))
+    # Of a mixture of files and objects nothing can be left out.
+    start = len(folder.rstrip("/")) + 1 if folder else 0
     columns = [
-        Column(f"in {folder}", shrink_to=_LEAST_PATH_WIDTH),
+        Column(f"in {folder}" if folder else "photo", shrink_to=_LEAST_PATH_WIDTH),
         Column("superclass"),
         *numbers("", width=0),
         Column("subclass"),
@@ -110,7 +112,7 @@ def photo_table(photos: Sequence[TaggedPhoto], width: int | None = None) -> str:
     ]
     rows = [
         (
-            os.path.relpath(photo.path, folder),
+            str(photo.path)[start:],
             photo.superclass or (NO_LABEL if photo.rank else _NOT_TAGGED if photo.state == "ok" else ""),
             _score(photo.superclass_score, photo),
             photo.subclass or (SUPERCLASS_ONLY if photo.superclass else "")

@@ -30,6 +30,7 @@ from phototag.cli.serve import serve
 from phototag.cli.tag import tag
 from phototag.cli.train import train
 from phototag.cli.watch import status, watch
+from phototag.cli.worker import worker
 from phototag.errors import PhotoTagError
 from phototag.settings import config_file, load_config
 
@@ -182,7 +183,23 @@ def cli(ctx: click.Context) -> None:
 
 
 for _command in (
-    *(train, evaluate, compare, dataset, tag, retag, watch, status, query, novel, audit, export, import_group, serve),
+    *(
+        train,
+        evaluate,
+        compare,
+        dataset,
+        tag,
+        retag,
+        watch,
+        worker,
+        status,
+        query,
+        novel,
+        audit,
+        export,
+        import_group,
+        serve,
+    ),
     *(model, db, doctor),
 ):
     cli.add_command(_command)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from phototag.choices import OutputFormat, Scored
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, GivenPath, db_option, format_option
+from phototag.cli.options import EnumChoice, PhotoPlace, db_option, format_option
+from phototag.paths import PhotoPath
 from phototag.taxonomy import NO_LABEL, label_text
 from phototag.text import Column, numbers, printable, table
 
@@ -26,7 +25,7 @@ _MOST_SUPERCLASSES = 20
 @click.command()
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option("--under", type=PhotoPlace(), metavar="PATH", help="Photos at or below this path.")
 @click.option(
     "--score",
     type=EnumChoice(Scored),
@@ -49,7 +48,7 @@ def diff(
     ctx: click.Context,
     first: str,
     second: str,
-    under: Path | None,
+    under: PhotoPath | None,
     score: Scored,
     sampled_only: bool,
     limit: int | None,
@@ -66,17 +65,16 @@ def diff(
     from phototag.store import Store
 
     models = open_model(first), open_model(second)
-    root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
     most = limit if limit is not None or form is OutputFormat.JSON else _TABLE_LIMIT
     with Store.open(db, create=False) as store:
         if score is not Scored.NONE:
             from phototag.tagging import score_missing
 
             for model in models:
-                done = score_missing(store, model, score, under=root)
+                done = score_missing(store, model, score, under=under)
                 if done.failed or done.changed:
                     say(f"{model.name}: {done.failed:,} unreadable, {done.changed:,} changed since.")
-        found = compare_models(store, *models, under=root, sampled_only=sampled_only, most_changes=most)
+        found = compare_models(store, *models, under=under, sampled_only=sampled_only, most_changes=most)
     if form is OutputFormat.JSON:
         click.echo(json.dumps(as_json(found), indent=2))
     elif found.decided or found.judged:
@@ -101,7 +99,7 @@ def as_json(found: ModelDiff) -> dict[str, Any]:
         "superclasses": found.superclasses.to_json(),
         "changes": [
             {
-                "path": os.fspath(change.path),
+                "path": str(change.path),
                 "kind": change.kind,
                 "before": _tag(change.before),
                 "after": _tag(change.after),
@@ -126,7 +124,7 @@ def as_json(found: ModelDiff) -> dict[str, Any]:
         "examples": {
             name: [
                 {
-                    "path": os.fspath(review.path),
+                    "path": str(review.path),
                     "truth": {"superclass": review.superclass, "subclass": review.subclass},
                     "before": _tag(before),
                     "after": _tag(after),
@@ -193,8 +191,8 @@ def _judged_lines(found: ModelDiff) -> list[str]:
     return lines
 
 
-def _line(path: Path, before: str, after: str) -> str:
-    return f"{printable(os.fspath(path))}: {before} -> {after}"
+def _line(path: PhotoPath, before: str, after: str) -> str:
+    return f"{printable(str(path))}: {before} -> {after}"
 
 
 def _label(tag: Any) -> str:

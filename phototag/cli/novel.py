@@ -12,7 +12,8 @@ import click
 
 from phototag.choices import MIN_GROUP_SIZE, OutputFormat
 from phototag.cli.messages import data_out, say
-from phototag.cli.options import EnumChoice, GivenPath, db_option, format_option, model_option
+from phototag.cli.options import EnumChoice, GivenPath, PhotoPlace, db_option, format_option, model_option
+from phototag.paths import PhotoPath
 from phototag.records import NovelTier
 from phototag.taxonomy import NO_LABEL
 from phototag.text import Column, numbers, table
@@ -29,7 +30,7 @@ _LABELS = "novel-labels.csv"
 
 @click.group(invoke_without_command=True)
 @model_option
-@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option("--under", type=PhotoPlace(), metavar="PATH", help="Photos at or below this path.")
 @click.option(
     "--min-size",
     type=click.IntRange(min=2),
@@ -64,7 +65,7 @@ _LABELS = "novel-labels.csv"
 def novel(
     ctx: click.Context,
     model_name: str | None,
-    under: Path | None,
+    under: PhotoPath | None,
     min_size: int,
     tier: NovelTier,
     novel_only: bool,
@@ -99,9 +100,8 @@ def novel(
     if sheets is not None and no_sheets:
         raise click.UsageError("--sheets and --no-sheets exclude each other")
     model = open_model(model_name)
-    root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
     with Store.open(db, create=False) as store:
-        found = find_groups(store, model, under=root, tier=tier, min_size=min_size, novel_only=novel_only)
+        found = find_groups(store, model, under=under, tier=tier, min_size=min_size, novel_only=novel_only)
         keep(store, found.groups)
     limit = TABLE_LIMIT if limit is None and form is OutputFormat.TABLE else limit
     shown = found.groups.groups[:limit]
@@ -172,7 +172,7 @@ def _as_json(found: Found, shown: tuple[Group, ...], written: dict[int, list[Pat
                 "spread": round(group.spread, 3),
                 "sheet": os.fspath(written[group.id][0]) if group.id in written else None,
                 "sheets": [os.fspath(page) for page in written.get(group.id, [])],
-                "examples": [os.fspath(member.path) for member in group.members[:_EXAMPLES]],
+                "examples": [str(member.path) for member in group.members[:_EXAMPLES]],
             }
             for group in shown
         ],
@@ -195,7 +195,7 @@ def _table(groups: tuple[Group, ...]) -> list[str]:
             group.superclass or NO_LABEL,
             group.closest or "-",
             f"{group.spread:.2f}",
-            os.fspath(group.members[0].path),
+            str(group.members[0].path),
         )
         for group in groups
     ]
@@ -255,7 +255,7 @@ def show(above: str | None, group: int, form: OutputFormat, print0: bool, db: st
     if print0 or form is OutputFormat.PATHS:
         end = b"\0" if print0 else b"\n"
         out = data_out()
-        out.writelines(os.fsencode(member.path) + end for member in found.members)
+        out.writelines(bytes(member.path) + end for member in found.members)
         out.flush()
         return
     described = {
@@ -269,7 +269,7 @@ def show(above: str | None, group: int, form: OutputFormat, print0: bool, db: st
         "photos": [
             {
                 "number": number,
-                "path": os.fspath(member.path),
+                "path": str(member.path),
                 "distance": round(member.distance, 3),
                 "tagged": member.tagged_as,
             }

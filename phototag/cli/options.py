@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,10 +17,12 @@ import click
 from phototag.choices import DecodeOn, Device, GroupsBy, OutputFormat, Precision, RuntimeName
 from phototag.files import check_writable
 from phototag.imaging import MAX_MEGAPIXELS
+from phototag.paths import absolute, is_address
 from phototag.records import LEVELS
 
 if TYPE_CHECKING:
-    from phototag.tagging import Executor, Tagger
+    from phototag.cluster import WorkerSetup
+    from phototag.tagging import Tagger
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -36,10 +37,24 @@ class EnumChoice(click.Choice[Choice]):
 class GivenPath(click.Path):
     """A path. An empty one, as of a variable that is not set, is none: it does not mean the working folder."""
 
+    not_objects = "it lies in object storage, which only 'phototag tag' and --under take; copy it to a folder"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("it is empty; write . for the working folder", param, ctx)
+        if is_address(value):
+            self.fail(f"{value}: {self.not_objects}", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class PhotoPlace(GivenPath):
+    """Where photos lie: a path, which is made absolute, or an address in object storage."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return absolute(value if is_address(value) else super().convert(value, param, ctx))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Moment(click.ParamType[datetime]):
@@ -146,7 +161,7 @@ precision_option = click.option(
     default=Precision.AUTO.value,
     cls=SharedOption,
     show_default=True,
-    help="What the network computes with. auto: a faster one than f32 if its tags prove the same on your photos.",
+    help="What the network computes with. Photos left in doubt are computed in f32 too; auto: what gains most.",
 )
 batch_size_option = click.option(
     "--batch-size",
@@ -193,22 +208,34 @@ max_megapixels_option = click.option(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TaggingOptions:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOptions:
+    """What the user chose of `device_options`: how this machine computes."""
+
+    batch_size: int | None
+    device: Device
+    runtime: RuntimeName
+    jobs: int | None
+    workers: int | None
+    compiled: bool
+    decode_on: DecodeOn
+
+    def worker_setup(self, **chosen: Any) -> WorkerSetup:
+        """Return how a worker computes on devices like these; `chosen` are the model and what else is for all."""
+        from phototag.cluster import WorkerSetup
+
+        return WorkerSetup(**{each.name: getattr(self, each.name) for each in fields(DeviceOptions)}, **chosen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggingOptions(DeviceOptions):
     """What the user chose of `tagging_options`."""
 
     model_name: str | None
     db: str | None
-    batch_size: int | None
-    device: Device
-    runtime: RuntimeName
     precision: Precision
-    jobs: int | None
-    workers: int | None
-    compiled: bool
     exclude: tuple[str, ...]
     max_megapixels: int
-    decode_on: DecodeOn
 
     def tagger(self, *, elsewhere: bool = False) -> Tagger:
         """Make the tagger they describe, in a process that keeps to the cores it may use.
@@ -236,64 +263,42 @@ class TaggingOptions:
         )
 
 
-def tagging_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of everything that tags; the command gets them as `options`."""
+def _options(chosen_class: type[DeviceOptions], *decorators: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what adds options to a command, which gets them as `options`."""
 
-    @wraps(command)
-    def run(*args: Any, **values: Any) -> None:
-        chosen = {field.name: values.pop(field.name) for field in fields(TaggingOptions)}
-        command(*args, options=TaggingOptions(**chosen), **values)
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(*args: Any, **values: Any) -> None:
+            chosen = {field.name: values.pop(field.name) for field in fields(chosen_class)}
+            command(*args, options=chosen_class(**chosen), **values)
 
-    decorated: Callable[..., None] = run
-    for decorate in (
-        max_megapixels_option,
-        exclude_option,
-        decode_on_option,
-        compile_option,
-        workers_option,
-        jobs_option,
-        precision_option,
-        runtime_option,
-        device_option,
-        batch_size_option,
-        db_option,
-        model_option,
-    ):
-        decorated = decorate(decorated)
-    return decorated
+        decorated: Callable[..., None] = run
+        for decorator in reversed(decorators):
+            decorated = decorator(decorated)
+        return decorated
+
+    return decorate
+
+
+device_options = _options(
+    DeviceOptions,
+    *(batch_size_option, device_option, runtime_option, jobs_option, workers_option, compile_option, decode_on_option),
+)
+"""Add the options of how a machine computes."""
+tagging_options = _options(
+    TaggingOptions,
+    *(model_option, db_option, batch_size_option, device_option, runtime_option, precision_option),
+    *(jobs_option, workers_option, compile_option, decode_on_option, exclude_option, max_megapixels_option),
+)
+"""Add the options of everything that tags."""
 
 
 cluster_option = click.option(
     "--cluster",
     metavar="WHERE",
-    help="Run the network elsewhere: ray starts workers of Ray on this computer, auto or HOST:PORT uses those of a Ray "
-    "cluster that runs; see docs/cluster.md. [default: in this process]",
+    help="Run the network elsewhere. ray: workers of Ray on this computer; auto or HOST:PORT: a Ray cluster that runs; "
+    "queue: 'phototag worker', wherever it runs on the same PostgreSQL database. [default: in this process]",
 )
-
-
-@contextmanager
-def executor_of(cluster: str | None, options: TaggingOptions, tagger: Tagger) -> Iterator[Executor | None]:
-    """Give what computes the batches where `--cluster` says; None is the tagger itself."""
-    if cluster is None:
-        yield None
-        return
-    from phototag.cluster import RayExecutor, RaySession, WorkerSetup
-
-    setup = WorkerSetup(
-        tagger.model,
-        device=options.device,
-        runtime=options.runtime,
-        precision=options.precision,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        jobs=options.jobs,
-        compiled=options.compiled,
-        max_megapixels=options.max_megapixels,
-        decode_on=options.decode_on,
-    )
-    session = RaySession(cores=options.jobs) if cluster == "ray" else RaySession(cluster)
-    with session, RayExecutor(setup, session) as executor:
-        yield executor
 
 
 def check_report(page: Path | None) -> None:

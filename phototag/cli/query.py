@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,8 +10,9 @@ import click
 from phototag.choices import CountBy, OutputFormat, SortKey
 from phototag.cli.formats import print_counts, print_rows
 from phototag.cli.messages import data_out, say
-from phototag.cli.options import EnumChoice, GivenPath, Moment, Near, Number, db_option
+from phototag.cli.options import EnumChoice, Moment, Near, Number, PhotoPlace, db_option
 from phototag.export import EXPORTS
+from phototag.paths import PhotoPath
 from phototag.records import LEVELS, NovelTier, PhotoState, Reason, Source
 
 TABLE_LIMIT = 50
@@ -69,7 +68,7 @@ class _ClassName(click.ParamType[str]):
     help="Why a model's tag goes no deeper; may be given several times.",
 )
 @click.option("--min-score", type=Number(0, 1), metavar="X", help="At least this score, 0 to 1.")
-@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option("--under", type=PhotoPlace(), metavar="PATH", help="Photos at or below this path.")
 @click.option("--source", type=EnumChoice(list(Source)), help="Who gave the tag.")
 @click.option(
     "--state",
@@ -131,7 +130,7 @@ def query(
     novel: NovelTier | None,
     reason: tuple[Reason, ...],
     min_score: float | None,
-    under: Path | None,
+    under: PhotoPath | None,
     source: Source | None,
     state: tuple[str, ...],
     partners: bool,
@@ -169,7 +168,7 @@ def query(
         novel=novel or False,
         reason=reason,
         min_score=min_score,
-        under=Path(os.path.abspath(under)) if under is not None else None,  # noqa: PTH100  # folds ".."
+        under=under,
         source=source,
         state=asked or {*PhotoState} - {PhotoState.MISSING},
         leads_only=not partners and PhotoState.UNREADABLE not in asked,

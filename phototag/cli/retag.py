@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from phototag.choices import OutputFormat
 from phototag.cli.messages import say
-from phototag.cli.options import GivenPath, Number, db_option, format_option, model_option, novelty_options
+from phototag.cli.options import Number, PhotoPlace, db_option, format_option, model_option, novelty_options
 from phototag.cli.tag import terminated_as_interrupted
+from phototag.paths import PhotoPath
 from phototag.taxonomy import NO_LABEL, label_text
 from phototag.text import Column, numbers, percent, printable, table
 
@@ -39,7 +38,7 @@ _MOST_SUPERCLASSES = 20
     help="Least score of a subclass, 0 to 1. [default: the model's]",
 )
 @novelty_options
-@click.option("--under", type=GivenPath(path_type=Path), metavar="PATH", help="Photos at or below this path.")
+@click.option("--under", type=PhotoPlace(), metavar="PATH", help="Photos at or below this path.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; say what would change.")
 @format_option
 @db_option
@@ -51,7 +50,7 @@ def retag(
     subclass_threshold: float | None,
     novel_superclass_threshold: float | None,
     novel_subclass_threshold: float | None,
-    under: Path | None,
+    under: PhotoPath | None,
     dry_run: bool,
     form: OutputFormat,
     db: str | None,
@@ -75,9 +74,8 @@ def retag(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     thresholds = replace(model.header.thresholds, **changes)
-    root = Path(os.path.abspath(under)) if under is not None else None  # noqa: PTH100  # folds ".."
     with Store.open(db, create=False) as store, terminated_as_interrupted():
-        report = run(store, model, thresholds, under=root, dry_run=dry_run)
+        report = run(store, model, thresholds, under=under, dry_run=dry_run)
     if form is OutputFormat.JSON:
         click.echo(json.dumps(_as_json(report, model.name, thresholds, dry_run=dry_run), indent=2))
     elif report.decided:
@@ -104,7 +102,7 @@ def _as_json(report: RetagReport, model: str, thresholds: Thresholds, *, dry_run
         "superclasses": report.superclasses.to_json(),
         "examples": [
             {
-                "path": os.fspath(example.path),
+                "path": str(example.path),
                 "transition": name,
                 "before": {"superclass": example.superclass, "subclass": example.subclass, "rank": example.rank},
                 "after": {
@@ -152,7 +150,7 @@ def _example(example: Example) -> str:
     tag = example.tag
     scores = f"{percent(tag.superclass_score, 0)}, {percent(tag.subclass_score, 0)}"
     before, after = _label(example.superclass, example.subclass), _label(tag.superclass, tag.subclass)
-    return f"{printable(os.fspath(example.path))}: {before} -> {after} ({scores})"
+    return f"{printable(str(example.path))}: {before} -> {after} ({scores})"
 
 
 def _label(superclass: str | None, subclass: str | None) -> str:

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,13 +13,14 @@ import click
 from phototag.choices import OutputFormat
 from phototag.cli.formats import ROW_FORMATS, print_rows
 from phototag.cli.messages import say
-from phototag.cli.options import EnumChoice, GivenPath, TaggingOptions, cluster_option, executor_of, tagging_options
+from phototag.cli.options import EnumChoice, PhotoPlace, TaggingOptions, cluster_option, tagging_options
 from phototag.imaging import FORMAT_NAMES
+from phototag.paths import PhotoPath
 from phototag.records import NO_FACTS, PhotoState, Source, TaggedPhoto
 
 if TYPE_CHECKING:
     from phototag.store import Store
-    from phototag.tagging import Batch, TagReport
+    from phototag.tagging import Batch, Executor, SavingExecutor, Tagger, TagReport
 
 
 _HELP = f"""Tag all photos at or below PATH and store the tags.
@@ -32,7 +32,7 @@ to go on.
 
 
 @click.command(help=_HELP)
-@click.argument("paths", nargs=-1, required=True, type=GivenPath(readable=False), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=PhotoPlace(readable=False), metavar="PATH...")
 @tagging_options
 @click.option("--force", is_flag=True, help="Run the network on every photo, also on unchanged ones.")
 @cluster_option
@@ -46,7 +46,7 @@ to go on.
 @click.pass_context
 def tag(
     ctx: click.Context,
-    paths: tuple[str, ...],
+    paths: tuple[PhotoPath, ...],
     options: TaggingOptions,
     force: bool,
     cluster: str | None,
@@ -54,13 +54,19 @@ def tag(
     form: OutputFormat | None,
 ) -> None:
     """Tag photos."""
-    from phototag.library import resolve_roots
+    from phototag.library import is_gone, resolve_roots
     from phototag.tagging import lost_labels
 
+    if cluster == "queue" and dry_run:
+        raise click.UsageError("--dry-run writes nothing, and the workers of --cluster queue do; leave one away")
     # Before the database is opened: a mistyped name should not leave a new one behind.
-    with options.tagger(elsewhere=cluster is not None) as tagger, executor_of(cluster, options, tagger) as executor:
+    with options.tagger(elsewhere=cluster is not None) as tagger:
         roots = resolve_roots(paths)
-        with open_store(options.db, dry_run=dry_run) as store, terminated_as_interrupted():
+        with (
+            open_store(options.db, dry_run=dry_run) as store,
+            terminated_as_interrupted(),
+            executor_of(cluster, options, tagger, store) as executor,
+        ):
             rows: list[TaggedPhoto] = []
 
             def keep(batch: Batch) -> None:
@@ -78,7 +84,7 @@ def tag(
             if dry_run:
                 new = {row.path for row in rows}
                 unchanged = (row for row in stored_rows(store, roots, options.exclude) if row.path not in new)
-                rows += (row for row in unchanged if row.path.exists())
+                rows += (row for row in unchanged if not is_gone(row.path))
                 rows.sort(key=lambda row: row.path)
                 print_rows(rows, form or OutputFormat.TABLE)
             elif form is not None:
@@ -105,6 +111,25 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 
 @contextmanager
+def executor_of(
+    cluster: str | None, options: TaggingOptions, tagger: Tagger, store: Store
+) -> Iterator[Executor | SavingExecutor | None]:
+    """Give what computes the batches where `--cluster` says; None is the tagger itself."""
+    if cluster is None:
+        yield None
+        return
+    from phototag.cluster import QueueExecutor, RayExecutor, RaySession
+
+    setup = options.worker_setup(model=tagger.model, precision=options.precision, max_megapixels=options.max_megapixels)
+    if cluster == "queue":
+        yield QueueExecutor(setup, store, say)
+        return
+    session = RaySession(cores=options.jobs) if cluster == "ray" else RaySession(cluster)
+    with session, RayExecutor(setup, session) as executor:
+        yield executor
+
+
+@contextmanager
 def open_store(db: str | None, *, dry_run: bool) -> Iterator[Store]:
     """Open the database; for a dry run one in memory where there is none."""
     from phototag.errors import MissingDatabaseError
@@ -123,7 +148,7 @@ def open_store(db: str | None, *, dry_run: bool) -> Iterator[Store]:
         yield store
 
 
-def stored_rows(store: Store, roots: Sequence[Path], exclude: Sequence[str]) -> Iterator[TaggedPhoto]:
+def stored_rows(store: Store, roots: Sequence[PhotoPath], exclude: Sequence[str]) -> Iterator[TaggedPhoto]:
     """Yield the rows of all photos at or under some roots, but for what was left out."""
     from phototag.library import Exclusion
     from phototag.store import Query
@@ -164,7 +189,7 @@ def batch_rows(batch: Batch, model: str) -> Iterator[TaggedPhoto]:
         )
 
 
-def _named_by_humans(store: Store, roots: Sequence[Path], exclude: Sequence[str]) -> int:
+def _named_by_humans(store: Store, roots: Sequence[PhotoPath], exclude: Sequence[str]) -> int:
     """Return how many photos at or under some roots have a human's tag, which no model replaces."""
     from phototag.library import Exclusion
     from phototag.store import Query

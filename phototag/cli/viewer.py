@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from phototag.imaging import is_picture
+from phototag.errors import PhotoTagError
+from phototag.imaging import is_picture, read_bytes
+from phototag.paths import PhotoPath, S3Path
 from phototag.text import printable
 
 # A program that cannot show anything, as without a display, mostly says so at once.
@@ -38,14 +42,21 @@ class Viewer:
         self._running: tuple[str, subprocess.Popen[bytes]] | None = None
         self._has_failed = False
         self._is_first = True
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def open(self, path: Path) -> None:
-        """Show the picture at that absolute path."""
+    def open(self, path: PhotoPath) -> None:
+        """Show the picture at that absolute path; an object is fetched for it."""
         self._finish()
         # The path comes from a database, and openers run what is no picture.
         if not is_picture(path):
             self._fail(f"{path.name} does not look like a picture by its name")
             return
+        if isinstance(path, S3Path):
+            try:
+                path = self._fetched(path)
+            except (OSError, PhotoTagError) as error:
+                self._fail(str(error))
+                return
         if sys.platform == "win32" and self._named is None:
             try:
                 os.startfile(path)  # noqa: S606
@@ -56,8 +67,23 @@ class Viewer:
         self._start([*words, os.fspath(path)])
 
     def close(self) -> None:
-        """Return end a program that the user named and that still shows a picture."""
+        """End a program that the user named and that still shows a picture, and drop what was fetched for it."""
         self._finish()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def _fetched(self, path: S3Path) -> Path:
+        """Return a copy of an object as a file, for as long as this is not closed.
+
+        Raises:
+            OSError: it cannot be written.
+            PhotoTagError: it cannot be fetched.
+        """
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="phototag-")
+        copy = Path(self._folder.name) / f"{hashlib.sha256(bytes(path)).hexdigest()[:16]}{path.suffix}"
+        copy.write_bytes(read_bytes(path))
+        return copy
 
     def _start(self, words: Sequence[str]) -> None:
         quiet = subprocess.DEVNULL

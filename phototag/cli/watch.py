@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,8 +33,17 @@ if TYPE_CHECKING:
 _STREAMED = (OutputFormat.NDJSON, OutputFormat.CSV)
 
 
+class _Watched(GivenPath):
+    """A path that can be watched."""
+
+    not_objects = (
+        "object storage tells of no changes; run 'phototag tag' on it now and then, as by cron or a systemd timer: "
+        "what did not change costs a listing, no more"
+    )
+
+
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=GivenPath(readable=False), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=_Watched(readable=False), metavar="PATH...")
 @click.option("--once", is_flag=True, help="Catch up, and exit.")
 @click.option("--poll", is_flag=True, help="Ask the system for no events; look through the folders again and again.")
 @click.option(
@@ -93,7 +103,7 @@ def watch(
     if form is not None and form not in _STREAMED and not once:
         raise click.UsageError(f"--format {form} has an end; without --once use ndjson or csv")
     with options.tagger() as tagger, open_store(options.db, dry_run=False) as store:
-        roots = resolve_roots(paths)
+        roots = [root for root in resolve_roots(paths) if isinstance(root, Path)]
         header = True
 
         def show(batch: Batch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -13,10 +13,24 @@ from phototag.records import Photo
 from phototag.tagging import Batch, Describer, Lookup, Tagger
 
 
-def process_chunk(tagger: Tagger, photos: Sequence[Photo], *, known: Lookup | None, describe: Describer) -> Batch:
-    """Return what comes of the photos of one chunk, in their order. See `Tagger.process` for the arguments."""
+def process_chunk(
+    tagger: Tagger,
+    photos: Sequence[Photo],
+    *,
+    known: Lookup | None,
+    describe: Describer,
+    stop: Callable[[], bool] | None = None,
+) -> Batch | None:
+    """Return what comes of the photos of one chunk, in their order; None once `stop` said yes.
+
+    See `Tagger.process` for the other arguments.
+    """
+    batches = []
     with closing(tagger.process(iter(photos), known=known, describe=describe)) as found:
-        batches = list(found)
+        for batch in found:
+            batches.append(batch)
+            if stop is not None and stop():
+                return None
     return Batch(tuple(item for batch in batches for item in batch.items), sum(batch.inferred for batch in batches))
 
 

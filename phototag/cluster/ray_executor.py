@@ -22,6 +22,7 @@ from phototag.metadata import WrittenKeywords
 from phototag.records import Photo
 from phototag.runtime import Target
 from phototag.tagging import Batch, Describer, Lookup
+from phototag.text import first_line
 
 # A worker has one chunk in hand and one waiting, so that it never waits for the driver.
 _IN_HAND = 2
@@ -74,6 +75,7 @@ class RayExecutor:
         self._lookups: Lookups | None = None
         self._model: list[Any] = []
         self._ledger = _Ledger()
+        self._why = "none has a core, or a GPU, as was asked for"
 
     def __enter__(self) -> Self:
         return self
@@ -202,11 +204,12 @@ class RayExecutor:
         for worker in list(self._workers):
             if not worker.loaded and self._ray.wait([worker.ready], timeout=0)[0]:
                 self._see_if_ready(worker)
-        if any(worker.loaded for worker in self._workers):
+        if self._workers:  # those that load the model, or wait until others leave room for them, are alive
             self._last_life = now
         elif now - self._last_life > _PATIENCE_SECONDS:
             raise RuntimeUnavailableError(
-                "no machine of the Ray cluster can run a worker; what was tagged is stored, run it again to go on"
+                f"no machine of the Ray cluster can run a worker ({self._why}); what was tagged is stored, "
+                "run it again to go on"
             )
 
     def _see_if_ready(self, worker: _Worker) -> None:
@@ -217,7 +220,8 @@ class RayExecutor:
                     "start it with RAY_AUTH_MODE=token"
                 )
             worker.loaded, worker.loading_deaths = True, 0
-        except self._ray.exceptions.RayError:
+        except self._ray.exceptions.RayError as error:
+            self._why = first_line(error)
             worker.loading_deaths += 1
             if self._is_alive(worker.node) and worker.loading_deaths < _MOST_LOADING_DEATHS:
                 self._load(worker)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from phototag.errors import RuntimeUnavailableError
+from phototag.text import first_line
 
 OLDEST = (2, 60)
 _OBJECT_STORE_BYTES = 256 << 20
@@ -82,13 +83,16 @@ class RaySession:
         # On Linux Ray would listen on the computer's outward address, whatever address it is given.
         ray_constants.ENABLE_RAY_CLUSTER = False
         self._folder = Path(tempfile.mkdtemp(prefix="phototag-ray-"))
-        self._init(
-            address="local",
-            num_cpus=self._cores,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(self._folder),
-        )
+        try:
+            self._init(
+                address="local",
+                num_cpus=self._cores,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=str(self._folder),
+            )
+        except Exception as error:  # Ray raises just that where the computer is too busy to start it in half a minute
+            raise RuntimeUnavailableError(f"Ray does not start on this computer: {first_line(error)}") from error
 
     def _join(self, address: str) -> None:
         try:
@@ -96,7 +100,7 @@ class RaySession:
         except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
             raise RuntimeUnavailableError(
                 f"{address}: no Ray cluster lets this computer in: it does not run, has another token ({_TOKENS}), "
-                f"or this computer is none of it (ray start --address): {str(error).splitlines()[0]}"
+                f"or this computer is none of it (ray start --address): {first_line(error)}"
             ) from error
 
     def _init(self, **options: Any) -> None:

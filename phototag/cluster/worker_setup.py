@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from phototag import settings
 from phototag._version import __version__
@@ -25,7 +26,7 @@ class WorkerSetup:
     Args:
         model: The model. Its path is where workers look first.
         device: See `Tagger`; so are the others. Resolved by each worker.
-        precision: AUTO is F32: what one machine finds out about a faster one does not hold for another.
+        precision: For all of them. With AUTO the tags are those of F32 on each machine, whether it has a faster one.
         jobs: Cores that are used at most on each machine; None is all.
     """
 
@@ -47,20 +48,20 @@ class WorkerSetup:
         return Target(self.device, self.runtime)
 
     def fixed(self) -> WorkerSetup:
-        """Return it with the precision that all workers compute with, and the model's hashes worked out.
+        """Return it with the model's hashes worked out, which name it on other machines.
 
         Raises:
-            UsageError: the precision depends on the machine.
+            UsageError: the network depends on the machine.
             ModelError: the model's file cannot be read.
         """
         if self.precision is Precision.INT8:
             raise UsageError(
-                "int8 is calibrated anew on each machine, so the workers of a cluster would not agree; "
-                "use --runtime-precision f32, bf16 or f16"
+                "int8 is calibrated again on each machine, so the workers of a cluster would not agree; "
+                "use --runtime-precision auto, f32, bf16 or f16"
             )
         # Both are kept in the object, and go along with it.
         _ = self.model.hash, self.model.weights_hash
-        return replace(self, precision=Precision.F32) if self.precision is Precision.AUTO else self
+        return self
 
     def tagger(self, *, cores: int | None, fetch: Callable[[], bytes] | None = None) -> Tagger:
         """Return the tagger, in a worker.
@@ -79,7 +80,7 @@ class WorkerSetup:
                 "install the same version on all machines"
             )
         return Tagger(
-            model_here(self.model, fetch),
+            model_here(self.model.name, self.model.path, self.model.hash, fetch),
             device=self.device,
             runtime=self.runtime,
             precision=self.precision,
@@ -92,29 +93,36 @@ class WorkerSetup:
         )
 
 
-def model_here(wanted: Model, fetch: Callable[[], bytes] | None = None) -> Model:
-    """Return a model as this machine has it: at the same path, in the cache by its hash, or fetched into that.
+def model_here(name: str, path: Path | None, wanted: str, fetch: Callable[[], bytes] | None = None) -> Model:
+    """Return a model as this machine has it: at the same path, by its name, or in the cache by its hash.
+
+    Args:
+        name: Of the model.
+        path: Of its file on another machine; None is the built-in model.
+        wanted: SHA-256 of the file, in hex.
+        fetch: Gives the bytes of the file; they are kept in the cache.
 
     Raises:
         ModelError: it is not here, or what was fetched is another one.
     """
-    if wanted.path is None:
-        built_in = open_model(wanted.name)
-        if built_in.hash != wanted.hash:
+    if path is None:
+        built_in = open_model(name)
+        if built_in.hash != wanted:
             raise ModelError("a worker has another built-in model; install the same packages on all machines")
         return built_in
-    kept = settings.cache_folder() / "models" / f"{wanted.hash}{SUFFIX}"
-    for path in (wanted.path, kept):
-        if path.is_file() and file_hash(path) == wanted.hash:
-            return Model(wanted.name, path, wanted.header)
+    kept = settings.cache_folder() / "models" / f"{wanted}{SUFFIX}"
+    for file in (path, settings.models_folder() / path.name, kept):
+        if file.is_file() and file_hash(file) == wanted:
+            return replace(open_model(file), name=name)
     if fetch is None:
         raise ModelError(
-            f"{wanted.path}: not on this machine, or another model lies there; copy the file there, or to {kept}"
+            f"{path}: not on this machine, or another model lies there; copy the file there, "
+            f"or into {settings.models_folder()}"
         )
     settings.make_own_folder(kept.parent)
     atomic_write(kept, fetch())
-    if file_hash(kept) != wanted.hash:
+    if file_hash(kept) != wanted:
         kept.unlink()
-        raise ModelError(f"{wanted.path}: the file was replaced since the run began; start it again")
+        raise ModelError(f"{path}: the file was replaced since the run began; start it again")
     keep_newest(kept.parent, f"*{SUFFIX}", count=_MODELS_KEPT)
-    return Model(wanted.name, kept, wanted.header)
+    return replace(open_model(kept), name=name)

@@ -46,6 +46,7 @@ from phototag.model import (
     resolve_backbone,
     state_path,
 )
+from phototag.paths import absolute
 from phototag.progress import waiting
 from phototag.runtime import Cost, Target, choose_target, costs, machine, step_seconds
 from phototag.training import TrainingConfig, train
@@ -179,7 +180,7 @@ class _Bench:
                 with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                     writer = csv.writer(file)
                     writer.writerow([*COLUMNS, GROUP_COLUMN])
-                    writer.writerows([(p.path.absolute(), p.superclass, p.subclass or "", p.group) for p in pictures])
+                    writer.writerows([(absolute(p.path), p.superclass, p.subclass or "", p.group) for p in pictures])
             except OSError as error:
                 raise UsageError(
                     f"{path}: cannot be written: {error.strerror or error}; name another --output"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from phototag.dataset import LabelledData, LabelledPicture, split, training_taxonomy
 from phototag.errors import DataError, UsageError
+from phototag.object_storage import size_and_time
+from phototag.paths import PhotoPath, absolute
 from phototag.training import TrainingConfig
 
 log = logging.getLogger(__name__)
@@ -99,7 +101,7 @@ def divide(data: LabelledData, config: ComparisonConfig) -> Parts:
 def _split(pictures: Sequence[LabelledPicture], fraction: float) -> tuple[list[LabelledPicture], list[LabelledPicture]]:
     """Return training and test pictures by class; two groups of each stay for training, one of them for validation."""
     training, test = split(pictures, fraction=fraction, seed=0)
-    left: dict[tuple[str | None, str | None], set[str | Path]] = defaultdict(set)
+    left: dict[tuple[str | None, str | None], set[str | PhotoPath]] = defaultdict(set)
     for picture in training:
         left[picture.superclass, picture.subclass].add(_group_of(picture))
     back = set()
@@ -114,7 +116,7 @@ def _split(pictures: Sequence[LabelledPicture], fraction: float) -> tuple[list[L
     )
 
 
-def _group_of(picture: LabelledPicture) -> str | Path:
+def _group_of(picture: LabelledPicture) -> str | PhotoPath:
     return picture.path if picture.group is None else picture.group
 
 
@@ -140,12 +142,11 @@ def identity(parts: Parts) -> str:
     for part in (parts.training, parts.test, parts.novel):
         for picture in part:
             try:
-                known = picture.path.stat()
-                state = [known.st_size, known.st_mtime_ns]
+                state = [*size_and_time(picture.path)]
             except OSError:
                 state = []
             digest.update(
-                json.dumps([str(picture.path.absolute()), picture.superclass, picture.subclass, state]).encode()
+                json.dumps([str(absolute(picture.path)), picture.superclass, picture.subclass, state]).encode()
             )
         digest.update(b"\n")
     return digest.hexdigest()

@@ -8,11 +8,11 @@ import stat
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from phototag.dataset.labelled import LabelledData, LabelledPicture
 from phototag.errors import DataError
-from phototag.files import open_regular
+from phototag.object_storage import open_photo, size_and_time
+from phototag.paths import PhotoPath, S3Path
 from phototag.progress import waiting
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _LEAST_BYTES = 64
 _LISTED = 3
 
 
-def copies_among(paths: Sequence[Path]) -> list[list[int]]:
+def copies_among(paths: Sequence[PhotoPath]) -> list[list[int]]:
     """Return the positions of files with the same content, a list for each content that several have.
 
     Only files of the same size and the same end are read in full. One that cannot be read has no copies here.
@@ -32,6 +32,11 @@ def copies_among(paths: Sequence[Path]) -> list[list[int]]:
     sizes: dict[tuple[int, ...], int] = {}
     for position, path in enumerate(paths):
         try:
+            if isinstance(path, S3Path):
+                object_file = (-1, position)
+                sizes[object_file] = size_and_time(path)[0]
+                at[object_file].append(position)
+                continue
             found = path.stat()
         except (OSError, ValueError):
             continue
@@ -64,10 +69,10 @@ def _parted(
     return list(parts.values())
 
 
-def _digest(path: Path, start: int) -> Hashable:
+def _digest(path: PhotoPath, start: int) -> Hashable:
     """Return SHA-256 of a file from an offset on; what is like nothing else if it cannot be read."""
     try:
-        with open_regular(path) as file:
+        with open_photo(path) as file:
             file.seek(max(0, start))
             return hashlib.file_digest(file, "sha256").digest()
     except (OSError, ValueError):

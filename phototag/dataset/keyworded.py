@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from phototag.dataset.keyword_classes import KeywordMap, Levels, class_of, levels_of, visible
 from phototag.errors import TaxonomyError
@@ -84,11 +85,12 @@ def read_keywords(
     reader, partners = KeywordReader(written), Partners()
     found: dict[Path, tuple[str, ...]] = {}
     for photo in scan(resolve_roots(roots), problems):
-        path = partners.lead_of(photo.path) or photo.path
+        file = cast("Path", photo.path)  # the roots are
+        path = cast("Path", partners.lead_of(file) or file)
         try:
-            keywords = reader.read(photo.path)
+            keywords = reader.read(file)
         except OSError as error:
-            problems.add(str(photo.path), error)
+            problems.add(str(file), error)
         else:
             found[path] = joined_keywords((*found[path], *keywords)) if path in found else keywords
     problems.lines += reader.problems

@@ -16,6 +16,7 @@ from phototag.errors import DataError, TaxonomyError
 from phototag.files import as_it_is_there
 from phototag.imaging import is_read
 from phototag.library import LeftOut, is_passed_over
+from phototag.paths import PhotoPath, absolute, is_address
 from phototag.records import LEVELS
 from phototag.taxonomy import Taxonomy, check_name, nearest_names, spelled_apart
 from phototag.text import is_text
@@ -43,7 +44,7 @@ class LabelledPicture:
     belongs to where the data says so.
     """
 
-    path: Path
+    path: PhotoPath
     superclass: str | None
     subclass: str | None
     origin: str
@@ -208,7 +209,7 @@ def _load_csv(source: Path) -> LabelledData:
             picture = _picture_of_row(sheet, cells, source, names, problems)
             if picture is None:
                 continue
-            other = pictures.setdefault(os.path.abspath(picture.path), picture)  # noqa: PTH100  # folds ".."
+            other = pictures.setdefault(str(absolute(picture.path)), picture)
             if (other.superclass, other.subclass) != (picture.superclass, picture.subclass):
                 problems.append(
                     f"{picture.origin}: {picture.path.name} is {_label(picture)} here and {_label(other)} in "
@@ -237,8 +238,8 @@ def _picture_of_row(
     elif subclass and not superclass:
         problems.append(f"{origin}: subclass {subclass!r} without a superclass")
     else:
-        path = as_it_is_there(source.parent / filepath)
-        if not _is_file(path):
+        path = place_of(filepath, source)
+        if isinstance(path, Path) and not _is_file(path):
             hint = " (the CSV is not in UTF-8; save it as UTF-8)" if not is_text(filepath) else ""
             problems.append(f"{origin}: no such file: {path}{hint}")
             return None
@@ -250,6 +251,16 @@ def _picture_of_row(
         labels = (names.get((LEVELS[0], superclass)), names.get((LEVELS[1], subclass)))
         return LabelledPicture(path, *labels, origin, group or None)
     return None
+
+
+def place_of(filepath: str, source: Path) -> PhotoPath:
+    """Return where a picture lies that a CSV names: an address, or a path that may be relative to the CSV."""
+    if is_address(filepath):
+        try:
+            return absolute(filepath)
+        except ValueError:
+            pass
+    return as_it_is_there(source.parent / filepath)
 
 
 def _is_file(path: Path) -> bool:

@@ -13,14 +13,12 @@ neighbours by number are clearly more alike than others, so that shuffled number
 from __future__ import annotations
 
 import logging
-import os
 import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +40,7 @@ from phototag.model import (
     pooled_stages,
     resolve_backbone,
 )
+from phototag.paths import PhotoPath
 from phototag.records import NO_FACTS, CaptureFacts
 from phototag.runtime import Target
 
@@ -133,7 +132,7 @@ def split(
     training: list[LabelledPicture] = []
     validation: list[LabelledPicture] = []
     for label, of_class in sorted(by_class.items(), key=lambda item: tuple(map(str, item[0]))):
-        of_class = sorted(of_class, key=lambda picture: os.fsencode(picture.path))
+        of_class = sorted(of_class, key=lambda picture: bytes(picture.path))
         one_class = np.zeros(len(of_class), dtype=np.intp)
         number = random.Random(f"{seed}:{label}").getrandbits(32)
         out = held_out(one_class, group_numbers(of_class), fraction=fraction, seed=number)
@@ -202,10 +201,10 @@ def _distance(looks: NDArray[np.float32], one: int, other: int) -> float:
     return 1 - float(looks[one] @ looks[other]) / lengths if lengths else 1.0
 
 
-def _number(path: Path) -> tuple[str, int] | None:
+def _number(path: PhotoPath) -> tuple[str, int] | None:
     """Return the folder with what stands before the last number of a file's name, and the number."""
     found = _NUMBER.search(path.stem)
-    return (str(path.parent / path.stem[: found.start()]), int(found[1])) if found else None
+    return (f"{path.parent}/{path.stem[: found.start()]}", int(found[1])) if found else None
 
 
 def _neighbours(rows: Labels, numbers: Sequence[tuple[str, int] | None]) -> Iterator[tuple[int, int]]:
@@ -240,7 +239,7 @@ def _bursts(pictures: Sequence[LabelledPicture], classes: Labels) -> Labels:
     return labels
 
 
-def _facts(path: Path) -> CaptureFacts:
+def _facts(path: PhotoPath) -> CaptureFacts:
     try:
         return read_facts(read_header(path))
     except OSError:

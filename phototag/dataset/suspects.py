@@ -24,11 +24,19 @@ from phototag.dataset.content import report_unreadable
 from phototag.dataset.features import Features
 from phototag.dataset.grouping import Labels, near_pairs
 from phototag.dataset.label_errors import Floats, find_label_errors
-from phototag.dataset.labelled import COLUMNS, DataSource, LabelledData, LabelledPicture, load_data, training_taxonomy
+from phototag.dataset.labelled import (
+    COLUMNS,
+    DataSource,
+    LabelledData,
+    LabelledPicture,
+    load_data,
+    place_of,
+    training_taxonomy,
+)
 from phototag.dataset.series import default_features, group_numbers, grouped, standardised
 from phototag.dataset.sheet import open_sheet
 from phototag.errors import DataError
-from phototag.files import as_it_is_there
+from phototag.paths import PhotoPath, absolute
 from phototag.progress import waiting
 from phototag.runtime import Target
 
@@ -81,18 +89,18 @@ class Suspect:
     kind: Kind
     score: float
     suggestion: str | None = None
-    other: Path | None = None
+    other: PhotoPath | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a row for JSON or a CSV."""
         return {
-            "filepath": os.path.abspath(self.picture.path),  # noqa: PTH100  # leaves links as they are
+            "filepath": str(absolute(self.picture.path)),
             "superclass": self.picture.superclass,
             "subclass": self.picture.subclass,
             "kind": str(self.kind),
             "suggestion": self.suggestion,
             "score": round(self.score, 4),
-            "other": None if self.other is None else os.path.abspath(self.other),  # noqa: PTH100
+            "other": None if self.other is None else str(absolute(self.other)),
         }
 
 
@@ -153,7 +161,7 @@ class Checked:
             "series": [
                 {
                     "class": _class_of(group[0]),
-                    "pictures": [os.path.abspath(picture.path) for picture in group],  # noqa: PTH100
+                    "pictures": [str(absolute(picture.path)) for picture in group],
                 }
                 for group in self.series
             ],
@@ -290,10 +298,10 @@ def without_listed(data: LabelledData, listed: Path) -> LabelledData:
         with open_sheet(listed, COLUMNS[:1]) as sheet:
             for cells in sheet:
                 name = cells[sheet.places[COLUMNS[0]]].strip()
-                out.add(os.path.abspath(as_it_is_there(listed.parent / name)))  # noqa: PTH100  # folds ".."
+                out.add(str(absolute(place_of(name, listed))))
     except FileNotFoundError as error:
         raise DataError(f"{listed}: no such file") from error
-    kept = tuple(picture for picture in data.pictures if os.path.abspath(picture.path) not in out)  # noqa: PTH100
+    kept = tuple(picture for picture in data.pictures if str(absolute(picture.path)) not in out)
     if not kept:
         raise DataError(f"{data.source}: {listed} lists every picture; remove the rows of those that are fine")
     log.info("%s: %d pictures are left out, as %s lists them", data.source, len(data.pictures) - len(kept), listed)

@@ -86,7 +86,7 @@ class Joint:
     child_score: NDArray[np.float64]
 
 
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     shifted = logits - logits.max(axis=1, keepdims=True)
     result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result
@@ -94,9 +94,9 @@ def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def join(evidence: Evidence) -> Joint:
     """Return the joint distribution of the two heads; the module's docstring says which."""
-    by_head = _log_softmax(evidence.superclass.astype(np.float64))
-    by_children = _log_softmax(evidence.pooled.astype(np.float64))
-    superclass = np.exp(_log_softmax((by_head + by_children) / 2))
+    by_head = log_softmax(evidence.superclass.astype(np.float64))
+    by_children = log_softmax(evidence.pooled.astype(np.float64))
+    superclass = np.exp(log_softmax((by_head + by_children) / 2))
     rows = np.arange(len(superclass))
     chosen = superclass.argmax(axis=1)
     share = np.exp(evidence.best_logit[rows, chosen].astype(np.float64) - evidence.pooled[rows, chosen])

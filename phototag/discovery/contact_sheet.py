@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from phototag.errors import DecodeError
 from phototag.files import atomic_write
 from phototag.imaging import WholeDecoder, read_bytes
+from phototag.paths import PhotoPath
 from phototag.text import printable, shorten
 
 PAGE_PICTURES = 48
@@ -26,7 +27,7 @@ _HEADING_CHARACTERS = 90
 _QUALITY = 85
 _BACKGROUND = "#202020"
 
-Numbered = tuple[int, Path]
+Numbered = tuple[int, PhotoPath]
 
 
 def write_sheets(
@@ -67,7 +68,7 @@ def write_sheets(
     return pages
 
 
-def _thumbnail(decode: WholeDecoder, path: Path) -> Image.Image | None:
+def _thumbnail(decode: WholeDecoder, path: PhotoPath) -> Image.Image | None:
     try:
         image = decode(read_bytes(path), path)
     except DecodeError:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from phototag.discovery.cluster import Grouping
 from phototag.discovery.groups import Group, Groups, Member
 from phototag.errors import ModelError
 from phototag.model import Model
+from phototag.paths import PhotoPath
 from phototag.records import NovelTier, Rank
 from phototag.store import ScoredTag, Store
 from phototag.taxonomy import Taxonomy
@@ -62,7 +62,7 @@ def find_groups(
     store: Store,
     model: Model,
     *,
-    under: Path | None = None,
+    under: PhotoPath | None = None,
     tier: NovelTier = NovelTier.ANY,
     min_size: int = MIN_GROUP_SIZE,
     novel_only: bool = False,
@@ -116,7 +116,7 @@ def _novel(
     taxonomy: Taxonomy,
     axes: int,
     *,
-    under: Path | None,
+    under: PhotoPath | None,
     ranks: Collection[Rank],
 ) -> tuple[list[ScoredTag], Embeddings, Counter[int], int]:
     """Return novel photos with embeddings; how many have no scores, by the model of their tag, or no embedding."""
@@ -135,7 +135,7 @@ def _novel(
 
 
 def _tagged(
-    store: Store, model_id: int | None, taxonomy: Taxonomy, axes: int, *, under: Path | None
+    store: Store, model_id: int | None, taxonomy: Taxonomy, axes: int, *, under: PhotoPath | None
 ) -> Iterator[tuple[list[ScoredTag], Embeddings]]:
     """Yield photos tagged with a subclass that the model knows, with their embeddings, a page at a time."""
     for page in store.scores.tagged(model_id, under=under, ranks=(Rank.SUBCLASS,), readable=True):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import astuple, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from phototag.errors import StoreError, TaxonomyError, UsageError
+from phototag.paths import PhotoPath, absolute
 from phototag.store import Store
 from phototag.taxonomy import Taxonomy
 
@@ -25,7 +24,7 @@ class Member:
     "bird/rooster", None for photos tagged as novel.
     """
 
-    path: Path
+    path: PhotoPath
     content_hash: str
     distance: float
     tagged_as: str | None = None
@@ -122,7 +121,7 @@ def _to_json(groups: Groups) -> dict[str, Any]:
         "taxonomy": groups.taxonomy.to_json(),
         "groups": [
             {field.name: getattr(group, field.name) for field in fields(Group)}
-            | {"members": [[os.fspath(each.path), *astuple(each)[1:]] for each in group.members]}
+            | {"members": [[str(each.path), *astuple(each)[1:]] for each in group.members]}
             for group in groups.groups
         ],
     }
@@ -137,7 +136,7 @@ def _from_json(value: Any) -> Groups:
             Group(
                 id=int(group["id"]),
                 members=tuple(
-                    Member(Path(path), str(digest), float(far), tagged_as)
+                    Member(absolute(str(path)), str(digest), float(far), tagged_as)
                     for path, digest, far, tagged_as in group["members"]
                 ),
                 superclass=group["superclass"],

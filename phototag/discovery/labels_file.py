@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from phototag.dataset import COLUMNS, open_sheet
 from phototag.errors import DataError
 from phototag.files import as_it_is_there, atomic_write
+from phototag.paths import PhotoPath, absolute, is_address
 from phototag.taxonomy import spelled_apart
 from phototag.text import nfc
 
@@ -25,7 +25,7 @@ class Written:
     total: int
 
 
-def add_labels(file: Path, photos: Sequence[Path], *, superclass: str, subclass: str) -> Written:
+def add_labels(file: Path, photos: Sequence[PhotoPath], *, superclass: str, subclass: str) -> Written:
     """Give photos a label in a CSV file, which is made if there is none; a photo that stands there gets the new label.
 
     The file is replaced atomically. Paths are absolute; other rows and columns stay as they are.
@@ -36,7 +36,7 @@ def add_labels(file: Path, photos: Sequence[Path], *, superclass: str, subclass:
     header, places, rows = _read(file)
     path_at, superclass_at, subclass_at = (places[column] for column in COLUMNS)
     by_path = {_absolute(row[path_at].strip(), file): row for row in rows}
-    named = {os.fspath(path): path for path in photos}
+    named = {str(path): path for path in photos}
     labels = {
         (nfc(row[superclass_at].strip()), nfc(row[subclass_at].strip()))
         for path, row in by_path.items()
@@ -65,7 +65,7 @@ def add_labels(file: Path, photos: Sequence[Path], *, superclass: str, subclass:
 
 def _absolute(filepath: str, file: Path) -> str:
     """Return a path of the file as absolute text; relative ones are relative to the file."""
-    return os.path.abspath(as_it_is_there(file.absolute().parent / filepath))  # noqa: PTH100  # folds ".."
+    return str(absolute(filepath if is_address(filepath) else as_it_is_there(file.absolute().parent / filepath)))
 
 
 def _read(file: Path) -> tuple[list[str], dict[str, int], list[list[str]]]:

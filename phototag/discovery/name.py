@@ -12,6 +12,8 @@ from phototag.choices import ReviewOrigin
 from phototag.discovery.groups import Group, Groups, Member, keep
 from phototag.discovery.labels_file import Written, add_labels
 from phototag.errors import UsageError
+from phototag.object_storage import size_and_time
+from phototag.paths import PhotoPath
 from phototag.records import PhotoState, Source
 from phototag.store import KnownPhoto, Query, Review, Store
 from phototag.taxonomy import Taxonomy, check_name, spelled_apart
@@ -26,7 +28,7 @@ TAGGED = "tagged otherwise by a human since"
 class Naming:
     """What came of naming a group: the labelled `photos`, and how many were left out by reason."""
 
-    photos: tuple[Path, ...]
+    photos: tuple[PhotoPath, ...]
     left_out: Counter[str]
     written: Written
 
@@ -170,16 +172,13 @@ def _problem(store: Store, member: Member, own: set[str]) -> str | None:
     """Return why a photo cannot be named any more."""
     known = store.photos.find(member.path)
     try:
-        stat = member.path.stat()
+        now = size_and_time(member.path)
     except (OSError, ValueError):  # gone, or below a folder that may not be entered any more
         return GONE
     if known is None or known.state is not PhotoState.OK or known.content_hash is None:
         return GONE if known is None or known.state is PhotoState.MISSING else CHANGED
     # A file that changed and was not tagged again yet shows in its size and time.
-    if known.content_hash.hex() != member.content_hash or (stat.st_size, stat.st_mtime_ns) != (
-        known.size_bytes,
-        known.modified_ns,
-    ):
+    if known.content_hash.hex() != member.content_hash or now != (known.size_bytes, known.modified_ns):
         return CHANGED
     label = _human_label(store, known)
     return None if label is None or label in own else TAGGED

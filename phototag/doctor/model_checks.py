@@ -84,11 +84,10 @@ def network_measurements() -> Iterator[tuple[str, Callable[[], Check]]]:
     """
     from phototag.choices import Precision
     from phototag.model import open_model
-    from phototag.runtime import choose_target, faster_precision
+    from phototag.runtime import choose_target, faster_precisions
 
     model, target = open_model(), choose_target()
-    faster = faster_precision(target)
-    for precision in (Precision.F32, *([faster] if faster is not None else [])):
+    for precision in (Precision.F32, *faster_precisions(target)):
         yield f"network speed {precision}", partial(_network, model, target, precision)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from phototag.evaluation.score import Scored, score_labelled
 from phototag.evaluation.score_table import ValidationScores
 from phototag.evaluation.validation import Labels, Level, Validation
 from phototag.model import Model, open_model
+from phototag.paths import absolute
 from phototag.runtime import choose_target
 from phototag.taxonomy import Taxonomy
 
@@ -147,7 +147,7 @@ def mistakes_of(scored: Scored) -> tuple[Mistake, ...]:
     order = wrong[np.argsort(-level.scores[wrong], kind="stable")].tolist()
     return tuple(
         Mistake(
-            path=os.path.abspath(scored.content.pictures[place].path),  # noqa: PTH100  # a text, and no links followed
+            path=str(absolute(scored.content.pictures[place].path)),
             truth=int(level.truth[place]),
             predicted=int(level.best[place]),
             score=round(float(level.scores[place]), 5),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from phototag.choices import SortKey
 from phototag.export.form import Export, ExportOption, Written
 from phototag.files import open_regular
+from phototag.paths import PhotoPath, S3Path
 from phototag.records import PhotoState, Rank, Source
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ SEPARATOR = ";"
 COLUMNS = ("SourceFile", "Subject", "HierarchicalSubject")
 _UNREADABLE = "whose file or whose XMP cannot be read"
 _SEPARATED = f'with a "{SEPARATOR}" in a keyword, which would be two'
+_IN_STORAGE = "in object storage, where ExifTool writes nothing"
 _BARRED = 'of a class with a "|" in its name, which separates levels'
 
 
@@ -58,7 +59,7 @@ def _score(photo: TaggedPhoto) -> float | None:
     return photo.superclass_score if photo.rank is Rank.SUPERCLASS else photo.subclass_score
 
 
-def _row(path: Path, names: list[str]) -> tuple[str, ...] | str:
+def _row(path: PhotoPath, names: list[str]) -> tuple[str, ...] | str:
     """Return a photo's path and its lists of keywords, or why there is none.
 
     ExifTool replaces what a list holds, so what it holds already comes first. A new list with levels begins with the
@@ -66,6 +67,8 @@ def _row(path: Path, names: list[str]) -> tuple[str, ...] | str:
     """
     from phototag.metadata import XmpError, comparable, embedded_lists  # here, as the command's help asks for none
 
+    if isinstance(path, S3Path):
+        return _IN_STORAGE
     try:
         with open_regular(path) as file:
             flat, levels = embedded_lists(file)
@@ -77,7 +80,7 @@ def _row(path: Path, names: list[str]) -> tuple[str, ...] | str:
     lists = (_joined(flat, names), _joined(levels or flat, [] if there else [ours]))
     if any(SEPARATOR in keyword for keywords in lists for keyword in keywords):
         return _SEPARATED
-    return os.fspath(path), *(SEPARATOR.join(keywords) for keywords in lists)
+    return str(path), *(SEPARATOR.join(keywords) for keywords in lists)
 
 
 def _joined(there: Iterable[str], ours: Iterable[str]) -> list[str]:

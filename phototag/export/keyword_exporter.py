@@ -6,11 +6,9 @@ noted. Whenever this ends in between, the next run finds out by the files' hashe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -28,6 +26,7 @@ from phototag.metadata import (
     read_seen,
     rewrite_all,
 )
+from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState, Source
 from phototag.store import ExportKind, FileKeywords, KeywordCandidate, KeywordExport, Query, Settled, Store
 
@@ -105,14 +104,14 @@ class KeywordExporter:
         pages = self._ledger.candidates(query)
         return self._run((photo for page in pages for photo in page), self._export_batch, total)
 
-    def export_paths(self, paths: Iterable[Path]) -> None:
+    def export_paths(self, paths: Iterable[PhotoPath]) -> None:
         """Bring the keywords of these photos up to date.
 
         Raises:
             StoreError: the database cannot be read or written.
         """
         self._tasks.look_again()
-        photos = self._ledger.candidates_at(map(os.fsencode, paths))
+        photos = self._ledger.candidates_at(map(bytes, paths))
         for start in range(0, len(photos), _BATCH):
             self._export_batch(photos[start : start + _BATCH])
 

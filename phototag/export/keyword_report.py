@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from phototag.paths import PhotoPath
 
 _SHOWN = 3
 _REASONS = 8
@@ -31,10 +32,10 @@ class KeywordReport:
     without: int = 0
     taken_out: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[Path]] = field(default_factory=dict)
+    examples: dict[str, list[PhotoPath]] = field(default_factory=dict)
     interrupted: bool = False
 
-    def refuse(self, path: Path, reason: str) -> None:
+    def refuse(self, path: PhotoPath, reason: str) -> None:
         """Count a file that is left alone."""
         self.refused[reason] += 1
         shown = self.examples.setdefault(reason, [])

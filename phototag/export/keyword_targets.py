@@ -23,12 +23,14 @@ from phototag.metadata import (
     sidecar_from,
     sidecars_of,
 )
+from phototag.paths import S3Path, path_of
 from phototag.store import ExportKind, FileKeywords, KeywordCandidate, KeywordExport, Store
 
 _FOLDERS = 64
 _LISTING_SHARE = 50.0  # listing takes at most 2 % of the time
 _JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
 _UNTOLD = FileKeywords()
+_IN_STORAGE = "lies in object storage, where nothing is written; its tags: phototag query --format csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ class KeywordTasks:
             of_photo[export.photo_id or 0].append(export)
         wanted: list[tuple[KeywordCandidate, tuple[str, ...], dict[Path, ExportKind]]] = []
         for photo in photos:
+            place = path_of(photo.path_bytes)
+            if isinstance(place, S3Path):
+                self._report.refuse(place, _IN_STORAGE)
+                continue
             try:
                 names = self._rule.names(photo)
                 # Where they were embedded once, that is where they stay: a new sidecar would repeat the old ones.

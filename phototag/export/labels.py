@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from phototag.choices import ReviewOrigin
 from phototag.export.form import Export, ExportOption, Written
 from phototag.export.rows import as_row
+from phototag.library import is_gone
+from phototag.object_storage import size_and_time
+from phototag.paths import PhotoPath, path_of, shared_folder
 from phototag.taxonomy import spelled_apart
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ STALE = "not the newest word on the same picture"
 class Label:
     """A picture and its two labels; `capture` is what its file says of when, where and with what it was taken."""
 
-    path: Path
+    path: PhotoPath
     superclass: str
     subclass: str
     capture: tuple[Any, ...] = (None,) * len(CAPTURE_COLUMNS)
@@ -59,16 +61,14 @@ class Labels:
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow((*COLUMNS, *CAPTURE_COLUMNS))
-        writer.writerows(
-            (os.fspath(label.path), label.superclass, label.subclass, *label.capture) for label in self.labels
-        )
+        writer.writerows((str(label.path), label.superclass, label.subclass, *label.capture) for label in self.labels)
         return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def collect(
     store: Store,
     *,
-    under: Path | None = None,
+    under: PhotoPath | None = None,
     origins: Sequence[ReviewOrigin] | None = None,
     include_samples: bool = False,
 ) -> Labels:
@@ -99,12 +99,12 @@ def collect(
     known = {photo.path_bytes: photo for photo in store.photos.at([review.path for review in newest.values()])}
     for review in newest.values():
         path = _present(store, review, known.get(review.path_bytes))
-        if isinstance(path, Path):
+        if not isinstance(path, str):
             labels.append(Label(path, review.superclass or "", review.subclass or ""))
         else:
             left_out[path] += 1
     labels = _with_captures(store, labels)
-    labels.sort(key=lambda label: os.fsencode(label.path))
+    labels.sort(key=lambda label: bytes(label.path))
     return Labels(tuple(labels), left_out, _torn(labels), _apart(labels))
 
 
@@ -113,9 +113,13 @@ def _with_captures(store: Store, labels: Sequence[Label]) -> list[Label]:
         return []
     from phototag.store import Query
 
-    under = Path(os.path.commonpath([label.path for label in labels]))
+    shared = shared_folder([bytes(label.path) for label in labels])
     wanted = {label.path for label in labels}
-    rows = {photo.path: as_row(photo) for photo in store.query(Query(under=under)) if photo.path in wanted}
+    rows = {
+        photo.path: as_row(photo)
+        for photo in store.query(Query(under=path_of(shared) if shared else None))
+        if photo.path in wanted
+    }
     return [
         replace(label, capture=tuple(rows[label.path][column] for column in CAPTURE_COLUMNS))
         if label.path in rows
@@ -124,7 +128,7 @@ def _with_captures(store: Store, labels: Sequence[Label]) -> list[Label]:
     ]
 
 
-def _present(store: Store, review: SavedReview, known: KnownPhoto | None) -> Path | str:
+def _present(store: Store, review: SavedReview, known: KnownPhoto | None) -> PhotoPath | str:
     """Return where the reviewed picture lies, or why it cannot be used."""
     if known is not None and _is_untouched(known):
         return known.path
@@ -132,17 +136,16 @@ def _present(store: Store, review: SavedReview, known: KnownPhoto | None) -> Pat
     for copy in copies:
         if _is_untouched(copy):
             return copy.path
-    there = any(os.path.exists(path) for path in (review.path, *(copy.path for copy in copies)))  # noqa: PTH110
+    there = not all(is_gone(path) for path in (review.path, *(copy.path for copy in copies)))
     return CHANGED if there else GONE
 
 
 def _is_untouched(known: KnownPhoto) -> bool:
     """Return whether a file is there as it was last read: one that changed shows in its size and time."""
     try:
-        stat = known.path.stat()
+        return size_and_time(known.path) == (known.size_bytes, known.modified_ns)
     except (OSError, ValueError):  # gone, or below a folder that may not be entered
         return False
-    return (known.size_bytes, known.modified_ns) == (stat.st_size, stat.st_mtime_ns)
 
 
 def _torn(labels: Sequence[Label]) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -41,7 +40,7 @@ ROW_COLUMNS = (
 def as_row(photo: TaggedPhoto) -> dict[str, Any]:
     """Return the columns of a photo as plain values. A path that is not UTF-8 holds surrogates (PEP 383)."""
     return {
-        "path": os.fspath(photo.path),
+        "path": str(photo.path),
         "superclass": photo.superclass,
         "subclass": photo.subclass,
         "rank": photo.rank,
@@ -78,7 +77,7 @@ def write_rows(
         target.write(_csv_line(ROW_COLUMNS))
     for number, photo in enumerate(photos, start=1):
         if form is OutputFormat.PATHS:
-            target.write(os.fsencode(photo.path) + end)
+            target.write(bytes(photo.path) + end)
         elif form is OutputFormat.CSV:
             target.write(_csv_line(["" if value is None else value for value in as_row(photo).values()]))
         elif form is OutputFormat.NDJSON:

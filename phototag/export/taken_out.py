@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from phototag.paths import PhotoPath
 from phototag.records import Source
 from phototag.store import Query, Store
 
@@ -14,7 +15,7 @@ from phototag.store import Query, Store
 class TakenOut:
     """A photo whose file no longer holds keywords that its tag says and that were written into it."""
 
-    photo: Path
+    photo: PhotoPath
     file: Path
     keywords: tuple[str, ...]
 

@@ -1,6 +1,5 @@
 from .colour import in_srgb as in_srgb
 from .decode import Decode as Decode
-from .decode import read_bytes as read_bytes
 from .formats import FORMAT_NAMES as FORMAT_NAMES
 from .formats import FORMATS as FORMATS
 from .formats import MAX_MEGAPIXELS as MAX_MEGAPIXELS
@@ -11,6 +10,7 @@ from .formats import unread_format as unread_format
 from .formats import unread_line as unread_line
 from .preprocessing import INTERPOLATIONS as INTERPOLATIONS
 from .preprocessing import Preprocessing as Preprocessing
+from .reading import read_bytes as read_bytes
 from .sandbox import Decoder as Decoder
 from .sandbox import WholeDecoder as WholeDecoder
 from .thumbnails import Thumbnailer as Thumbnailer

@@ -7,37 +7,24 @@ DCT scaling), only the central crop is resized, and rotation is applied to the s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from phototag.errors import DecodeError
-from phototag.files import NotAFileError, open_regular
 from phototag.imaging.colour import changes_colours, in_srgb, opaque
-from phototag.imaging.formats import (
-    JPEG,
-    MAX_MEGAPIXELS,
-    RAW,
-    SIGNATURE_BYTES,
-    TIFF,
-    format_of,
-    unread_format,
-    why_not_read,
-)
-from phototag.imaging.giants import GIANT_BYTES, check_giant
+from phototag.imaging.formats import JPEG, MAX_MEGAPIXELS, format_of
 from phototag.imaging.jpeg import MEANS, ends_before_its_pixels, has_end, reduced, with_end
 from phototag.imaging.openers import BROKEN, open_image, stand_in
 from phototag.imaging.png import has_too_few_pixels
 from phototag.imaging.preprocessing import Preprocessing
+from phototag.paths import PhotoPath
 from phototag.records import FailureKind
 
-Decode = Callable[[bytes, Path], tuple[NDArray[np.uint8], int, int]]
+Decode = Callable[[bytes, PhotoPath], tuple[NDArray[np.uint8], int, int]]
 
-MAX_FILE_BYTES = 1 << 30
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -63,60 +50,8 @@ _REDUCED_MARGIN = {4: 2.0, 8: 1.4}
 _WORTH_BYTES = 512 << 10
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read the bytes of a picture file.
-
-    Raises:
-        DecodeError: the file is gone, unreadable, empty, implausibly large, still being written, begins like no
-            picture, or what reads it is not installed.
-    """
-    try:
-        with open_regular(path) as file:
-            before = os.fstat(file.fileno())
-            if before.st_size > MAX_FILE_BYTES:
-                reason = f"{before.st_size / 2**20:.0f} MiB are more than the limit of {MAX_FILE_BYTES >> 20} MiB"
-                raise DecodeError(path, FailureKind.TOO_LARGE, reason)
-            # A gigabyte that is no picture is not to take its room in memory first.
-            head = file.read(SIGNATURE_BYTES)
-            _check_reader(head, path)
-            if head and format_of(head) is None:
-                raise DecodeError(path, FailureKind.NOT_AN_IMAGE, why_not_read(head))
-            if before.st_size > GIANT_BYTES:
-                check_giant(file, path)
-            file.seek(0)
-            # No more than that: somebody may append to it for ever.
-            data = file.read(before.st_size + 1)
-            after = os.fstat(file.fileno())
-    except FileNotFoundError as error:
-        raise DecodeError(path, FailureKind.GONE, "the file is gone") from error
-    except (NotAFileError, IsADirectoryError) as error:
-        raise DecodeError(path, FailureKind.GONE, f"the file is gone; there is {error.strerror}") from error
-    except BlockingIOError as error:
-        raise DecodeError(path, FailureKind.BUSY, "another program keeps the file to itself; try again") from error
-    except PermissionError as error:
-        raise DecodeError(path, FailureKind.PERMISSION, "no permission to read the file") from error
-    except OSError as error:
-        raise DecodeError(path, FailureKind.CORRUPT, f"cannot be read: {error.strerror or error}") from error
-    if (before.st_size, before.st_mtime_ns, len(data or b"")) != (after.st_size, after.st_mtime_ns, before.st_size):
-        raise DecodeError(path, FailureKind.TRUNCATED, "the file changed while it was read")
-    if not data:
-        raise DecodeError(path, FailureKind.EMPTY, "the file is empty")
-    return data
-
-
-def _check_reader(head: bytes, path: Path) -> None:
-    """Check that what reads a file of that name is installed, unless its first bytes are those of another format.
-
-    Raises:
-        DecodeError: it is not.
-    """
-    named = unread_format(path.suffix)
-    if named is not None and format_of(head) in ((None, named, TIFF) if named is RAW else (None, named)):
-        raise DecodeError(path, named.lacking, named.advice)
-
-
 def decode_bytes(
-    data: bytes, preprocessing: Preprocessing, path: Path, *, max_megapixels: int = MAX_MEGAPIXELS
+    data: bytes, preprocessing: Preprocessing, path: PhotoPath, *, max_megapixels: int = MAX_MEGAPIXELS
 ) -> tuple[NDArray[np.uint8], int, int]:
     """Decode a picture file's bytes: pixels [size, size, 3] and the upright width and height of the whole picture.
 
@@ -135,7 +70,7 @@ def decode_bytes(
         return np.asarray(small), width, height
 
 
-def picture_size(data: bytes, path: Path, *, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[int, int]:
+def picture_size(data: bytes, path: PhotoPath, *, max_megapixels: int = MAX_MEGAPIXELS) -> tuple[int, int]:
     """Return the upright width and height of a picture file's bytes, from its header alone.
 
     Raises:
@@ -146,7 +81,7 @@ def picture_size(data: bytes, path: Path, *, max_megapixels: int = MAX_MEGAPIXEL
         return (image.height, image.width) if turned else (image.width, image.height)
 
 
-def decode_whole(data: bytes, *, short_side: int, path: Path, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
+def decode_whole(data: bytes, *, short_side: int, path: PhotoPath, max_megapixels: int = MAX_MEGAPIXELS) -> Image.Image:
     """Decode a picture file's bytes to an upright RGB image of the whole picture, reduced where that is cheap.
 
     Its shorter side is at least `short_side` pixels if the picture's own is. For training, which crops at random.
@@ -168,7 +103,7 @@ def decode_whole(data: bytes, *, short_side: int, path: Path, max_megapixels: in
         return _upright(in_srgb(small, image.info), orientation)
 
 
-def _with_end(data: bytes, path: Path, max_megapixels: int) -> bytes:
+def _with_end(data: bytes, path: PhotoPath, max_megapixels: int) -> bytes:
     """Return a picture file; a JPEG that lacks nothing but the marker of its end gets one.
 
     Raises:
@@ -184,7 +119,7 @@ def _with_end(data: bytes, path: Path, max_megapixels: int) -> bytes:
     return ended
 
 
-def _check_bottom(image: Image.Image, data: bytes, path: Path) -> None:
+def _check_bottom(image: Image.Image, data: bytes, path: PhotoPath) -> None:
     """Check that a JPEG or PNG has the last of its pixels, if they look as if not.
 
     Raises:
@@ -204,7 +139,7 @@ def _check_bottom(image: Image.Image, data: bytes, path: Path) -> None:
         raise DecodeError(path, FailureKind.TRUNCATED, "the picture is cut short, though its end is marked")
 
 
-def _resized_centre(image: Image.Image, data: bytes, preprocessing: Preprocessing, path: Path) -> Image.Image:
+def _resized_centre(image: Image.Image, data: bytes, preprocessing: Preprocessing, path: PhotoPath) -> Image.Image:
     """Return the central crop at the target size, in sRGB, not yet upright (a central crop does not care)."""
     width, height = image.size
     target = (preprocessing.size, preprocessing.size)

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePath
 
+from phototag.paths import S3Path
 from phototag.records import FailureKind
 
 # Larger pictures are refused before anything is decoded, unless the user says otherwise.
@@ -190,7 +191,7 @@ def _is_there(module: str) -> bool:
         return False
 
 
-def is_picture(path: PurePath | str) -> bool:
+def is_picture(path: PurePath | S3Path | str) -> bool:
     """Return whether the name says that this is a picture phototag reads, maybe with an extra. The content decides."""
     # Asked of every file of every scan: `path.suffix` takes three times as long.
     return os.path.splitext(str(path))[1].lower() in SUFFIXES  # noqa: PTH122

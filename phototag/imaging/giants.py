@@ -7,9 +7,7 @@ of a picture that may take as many bytes.
 from __future__ import annotations
 
 import mmap
-import os
 import struct
-from pathlib import Path
 from typing import BinaryIO
 
 from phototag.errors import DecodeError
@@ -17,6 +15,8 @@ from phototag.imaging.formats import JPEG, PNG, RAW, TIFF, UnsupportedPictureErr
 from phototag.imaging.heic_header import read_heic_header
 from phototag.imaging.jpeg import frame_size
 from phototag.imaging.tiff import SAMPLES, read_first_page
+from phototag.object_storage import ObjectFile
+from phototag.paths import PhotoPath
 from phototag.records import FailureKind
 
 # Smaller files are read as they are: a phone puts a film of some 10 MiB behind a photo.
@@ -29,24 +29,23 @@ _MOST_FRAMES = 100
 _AVIF_SIZE = b"ispe\0\0\0\0"
 
 
-def check_giant(file: BinaryIO, path: Path) -> None:
+def check_giant(file: BinaryIO | ObjectFile, size_bytes: int, path: PhotoPath) -> None:
     """Check that a file of more than `GIANT_BYTES` begins like a picture that may take so many.
 
     Raises:
         DecodeError: it does not.
         OSError: it cannot be read.
     """
-    size_bytes = os.fstat(file.fileno()).st_size
     file.seek(0)
-    head = file.read(_HEAD_BYTES)
+    head = file.read(_HEAD_BYTES) or b""
     form = format_of(head)
     if form is RAW:
         return  # of a few hundred MiB there are many
     try:
         if form is not None and form.name == "HEIC":
-            most_bytes = _heic_bytes(file)
+            most_bytes = _heic_bytes(file, head)
         else:
-            most_bytes = _tiff_bytes(file, head) if form is TIFF else _picture_bytes(head)
+            most_bytes = _tiff_bytes(file, head, size_bytes) if form is TIFF else _picture_bytes(head)
     except (struct.error, SyntaxError, EOFError, IndexError, UnsupportedPictureError):
         most_bytes = 0
     if size_bytes > most_bytes + GIANT_BYTES:
@@ -76,20 +75,23 @@ def _picture_bytes(head: bytes) -> int:
     return int(width * abs(height) * _PIXEL_BYTES)
 
 
-def _heic_bytes(file: BinaryIO) -> int:
-    """Return the same for a HEIC file, whose header may stand at its end."""
+def _heic_bytes(file: BinaryIO | ObjectFile, head: bytes) -> int:
+    """Return the same for a HEIC file, whose header may stand at its end; that of an object must not."""
+    if isinstance(file, ObjectFile):
+        width, height = read_heic_header(head).size
+        return width * height * _MOST_FRAMES
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         width, height = read_heic_header(data).size
     return width * height * _MOST_FRAMES
 
 
-def _tiff_bytes(file: BinaryIO, head: bytes) -> int:
+def _tiff_bytes(file: BinaryIO | ObjectFile, head: bytes, size_bytes: int) -> int:
     """Return the same for a TIFF file, whose header may stand anywhere."""
     order = "<" if head[:2] == b"II" else ">"
     number, at = ("Q", 8) if 43 in head[2:4] else ("I", 4)
     file.seek(min(struct.unpack_from(order + number, head, at)[0], 1 << 62))
-    page, following = read_first_page(head[:4], file.read(_PAGE_BYTES))
+    page, following = read_first_page(head[:4], file.read(_PAGE_BYTES) or b"")
     if following or page.is_reduced:
-        return os.fstat(file.fileno()).st_size  # of many pages any may be a giant
+        return size_bytes  # of many pages any may be a giant
     width, height = page.size
     return width * height * page.number(SAMPLES, 1) * _SAMPLE_BYTES

@@ -8,7 +8,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from PIL import Image
 
@@ -25,6 +24,7 @@ from phototag.imaging.formats import (
     why_not_read,
 )
 from phototag.imaging.jpeg import check_supported
+from phototag.paths import PhotoPath
 from phototag.records import FailureKind
 
 # Pillow's own limit is one for the whole process, a warning, and speaks of attacks. Ours is an argument, an error that
@@ -64,7 +64,7 @@ _UNSUPPORTED = re.compile("unsupported|not (yet )?supported|cannot handle|unknow
 
 
 @contextmanager
-def open_image(data: bytes, path: Path, *, max_megapixels: int = MAX_MEGAPIXELS) -> Iterator[Image.Image]:
+def open_image(data: bytes, path: PhotoPath, *, max_megapixels: int = MAX_MEGAPIXELS) -> Iterator[Image.Image]:
     """Give the image in a picture file's bytes, header read, for as long as it is used.
 
     Every call gives an image that no other thread has. `path` only names the picture in errors, and errors are
@@ -196,7 +196,7 @@ def without_webp_metadata(data: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(content)) + b"WEBP" + content
 
 
-def _check_size(image: Image.Image, size_bytes: int, path: Path, max_megapixels: int) -> None:
+def _check_size(image: Image.Image, size_bytes: int, path: PhotoPath, max_megapixels: int) -> None:
     width, height = image.size
     if width * height > max_megapixels * 1_000_000:
         reason = (

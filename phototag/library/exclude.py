@@ -6,9 +6,9 @@ import fnmatch
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from phototag.errors import UsageError
+from phototag.paths import PhotoPath, is_below
 from phototag.text import nfc
 
 
@@ -41,6 +41,8 @@ class Exclusion:
 
     def leaves_out(self, path: str, root: str) -> bool:
         """Return whether the file or folder itself is left out, apart from the folders that it lies in."""
+        if not self.patterns:
+            return False
         if not path.isascii():  # a keyboard writes é in another form than a Mac's disk
             path, root = nfc(path), nfc(root)
         if self._names is not None and self._names.match(os.path.basename(path)):  # noqa: PTH119  # once a file
@@ -49,12 +51,12 @@ class Exclusion:
             return True
         return self._whole is not None and self._whole.match(path) is not None
 
-    def covers(self, path: Path, root: Path) -> bool:
+    def covers(self, path: PhotoPath, root: PhotoPath) -> bool:
         """Return whether the path or a folder between the root and it is left out. The root itself never is."""
-        if not self.patterns or path == root or not path.is_relative_to(root):
+        if not self.patterns or path == root or not is_below(path, root):
             return False
         # As text: with a Path for each folder a million known photos would take minutes.
-        text, base = os.fspath(path), os.fspath(root)
+        text, base = str(path), str(root)
         start = len(base.rstrip("/")) + 1
         ends = (*(index for index, mark in enumerate(text[start:], start) if mark == "/"), len(text))
         return any(self.leaves_out(text[:end], base) for end in ends)

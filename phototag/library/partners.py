@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from phototag.imaging import FORMATS
+from phototag.object_storage import names_in
+from phototag.paths import PhotoPath, S3Path
 from phototag.text import nfc
 
 # The picture that decides for both, the cheapest to decode first.
@@ -21,7 +23,7 @@ _PIXEL = re.compile(r"\.raw-\d+(\.mp)?\.(cover|original)$")
 _FOLDERS_KEPT = 16
 
 
-def is_raw(path: PurePath) -> bool:
+def is_raw(path: PurePath | S3Path) -> bool:
     """Return whether the name says that this is a raw photo."""
     # Asked of every photo of every scan: `path.suffix` takes three times as long.
     return str(path).lower().endswith(_SUFFIXES["RAW"])
@@ -33,7 +35,7 @@ class Partners:
     def __init__(self) -> None:
         self._names = lru_cache(_FOLDERS_KEPT)(_by_stem)
 
-    def lead_of(self, raw: Path) -> Path | None:
+    def lead_of(self, raw: PhotoPath) -> PhotoPath | None:
         """Return the picture that decides for a raw photo, None if there is none."""
         if not is_raw(raw):
             return None
@@ -52,10 +54,13 @@ class Partners:
         return found
 
 
-def _by_stem(folder: Path) -> dict[str, list[str]]:
+def _by_stem(folder: PhotoPath) -> dict[str, list[str]]:
     names: defaultdict[str, list[str]] = defaultdict(list)
     try:
-        listed: Iterable[str] = sorted(os.listdir(folder))  # noqa: PTH208  # names alone
+        if isinstance(folder, S3Path):
+            listed: Iterable[str] = names_in(folder)
+        else:
+            listed = sorted(os.listdir(folder))  # noqa: PTH208  # names alone
     except OSError:
         listed = ()
     for name in listed:
@@ -69,5 +74,5 @@ def _rank(name: str) -> int | None:
     return _RANK.get(PurePath(name).suffix.lower())
 
 
-def _stem(path: PurePath) -> str:
+def _stem(path: PurePath | S3Path) -> str:
     return _PIXEL.sub("", nfc(path.stem).casefold())

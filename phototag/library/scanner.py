@@ -6,13 +6,16 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
-from phototag.errors import UsageError
+from phototag.errors import ObjectStorageError, UsageError
 from phototag.files import as_it_is_there
 from phototag.imaging import FORMAT_NAMES, is_picture
 from phototag.library.exclude import Exclusion
 from phototag.library.left_out import LeftOut, is_system_folder
+from phototag.library.objects import check_objects, picture_at, scan_objects
+from phototag.paths import PhotoPath, S3Path, absolute
 from phototag.records import Photo
 
 _NOTHING = Exclusion()
@@ -24,7 +27,7 @@ class ScanProblems:
     """What could not be looked at, a line for the user each and their paths, and what was left out."""
 
     lines: list[str] = field(default_factory=list)
-    seen: set[Path] = field(default_factory=set)
+    seen: set[PhotoPath] = field(default_factory=set)
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def add(self, path: str, error: OSError) -> None:
@@ -32,16 +35,30 @@ class ScanProblems:
         self.lines.append(f"{path}: {error.strerror or error}")
         self.seen.add(Path(path))
 
+    def add_objects(self, root: S3Path, error: OSError | ObjectStorageError) -> None:
+        """Note an address whose objects could not all be listed, and why."""
+        why = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"s3://{root.bucket}: ")
+        self.lines.append(f"{root}: could not all be listed: {why}")
+        self.seen.add(root)
 
-def resolve_roots(paths: Sequence[str | Path]) -> list[Path]:
+
+def resolve_roots(paths: Sequence[str | PhotoPath]) -> list[PhotoPath]:
     """Return absolute roots in the order in which their files sort, none inside another.
 
     Raises:
         UsageError: a path does not exist, cannot be looked at, or is a file that is no picture by its name.
+        ObjectStorageError: an address of objects cannot be looked at.
     """
-    roots = dict.fromkeys(as_it_is_there(Path(os.path.abspath(path))) for path in paths)  # noqa: PTH100  # keeps symlinks
+    try:
+        given = [absolute(path) for path in paths]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    roots = dict.fromkeys(path if isinstance(path, S3Path) else as_it_is_there(path) for path in given)
     for root in roots:
-        _check_root(root)
+        if isinstance(root, S3Path):
+            check_objects(root)
+        else:
+            _check_root(root)
     return sorted((root for root in roots if roots.keys().isdisjoint(root.parents)), key=_sort_key)
 
 
@@ -58,17 +75,40 @@ def _check_root(path: Path) -> None:
         raise UsageError(f"{path}: not a picture that phototag reads ({FORMAT_NAMES})")
 
 
-def _sort_key(path: Path) -> bytes:
-    return os.fsencode(path) + (b"/" if path.is_dir() else b"")
+def _sort_key(path: PhotoPath) -> bytes:
+    return bytes(path) + (b"/" if isinstance(path, Path) and path.is_dir() else b"")
 
 
-def scan(roots: Sequence[Path], problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
+def scan(roots: Sequence[PhotoPath], problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
     """Return every picture at or under `roots`, in the order of path bytes, with flat memory.
 
     Symbolic links are not followed (a root itself may be one); hidden files, folders of the system and what `exclude`
     names are left out. What cannot be looked at, and what a person may miss, is noted in `problems`. `roots` come from
     `resolve_roots`.
     """
+    for is_address, some in groupby(roots, lambda root: isinstance(root, S3Path)):
+        if is_address:
+            yield from _scan_objects([root for root in some if isinstance(root, S3Path)], problems, exclude)
+        else:
+            yield from _scan_files([root for root in some if isinstance(root, Path)], problems, exclude)
+
+
+def _scan_objects(roots: Sequence[S3Path], problems: ScanProblems, exclude: Exclusion) -> Iterator[Photo]:
+    # An object sorts before its neighbours, but what lies below it after some of them.
+    spans = sorted((bytes(root) + end, root) for root in roots for end in (b"", b"/"))
+    for start, root in spans:
+        try:
+            if start == bytes(root):
+                found = picture_at(root)
+                if found is not None:
+                    yield found
+            else:
+                yield from scan_objects(root, problems.left_out, exclude)
+        except (OSError, ObjectStorageError) as error:
+            problems.add_objects(root, error)
+
+
+def _scan_files(roots: Sequence[Path], problems: ScanProblems, exclude: Exclusion) -> Iterator[Photo]:
     for root in roots:
         if os.path.isdir(root):  # noqa: PTH112  # does not raise below a folder that was locked meanwhile
             yield from scan_below(root, root, problems, exclude=exclude)
@@ -101,13 +141,19 @@ def look(path: str, problems: ScanProblems, *, follow: bool = False) -> Photo | 
     return Photo(Path(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
-def count(roots: Sequence[Path], *, exclude: Exclusion = _NOTHING) -> int:
-    """Count the pictures that `scan` will find, without looking at each."""
-    return sum(1 for _ in _files(roots, exclude))
+def count(roots: Sequence[PhotoPath], *, exclude: Exclusion = _NOTHING) -> int | None:
+    """Count the pictures that `scan` will find, without looking at each; None if some are objects.
+
+    To count those is to list them, a thousand a request.
+    """
+    files = [root for root in roots if isinstance(root, Path)]
+    return sum(1 for _ in _files(files, exclude)) if len(files) == len(roots) else None
 
 
-def has_pictures(root: Path) -> bool:
+def has_pictures(root: PhotoPath) -> bool:
     """Return whether there is any picture at or under a root; stops at the first."""
+    if isinstance(root, S3Path):
+        return next(_scan_objects([root], ScanProblems(), _NOTHING), None) is not None
     return next(_files([root], _NOTHING), None) is not None
 
 

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
-from phototag.files import open_regular
 from phototag.metadata.exif import Entry, Tiff
 from phototag.metadata.exif_block import find_exif
 from phototag.metadata.keywords import Written, read_packets, without_repeats
 from phototag.metadata.xmp import XmpFacts
+from phototag.object_storage import open_photo
+from phototag.paths import PhotoPath
 from phototag.records import CaptureFacts
 
 _MAKE, _MODEL, _CHANGED, _RATING, _EXIF, _GPS, _DNG_SERIAL = 0x010F, 0x0110, 0x0132, 0x4746, 0x8769, 0x8825, 0xC62F
@@ -92,13 +92,13 @@ def describe(
     return _with_xmp(facts, said), without_repeats(file, embedded, beside, written=written)
 
 
-def read_header(path: Path) -> bytes:
+def read_header(path: PhotoPath) -> bytes:
     """Return as much of a file as its metadata may need: the beginning of a JPEG, all of others, where it may lie last.
 
     Raises:
         OSError: it cannot be read.
     """
-    with open_regular(path) as file:
+    with open_photo(path) as file:
         start = file.read(_HEADER_BYTES) or b""
         return start if start[:2] == b"\xff\xd8" else start + (file.read() or b"")
 

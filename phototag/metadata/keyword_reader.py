@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,6 +13,7 @@ from phototag.files import open_regular, read_regular
 from phototag.metadata.keywords import Written, keywords_of
 from phototag.metadata.sidecars import Siblings, sidecars_of
 from phototag.metadata.xmp import MAX_BYTES
+from phototag.paths import PhotoPath
 
 # Photos come folder by folder, and after those below one the rest of it.
 _FOLDERS_KEPT = 64
@@ -35,14 +35,14 @@ class WrittenKeywords:
 
     def of_sidecar(self, path: Path, data: bytes) -> Written:
         """Return what phototag wrote into a sidecar."""
-        known = self.by_path.get(os.fsencode(path))
+        known = self.by_path.get(bytes(path))
         if known is None and self.by_hash:
             known = self.by_hash.get(hashlib.sha256(data).digest())
         return known or {}
 
-    def of_photo(self, path: Path, file: BinaryIO) -> Written:
+    def of_photo(self, path: PhotoPath, file: BinaryIO) -> Written:
         """Return what phototag wrote into a photo's own file."""
-        known = self.by_path.get(os.fsencode(path))
+        known = self.by_path.get(bytes(path))
         if known is None and self.in_photos:
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # it takes any that has readinto

@@ -6,11 +6,11 @@ import base64
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from phototag.errors import DecodeError
 from phototag.evaluation import Mistake
 from phototag.imaging import Thumbnailer, read_bytes
+from phototag.paths import PhotoPath, absolute
 from phototag.report.markup import block
 from phototag.report.page import Block, heading, percent
 from phototag.taxonomy import as_written
@@ -57,7 +57,7 @@ def photographs(
         if members:
             entries = [
                 (
-                    Path(one.path),
+                    absolute(one.path),
                     (
                         f"is {as_written(names[one.truth])}",
                         f"predicted as {as_written(names[one.predicted])}, {percent(one.score, 0)}",
@@ -69,18 +69,18 @@ def photographs(
     return shown
 
 
-def small_copies(pictures: Sequence[tuple[Path, tuple[str, ...]]]) -> Block:
+def small_copies(pictures: Sequence[tuple[PhotoPath, tuple[str, ...]]]) -> Block:
     """Return small copies of pictures with their names and lines below them."""
     with Thumbnailer() as thumbnailer, ThreadPoolExecutor(_WORKERS) as threads:
 
-        def entry(picture: tuple[Path, tuple[str, ...]]) -> _Entry:
+        def entry(picture: tuple[PhotoPath, tuple[str, ...]]) -> _Entry:
             path, lines = picture
             return _Entry(_small(path, thumbnailer), printable(path.name), lines)
 
         return block("photographs", entries=list(threads.map(entry, pictures)))
 
 
-def _small(path: Path, thumbnailer: Thumbnailer) -> str:
+def _small(path: PhotoPath, thumbnailer: Thumbnailer) -> str:
     try:
         return base64.b64encode(thumbnailer(read_bytes(path), (_SIDE, _SIDE), path)).decode()
     except (DecodeError, RuntimeError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from phototag.dataset import KIND_WORDS, Checked, Kind, LabelledPicture, Suspect, groups_line
+from phototag.paths import PhotoPath
 from phototag.report.page import Block, Card, Page, Section, cards, folded, paragraph, table
 from phototag.report.photographs import small_copies
 from phototag.taxonomy import as_written
@@ -134,7 +134,9 @@ def _series(series: Sequence[tuple[LabelledPicture, ...]]) -> Section:
         paragraph("Pictures that belong together stay on one side of every split. The largest series:", note=True)
     ]
     for group in series[:_SHOWN_SERIES]:
-        pictures: list[tuple[Path, tuple[str, ...]]] = [(picture.path, ()) for picture in group[:_SHOWN_OF_A_SERIES]]
+        pictures: list[tuple[PhotoPath, tuple[str, ...]]] = [
+            (picture.path, ()) for picture in group[:_SHOWN_OF_A_SERIES]
+        ]
         blocks.append(folded(f"{as_written(_label(group[0]))}: {len(group):,} pictures", small_copies(pictures)))
     return Section(f"Series: {len(series):,}", "series", blocks)
 

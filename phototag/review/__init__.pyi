@@ -4,6 +4,7 @@ from .label_import import LabelImport as LabelImport
 from .label_import import import_labels as import_labels
 from .label_import import plan_labels as plan_labels
 from .leases import Leases as Leases
+from .leases import leases_of as leases_of
 from .names import Cancelled as Cancelled
 from .names import Chosen as Chosen
 from .names import Key as Key

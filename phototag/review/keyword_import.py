@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,10 +10,12 @@ from pathlib import Path
 from phototag.choices import ReviewOrigin
 from phototag.dataset import IGNORED, KeywordMap, Levels, class_of, levels_of, read_keywords
 from phototag.library import ScanProblems
+from phototag.object_storage import size_and_time
+from phototag.paths import PhotoPath
 from phototag.progress import waiting
 from phototag.review.names import Names
 from phototag.review.sample_reviews import known_names
-from phototag.store import Store
+from phototag.store import KnownPhoto, Store
 from phototag.tagging import written_keywords
 from phototag.taxonomy import Label, spelling_key
 
@@ -33,13 +34,13 @@ class KeywordImport:
         problems: What could not be read, a line each.
     """
 
-    labels: dict[Path, Label] = field(default_factory=dict)
+    labels: dict[PhotoPath, Label] = field(default_factory=dict)
     photos: int = 0
     keyworded: int = 0
     named: Counter[tuple[str, Label]] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
     several: list[tuple[Path, tuple[Label, ...]]] = field(default_factory=list)
-    changed: list[Path] = field(default_factory=list)
+    changed: list[PhotoPath] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -84,18 +85,17 @@ def read_keyword_labels(store: Store, roots: Sequence[Path], mapping: KeywordMap
             found.labels[path] = said.label
     found.problems = problems.lines
     for photo in store.photos.at(list(found.labels)):
-        if photo.content_hash is not None and not _is_untouched(photo.path, photo.size_bytes, photo.modified_ns):
+        if photo.content_hash is not None and not _is_untouched(photo):
             found.changed.append(photo.path)
             del found.labels[photo.path]
     return found
 
 
-def _is_untouched(path: Path, size_bytes: int, modified_ns: int) -> bool:
+def _is_untouched(photo: KnownPhoto) -> bool:
     try:
-        stat = os.stat(path)  # noqa: PTH116  # for each photo: as in the scanner
+        return size_and_time(photo.path) == (photo.size_bytes, photo.modified_ns)
     except OSError:
         return False
-    return (stat.st_size, stat.st_mtime_ns) == (size_bytes, modified_ns)
 
 
 class KnownClasses:

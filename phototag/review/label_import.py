@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from phototag.choices import ReviewOrigin
+from phototag.paths import PhotoPath, path_of, shared_folder
 from phototag.records import Source
 from phototag.store import Query, Review, ReviewFilter, Store
 from phototag.taxonomy import Label
@@ -36,7 +35,7 @@ class LabelImport:
     replaced: int
 
 
-def plan_labels(store: Store, labels: Mapping[Path, Label], *, replace: bool = False) -> LabelImport:
+def plan_labels(store: Store, labels: Mapping[PhotoPath, Label], *, replace: bool = False) -> LabelImport:
     """Return what storing these labels would do; with `replace` they win over what a person said of a photo.
 
     They always replace labels that were imported before.
@@ -52,7 +51,8 @@ def plan_labels(store: Store, labels: Mapping[Path, Label], *, replace: bool = F
     photos = {photo.path: photo for photo in store.photos.at(list(labels)) if photo.content_hash is not None}
     if not photos:
         return LabelImport((), 0, 0, len(labels), 0)
-    under = Path(os.path.commonpath(photos))
+    shared = shared_folder([bytes(path) for path in photos])
+    under = path_of(shared) if shared else None
     imported: set[tuple[int, Label]] = set()
     by_import: set[int] = set()
     # Also of what files held before: keywords that are written into a file change it, and its tag stays.
@@ -82,7 +82,9 @@ def plan_labels(store: Store, labels: Mapping[Path, Label], *, replace: bool = F
     return LabelImport(tuple(new), counts["known"], counts["kept"], len(labels) - len(photos), counts["replaced"])
 
 
-def import_labels(store: Store, labels: Mapping[Path, Label], *, command: str, replace: bool = False) -> LabelImport:
+def import_labels(
+    store: Store, labels: Mapping[PhotoPath, Label], *, command: str, replace: bool = False
+) -> LabelImport:
     """Store labels as reviews, as `plan_labels` says, which makes them the photos' tags.
 
     Raises:

@@ -1,6 +1,7 @@
 """Which photos of a sample are open where, so that two who review it at once get different ones.
 
-Only politeness: what two said of one photo is found when an answer is stored, and a lease ends by itself.
+On a server all computers share them. Only politeness: what two said of one photo is found when an answer is stored, and
+a lease ends by itself.
 """
 
 from __future__ import annotations
@@ -8,6 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phototag.store import SharedLeases, Store
 
 SECONDS = 120.0
 
@@ -57,3 +62,8 @@ class Leases:
             self._held = {
                 place: held for place, held in self._held.items() if place[0] != sample_id or held[0] != holder
             }
+
+
+def leases_of(store: Store) -> Leases | SharedLeases:
+    """Return the leases for those who review samples of a database: on a server those of all computers."""
+    return store.shared_leases(SECONDS) or Leases()

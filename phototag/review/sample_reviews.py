@@ -8,18 +8,18 @@ answer is durable before the call returns, and the right to write is held for th
 from __future__ import annotations
 
 import hashlib
-import stat
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TypeAlias
 
 from phototag.choices import ReviewOrigin
 from phototag.decision import MOST, Candidate, best_subclasses, unpack
 from phototag.errors import StoreError, UsageError
-from phototag.files import open_regular
+from phototag.files import NotAFileError
+from phototag.object_storage import open_photo, size_and_time
+from phototag.paths import PhotoPath
 from phototag.records import PhotoState, Source
 from phototag.review.names import Names
 from phototag.store import (
@@ -295,19 +295,19 @@ class SampleReviews:
         return known_names(self._store, taxonomies or known.values())
 
 
-def why_not(known: KnownPhoto | None, path: Path, content: bytes, state: PhotoState | None = None) -> str | None:
+def why_not(known: KnownPhoto | None, path: PhotoPath, content: bytes, state: PhotoState | None = None) -> str | None:
     """Return why the file of a photo cannot be reviewed, None if it can: it must still have this content.
 
     What is `known` of the photo spares reading a file that did not change.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "is no file any more"
-        if known is not None and (known.size_bytes, known.modified_ns) == (status.st_size, status.st_mtime_ns):
+        now = size_and_time(path)
+        if known is not None and (known.size_bytes, known.modified_ns) == now:
             return None
-        with open_regular(path) as file:
+        with open_photo(path) as file:
             same = hashlib.file_digest(file, "sha256").digest() == content
+    except NotAFileError:
+        return "is no file any more"
     except FileNotFoundError:
         return "is missing" if state is PhotoState.MISSING else "is missing; if it was moved, run: phototag tag"
     except (OSError, ValueError) as error:

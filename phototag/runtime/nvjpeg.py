@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 
 from phototag.errors import RuntimeUnavailableError
 from phototag.imaging import Decode, Preprocessing, in_srgb
+from phototag.paths import PhotoPath
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,7 @@ class GpuJpegDecoder:
         self._preprocessing, self._fallback = preprocessing, fallback
         self._device, self._max_pixels = device, max_pixels
 
-    def __call__(self, data: bytes, path: Path) -> tuple[NDArray[np.uint8], int, int]:
+    def __call__(self, data: bytes, path: PhotoPath) -> tuple[NDArray[np.uint8], int, int]:
         """Return pixels [size, size, 3] of a picture file's bytes, and its upright width and height.
 
         Raises:

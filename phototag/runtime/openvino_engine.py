@@ -92,6 +92,8 @@ class OpenVinoEngine:
         self.precision = precision
         self._shape = (size, size, 3)
         network.reshape([1, *self._shape])
+        if precision is Precision.BF16:
+            _round_depthwise(network)
         cores = min(threads or available_cores(), available_cores())
         # OpenVINO picks bfloat16 on its own on some processors; agreement with torch is certain for float32 only. What
         # was quantised keeps float32 for the layers that were not.
@@ -128,6 +130,36 @@ class OpenVinoEngine:
         if picture.shape != self._shape or picture.dtype != np.uint8:
             raise ValueError(f"a picture is {picture.dtype} {picture.shape}; the network takes uint8 {self._shape}")
         return np.ascontiguousarray(picture)[None]
+
+
+def _round_depthwise(network: Any) -> None:
+    """Round the depthwise filters of a network to bfloat16 so that the errors within each filter cancel.
+
+    Neighbouring pixels are alike, so the sum of a filter's errors counts most: docs/experiments.md#depthwise-filters.
+    """
+    opset = import_openvino().opset8
+    for node in network.get_ops():
+        if node.get_type_name() == "GroupConvolution":
+            source = node.input_value(1).get_node()
+            if source.get_type_name() == "Constant":
+                rounded = opset.constant(evenly_rounded(source.data), dtype=np.float32)
+                node.input(1).replace_source_output(rounded.output(0))
+
+
+def evenly_rounded(filters: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return filters [..., H, W] in bfloat16's numbers, each weight taking over the error of the one before.
+
+    The largest go first: the last error, which stays, is that of the smallest.
+    """
+    rows = filters.astype(np.float64).reshape(-1, filters.shape[-2] * filters.shape[-1])
+    rounded, error, every = np.empty_like(rows), np.zeros(len(rows)), np.arange(len(rows))
+    for places in np.argsort(-np.abs(rows), axis=1, kind="stable").T:
+        wanted = rows[every, places] + error
+        # Half of the last bit that stays is added, the bits behind it are cut off.
+        bits = (wanted.astype(np.float32).view(np.uint32) + np.uint32(0x8000)) & np.uint32(0xFFFF0000)
+        rounded[every, places] = bits.view(np.float32)
+        error = wanted - rounded[every, places]
+    return rounded.astype(np.float32).reshape(filters.shape)
 
 
 class _Requests:
@@ -233,7 +265,12 @@ def _convert(module: torch.nn.Module, preprocessing: Preprocessing) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns about every shape it fixes
-            return import_openvino().convert_model(FromUint8(module, preprocessing).eval(), example_input=example)
+            convert = import_openvino().convert_model
+            from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+            # Tracing again, to see whether that gives the same, takes longer than all the rest.
+            network, how = FromUint8(module, preprocessing).eval(), {"check_trace": False}
+            return convert(TorchScriptPythonDecoder(network, example_input=example, trace_kwargs=how))
     except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
         raise RuntimeUnavailableError(
             f"OpenVINO cannot convert this network ({first_line(error)}); use --runtime torch"

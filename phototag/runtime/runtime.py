@@ -77,14 +77,15 @@ def _gpus() -> list[Device]:
     return found
 
 
-def faster_precision(target: Target) -> Precision | None:
-    """Return what may replace F32 there, if it proves to agree with it; None if nothing would be faster."""
+def faster_precisions(target: Target) -> tuple[Precision, ...]:
+    """Return what may be faster there than F32; empty if nothing is."""
     match target.runtime:
         case RuntimeName.OPENVINO:
-            return Precision.BF16 if Precision.BF16 in cpu_precisions() else None
+            # How fast f16 is on a processor with both, and how many photos bf16 leaves in doubt, is measured.
+            return tuple(each for each in (Precision.BF16, Precision.F16) if each in cpu_precisions())
         case RuntimeName.TORCH:
-            # Twice the mantissa bits of bfloat16: scores stay closer to those of the CPU.
-            return Precision.F16 if target.device is Device.CUDA else None
+            # Eight times as exact as bfloat16, and as fast.
+            return (Precision.F16,) if target.device is Device.CUDA else ()
         case RuntimeName.AUTO:
             raise ValueError(f"{target}: not from choose_target")
         case _:

@@ -4,6 +4,8 @@ from .captures import Capture as Capture
 from .catalog_rows import GALLERY_COLUMNS as GALLERY_COLUMNS
 from .catalog_rows import GalleryRow as GalleryRow
 from .catalog_rows import ScoredContentRow as ScoredContentRow
+from .chunks import LeaseLostError as LeaseLostError
+from .chunks import TakenChunk as TakenChunk
 from .connection import translated_errors as translated_errors
 from .database import database_exists as database_exists
 from .database import opened_database as opened_database
@@ -44,4 +46,5 @@ from .scores import ScoredContent as ScoredContent
 from .scores import ScoredTag as ScoredTag
 from .scores import StoredPrediction as StoredPrediction
 from .scores import StoredTag as StoredTag
+from .shared_leases import SharedLeases as SharedLeases
 from .store import Store as Store

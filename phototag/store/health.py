@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, FromClause, Select, and_, case, false, func, 
 from sqlalchemy.exc import DatabaseError
 
 from phototag.errors import StoreError, TaxonomyError
+from phototag.paths import PhotoPath, path_of
 from phototag.records import PhotoState, Rank, Source
 from phototag.settings import data_folder, full_path, make_own_folder
 from phototag.store import query as queries
@@ -122,7 +122,7 @@ def check_database(location: str | Path | None = None) -> CheckReport:
         )
 
 
-def pending_photos(location: str | Path | None = None) -> Iterator[Path]:
+def pending_photos(location: str | Path | None = None) -> Iterator[PhotoPath]:
     """Yield the photos that a check counts as pending.
 
     Raises:
@@ -132,7 +132,7 @@ def pending_photos(location: str | Path | None = None) -> Iterator[Path]:
     place = parse_location(location)
     with reading(place) as connection:
         for row in connection.execute(_pending(connection)):
-            yield Path(os.fsdecode(row.path_bytes))
+            yield path_of(row.path_bytes)
 
 
 def backup_database(location: str | Path | None = None, target: Path | None = None, *, overwrite: bool = False) -> Path:

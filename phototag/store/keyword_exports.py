@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
+from phototag.paths import PhotoPath, path_of
 from phototag.records import Photo, PhotoState, Rank, Source
 from phototag.store.database import Database
 from phototag.store.path_index import path_hash
@@ -105,6 +106,11 @@ class KeywordExport(HasPath):
     planned: FileKeywords | None = None
     id: int | None = None
 
+    @property
+    def path(self) -> Path:
+        """The file's absolute path. Nothing is written into object storage."""
+        return Path(os.fsdecode(self.path_bytes))
+
     def lies_with(self, photo: Path) -> bool:
         """Return whether the file is this photo's own, or by its name one of its sidecars."""
         return self.path == photo or self.place_with(photo) == self.path
@@ -143,6 +149,11 @@ class KeywordCandidate(HasPath):
     model: str | None
     tagged_at: datetime | None
     stat: tuple[int, int, int, int]
+
+    @property
+    def path(self) -> Path:
+        """The absolute path of the photo's file."""
+        return Path(os.fsdecode(self.path_bytes))
 
     def is_untouched(self) -> bool:
         """Return whether the photo's file is there as it was last read: one that changed shows in its stat."""
@@ -186,14 +197,14 @@ class KeywordExports:
         return self._where(keyword_exports.c.photo_id, ids)
 
     def photo_paths(self, exports: Iterable[KeywordExport]) -> dict[int, Path]:
-        """Return where the photos of files lie now, by the photos' ids."""
-        found: dict[int, Path] = {}
+        """Return where the photos of files lie now, by the photos' ids; without those that went to object storage."""
+        found: dict[int, PhotoPath] = {}
         statement = select(photos.c.id, photos.c.path_bytes)
         with self._database.read() as connection:
             for chunk in chunked(sorted({each.photo_id for each in exports if each.photo_id is not None})):
                 rows = connection.execute(statement.where(photos.c.id.in_(chunk)))
-                found.update((int(row.id), Path(os.fsdecode(row.path_bytes))) for row in rows)
-        return found
+                found.update((int(row.id), path_of(row.path_bytes)) for row in rows)
+        return {number: path for number, path in found.items() if isinstance(path, Path)}
 
     def with_content(self, hashes: Collection[bytes]) -> list[KeywordExport]:
         """Return files that held one of these contents when phototag had written them; of very many some."""

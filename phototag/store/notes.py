@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from phototag.files import read_regular, replacing
@@ -64,6 +63,9 @@ def read_note(connection: Connection, name: str) -> Any:
 
 def write_note(connection: Connection, name: str, value: Any) -> None:
     """Put a note into the table of PostgreSQL, instead of the one of that name."""
+    # Here, and not at the top: a file needs none of it, and the import would cost every query its time.
+    from sqlalchemy.dialects.postgresql import insert
+
     row = {"name": name, "value": json.dumps(value), "changed_at": func.now()}
     statement = insert(notes).values(row)
     new = {key: statement.excluded[key] for key in ("value", "changed_at")}

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, exists, or_, select, update
 
 from phototag.errors import StoreError
+from phototag.paths import PhotoPath, S3Path, absolute, path_of
 from phototag.records import FailureKind, Photo, PhotoState, Source
 from phototag.store.database import Database
 from phototag.store.path_index import path_before, path_from, path_hash
@@ -34,9 +34,9 @@ class HasPath:
     path_bytes: bytes
 
     @property
-    def path(self) -> Path:
+    def path(self) -> PhotoPath:
         """The photo's absolute path."""
-        return Path(os.fsdecode(self.path_bytes))
+        return path_of(self.path_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def signed_64(number: int) -> int:
     return (number + 2**63) % 2**64 - 2**63
 
 
-def path_key(path: Path) -> bytes:
+def path_key(path: PhotoPath) -> bytes:
     """Return what the operating system calls `path`, which need not be UTF-8.
 
     Raises:
@@ -88,7 +88,7 @@ def path_key(path: Path) -> bytes:
     """
     if not path.is_absolute():
         raise StoreError(f"{clean_text(str(path))}: the store keeps absolute paths only; give it Path.absolute()")
-    return os.fsencode(path)
+    return bytes(path)
 
 
 def clean_text(text: str) -> str:
@@ -114,31 +114,33 @@ def chunked(items: Sequence[T], size: int = CHUNK_ROWS) -> Iterator[Sequence[T]]
         yield items[start : start + size]
 
 
-def path_ranges(root: Path) -> tuple[tuple[bytes, bytes], ...]:
+def path_ranges(root: PhotoPath) -> tuple[tuple[bytes, bytes], ...]:
     """Return the half-open ranges of path bytes that are exactly `root` itself and everything under it.
 
     Ranges, not LIKE: they use the index, and know nothing of wildcards and letter case. As "/a/b-c" sorts
     between "/a/b" and "/a/b/c", one range would not do.
     """
-    # A relative root is one that a person typed: abspath folds its "..", which no stored path has.
-    key = os.fsencode(root if root.is_absolute() else os.path.abspath(root))  # noqa: PTH100
-    stem = key.removesuffix(_SEPARATOR)
-    after = stem + bytes([_SEPARATOR[0] + 1])
-    return (key, key + b"\0"), (stem + _SEPARATOR, after)
+    # A relative root is one that a person typed: its ".." are folded, which no stored path has.
+    key = bytes(root if root.is_absolute() else absolute(root))
+    separator = b"/" if isinstance(root, S3Path) else _SEPARATOR
+    # Of an address the slash at its end is a name of its own, an empty one.
+    stem = key if isinstance(root, S3Path) else key.removesuffix(separator)
+    after = stem + bytes([separator[0] + 1])
+    return (key, key + b"\0"), (stem + separator, after)
 
 
-def is_under(root: Path | None) -> tuple[ColumnElement[bool], ...]:
+def is_under(root: PhotoPath | None) -> tuple[ColumnElement[bool], ...]:
     """Return the condition that a photo lies at or under `root`, in whichever Unicode form; None sets none."""
     if root is None:
         return ()
     key = photos.c.path_bytes
     # A keyboard writes é in another form than a Mac's disk.
     forms = dict.fromkeys([str(root), *(unicodedata.normalize(form, str(root)) for form in ("NFC", "NFD"))])
-    ranges = [pair for form in forms for pair in path_ranges(Path(form))]
+    ranges = [pair for form in forms for pair in path_ranges(type(root)(form))]
     return (or_(*(path_from(key, start) & path_before(key, end) for start, end in ranges)),)
 
 
-def merged_ranges(roots: Sequence[Path]) -> list[tuple[bytes, bytes]]:
+def merged_ranges(roots: Sequence[PhotoPath]) -> list[tuple[bytes, bytes]]:
     """Return the ranges of all `roots` in ascending order, none overlapping another."""
     ranges = (pair for root in roots for pair in path_ranges(root))
     merged: list[tuple[bytes, bytes]] = []
@@ -165,14 +167,14 @@ class Photos:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, photo: Path | int) -> KnownPhoto | None:
+    def find(self, photo: PhotoPath | int) -> KnownPhoto | None:
         """Return the photo with that absolute path or id, None if there is none."""
         wanted = photos.c.id == photo if isinstance(photo, int) else path_hash(photos.c.path_bytes) == path_key(photo)
         with self._database.read() as connection:
             row = connection.execute(_known().where(wanted)).one_or_none()
             return None if row is None else _from_row(row)
 
-    def at(self, paths: Sequence[Path]) -> list[KnownPhoto]:
+    def at(self, paths: Sequence[PhotoPath]) -> list[KnownPhoto]:
         """Return the known photos among exactly these paths, in the order of path bytes."""
         found = []
         with self._database.read() as connection:
@@ -182,7 +184,7 @@ class Photos:
                 )
         return found
 
-    def under(self, roots: Sequence[Path]) -> Iterator[KnownPhoto]:
+    def under(self, roots: Sequence[PhotoPath]) -> Iterator[KnownPhoto]:
         """Yield every photo known at or under any of `roots`, once, in the order of path bytes, in pages."""
         key = photos.c.path_bytes
         for start, end in merged_ranges(roots):
@@ -194,7 +196,7 @@ class Photos:
             )
             yield from chain.from_iterable(pages)
 
-    def contents(self, *, under: Path | None = None) -> Iterator[list[tuple[bytes, KnownPhoto]]]:
+    def contents(self, *, under: PhotoPath | None = None) -> Iterator[list[tuple[bytes, KnownPhoto]]]:
         """Yield the hashes of contents with all photos that hold one, a page at a time, in the order of ids."""
         return self._database.pages(
             _known().where(photos.c.content_hash.is_not(None), *is_under(under)),
@@ -202,7 +204,7 @@ class Photos:
             lambda _, rows: [(bytes(row.content_hash), _from_row(row)) for row in rows],
         )
 
-    def paths_of(self, content_hash: bytes) -> list[Path]:
+    def paths_of(self, content_hash: bytes) -> list[PhotoPath]:
         """Return where a content lies now as far as is known: paths of photos that are not missing, in order."""
         statement = (
             select(photos.c.path_bytes)
@@ -210,7 +212,7 @@ class Photos:
             .order_by(photos.c.path_bytes)
         )
         with self._database.read() as connection:
-            return [Path(os.fsdecode(path)) for path in connection.execute(statement).scalars()]
+            return [path_of(path) for path in connection.execute(statement).scalars()]
 
     @tried_again
     def mark_seen(self, ids: Sequence[int]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import string
 import unicodedata
 from collections import Counter
@@ -11,13 +10,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from phototag.choices import CountBy, SortKey
 from phototag.errors import UsageError
+from phototag.paths import PhotoPath, path_of
 from phototag.records import LEVELS, NovelTier, PhotoState, Rank, Reason, Source, TaggedPhoto, in_zone
 from phototag.store.capture_conditions import (
     Place,
@@ -108,7 +107,7 @@ class Query:
     novel: NovelTier | bool = False
     reason: Collection[Reason] = ()
     min_score: float | None = None
-    under: Path | None = None
+    under: PhotoPath | None = None
     source: Source | None = None
     state: PhotoState | Collection[PhotoState] | None = None
     leads_only: bool = False
@@ -347,7 +346,7 @@ def tagged_columns(connection: Connection) -> tuple[ColumnElement[Any], ...]:
 def tagged_photo(row: Row[Any]) -> TaggedPhoto:
     """Return a photo from its `tagged_columns`."""
     return TaggedPhoto(
-        path=Path(os.fsdecode(row.path_bytes)),
+        path=path_of(row.path_bytes),
         superclass=row.superclass,
         subclass=row.subclass,
         rank=_RANKS[row.rank],

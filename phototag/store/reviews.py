@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, insert, or_, select, update
 
 from phototag.choices import ReviewOrigin
 from phototag.errors import UsageError
+from phototag.paths import PhotoPath
 from phototag.records import LEVELS, PhotoState, Rank, Source
 from phototag.store.connection import untrusted_rows
 from phototag.store.database import Database
@@ -115,7 +115,7 @@ class ReviewFilter:
     `current` and `valid`: only such.
     """
 
-    under: Path | None = None
+    under: PhotoPath | None = None
     sample_id: int | None = None
     photo_id: int | None = None
     origins: Sequence[ReviewOrigin] | None = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, select, union_all
 
+from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture
 from phototag.store.database import Database, insert_rows
@@ -140,7 +140,7 @@ class Scores:
             for row in connection.execution_options(yield_per=4096).execute(statement):
                 yield bytes(row.content_hash)
 
-    def behind_tags(self, under: Path) -> list[tuple[bytes, int, bytes]]:
+    def behind_tags(self, under: PhotoPath | None) -> list[tuple[bytes, int, bytes]]:
         """Return path bytes, model id and packed scores behind each tag that a model gave at or under a path."""
         with self._database.read() as connection:
             elsewhere = {model: owner for model, owner in score_owners(connection).items() if model != owner}
@@ -158,7 +158,7 @@ class Scores:
         self,
         model_id: int | None,
         *,
-        under: Path | None = None,
+        under: PhotoPath | None = None,
         ranks: Collection[Rank] | None = None,
         readable: bool = False,
     ) -> Iterator[list[ScoredTag]]:

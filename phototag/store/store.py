@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from phototag.choices import CountBy
 from phototag.records import TaggedPhoto
 from phototag.store import query as queries
 from phototag.store.captures import Captures
 from phototag.store.catalog_rows import CatalogRows
+from phototag.store.chunks import Chunks
 from phototag.store.database import Database
 from phototag.store.keyword_exports import KeywordExports
 from phototag.store.location import parse_location
@@ -29,12 +30,16 @@ from phototag.store.scores import Scores
 from phototag.store.tag_changes import TagChanges, changed_tags
 from phototag.store.tags import Tags
 
+if TYPE_CHECKING:
+    from phototag.store.shared_leases import SharedLeases
+
 
 class Store:
     """A database of photos and their tags. Made by `Store.open`; close it, or use it in a `with`.
 
     What is in it is read and written through its parts: `photos`, `moves`, `pairs`, `tags`, `scores`, `captures`,
-    `models`, `runs`, `samples`, `reviews`, `keyword_exports`, the `catalog` of all photos and the `notes` beside it.
+    `models`, `runs`, `samples`, `reviews`, `keyword_exports`, the `catalog` of all photos, the queue of `chunks` and
+    the `notes` beside it.
     Everything that writes happens inside `writing`.
     One Store may be used from several threads, not from a forked process: only the parent writes.
 
@@ -66,6 +71,7 @@ class Store:
         self.keyword_exports = KeywordExports(database)
         self.catalog = CatalogRows(database, self.models)
         self.runs = Runs(database)
+        self.chunks = Chunks(database)
         self.notes = Notes(database.location, database.engine)
 
     @classmethod
@@ -102,9 +108,17 @@ class Store:
         with self._database.writing(command, wait_seconds=wait_seconds):
             yield self
 
+    def shared_leases(self, seconds: float) -> SharedLeases | None:
+        """Return the leases of all computers, which end by themselves after so long; None where only one can be."""
+        if self.location.url is None:
+            return None
+        from phototag.store.shared_leases import SharedLeases
+
+        return SharedLeases(self._database, seconds=seconds)
+
     @contextmanager
     def answering(self, command: str, *, wait_seconds: float = 0.0) -> Iterator[Self]:
-        """Hold the right to write what a human says: the right to write, but on a server beside other commands.
+        """Hold the right to write what a human or a worker says: on a server it is had beside a command that writes.
 
         Raises:
             LockedError: another process has it; the text says which.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, select, update
 
 from phototag.errors import StoreError, UsageError
+from phototag.paths import PhotoPath
 from phototag.records import Failure, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture, drop_captures, replace_captures
 from phototag.store.database import Database, insert_rows
@@ -59,13 +59,20 @@ class Tags:
         self._database, self._models = database, models
 
     @tried_again
-    def save_batch(self, *, model_id: int, tagged: Sequence[StoredTag], failures: Sequence[Failure] = ()) -> None:
+    def save_batch(
+        self,
+        *,
+        model_id: int,
+        tagged: Sequence[StoredTag],
+        failures: Sequence[Failure] = (),
+        also: Callable[[Connection], None] | None = None,
+    ) -> None:
         """Save what came of a batch in one transaction: all that is known of `tagged`, errors of `failures`.
 
         A path that comes twice counts once: the last time, and as tagged rather than failed. A human's tag is never
         replaced. Content that is new under a name, but that a human tagged under another, gets that tag, so moving
         files loses none. A failure counts one more attempt, from one again if the content changed; its model tag goes
-        only then.
+        only then. `also` writes more in the same transaction, or undoes all of it by what it raises.
         """
         done = {path_key(item.photo.path): item for item in tagged}
         failed = {path_key(item.photo.path): item for item in failures}
@@ -98,6 +105,8 @@ class Tags:
                 rows.append({"photo_id": ids[path], **(values_of_tag or _tag_values(item.tag, model_id, now))})
             insert_rows(connection, tags, rows)
             tag_partners(connection, ids.values())
+            if also is not None:
+                also(connection)
 
     @tried_again
     def save(self, *, model_id: int, decided: Sequence[tuple[int, Tag]]) -> None:
@@ -121,7 +130,7 @@ class Tags:
             tag_partners(connection, tag_of)
 
     @tried_again
-    def set_human(self, path: Path, *, superclass: str | None, subclass: str | None = None) -> None:
+    def set_human(self, path: PhotoPath, *, superclass: str | None, subclass: str | None = None) -> None:
         """Set what a human says of a photo, durably. Neither label: it is nothing that the model knows.
 
         A named level gets the score 1, a level not named 0. Only a model's tag has a novelty.

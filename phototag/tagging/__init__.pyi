@@ -4,7 +4,10 @@ from .changes import kind_of as kind_of
 from .descriptions import Describer as Describer
 from .descriptions import written_keywords as written_keywords
 from .executor import Executor as Executor
+from .executor import Saved as Saved
+from .executor import SavingExecutor as SavingExecutor
 from .few_labels import lost_labels as lost_labels
+from .moved import MovedPhotos as MovedPhotos
 from .pipeline import Batch as Batch
 from .pipeline import Lookup as Lookup
 from .prune import plan_prune as plan_prune

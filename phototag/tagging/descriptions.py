@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from phototag.files import read_regular
 from phototag.metadata import MAX_BYTES, Siblings, Written, WrittenKeywords, describe, sidecars_of
+from phototag.paths import PhotoPath, S3Path
 from phototag.records import CaptureFacts
 from phototag.store import Capture, ExportKind, Store
 
@@ -33,11 +34,11 @@ class Described:
         return Capture(modified_ns, self.facts, self.keywords, self.sidecar_modified_ns)
 
 
-Describe: TypeAlias = Callable[[bytes, Path], Described]
+Describe: TypeAlias = Callable[[bytes, PhotoPath], Described]
 """Tells what a file says of itself from its bytes, or the first of them, and its path; called from several threads."""
 
 
-def describe_alone(data: bytes, _path: Path) -> Described:
+def describe_alone(data: bytes, _path: PhotoPath) -> Described:
     """Return what a file says of itself, whatever lies beside it."""
     return Described(*describe(data))
 
@@ -55,7 +56,7 @@ class Describer:
         self._written: WrittenKeywords | None = None
         self._folders: OrderedDict[Path, Siblings | None] = OrderedDict()
 
-    def __call__(self, data: bytes, path: Path) -> Described:
+    def __call__(self, data: bytes, path: PhotoPath) -> Described:
         """Return what a photo says, whose file begins with these bytes.
 
         Raises:
@@ -70,18 +71,22 @@ class Describer:
             facts, keywords = describe(data, [held for _, held in beside], written=written)
         return Described(facts, keywords, modified_ns)
 
-    def _sidecars(self, path: Path) -> Iterator[tuple[Path, bytes]]:
+    def _sidecars(self, path: PhotoPath) -> Iterator[tuple[Path, bytes]]:
+        if isinstance(path, S3Path):
+            return
         siblings = self._siblings(path.parent)
         for sidecar in () if siblings is None else sidecars_of(path, siblings=siblings):
             with suppress(OSError):
                 yield sidecar, read_regular(sidecar, most_bytes=MAX_BYTES)
 
-    def has_sidecars(self, folder: Path) -> bool:
+    def has_sidecars(self, folder: PhotoPath) -> bool:
         """Return whether a folder holds any sidecars."""
         return self._siblings(folder) is not None
 
-    def sidecar_modified_ns(self, path: Path) -> int | None:
+    def sidecar_modified_ns(self, path: PhotoPath) -> int | None:
         """Return when the newest file was last changed that may be a photo's sidecar by its name, None without one."""
+        if isinstance(path, S3Path):
+            return None
         siblings = self._siblings(path.parent)
         names = [] if siblings is None else [*siblings.named(path.name), *siblings.named(path.stem)]
         found = []
@@ -90,8 +95,10 @@ class Describer:
                 found.append(path.with_name(name).stat().st_mtime_ns)
         return max(found, default=None)
 
-    def _siblings(self, folder: Path) -> Siblings | None:
+    def _siblings(self, folder: PhotoPath) -> Siblings | None:
         """Return the files of a folder, None where no sidecar is among them; as they were when first asked for."""
+        if isinstance(folder, S3Path):
+            return None  # sidecars of objects would cost a request for each folder
         with self._mutex:
             if folder in self._folders:
                 self._folders.move_to_end(folder)

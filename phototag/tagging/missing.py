@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from phototag.library import ScanProblems, has_pictures, is_mount_point, mount_point_of, mount_points
+from phototag.paths import PhotoPath, S3Path
 from phototag.store import KnownPhoto, Store
 
 _NOTE = "mounts"
@@ -21,12 +22,12 @@ _AROUND = "mounts-around"
 class MissingPhotos:
     """Collects the photos of one pass that were not found, eight bytes each."""
 
-    def __init__(self, roots: Sequence[Path], problems: ScanProblems, store: Store) -> None:
+    def __init__(self, roots: Sequence[PhotoPath], problems: ScanProblems, store: Store) -> None:
         self._roots = roots
         self._problems = problems
-        self._unmounted = set(_not_mounted(known_mount_points(store)))
-        self._gone: dict[Path, array[int]] = {root: array("q") for root in roots}
-        self._held: dict[Path, int] = {}
+        self._unmounted: set[PhotoPath] = set(_not_mounted(known_mount_points(store)))
+        self._gone: dict[PhotoPath, array[int]] = {root: array("q") for root in roots}
+        self._held: dict[PhotoPath, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._held) or any(self._gone.values())
@@ -34,7 +35,7 @@ class MissingPhotos:
     def add(self, known: KnownPhoto) -> None:
         """Note a photo that was not found; what is wrong with the folders above it has been noted before."""
         path = known.path
-        above = (path, *path.parents)
+        above: tuple[PhotoPath, ...] = (path, *path.parents)
         for folder in above:
             if folder in self._problems.seen or folder in self._unmounted:
                 self._held[folder] = self._held.get(folder, 0) + 1
@@ -43,14 +44,16 @@ class MissingPhotos:
         if root is not None:
             self._gone[root].append(known.id)
 
-    def settle(self) -> tuple[list[int], list[Path], list[str]]:
+    def settle(self) -> tuple[list[int], list[PhotoPath], list[str]]:
         """Return the ids to mark missing, the roots where nothing is to be marked, and a line on all held back."""
         ids: list[int] = []
-        suspended, lines = [], []
+        suspended: list[PhotoPath] = []
+        lines = []
         for root, gone in self._gone.items():
             if gone and not has_pictures(root):
                 suspended.append(root)
-                lines.append(f"{root}: all its known photos are gone; nothing was marked missing. Is the disk mounted?")
+                doubt = "Is it the right server?" if isinstance(root, S3Path) else "Is the disk mounted?"
+                lines.append(f"{root}: all its known photos are gone; nothing was marked missing. {doubt}")
             else:
                 ids += gone
         for folder, number in self._held.items():
@@ -70,17 +73,20 @@ def unmounted_points(store: Store) -> list[Path]:
     return [point for point in {*_noted(store, _NOTE), *_noted(store, _AROUND)} if not is_mount_point(point)]
 
 
-def is_below(path: Path, points: Sequence[Path]) -> bool:
+def is_below(path: PhotoPath, points: Sequence[Path]) -> bool:
     """Return whether a path, as it is written or without symbolic links, lies at or below one of some points."""
+    if isinstance(path, S3Path):
+        return False
     real = Path(os.path.realpath(path)) if points else path
     return any(path.is_relative_to(point) or real.is_relative_to(point) for point in points)
 
 
-def note_mount_points(store: Store, roots: Sequence[Path]) -> None:
+def note_mount_points(store: Store, places: Sequence[PhotoPath]) -> None:
     """Remember where other disks are mounted below the roots, and where those that hold the roots are.
 
     A mount point of before is forgotten when it has become a folder like any other: not mounted, and with pictures.
     """
+    roots = [place for place in places if isinstance(place, Path)]
     before = set(known_mount_points(store))
     elsewhere = {point for point in before if not any(point.is_relative_to(root) for root in roots)}
     points = elsewhere | {*_not_mounted(before)} | mount_points(roots)

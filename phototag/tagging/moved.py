@@ -10,14 +10,16 @@ import hashlib
 import os
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phototag.errors import DecodeError
+from phototag.errors import DecodeError, ObjectStorageError
 from phototag.imaging import read_bytes
 from phototag.library import has_left, is_gone
+from phototag.object_storage import look_at
+from phototag.paths import PhotoPath, S3Path
 from phototag.records import Photo, PhotoState, Source
 from phototag.store import KnownPhoto, Store
 from phototag.tagging.missing import is_below, unmounted_points
@@ -38,6 +40,7 @@ class MovedPhotos:
         self._store, self._writes = store, writes
         self._lock = threading.Lock()
         self._unmounted: list[Path] | None = None
+        self._unreachable: set[str] = set()
         self.ids: set[int] = set()
         self._overwritten: set[int] = set()
 
@@ -54,24 +57,25 @@ class MovedPhotos:
         with self._lock:
             rows: dict[Any, list[KnownPhoto]] = defaultdict(list)
             for row in self._store.moves.with_inodes({photo.inode for photo in places.values()}):
-                rows[row.inode, row.size_bytes, row.modified_ns].append(row)
+                rows[_identity(row)].append(row)
             files: dict[Any, list[int]] = defaultdict(list)
             for number, photo in places.items():
-                files[photo.inode, photo.size_bytes, photo.modified_ns].append(number)
+                files[_identity(photo)].append(number)
             found: dict[int, KnownPhoto] = {}
             for key in files.keys() & rows.keys():
                 by_path = {places[number].path: number for number in files[key]}
-                left = [row for row in rows[key] if any(_left(row, places[number]) for number in files[key])]
+                left = [row for row in rows[key] if any(self._left(row, places[number]) for number in files[key])]
                 for path, row in _matched(list(by_path), left):
                     # Some file systems number files anew whenever they are mounted: a number alone proves nothing.
-                    if row.path.name == path.name or row.modified_ns % 1_000_000_000:
+                    numbered = not isinstance(path, S3Path)
+                    if not numbered or row.path.name == path.name or row.modified_ns % 1_000_000_000:
                         found[by_path[path]] = row
             self._move({row.id: places[number] for number, row in found.items()})
         return {number: _moved(row, places[number]) for number, row in found.items()}
 
     def by_content(self, batch: Batch) -> None:
         """Move the rows whose contents were read under new names, before the batch is saved."""
-        hashes = {os.fsencode(item.photo.path): item.content_hash for item in batch.items if item.content_hash}
+        hashes = {bytes(item.photo.path): item.content_hash for item in batch.items if item.content_hash}
         with self._lock:
             rows: dict[bytes, list[KnownPhoto]] = defaultdict(list)
             for row in self._store.moves.with_contents(set(hashes.values())):
@@ -81,9 +85,9 @@ class MovedPhotos:
                 return
             photos = [item.photo for item in batch.items if item.content_hash in rows]
             had = {row.path: row.content_hash for row in self._store.photos.at([photo.path for photo in photos])}
-            files: dict[bytes, dict[Path, Photo]] = defaultdict(dict)
+            files: dict[bytes, dict[PhotoPath, Photo]] = defaultdict(dict)
             for photo in photos:
-                content = hashes[os.fsencode(photo.path)]
+                content = hashes[bytes(photo.path)]
                 if had.get(photo.path) != content:
                     files[content][photo.path] = photo
             moves: dict[int, Photo] = {}
@@ -102,29 +106,38 @@ class MovedPhotos:
             self._overwritten.update(self._store.moves.apply(moves))
         self.ids.update(moves)
 
-    def _has_other_content(self, row: KnownPhoto, hashes: Mapping[bytes, bytes], new: Mapping[Path, Photo]) -> bool:
+    def _has_other_content(
+        self, row: KnownPhoto, hashes: Mapping[bytes, bytes], new: Mapping[PhotoPath, Photo]
+    ) -> bool:
         """Return whether what a row describes is not where it was."""
         path = row.path
-        if is_gone(path):
+        if self._is_told(path, lambda: is_gone(path)):
             return not self._is_away(path)
         if row.path_bytes in hashes:
             return True  # and with another content, or it would not be asked for
         same = next((photo for photo in new.values() if photo.inode == row.inode), None)
         if same is not None:
-            return has_left(path, row.inode, found_at=same.path)
+            return self._left(row, same)
+        return self._is_told(path, lambda: not _is_as_known(row) and _digest(path) != row.content_hash)
+
+    def _left(self, row: KnownPhoto, photo: Photo) -> bool:
+        path = row.path
+        return path == photo.path or self._is_told(path, lambda: has_left(path, row.inode, found_at=photo.path))
+
+    def _is_told(self, path: PhotoPath, ask: Callable[[], bool]) -> bool:
+        """Return what the disk or the storage says; false, as if all were as it was, where nothing can be asked."""
+        if isinstance(path, S3Path) and path.bucket in self._unreachable:
+            return False
         try:
-            status = os.lstat(path)
-            if (status.st_size, status.st_mtime_ns, status.st_ino % 2**64) == (
-                row.size_bytes,
-                row.modified_ns,
-                row.inode,
-            ):
-                return False
-            return hashlib.sha256(read_bytes(path)).digest() != row.content_hash
+            return ask()
         except (OSError, DecodeError):
             return False
+        except ObjectStorageError:
+            if isinstance(path, S3Path):
+                self._unreachable.add(path.bucket)  # each try takes long
+            return False
 
-    def _is_away(self, path: Path) -> bool:
+    def _is_away(self, path: PhotoPath) -> bool:
         """Return whether a path lies on a disk that is not mounted: a file found elsewhere may be a copy of it."""
         if self._unmounted is None:
             self._unmounted = unmounted_points(self._store)
@@ -143,11 +156,32 @@ def _may_have_come(step: Step) -> bool:
     return not same and known.inode != photo.inode
 
 
-def _left(row: KnownPhoto, photo: Photo) -> bool:
-    return row.path == photo.path or has_left(row.path, row.inode, found_at=photo.path)
+def _identity(one: Photo | KnownPhoto) -> tuple[int, int, int | None]:
+    """Return what a file keeps when it is moved. A moved object is a new one of the same entity tag."""
+    return one.inode, one.size_bytes, None if isinstance(one.path, S3Path) else one.modified_ns
 
 
-def _matched(files: Sequence[Path], rows: Iterable[KnownPhoto]) -> Iterator[tuple[Path, KnownPhoto]]:
+def _is_as_known(row: KnownPhoto) -> bool:
+    """Return whether the photo lies where it was known, by its stat alone.
+
+    Raises:
+        OSError: it cannot be looked at.
+        ObjectStorageError: the storage cannot be reached.
+    """
+    path = row.path
+    if isinstance(path, S3Path):
+        found = look_at(path)
+        return found is not None and (found.size_bytes, found.inode) == (row.size_bytes, row.inode)
+    status = os.lstat(path)
+    now = (status.st_size, status.st_mtime_ns, status.st_ino % 2**64)
+    return now == (row.size_bytes, row.modified_ns, row.inode)
+
+
+def _digest(path: PhotoPath) -> bytes:
+    return hashlib.sha256(read_bytes(path)).digest()
+
+
+def _matched(files: Sequence[PhotoPath], rows: Iterable[KnownPhoto]) -> Iterator[tuple[PhotoPath, KnownPhoto]]:
     """Yield which row belongs to which file where several look alike: the more names they share, the rather.
 
     Else photos with a human's tag come first, so that what people said is not left behind, and then the oldest.
@@ -167,7 +201,7 @@ def _matched(files: Sequence[Path], rows: Iterable[KnownPhoto]) -> Iterator[tupl
         paths, left = others, [row for row in left if row.id in still]
 
 
-def _last_names(path: Path, number: int) -> tuple[str, ...]:
+def _last_names(path: PhotoPath, number: int) -> tuple[str, ...]:
     return path.parts[-number:] if number else ()
 
 
@@ -175,4 +209,10 @@ def _moved(row: KnownPhoto, photo: Photo) -> KnownPhoto:
     state = row.state
     if state is PhotoState.MISSING:
         state = PhotoState.OK if row.error_kind is None else row.error_kind.state
-    return replace(row, path_bytes=os.fsencode(photo.path), changed_ns=photo.changed_ns, state=state)
+    return replace(
+        row,
+        path_bytes=bytes(photo.path),
+        modified_ns=photo.modified_ns,
+        changed_ns=photo.changed_ns,
+        state=state,
+    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from phototag.files import open_regular
 from phototag.library import Partners, is_gone, is_raw
 from phototag.metadata import read_facts
+from phototag.object_storage import open_photo
+from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState
 from phototag.store import KnownPhoto, Store
 from phototag.tagging.moved import MovedPhotos
@@ -24,8 +24,8 @@ class PassPairs:
     def __init__(self, store: Store, moved: MovedPhotos, *, writes: bool) -> None:
         self._store, self._moved, self._writes = store, moved, writes
         self._partners = Partners()
-        self._waiting: list[tuple[Step, Path]] = []
-        self._alone: dict[Path, int] = {}
+        self._waiting: list[tuple[Step, PhotoPath]] = []
+        self._alone: dict[PhotoPath, int] = {}
         """Raw photos to be read, and the photos that cannot be read beside them."""
 
     def sort_out(self, steps: Sequence[Step], *, force: bool) -> dict[int, bool]:
@@ -118,15 +118,15 @@ def _is_as_it_was(step: Step, lead: KnownPhoto | None) -> bool:
     return known.matches(step.photo) and known.state is PhotoState.OK and lead.state is PhotoState.OK
 
 
-def _taken_together(one: Path, other: Path) -> bool:
+def _taken_together(one: PhotoPath, other: PhotoPath) -> bool:
     """Return whether two files of one name are of one moment, as far as both say."""
     moments = [_moment(path) for path in (one, other)]
     return None in moments or moments[0] == moments[1]
 
 
-def _moment(path: Path) -> object:
+def _moment(path: PhotoPath) -> object:
     try:
-        with open_regular(path) as file:
+        with open_photo(path) as file:
             taken = read_facts(file.read(_HEADER_BYTES) or b"").taken_at
     except OSError:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -58,7 +57,7 @@ def compare(
     scanned, stored = iter(photos), iter(known)
     photo, row = next(scanned, None), next(stored, None)
     while photo is not None or row is not None:
-        key = os.fsencode(photo.path) if photo is not None else None
+        key = bytes(photo.path) if photo is not None else None
         if row is not None and (key is None or row.path_bytes < key):
             if row.state != PhotoState.MISSING:
                 yield Step(Need.MISSING, None, row)

@@ -6,10 +6,10 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from phototag.decision import Thresholds, decide, unpack
 from phototag.model import Model
+from phototag.paths import PhotoPath
 from phototag.records import Rank, Reason, Source, Tag
 from phototag.store import Query, ScoredTag, Store
 from phototag.tagging.changes import UNCHANGED, Flows, kind_of
@@ -23,7 +23,7 @@ _EXAMPLES = 3
 class Example:
     """A photo whose label changed; `superclass`, `subclass` and `rank` are those of before."""
 
-    path: Path
+    path: PhotoPath
     superclass: str | None
     subclass: str | None
     rank: Rank
@@ -69,7 +69,7 @@ class RetagReport:
 
 
 def retag(
-    store: Store, model: Model, thresholds: Thresholds, *, under: Path | None = None, dry_run: bool = False
+    store: Store, model: Model, thresholds: Thresholds, *, under: PhotoPath | None = None, dry_run: bool = False
 ) -> RetagReport:
     """Decide every photo again that a model tagged and whose scores by `model` are stored; a human's tag stays.
 
@@ -112,7 +112,7 @@ class _Retagging:
         self._report = RetagReport()
         self._left: Counter[int] = Counter()
 
-    def run(self, under: Path | None) -> RetagReport:
+    def run(self, under: PhotoPath | None) -> RetagReport:
         report, started = self._report, time.monotonic()
         try:
             for page in self._store.scores.tagged(self._model_id, under=under):

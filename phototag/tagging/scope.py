@@ -10,6 +10,7 @@ from typing import Protocol
 
 from phototag.imaging import is_picture
 from phototag.library import Exclusion, ScanProblems, count, is_passed_over, look, scan, scan_below
+from phototag.paths import PhotoPath
 from phototag.records import Photo
 from phototag.store import KnownPhoto, Store
 
@@ -20,7 +21,7 @@ _MANY_FILES = 1000
 class Scope(Protocol):
     """Some places, on disk and in the database; both in the order of path bytes, so that they can be merged."""
 
-    roots: Sequence[Path]
+    roots: Sequence[PhotoPath]
 
     def photos(self, problems: ScanProblems) -> Iterator[Photo]:
         """Yield the pictures that are there."""
@@ -30,8 +31,8 @@ class Scope(Protocol):
         """Yield what the database knows of these places."""
         ...
 
-    def count(self) -> int:
-        """Return about how many pictures are there, for a progress bar."""
+    def count(self) -> int | None:
+        """Return about how many pictures are there, for a progress bar; None if that would take long to find out."""
         ...
 
     def is_large(self) -> bool:
@@ -42,7 +43,7 @@ class Scope(Protocol):
 class Roots:
     """Everything at or under some roots, as `resolve_roots` gives them."""
 
-    def __init__(self, roots: Sequence[Path], exclude: Exclusion = _NOTHING) -> None:
+    def __init__(self, roots: Sequence[PhotoPath], exclude: Exclusion = _NOTHING) -> None:
         self.roots = roots
         self._exclude = exclude
 
@@ -54,7 +55,7 @@ class Roots:
         """Return as `Scope` says."""
         return _not_excluded(store.photos.under(self.roots), self.roots, self._exclude)
 
-    def count(self) -> int:
+    def count(self) -> int | None:
         """Return as `Scope` says."""
         return count(self.roots, exclude=self._exclude)
 
@@ -74,7 +75,8 @@ class Places:
         folders: Iterable[Path] = (),
         exclude: Exclusion = _NOTHING,
     ) -> None:
-        self.roots = roots
+        self.roots: Sequence[PhotoPath] = roots
+        self._own_roots = roots
         self._exclude = exclude
         inside = {folder for folder in folders if self._root(folder) is not None}
         self._folders = sorted(
@@ -107,14 +109,14 @@ class Places:
 
     def count(self) -> int:
         """Return as `Scope` says."""
-        return len(self._files) + count(self._folders, exclude=self._exclude)
+        return len(self._files) + (count(self._folders, exclude=self._exclude) or 0)
 
     def is_large(self) -> bool:
         """Return as `Scope` says. Folders that were moved or made can hold anything; they are rare."""
         return bool(self._folders) or len(self._files) > _MANY_FILES
 
     def _root(self, path: Path) -> Path | None:
-        return next((root for root in self.roots if path.is_relative_to(root)), None)
+        return next((root for root in self._own_roots if path.is_relative_to(root)), None)
 
     def _loose_photos(self, files: Iterable[Path], problems: ScanProblems) -> Iterator[Photo]:
         for file in files:
@@ -144,14 +146,14 @@ def _is_link(path: Path) -> bool:
 
 
 def _photo_key(photo: Photo) -> bytes:
-    return os.fsencode(photo.path)
+    return bytes(photo.path)
 
 
 def _folder_key(folder: Path) -> bytes:
     return os.fsencode(folder) + b"/"
 
 
-def _not_excluded(known: Iterator[KnownPhoto], roots: Sequence[Path], exclude: Exclusion) -> Iterator[KnownPhoto]:
+def _not_excluded(known: Iterator[KnownPhoto], roots: Sequence[PhotoPath], exclude: Exclusion) -> Iterator[KnownPhoto]:
     """Leave out the photos that an exclusion covers: they were not looked for, so they are not missing."""
     if not exclude:
         return known

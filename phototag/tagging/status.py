@@ -116,7 +116,7 @@ class StatusBoard:
     def saved(self, batch: Batch) -> None:
         """Note that a batch was saved."""
         for failure in batch.failures:
-            path = os.fspath(failure.photo.path)
+            path = str(failure.photo.path)
             self._failures.append({"path": path, "kind": failure.kind, "error": failure.reason, "at": _now()})
         self._values["doing"] = "tagging"
         self._write(urgent=False)
@@ -126,8 +126,9 @@ class StatusBoard:
         busy = report.seconds - report.load_seconds
         if report.inferred and busy > 0:
             self._values["photos_per_second"] = round(report.inferred / busy, 1)
-        for root in report.suspended:
-            self._scans[root]["suspended"] = True
+        for root, scan in self._scans.items():
+            if root in report.suspended:
+                scan["suspended"] = True
         self._values["totals"] = _totals(totals)
         self._values["doing"] = "waiting for changes"
         self._write()
@@ -153,7 +154,7 @@ class StatusBoard:
             return
         self._written, self._queue = now, self._waiting()
         modes = self._modes()
-        roots = [{"path": os.fspath(root), "mode": modes[root], **scan} for root, scan in self._scans.items()]
+        roots = [{"path": str(root), "mode": modes[root], **scan} for root, scan in self._scans.items()]
         fresh = {"updated_at": _now(), "queue": self._queue, "roots": roots}
         lists = {"failures": list(self._failures), "notices": list(self._notices)}
         self._store.notes.write(_NOTE, self._values | fresh | lists)

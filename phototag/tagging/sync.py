@@ -8,19 +8,20 @@ from contextlib import closing
 from datetime import datetime
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from phototag.decision import decide, unpack
+from phototag.errors import ObjectStorageError, UsageError
 from phototag.library import ScanProblems
 from phototag.model import ModelHeader
+from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState, Source, Tag
 from phototag.store import KnownPhoto, ScoredContent, Store
 from phototag.tagging.dedup import BloomFilter
 from phototag.tagging.descriptions import Describer, written_keywords
-from phototag.tagging.executor import Executor
+from phototag.tagging.executor import Executor, SavingExecutor
 from phototag.tagging.missing import MissingPhotos, note_mount_points
 from phototag.tagging.moved import MovedPhotos
 from phototag.tagging.pairing import PassPairs
@@ -68,7 +69,7 @@ class Pass:
         hold: Whether a photo that would be read is better left for later, as it may still be being written.
         since: When a watcher had looked at everything; a photo that is gone takes the place of a copy that came since.
         sinks: What follows saved batches, after the report and the progress bar; in a dry run all batches.
-        executor: What computes the batches; None is the tagger itself.
+        executor: What computes the batches, or has others save them; None is the tagger itself.
     """
 
     def __init__(
@@ -85,10 +86,10 @@ class Pass:
         hold: Callable[[Photo], bool] | None = None,
         since: datetime | None = None,
         sinks: Sequence[Sink] = (),
-        executor: Executor | None = None,
+        executor: Executor | SavingExecutor | None = None,
     ) -> None:
         self._runner, self._store, self._model_id = runner, store, model_id
-        self._executor: Executor = runner if executor is None else executor
+        self._executor: Executor | SavingExecutor = runner if executor is None else executor
         self._scored_by = model_id if scored_by is None else scored_by
         self._force, self._writes = force, writes
         self._stop, self._hold = stop, hold
@@ -117,6 +118,9 @@ class Pass:
                 self._run(scope)
             except KeyboardInterrupt:
                 report.interrupted = True
+            except ObjectStorageError as error:  # every further photo would fail alike, and be marked so
+                report.interrupted = True
+                report.problems.append(str(error))
         report.seconds = time.monotonic() - started
         report.moved += len(self._moved.ids)
         report.problems = self._problems.lines + report.problems
@@ -142,6 +146,9 @@ class Pass:
             note_mount_points(self._store, scope.roots)
 
     def _process(self, photos: Iterator[Photo], *, large: bool) -> None:
+        if isinstance(self._executor, SavingExecutor):
+            self._follow(photos, self._executor)
+            return
         known = self._lookup(large=large)
         started = time.monotonic()
         self._name_bar("loading the network")
@@ -155,6 +162,17 @@ class Pass:
                 for batch in batches:
                     self._moved.by_content(batch.without_gone())
                     pass_on(batch.without_gone(), self._sinks)
+
+    def _follow(self, photos: Iterator[Photo], executor: SavingExecutor) -> None:
+        """Let others tag and save."""
+        if self._model_id is None or not self._writes:
+            raise UsageError("a dry run needs what becomes of photos; leave --dry-run or the queue away")
+        with closing(executor.save_all(photos, model_id=self._model_id, reuse=not self._force)) as parts:
+            for part in parts:
+                self._report.add_saved(part.report)
+                self._moved.ids.update(part.moved)
+                if self._bar is not None:
+                    self._bar.update(part.report.photos)
 
     def _save_all(self, batches: Iterator[Batch]) -> None:
         with BatchWriter(self._save, self._sinks) as writer:
@@ -297,7 +315,7 @@ class Pass:
             self._store.photos.mark_seen(self._back)
             self._back = []
 
-    def _decide_again(self, steps: Sequence[Step]) -> set[Path]:
+    def _decide_again(self, steps: Sequence[Step]) -> set[PhotoPath]:
         """Decide unchanged photos again where this model's scores of them are stored; which ones. Writes."""
         hashes = [step.known.content_hash for step in steps if step.known and step.known.content_hash]
         stored = self._store.scores.of_contents(self._model_id, hashes) if hashes and self._model_id is not None else {}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from phototag.imaging import unread_line
 from phototag.library import LeftOut
+from phototag.paths import PhotoPath
 from phototag.records import Failure, FailureKind, PhotoState, Reason
 from phototag.tagging.pipeline import Batch
 
@@ -48,7 +48,7 @@ class TagReport:
     failure_kinds: Counter[str] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    suspended: list[Path] = field(default_factory=list)
+    suspended: list[PhotoPath] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
     unsupported: Counter[FailureKind] = field(default_factory=Counter)
 
@@ -78,6 +78,13 @@ class TagReport:
         self.failure_kinds.update(str(failure.kind) for failure in failures)
         self.reasons.update(item.tag.reason for item in batch.tagged if item.tag.reason is not None)
         self.failures += failures[: _FAILURES_KEPT - len(self.failures)]
+
+    def add_saved(self, other: TagReport) -> None:
+        """Add what came of other photos."""
+        self.photos += other.photos
+        self.add_pass(other)
+        self.unsupported.update(other.unsupported)
+        self.failures += other.failures[: _FAILURES_KEPT - len(self.failures)]
 
     def add_pass(self, other: TagReport) -> None:
         """Add up the counts of another pass. Its `unchanged` photos are not added: every pass sees the same ones."""

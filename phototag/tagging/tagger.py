@@ -17,10 +17,12 @@ from phototag.errors import DecodeError, ModelError, UsageError
 from phototag.imaging import MAX_MEGAPIXELS, Decode, Decoder, read_bytes
 from phototag.library import Exclusion, ScanProblems, resolve_roots, scan
 from phototag.model import Model, ModelHeader, file_hash, open_model
+from phototag.paths import PhotoPath
 from phototag.records import Failure, Photo, Tag
 from phototag.runtime import (
     LEAST_PHOTOS,
     SAMPLE_PHOTOS,
+    DoubtingRuntime,
     PrecisionChooser,
     Runtime,
     bounded_map,
@@ -29,7 +31,7 @@ from phototag.runtime import (
 )
 from phototag.store import Store, StoredTag
 from phototag.tagging.descriptions import Describe, describe_alone
-from phototag.tagging.executor import Executor
+from phototag.tagging.executor import Executor, SavingExecutor
 from phototag.tagging.pipeline import Batch, Lookup, process
 from phototag.tagging.registration import begin_run, register
 from phototag.tagging.scope import Roots
@@ -45,7 +47,8 @@ class Tagger:
         model: A model, its name or its file; None is the active one, and before any training the built-in one.
         device: `auto`, `cpu`, `cuda` or `mps`.
         runtime: `auto`, `torch` or `openvino`.
-        precision: `auto`, `f32`, `f16`, `bf16` or `int8`; `auto` takes a faster one only where it proved to agree.
+        precision: `auto`, `f32`, `f16`, `bf16` or `int8`. Photos that a faster one leaves in doubt are computed in
+            `f32` too; `auto` takes what gains most.
         batch_size: Photos in a batch; None suits the device.
         workers: Threads that decode; None is one a core.
         jobs: Cores to use at most; None is all there are.
@@ -93,6 +96,7 @@ class Tagger:
             compiled=compiled,
         )
         self._runtime: Runtime | None = None
+        self._looked_for_faster = False
         self._decoder = Decoder(self.header.preprocessing, max_megapixels=max_megapixels)
         self.decode: Decode = self._decoder
         if decode_on is DecodeOn.GPU:
@@ -134,15 +138,19 @@ class Tagger:
             raise ModelError(f"{self.model.path}: this model was replaced since it was opened; start again")
 
     def prepare(self, photos: Iterator[Photo]) -> tuple[Runtime, Iterator[Photo]]:
-        """Return the network, loaded, and all of `photos`; int8 may have to be calibrated on the first ones before."""
-        if self._runtime is None and (self._precision.needs_sample or self._precision.undecided):
-            self._refuse_if_changed()
+        """Return the network, loaded, and all of `photos`, of which the first may have been looked at.
+
+        Where something is faster than F32 it takes a second network, which is loaded once many photos come; int8 may
+        have to be calibrated on the first ones.
+        """
+        if not self._looked_for_faster and (self._precision.has_faster or self._precision.needs_sample):
             first = list(islice(photos, SAMPLE_PHOTOS))
-            sample: list[NDArray[np.uint8]] = []
-            if self._precision.needs_sample and len(first) >= LEAST_PHOTOS:
-                sample += self._pixels(first)
-            # With few photos a trial would cost more than it can gain.
-            self._runtime = self._precision.open(sample, try_faster=len(first) == SAMPLE_PHOTOS)
+            many = len(first) == SAMPLE_PHOTOS
+            if many or self._runtime is None:
+                self._refuse_if_changed()
+                sample = self._pixels(first) if self._precision.needs_sample and len(first) >= LEAST_PHOTOS else ()
+                self._runtime = self._precision.open(list(sample), many=many)
+                self._looked_for_faster = many or isinstance(self._runtime, DoubtingRuntime)
             photos = chain(first, photos)
         return self.runtime, photos
 
@@ -172,7 +180,7 @@ class Tagger:
         runtime, photos = self.prepare(photos)
         return process(photos, runtime, self.decode, workers=self.workers, known=known, describe=describe)
 
-    def predict(self, *paths: str | Path) -> Iterator[tuple[Path, Tag | Failure]]:
+    def predict(self, *paths: str | PhotoPath) -> Iterator[tuple[PhotoPath, Tag | Failure]]:
         """Tag photos without a database: each picture at or under `paths`, with its tag or why it has none.
 
         Raises:
@@ -186,7 +194,7 @@ class Tagger:
 
     def tag(
         self,
-        paths: Sequence[str | Path],
+        paths: Sequence[str | PhotoPath],
         store: Store,
         *,
         force: bool = False,
@@ -194,7 +202,7 @@ class Tagger:
         exclude: Sequence[str] = (),
         stop: Callable[[], bool] = never,
         sinks: Sequence[Sink] = (),
-        executor: Executor | None = None,
+        executor: Executor | SavingExecutor | None = None,
     ) -> TagReport:
         """Tag every picture at or under `paths` and save the tags, one transaction a batch.
 
@@ -203,14 +211,14 @@ class Tagger:
         saved stays, and the next run goes on from there.
 
         Args:
-            paths: Folders, searched with all below them, and files.
+            paths: Folders, searched with all below them, files, and addresses of objects, as in "s3://bucket/prefix".
             store: Where the tags go.
             force: Run the network on every photo.
             dry_run: Write nothing.
             exclude: Patterns of files and folders to leave out; see `Exclusion`.
             stop: Asked before every photo; once it says yes, what is under way is finished and saved.
             sinks: What follows saved batches: each is called with every batch after it was saved.
-            executor: What computes the batches, as other machines do; None is this tagger.
+            executor: What computes the batches, as other machines do, or has others save them; None is this tagger.
 
         Raises:
             UsageError: a path does not exist, or is no picture.

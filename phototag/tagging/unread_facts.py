@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from phototag.metadata import read_header
+from phototag.paths import path_of
 from phototag.store import Capture, KnownPhoto, Store
 from phototag.tagging.descriptions import Describer
 
@@ -33,7 +33,7 @@ class UnreadFacts:
             self._unread, self._sidecar_times = self._store.captures.lacking(), self._store.captures.sidecar_times()
         folder = known.path_bytes.rpartition(_SEPARATOR)[0] or _SEPARATOR
         if folder != self._folder:
-            self._folder, self._beside = folder, self._describer.has_sidecars(Path(os.fsdecode(folder)))
+            self._folder, self._beside = folder, self._describer.has_sidecars(path_of(folder))
         sidecar = self._describer.sidecar_modified_ns(known.path) if self._beside else None
         if known.id in self._unread or sidecar != self._sidecar_times.get(known.id):
             self._waiting.append(known)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from tqdm import tqdm
 
 from phototag.choices import Scored
 from phototag.model import Model
+from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState
 from phototag.store import KnownPhoto, ReviewFilter, Store
 from phototag.tagging.pipeline import Batch
@@ -30,7 +30,7 @@ class ScoringReport:
     changed: int = 0
 
 
-def score_missing(store: Store, model: Model, which: Scored, *, under: Path | None = None) -> ScoringReport:
+def score_missing(store: Store, model: Model, which: Scored, *, under: PhotoPath | None = None) -> ScoringReport:
     """Run a model on photos whose contents it has not scored yet, each content once, and keep what it says.
 
     The right to write is taken for each batch, so a watcher may go on beside it.
@@ -65,7 +65,7 @@ def _save(store: Store, model: Model, batch: Batch, report: ScoringReport) -> No
     report.changed += len(batch.tagged) - saved
 
 
-def _unscored(store: Store, model: Model, which: Scored, under: Path | None) -> Iterator[KnownPhoto]:
+def _unscored(store: Store, model: Model, which: Scored, under: PhotoPath | None) -> Iterator[KnownPhoto]:
     model_id = store.models.find(hash=model.hash, weights_hash=model.weights_hash)
     reviewed = {review.content_hash for review in store.reviews.find_all(ReviewFilter(under=under))}
     seen: set[bytes] = set()

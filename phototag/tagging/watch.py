@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from phototag.errors import LockedError, StoreError
 from phototag.library import Exclusion, Mode, Partners, Settling, Watcher, has_pictures
+from phototag.paths import PhotoPath
 from phototag.records import Failure, FailureKind, Photo, PhotoState
 from phototag.store import Store
 from phototag.tagging.pipeline import Batch
@@ -85,16 +87,16 @@ class WatchService:
         self._model_id = 0
         self._folders: set[Path] = set()
         self._next_scan = dict.fromkeys(self._roots, 0.0)
-        self._suspended: set[Path] = set()
-        self._standing: dict[str, frozenset[Path]] = {}
-        self._said_left_out: dict[frozenset[Path], str] = {}
+        self._suspended: set[PhotoPath] = set()
+        self._standing: dict[str, frozenset[PhotoPath]] = {}
+        self._said_left_out: dict[frozenset[PhotoPath], str] = {}
         self._said_of_lock = ""
         self._trouble_seconds = 0.0
         self._trouble_until = float("-inf")
         self._once = False
         self._since: datetime | None = None
         self._scanned_once = False
-        self._failing: dict[Path, Failure] = {}
+        self._failing: dict[PhotoPath, Failure] = {}
         self.totals = TagReport()
         self._board = StatusBoard(
             store,
@@ -209,7 +211,7 @@ class WatchService:
 
     def _roots_due(self, now: float) -> list[Path]:
         modes = self._watcher.modes()
-        for root in self._suspended & {root for root in self._roots if modes[root] is not Mode.AWAY}:
+        for root in {each for each in self._roots if each in self._suspended and modes[each] is not Mode.AWAY}:
             if has_pictures(root):
                 self._suspended.discard(root)
                 self._next_scan[root] = now
@@ -337,7 +339,8 @@ class WatchService:
         known = self._store.photos.find(photo.path)
         if known is not None and known.attempts < MAX_ATTEMPTS:
             first = max(_RETRY_SECONDS, _RETRY_FACTOR * self._settle_seconds)
-            self._settling.retry(photo.path, time.monotonic() + first * _RETRY_FACTOR ** (known.attempts - 1))
+            due = time.monotonic() + first * _RETRY_FACTOR ** (known.attempts - 1)
+            self._settling.retry(cast("Path", photo.path), due)
 
     def _hold(self, photo: Photo) -> bool:
         """Return whether a photo that was found, not announced, may still be being written."""
@@ -348,7 +351,7 @@ class WatchService:
         age_seconds = time.time() - max(photo.modified_ns, photo.changed_ns) / 1e9
         if age_seconds >= window or self._settle_seconds == 0:
             return False
-        self._settling.note(photo.path, time.monotonic())
+        self._settling.note(cast("Path", photo.path), time.monotonic())
         return True
 
     def _is_excluded(self, path: Path) -> bool:
@@ -374,7 +377,7 @@ class WatchService:
                 if not self._once:  # then the summary says it
                     self._say_line(problem)
 
-    def _tell_left_out(self, line: str, roots: frozenset[Path]) -> None:
+    def _tell_left_out(self, line: str, roots: frozenset[PhotoPath]) -> None:
         """Say once what scans of these roots leave out, and again when that is something else."""
         if line and self._said_left_out.get(roots) != line:
             self._said_left_out[roots] = line

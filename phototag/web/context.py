@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 
-from phototag.review import Leases, SampleReviews
+from phototag.review import Leases, SampleReviews, leases_of
 from phototag.web.report_cache import ReportCache
 
 if TYPE_CHECKING:
     from phototag.catalog import Gallery
     from phototag.imaging import Thumbnails
-    from phototag.store import FileKey, Store
+    from phototag.store import FileKey, SharedLeases, Store
     from phototag.web.security import Security
 
 
@@ -40,9 +40,12 @@ class Context:
     thumbnails: Thumbnails
     security: Security
     reports: ReportCache = field(default_factory=ReportCache)
-    leases: Leases = field(default_factory=Leases)
     # By the file as well: a database that takes its place has other samples under the same numbers.
     samples: dict[tuple[FileKey | None, int], SampleReviews] = field(default_factory=dict)
+    leases: Leases | SharedLeases = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "leases", leases_of(self.store))
 
 
 def context_of(request: Request) -> Context:

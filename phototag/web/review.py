@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -31,6 +31,9 @@ from phototag.text import printable
 from phototag.web import respond, reviewing
 from phototag.web.bodies import flag, identity, name, number, numbers, version
 from phototag.web.context import Context, context_of
+
+if TYPE_CHECKING:
+    from phototag.store import SharedLeases
 
 SIZE = 200
 
@@ -147,7 +150,7 @@ def _sample_id(request: Request) -> int:
     return int(request.path_params["sample_id"])
 
 
-def _reviews(request: Request) -> tuple[SampleReviews, Leases]:
+def _reviews(request: Request) -> tuple[SampleReviews, Leases | SharedLeases]:
     context = context_of(request)
     key = context.store.location.file_key(), _sample_id(request)
     found = context.samples.get(key)

@@ -10,6 +10,7 @@ from typing import Any
 from phototag.cluster.chunk_worker import ChunkWorker
 from phototag.cluster.ray_executor import RayExecutor
 from phototag.cluster.worker_setup import WorkerSetup
+from phototag.paths import PhotoPath
 from phototag.records import Photo
 from phototag.tagging import Batch, Lookup
 from tests.support.light_tagger import light_tagger
@@ -26,8 +27,8 @@ class LightWorker(ChunkWorker):
         self._tagger, self._ask = light_tagger(setup.model.path), ask
         decode = self._tagger.decode
 
-        def dying(data: bytes, path: Path) -> Any:
-            if path.stem == POISON or (path.stem == ACCIDENT and first_time(path.with_suffix(".seen"))):
+        def dying(data: bytes, path: PhotoPath) -> Any:
+            if path.stem == POISON or (path.stem == ACCIDENT and first_time(Path(f"{path}.seen"))):
                 os._exit(9)
             return decode(data, path)
 

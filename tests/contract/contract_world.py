@@ -401,7 +401,7 @@ class _Page:
         headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/json"}
         request = urllib.request.Request(self.address + path, data=data, method=method, headers=headers)
         try:
-            answer = self.opener.open(request, timeout=30)
+            answer = self.opener.open(request, timeout=120)
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
@@ -431,7 +431,7 @@ def _serve(world: World) -> None:
             _review_in_page(page)
         finally:
             process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     world.codes["ended by SIGTERM: phototag serve"] = process.returncode
     world.files["page.json"] = as_text(page.seen)
 

@@ -84,7 +84,8 @@ def parse(words: Sequence[str], *, complete: bool = True) -> None:
     from phototag.cli.main import cli
 
     command: click.Command = cli
-    context = click.Context(cli, info_name="phototag")
+    # With them: click keeps a command's help option as it is first asked for, for all who ask later.
+    context = click.Context(cli, info_name="phototag", **cli.context_settings)
     rest = list(words)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name = rest.pop(0)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.docs.pages import PAGES, README, ROOT, Line, anchors, blocks, code_in_text, lines, links, options, parse
+from tests.support.s3_server import S3Server
 
 # Of programs that the pages mention, which are not phototag.
 _FOREIGN_OPTIONS = {"--build-arg", "--force-reinstall", "--gpus", "--upgrade", "--user"}
@@ -150,6 +152,19 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def museum(reader: Path) -> Iterator[None]:
+    """The reader's photos once more, in a bucket."""
+    with S3Server().running() as server, pytest.MonkeyPatch.context() as patch:
+        for file in (reader / "Pictures" / "inbox").iterdir():
+            server.put("museum", f"2019/{file.name}", file.read_bytes())
+        patch.setenv("AWS_ENDPOINT_URL", server.url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "reader")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setattr("phototag.object_storage.client._clients", {})
+        yield
+
+
 def variables(reader: Path) -> dict[str, str]:
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "HOME": str(reader), "PHOTOTAG_HOME": str(reader / "kept"), "PATH": search}
@@ -173,6 +188,7 @@ def run_here(line: Line, reader: Path, monkeypatch: pytest.MonkeyPatch) -> tuple
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("museum")
 @pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.name)
 def test_shell_examples_run(page: Path, reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = lines(README, "sh")

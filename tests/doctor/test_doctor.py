@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from phototag import library
-from phototag.cli.doctor import doctor as command
+from phototag.cli.main import cli
 from phototag.doctor import computer, examination, installation, model_checks
 from phototag.doctor.check import Check, State
 from phototag.doctor.examination import examine
@@ -61,7 +61,7 @@ def found(name: str, location: str | Path | None = None) -> Check:
 
 
 def run(*args: str) -> Result:
-    result = CliRunner().invoke(command, list(args))
+    result = CliRunner().invoke(cli, ["doctor", *args], prog_name="phototag")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -21,9 +21,10 @@ from PIL import Image
 
 from phototag.errors import DecodeError, ModelError
 from phototag.imaging import decode
-from phototag.imaging.decode import decode_bytes, decode_whole, picture_size, read_bytes
+from phototag.imaging.decode import decode_bytes, decode_whole, picture_size
 from phototag.imaging.jpeg import reader as jpeg
 from phototag.imaging.preprocessing import INTERPOLATIONS, Preprocessing
+from phototag.imaging.reading import read_bytes
 from phototag.records import FailureKind
 from tests.support.pictures import encoded, scene
 
@@ -322,7 +323,7 @@ class TestFailures:
         with pytest.raises(DecodeError) as caught:
             read_bytes(tmp_path / "gone.jpg")
         assert caught.value.kind is FailureKind.GONE
-        monkeypatch.setattr(decode, "MAX_FILE_BYTES", 100)
+        monkeypatch.setattr("phototag.imaging.reading.MAX_FILE_BYTES", 100)
         (tmp_path / "big.jpg").write_bytes(whole)
         with pytest.raises(DecodeError, match="MiB") as caught:
             read_bytes(tmp_path / "big.jpg")
@@ -402,9 +403,9 @@ class TestFailures:
 
     @pytest.mark.parametrize("compression", [1, 3, 4, 5, 7, 8, 32773, 32946])
     def test_a_tiff_that_claims_more_than_it_can_hold_costs_nothing(self, compression: int) -> None:
-        begun = time.monotonic()
+        begun = time.thread_time()
         assert kind_of_failure(huge_tiff(17_000, compression)) == FailureKind.TRUNCATED
-        assert time.monotonic() - begun < 1
+        assert time.thread_time() - begun < 1
 
     @pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "group3", "group4"])
     def test_a_tiff_may_be_as_small_as_its_compression_makes_it(self, compression: str) -> None:

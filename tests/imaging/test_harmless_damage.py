@@ -16,8 +16,9 @@ from PIL import Image, ImageCms
 
 from phototag.errors import DecodeError
 from phototag.imaging.cost import cost_of
-from phototag.imaging.decode import decode_bytes, decode_whole, picture_size, read_bytes
+from phototag.imaging.decode import decode_bytes, decode_whole, picture_size
 from phototag.imaging.preprocessing import Preprocessing
+from phototag.imaging.reading import read_bytes
 from phototag.records import FailureKind
 
 SMALL = Preprocessing(size=32, crop=1.0)

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from phototag.errors import DecodeError
-from phototag.imaging.decode import decode_bytes, decode_whole, picture_size, read_bytes
+from phototag.imaging.decode import decode_bytes, decode_whole, picture_size
+from phototag.imaging.reading import read_bytes
 from phototag.imaging.sandbox import Decoder
 from phototag.records import FailureKind
 from tests.imaging.test_raw import PHOTO, SAMPLES, SMALL, STORED, assert_same, pixels, seen, stored

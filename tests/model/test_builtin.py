@@ -10,7 +10,8 @@ import pytest
 
 from phototag.decision import decide, gather, join
 from phototag.errors import ModelError
-from phototag.imaging.decode import decode_bytes, read_bytes
+from phototag.imaging.decode import decode_bytes
+from phototag.imaging.reading import read_bytes
 from phototag.model import builtin
 from phototag.model.backbones import ALIASES, DEFAULT_BACKBONE, packaged_file
 from phototag.model.builtin import builtin_hash, builtin_header, builtin_tensors, imagenet_taxonomy

@@ -116,7 +116,7 @@ def test_reading_headers_needs_no_torch(model: Path) -> None:
         "import sys; from pathlib import Path; from phototag.model.file import read_header;"
         f"read_header(Path({str(model)!r})); assert not {{'torch', 'timm'}} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 # -- whole or not at all
@@ -138,7 +138,7 @@ try:
 except ModelError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
     assert f"{model}: cannot be written" in done.stdout
     assert model.read_bytes() == before
     assert list(model.parent.iterdir()) == [model]
@@ -571,10 +571,10 @@ def test_a_file_that_would_cost_more_than_it_holds_is_refused_at_once(
     tiny_model: Path, tmp_path: Path, kind: str
 ) -> None:
     path = damaged(tiny_model, tmp_path / "m.safetensors", HARMFUL[kind])  # type: ignore[arg-type]
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(ModelError) as caught:
         read_header(path)
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
     assert len(str(caught.value)) < 600
     assert len(str(caught.value).splitlines()) == 1
 

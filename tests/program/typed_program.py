@@ -28,6 +28,7 @@ from phototag import (
     Reason,
     RuntimeName,
     RuntimeUnavailableError,
+    S3Path,
     SchemaError,
     SortKey,
     Source,
@@ -74,7 +75,7 @@ def tag(folder: Path, database: Path) -> list[str]:
             Tagger("animals", runtime=RuntimeName.TORCH, precision=Precision.F32, decode_on=DecodeOn.CPU) as tagger,
             Store.open(database) as store,
         ):
-            tags: list[tuple[Path, Tag | Failure]] = list(tagger.predict(folder))
+            tags: list[tuple[Path | S3Path, Tag | Failure]] = list(tagger.predict(folder))
             for path, found in tags:
                 if isinstance(found, Failure):
                     photo: Photo = found.photo

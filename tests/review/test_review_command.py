@@ -111,7 +111,7 @@ class TestViewer:
         code = f"import sys, pathlib; pathlib.Path({str(seen)!r}).write_text(repr(sys.argv[1:]))"
         viewer = Viewer(f'{sys.executable} -c "{code}" -z', pytest.fail)
         viewer.open(path)
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 120
         while not (seen.exists() and seen.read_text()) and time.monotonic() < give_up:
             time.sleep(0.02)
         viewer.close()

@@ -21,7 +21,8 @@ from phototag.choices import Device, RuntimeName
 from phototag.decision import gather, join
 from phototag.decision.rule import Joint
 from phototag.errors import RuntimeUnavailableError, UsageError
-from phototag.imaging.decode import decode_bytes, read_bytes
+from phototag.imaging.decode import decode_bytes
+from phototag.imaging.reading import read_bytes
 from phototag.model.registry import Model, open_model
 from phototag.records import Scores
 from phototag.runtime import openvino_engine as openvino_module
@@ -349,7 +350,7 @@ except RuntimeError:
 
 @needs_openvino
 def test_request_that_fails_is_an_error_and_does_not_hang() -> None:
-    done = subprocess.run([sys.executable, "-c", FAILING], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", FAILING], check=True, capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines() == ["[[2304.0], [2304.0]]", "failed"]
 
 
@@ -510,6 +511,6 @@ def test_telemetry_cannot_be_imported_once_openvino_is() -> None:
         "from phototag.runtime.openvino_engine import import_openvino; import_openvino()\n"
         "try:\n    import openvino_telemetry\nexcept ImportError:\n    print('out of reach')"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "out of reach"
     assert import_openvino().__name__ == "openvino"

@@ -100,7 +100,7 @@ def scripts(tmp_path: Path) -> Path:
 
 def output_of(process: subprocess.Popen[str]) -> str:
     with process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     return output
 
@@ -167,6 +167,7 @@ from phototag.store import Query, Store
 with Store.open(sys.argv[1], create=False) as store:
     print(sum(1 for _ in store.query(Query())))
 heavy = {"alembic", "mako", "torch", "torchvision", "numpy", "timm", "openvino", "PIL", "filelock"}
+heavy |= {"psycopg", "sqlalchemy.dialects.postgresql"}
 print(sorted(heavy & set(sys.modules)))
 """
     assert output_of(run_python(code, sample)).splitlines() == ["6", "[]"]
@@ -314,7 +315,7 @@ from phototag.store import upgrade_database
 upgrade_database(Path(sys.argv[1]), scripts=Path(sys.argv[2]))
 """
     with run_python(code, sample, scripts, environment={"TEST_DISASTER": "kill"}) as process:
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
     assert dump(sample) == before
     assert upgrade_database(sample, scripts=scripts).after == MORE

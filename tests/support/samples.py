@@ -20,9 +20,17 @@ Labels = tuple[str | None, str | None]
 class Sampled:
     """So many photos that a model tagged, in turns with each of its classes, and a sample of all of them: `first`."""
 
-    def __init__(self, folder: Path, make_picture: MakePicture, count: int = 6, *, names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        make_picture: MakePicture,
+        count: int = 6,
+        *,
+        names: Sequence[str] = (),
+        database: Path | str | None = None,
+    ) -> None:
         self.folder = folder
-        self.database = folder.with_suffix(".db")
+        self.database = database or folder.with_suffix(".db")
         self.names = list(names) or [f"photo{number:03}" for number in range(1, count + 1)]
         rng = np.random.default_rng(3)
         rows = []

@@ -66,7 +66,7 @@ def failure(decoder: Decoder, data: bytes) -> DecodeError:
     return caught.value
 
 
-def ends(pid: int, *, within_seconds: float = 20) -> bool:
+def ends(pid: int, *, within_seconds: float = 50) -> bool:
     """Whether a process that is not ours ends in time. A zombie, which only waits to be reaped, has ended."""
     give_up = time.monotonic() + within_seconds
     while time.monotonic() < give_up:

@@ -36,7 +36,7 @@ class ServerProcess:
         """Send a signal and wait; returns what it said on stderr."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=30)
+        _, said = self.process.communicate(timeout=120)
         return said.decode(errors="replace")
 
     def kill(self) -> None:

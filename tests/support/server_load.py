@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,13 +22,14 @@ class Load:
 
     saved: int = 0
     read: int = 0
+    seconds: float = 0.0
     answers: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 def run_load(url: str, *, answers: int, answering: int, reading: int, paths: Sequence[str]) -> Load:
     """Let one tag, some answer so often each, and some read; each of them with connections of its own."""
-    load, mutex, over = Load(), threading.Lock(), threading.Event()
+    load, mutex, over, started = Load(), threading.Lock(), threading.Event(), time.monotonic()
     with Store.open(url) as store, store.writing("phototag tag"):
         model_id = register(store)
         store.tags.save_batch(model_id=model_id, tagged=[stored(path) for path in paths])
@@ -76,6 +78,7 @@ def run_load(url: str, *, answers: int, answering: int, reading: int, paths: Seq
             over.set()
         for done in others:
             done.result()
+    load.seconds = time.monotonic() - started
     load.problems += _lost(url, load)
     return load
 

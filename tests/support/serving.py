@@ -16,7 +16,7 @@ OWN = {"Sec-Fetch-Site": "same-origin"}
 @contextmanager
 def let_in(server: ServerProcess) -> Iterator[httpx.Client]:
     """A client with a session."""
-    with httpx.Client(base_url=server.address, headers=OWN) as client:
+    with httpx.Client(base_url=server.address, headers=OWN, timeout=120) as client:
         assert client.get(server.link).status_code == 303
         yield client
 

@@ -13,7 +13,7 @@ from phototag.tagging.tagger import TagReport
 RunTag = Callable[..., TagReport]
 
 
-def photos_by_name(db: Path, **wanted: Any) -> dict[str, TaggedPhoto]:
+def photos_by_name(db: str | Path, **wanted: Any) -> dict[str, TaggedPhoto]:
     """The photos of a database by file name."""
     with Store.open(db, create=False) as store:
         return {photo.path.name: photo for photo in store.query(Query(**wanted))}

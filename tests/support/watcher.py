@@ -17,7 +17,7 @@ from phototag.tagging.tagger import Tagger
 from phototag.tagging.watch import WatchService
 
 # Far more than anything here takes, for machines that are busy.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 SETTLE_SECONDS = 0.2
 Essence = tuple[Any, ...]
 

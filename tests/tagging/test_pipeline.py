@@ -102,7 +102,7 @@ def items_of(batches: list[Batch]) -> list[StoredTag | Failure]:
 
 def wait_for_decode_threads() -> None:
     """A run that was cut does not wait for its decode threads, but they end."""
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 120
     while any(thread.name.startswith("decode_") for thread in threading.enumerate()):
         assert time.monotonic() < give_up
         time.sleep(0.01)
@@ -410,7 +410,7 @@ class TestBatchWriter:
 
         producer = threading.Thread(target=hand_over, daemon=True)
         producer.start()
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 120
         while len(handed_over) < 3 and time.monotonic() < give_up:
             time.sleep(0.01)
         time.sleep(0.1)

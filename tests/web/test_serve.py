@@ -95,7 +95,7 @@ def test_next_free_port_is_taken_and_told(database: Path) -> None:
         assert process.stdout is not None
         link = process.stdout.readline().decode()
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
     port = int(re.findall(r":(\d+)/", link)[0])
     assert 8765 < port < 8800
     assert f"this is port {port}".encode() in said
@@ -239,7 +239,7 @@ def test_browser_is_opened_with_a_link_that_works_once(database: Path, tmp_path:
     program.write_text(f'#!/bin/sh\nprintf %s "$1" > {seen}.part && mv {seen}.part {seen}\n')
     program.chmod(0o755)
     with ServerProcess(database, "--open", env={"BROWSER": f"{program} %s"}) as server:
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 120
         while not seen.exists() and time.monotonic() < give_up:
             time.sleep(0.05)
         link = seen.read_text()
@@ -286,6 +286,7 @@ class OtherSite:
 def test_pages_of_others_get_nothing_from_a_browser_with_a_session(running: ServerProcess, host: str) -> None:
     with chromium() as browser, OtherSite() as site:
         page = browser.new_page()
+        page.set_default_timeout(120_000)
         site.page = f'<a href="{running.link}">in</a>'
         page.goto(site.address(host))
         page.click("a")
@@ -304,8 +305,8 @@ def test_pages_of_others_get_nothing_from_a_browser_with_a_session(running: Serv
         ask = "fetch('{}', {{method: '{}', mode: 'no-cors', credentials: 'include'}}).then(() => 1, () => 0)"
         for method in ("GET", "POST"):
             assert page.evaluate(ask.format(f"{running.address}api/names", method)) == 0
-        page.click("button")
-        page.wait_for_load_state()
+        with page.expect_navigation():
+            page.click("button")
         assert "Refused" in page.title()
         page.goto(running.address)
         assert "Gallery" in page.title()
@@ -321,11 +322,12 @@ def test_password_works_in_a_browser_without_encryption(database: Path, tmp_path
         chromium("--host-resolver-rules=MAP photos.lan 127.0.0.1") as browser,
     ):
         page = browser.new_page()
+        page.set_default_timeout(120_000)
         page.goto(f"http://photos.lan:{server.port}/review")
         for password in ("wrong horse", "correct horse"):
             page.fill("#password", password)
-            page.click("button.primary")
-            page.wait_for_load_state()
+            with page.expect_navigation():
+                page.click("button.primary")
         assert page.url == f"http://photos.lan:{server.port}/review"
         assert "Review" in page.title()
         page.goto(f"http://photos.lan:{server.port}/")
@@ -341,6 +343,7 @@ def test_browser_shows_why_there_is_no_picture(database: Path, tmp_path: Path) -
     (tmp_path / "1.jpg").unlink()
     with ServerProcess(database) as server, chromium() as browser:
         page = browser.new_page()
+        page.set_default_timeout(120_000)
         problems: list[str] = []
         page.on("console", lambda message: problems.append(message.text))
         page.goto(server.link)
@@ -372,7 +375,7 @@ def test_signal_ends_it_at_once_and_well(server: ServerProcess, number: signal.S
         assert client.get("/photos/1/thumbnail").status_code == 200
         start = time.monotonic()
         said = server.end(number)
-        assert time.monotonic() - start < 5.0  # a second, on a machine that has nothing else to do
+        assert time.monotonic() - start < 12.0  # a second, where nothing else runs; the connection would be kept for 15
     assert server.process.returncode == 0
     assert "Traceback" not in said
     assert "Error" not in said
@@ -390,7 +393,7 @@ def test_request_that_waits_does_not_keep_it_from_ending(database: Path, server:
         body = {"superclass": "bird", "subclass": "hawk", "version": version, "token": "token-0001"}
         try:
             with let_in(server) as client:
-                answers.append(client.post("/api/photos/1/review", json=body, timeout=30).status_code)
+                answers.append(client.post("/api/photos/1/review", json=body, timeout=120).status_code)
         except httpx.TransportError:
             answers.append(0)
 
@@ -402,7 +405,7 @@ def test_request_that_waits_does_not_keep_it_from_ending(database: Path, server:
         said = server.end()
         took = time.monotonic() - start
         thread.join()
-    assert took < 5.0
+    assert took < 8.0  # the review would wait for 10
     assert server.process.returncode == 0
     assert "Traceback" not in said
     assert answers in ([0], [503])
@@ -418,7 +421,7 @@ def test_workers_end_with_a_killed_server(server: ServerProcess) -> None:
     workers = [int(number) for task in tasks for number in task.read_text().split()]
     assert workers
     server.kill()
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 120
     while time.monotonic() < give_up and any(_runs(number) for number in workers):
         time.sleep(0.05)
     assert not any(_runs(number) for number in workers)

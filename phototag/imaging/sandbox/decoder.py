@@ -10,7 +10,6 @@ import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from phototag.imaging.sandbox.crash_log import CrashLog
 from phototag.imaging.sandbox.pool import Made, WorkerPool, memory_limit
 from phototag.imaging.sandbox.process import worker_command
 from phototag.imaging.sandbox.worker import LONGEST_REASON, SHORT_SIDE, SIZE, Limits, for_whole
+from phototag.paths import PhotoPath
 from phototag.settings import cache_folder
 
 Picture = tuple[NDArray[np.uint8], int, int]
@@ -60,10 +60,10 @@ class _Decoder(WorkerPool[Made]):
         )
 
     @abstractmethod
-    def _decode(self, data: bytes, path: Path) -> Made:
+    def _decode(self, data: bytes, path: PhotoPath) -> Made:
         """Decode in this process."""
 
-    def __call__(self, data: bytes, path: Path) -> Made:
+    def __call__(self, data: bytes, path: PhotoPath) -> Made:
         """Decode a picture file's bytes; `path` only names it in errors.
 
         Raises:
@@ -132,7 +132,7 @@ class Decoder(_Decoder[Picture]):
             command=command,
         )
 
-    def _decode(self, data: bytes, path: Path) -> Picture:
+    def _decode(self, data: bytes, path: PhotoPath) -> Picture:
         return decode_bytes(data, self._preprocessing, path, max_megapixels=self._limits.max_megapixels)
 
     def _result(self, content: bytearray) -> Picture | None:
@@ -174,7 +174,7 @@ class WholeDecoder(_Decoder[Image.Image]):
         )
         self._short_side = short_side
 
-    def _decode(self, data: bytes, path: Path) -> Image.Image:
+    def _decode(self, data: bytes, path: PhotoPath) -> Image.Image:
         return decode_whole(data, short_side=self._short_side, path=path, max_megapixels=self._limits.max_megapixels)
 
     def _result(self, content: bytearray) -> Image.Image | None:

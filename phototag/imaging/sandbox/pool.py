@@ -7,13 +7,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 from phototag.errors import DecodeError
 from phototag.imaging.cost import COSTLY_BYTES
 from phototag.imaging.sandbox.process import Worker, WorkerError
 from phototag.imaging.sandbox.worker import GO_ON, LONGEST_REASON, Limits, Reply
+from phototag.paths import PhotoPath
 from phototag.records import FailureKind
 from phototag.text import printable
 
@@ -72,7 +72,7 @@ class WorkerPool(ABC, Generic[Made]):
     def _result(self, content: bytearray) -> Made | None:
         """Return what a worker made, None for nonsense: a malicious picture may make a decoder say anything."""
 
-    def ask(self, request: bytes, path: Path) -> Made:
+    def ask(self, request: bytes, path: PhotoPath) -> Made:
         """Return what a worker makes of a request about a picture, which `path` only names in errors.
 
         Raises:
@@ -123,7 +123,7 @@ class WorkerPool(ABC, Generic[Made]):
 
     # -- one picture
 
-    def _ask(self, worker: Worker, request: bytes, path: Path) -> Made:
+    def _ask(self, worker: Worker, request: bytes, path: PhotoPath) -> Made:
         """Let a worker work on a picture.
 
         Raises:
@@ -143,7 +143,7 @@ class WorkerPool(ABC, Generic[Made]):
         worker.expect_within(None)
         return self._understood(worker, reply, content, path)
 
-    def _failure(self, worker: Worker, error: WorkerError, path: Path) -> DecodeError:
+    def _failure(self, worker: Worker, error: WorkerError, path: PhotoPath) -> DecodeError:
         seconds = self._limits.time_limit_seconds
         if worker.starved:
             return DecodeError(path, FailureKind.BUSY, f"this computer was too busy to decode it; {_AGAIN}")
@@ -153,7 +153,7 @@ class WorkerPool(ABC, Generic[Made]):
             return DecodeError(path, FailureKind.BUSY, f"{error.reason}, as when memory runs out; {_AGAIN}")
         return DecodeError(path, FailureKind.DECODER, error.reason)
 
-    def _understood(self, worker: Worker, reply: Reply, content: bytearray, path: Path) -> Made:
+    def _understood(self, worker: Worker, reply: Reply, content: bytearray, path: PhotoPath) -> Made:
         if reply is Reply.RESULT and (made := self._result(content)) is not None:
             worker.reusable = True
             return made
@@ -170,7 +170,7 @@ class WorkerPool(ABC, Generic[Made]):
 
     # -- the workers
 
-    def _take(self, path: Path) -> Worker:
+    def _take(self, path: PhotoPath) -> Worker:
         with self._lock:
             self._check_open()
             if self._idle:
@@ -194,7 +194,7 @@ class WorkerPool(ABC, Generic[Made]):
         worker.wait()
         worker.release()
 
-    def _start(self, path: Path) -> Worker:
+    def _start(self, path: PhotoPath) -> Worker:
         """Return a fresh worker that is ready.
 
         Raises:

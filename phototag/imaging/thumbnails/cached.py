@@ -11,9 +11,10 @@ from enum import Enum
 from pathlib import Path
 
 from phototag.errors import DecodeError
-from phototag.imaging.decode import read_bytes
+from phototag.imaging.reading import read_bytes
 from phototag.imaging.thumbnails.disk_cache import DiskCache
 from phototag.imaging.thumbnails.thumbnailer import Thumbnailer
+from phototag.paths import PhotoPath
 from phototag.records import FailureKind
 
 DEFAULT_LIMIT_BYTES = 1 << 30
@@ -73,7 +74,7 @@ class Thumbnails:
             return None
         return content
 
-    def make(self, path: Path, content_hash: bytes, size: ThumbnailSize) -> Future[bytes]:
+    def make(self, path: PhotoPath, content_hash: bytes, size: ThumbnailSize) -> Future[bytes]:
         """Return the JPEG file of that size of the picture at `path`, to be made or being made.
 
         The future fails with a DecodeError if the picture cannot be decoded, or has another content by now.
@@ -91,7 +92,7 @@ class Thumbnails:
         with self._lock:
             self._under_way.pop(key, None)
 
-    def _make(self, path: Path, content_hash: bytes, size: ThumbnailSize) -> bytes:
+    def _make(self, path: PhotoPath, content_hash: bytes, size: ThumbnailSize) -> bytes:
         key, kept = _key(content_hash, size), self.find(content_hash, size)
         if kept is not None:
             return kept
@@ -120,7 +121,7 @@ def _key(content_hash: bytes, size: ThumbnailSize) -> str:
     return f"{content_hash.hex()}-{size.longest}-{_RENDERING}"
 
 
-def _read_unchanged(path: Path, content_hash: bytes) -> bytes:
+def _read_unchanged(path: PhotoPath, content_hash: bytes) -> bytes:
     """Return the bytes of a picture file that still has that content.
 
     Raises:

@@ -10,7 +10,6 @@ import io
 import math
 import os
 import sys
-from pathlib import Path
 from struct import Struct
 
 from PIL import Image
@@ -20,6 +19,7 @@ from phototag.imaging.formats import MAX_MEGAPIXELS
 from phototag.imaging.openers import stand_in
 from phototag.imaging.preprocessing import Preprocessing
 from phototag.imaging.sandbox import PICTURE, Admit, Limits, serve
+from phototag.paths import PhotoPath
 
 BOX = Struct("<II")
 # What is decoded is at least this many times larger than the thumbnail: docs/experiments.md#thumbnails
@@ -31,7 +31,9 @@ _QUALITY = 82
 _ENOUGH = 640
 
 
-def render_thumbnail(data: bytes, box: tuple[int, int], path: Path, *, max_megapixels: int = MAX_MEGAPIXELS) -> bytes:
+def render_thumbnail(
+    data: bytes, box: tuple[int, int], path: PhotoPath, *, max_megapixels: int = MAX_MEGAPIXELS
+) -> bytes:
     """Return a JPEG file of a picture file's bytes: upright, sRGB, within `box` (width, height), without metadata.
 
     `path` only names the picture in errors, and the picture is never enlarged.

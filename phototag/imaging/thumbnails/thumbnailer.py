@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from phototag.imaging.formats import MAX_MEGAPIXELS
 from phototag.imaging.sandbox import Limits, WorkerPool, memory_limit, worker_command
 from phototag.imaging.thumbnails.render import BOX, for_thumbnail
+from phototag.paths import PhotoPath
 
 _LONGEST_REPLY_BYTES = 16 << 20
 
@@ -34,7 +34,7 @@ class Thumbnailer(WorkerPool[bytes]):
             longest_reply_bytes=_LONGEST_REPLY_BYTES,
         )
 
-    def __call__(self, data: bytes, box: tuple[int, int], path: Path) -> bytes:
+    def __call__(self, data: bytes, box: tuple[int, int], path: PhotoPath) -> bytes:
         """Return a JPEG file within `box` (width, height) of a picture file's bytes; `path` only names it in errors.
 
         Raises:

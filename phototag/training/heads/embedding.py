@@ -153,8 +153,12 @@ def _pretraining_axes(
     points = np.linalg.solve(factor, (means - means.mean(axis=0)).T).T
     basis = factor.T @ axes
     points -= points @ basis @ basis.T
-    values, vectors = np.linalg.eigh(points @ points.T)
+    tall = points if points.shape[0] > points.shape[1] else points.T
+    # Of two matrices with the same eigenvalues the smaller one: there may be a thousand classes and sixty features.
+    values, vectors = np.linalg.eigh(tall.T @ tall)
     kept = (values[::-1] > 1e-9 * max(values[-1], 1e-12))[:more]
-    components = points.T @ (vectors[:, ::-1][:, : len(kept)][:, kept] / np.sqrt(values[::-1][: len(kept)][kept]))
+    components = vectors[:, ::-1][:, : len(kept)][:, kept]
+    if tall is not points:
+        components = points.T @ (components / np.sqrt(values[::-1][: len(kept)][kept]))
     result: NDArray[np.float64] = np.linalg.solve(factor.T, components)
     return result

@@ -309,9 +309,9 @@ class TestDamage:
     def test_a_claim_of_size_costs_nothing(self) -> None:
         data = changed(encoded(photo()), 0xC0, 1, b"\xff\xff\xff\xff")
         tracemalloc.start()
-        begun = time.monotonic()
+        begun = time.thread_time()
         assert jpeg.reduced(data, 4) is None
-        assert time.monotonic() - begun < 1
+        assert time.thread_time() - begun < 1
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
         tracemalloc.stop()
 

@@ -89,7 +89,7 @@ class TestLimits:
             os.killpg(process.pid, signal.SIGSTOP)
             time.sleep(2.0)
             os.killpg(process.pid, signal.SIGCONT)
-        out, error = process.communicate(timeout=60)
+        out, error = process.communicate(timeout=120)
         assert out == "(120, 80)\n", error
 
     def test_a_computer_that_gives_a_worker_no_time_is_to_blame(

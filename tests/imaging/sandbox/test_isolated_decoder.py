@@ -306,7 +306,7 @@ class TestLifetime:
                 time.sleep(0.02)
             one.close()
             with pytest.raises(RuntimeError, match="closed"):
-                hanging.result(timeout=30)
+                hanging.result(timeout=120)
 
     @pytest.mark.parametrize(
         "body",

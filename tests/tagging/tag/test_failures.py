@@ -129,7 +129,7 @@ class TestPermissions:
         def run(*args: str | os.PathLike[str]) -> subprocess.CompletedProcess[bytes]:
             model = ["--model", str(quick_model)] if args[0] == "tag" else []
             words = [*before, sys.executable, "-m", "phototag", *map(os.fspath, args), *model]
-            done = subprocess.run(words, capture_output=True, timeout=60, check=False)
+            done = subprocess.run(words, capture_output=True, timeout=120, check=False)
             assert b"Traceback" not in done.stderr, done.stderr.decode()
             return done
 
@@ -221,7 +221,7 @@ class TestCutRuns:
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
             started.append(process)
-            give_up = time.monotonic() + 60
+            give_up = time.monotonic() + 120
             while self.tagged(db) < 10:
                 assert process.poll() is None, process.communicate()[1].decode()
                 assert time.monotonic() < give_up
@@ -276,7 +276,7 @@ class TestCutRuns:
     ) -> None:
         process = start(many)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
         assert process.returncode == 1
         assert b"Interrupted; what was tagged is stored" in said
         assert b"Traceback" not in said
@@ -318,7 +318,7 @@ class TestCutRuns:
         assert f"(process {first.pid} on ".encode() in second.stderr
         assert b"is writing to this database; wait for it to finish" in second.stderr
         assert reading.returncode == 0, "reading goes on meanwhile"
-        _, said = first.communicate(timeout=60)
+        _, said = first.communicate(timeout=120)
         assert first.returncode == 0, said.decode()
         assert self.tagged(db) == self.PHOTOS
 

@@ -9,7 +9,7 @@ import pytest
 
 from phototag.errors import DecodeError
 from phototag.imaging import formats
-from phototag.imaging.decode import read_bytes
+from phototag.imaging.reading import read_bytes
 from phototag.records import FailureKind, PhotoState
 from tests.support.commands import RunCommand
 from tests.support.pictures import MakePicture, encoded, scene

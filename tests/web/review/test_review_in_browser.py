@@ -52,12 +52,26 @@ class Reviewer:
     def __init__(self, context: BrowserContext, link: str, library: Sampled) -> None:
         self.page: Page = context.new_page()
         self.errors: list[str] = []
+        self.pictures: set[str] = set()
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("requestfinished", lambda request: self._note(request.url))
         self.page.goto(link)
         self.page.goto(f"{link.partition('?')[0]}review/{library.sample_id}")
 
     def sees(self, position: int) -> None:
         self.page.wait_for_selector(f"body[data-position='{position}']", state="attached")
+
+    def _note(self, address: str) -> None:
+        if "/picture" in address:
+            self.pictures.add(address)
+
+    def holds(self, pictures: int) -> None:
+        """Wait until so many have come: these can be judged when there is no server any more."""
+        for _ in range(6000):
+            if len(self.pictures) >= pictures:
+                return
+            self.page.wait_for_timeout(20)  # events come in meanwhile
+        raise AssertionError(f"only {self.pictures} came")
 
     def keys(self, *keys: str) -> None:
         for key in keys:
@@ -217,6 +231,7 @@ class TestBrowser:
                 two.keys("n")
             two.page.wait_for_selector("#ended:not([hidden])")
             assert "open in another tab" in two.page.inner_text("#ended")
+            one.sees(5)
             one.is_saved()
             one.page.goto("about:blank")
             for _ in range(4):
@@ -316,6 +331,7 @@ class TestBrowser:
             port = server.port
             first = Reviewer(context, server.link, twelve)
             first.sees(1)
+            first.holds(2)
             server.kill()
         first.keys("y", "n")
         first.page.wait_for_selector("#saving[data-state=trouble]")
@@ -334,6 +350,7 @@ class TestBrowser:
             port = server.port
             first = Reviewer(context, server.link, twelve)
             first.sees(1)
+            first.holds(2)
             server.kill()
         first.keys("y", "n")
         first.page.wait_for_selector("#saving[data-state=trouble]")
@@ -359,6 +376,7 @@ class TestBrowser:
         scheme: Any,
     ) -> None:
         context = browser.new_context(viewport={"width": 360, "height": 640}, color_scheme=scheme, has_touch=True)
+        context.set_default_timeout(120_000)
         with serving(twelve) as link:
             reviewer = Reviewer(context, link, twelve)
             reviewer.sees(1)
