@@ -39,14 +39,13 @@ case $json in
     *) json=$PWD/$json ;;
 esac
 cd "$root" || exit 2
-python -c 'import phototag, torch' || { echo "gpu.sh: phototag and torch have to be installed; see docs/contributing.md" >&2; exit 2; }
-device=cuda
-if ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-    if [ $dry_run = no ]; then
-        echo "gpu.sh: torch finds no CUDA device here; --dry-run tries the script on the CPU" >&2
-        exit 2
-    fi
-    device=cpu
+device=$(python -c 'import phototag, torch; print("cuda" if torch.cuda.is_available() else "cpu")') || {
+    echo "gpu.sh: phototag and torch have to be installed; see docs/contributing.md" >&2
+    exit 2
+}
+if [ "$device" = cpu ] && [ $dry_run = no ]; then
+    echo "gpu.sh: torch finds no CUDA device here; --dry-run tries the script on the CPU" >&2
+    exit 2
 fi
 
 work=$(mktemp -d) || exit 2

@@ -74,7 +74,7 @@ def settled(found: Standing, errors: Floats, thresholds: Thresholds, *, safety: 
     moves = np.maximum(_probability(values + errors) - middle, middle - _probability(values - errors))
     # The leads, columns 2 and 3, are no probabilities.
     scores = [column for column in range(values.shape[1]) if column not in (2, 3)]
-    certain: NDArray[np.bool_] = (moves[:, scores] <= MOST_MOVE).all(axis=1)
+    certain: NDArray[np.bool_] = np.asarray((moves[:, scores] <= MOST_MOVE).all(axis=1))
     certain &= (values[:, 2:4] > safety * errors[:, 2:4]).all(axis=1)
     low, high = _probability(values - safety * errors), _probability(values + safety * errors)
     checks = [(low[:, 0] >= thresholds.superclass, high[:, 0] < thresholds.superclass)]
