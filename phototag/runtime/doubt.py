@@ -92,8 +92,10 @@ class Errors:
         for band in range(BANDS):
             largest[band] = np.maximum(largest[band], np.where(bands == band, moved, 0.0).max(axis=0, initial=0.0))
             counts[band] += (bands == band).sum(axis=0)
-        numbers = {"largest": tuple(largest.ravel().tolist()), "counts": tuple(counts.ravel().tolist())}
-        return replace(self, photos=self.photos + len(moved), **numbers)
+        photos = self.photos + len(moved)
+        return replace(
+            self, photos=photos, largest=tuple(largest.ravel().tolist()), counts=tuple(counts.ravel().tolist())
+        )
 
     def __str__(self) -> str:
         return (
