@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phototag.catalog.columns import ABSENT, REASONS
 from phototag.catalog.cursor import GallerySort, read_cursor, write_cursor
@@ -82,7 +83,8 @@ class Gallery(Following):
             raise UsageError(f"limit: 1 to {_LARGEST_PAGE}, not {limit}")
         snapshot = self.snapshot
         result = snapshot.result(wanted, sort, descending=descending)
-        photos, sizes = len(result), np.ones(len(result), dtype=np.int64)
+        photos = len(result)
+        sizes: NDArray[np.integer] = np.ones(photos, dtype=np.int64)
         if stacked:
             result, sizes = snapshot.stacked(wanted, sort, descending=descending)
         begin = max(start or 0, 0)

@@ -78,7 +78,8 @@ class Columns:
 
     def path(self, place: int) -> bytes:
         """Return the path of the photo at a position."""
-        return self.folders[self.folder[place]] + SEPARATOR + self.names[place]
+        folder: bytes = self.folders[self.folder[place]]
+        return folder + SEPARATOR + self.names[place]
 
     def same_files(self, other: Columns) -> bool:
         """Return whether both have the same photos under the same paths."""
@@ -146,14 +147,13 @@ def read(parts: Iterable[Sequence[GalleryRow]], before: Columns | None = None) -
             ) from error
     # Taken out of the parts, so that a large library is not held twice.
     joined: dict[str, Any] = {name: np.concatenate([part.pop(name) for part in collected]) for name in ARRAYS}
-    strings = {name: ByteStrings.all_of([part.pop(name) for part in collected]) for name in STRINGS}
+    joined |= {name: ByteStrings.all_of([part.pop(name) for part in collected]) for name in STRINGS}
     return Columns(
         labels=tuple(known.labels.labels),
         cameras=tuple(known.cameras),
         keyword_sets=tuple(tuple(words.split("\n")) for words in known.keyword_sets),
         folders=tuple(known.folders),
         **joined,
-        **strings,
     )
 
 
@@ -238,13 +238,14 @@ def as_arrays(columns: Columns) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
 
 def from_arrays(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Columns:
     """Return the columns that `as_arrays` took apart."""
+    kept: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+    kept |= {name: ByteStrings(arrays[f"{name}.joined"], arrays[f"{name}.ends"]) for name in STRINGS}
     return Columns(
         labels=tuple((superclass, subclass) for superclass, subclass in facts["labels"]),
         cameras=tuple((name, serial) for name, serial in facts["cameras"]),
         keyword_sets=tuple(map(tuple, facts["keyword_sets"])),
         folders=tuple(folder.encode("latin-1") for folder in facts["folders"]),
-        **{name: ByteStrings(arrays[f"{name}.joined"], arrays[f"{name}.ends"]) for name in STRINGS},
-        **{name: arrays[name] for name in ARRAYS},  # type: ignore[arg-type]
+        **kept,
     )
 
 

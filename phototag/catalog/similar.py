@@ -42,7 +42,7 @@ class Rough:
     @classmethod
     def of(cls, ids: Sequence[int], versions: Sequence[int], points: Points) -> Rough:
         """Return embeddings [M, E] in one byte a number. What is not finite is far from everything."""
-        finite = np.isfinite(points).all(axis=1)
+        finite: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
         scale = np.abs(points).max(axis=1, initial=1e-30) / 127
         scale[~finite] = 0
         rounded = np.rint(np.where(finite[:, None], points, 0) / np.where(finite, scale, 1)[:, None])

@@ -68,9 +68,9 @@ def _places_by_path(tree: FolderTree, folder: NDArray[np.int32], names: ByteStri
             pieces += [photos[done:place], inside]
             done = place
         waiting += [photos[done:], *reversed(pieces)]
-    place = np.empty(len(names), dtype=np.int32)
-    place[found] = np.arange(len(names), dtype=np.int32)
-    return place
+    standing: NDArray[np.int32] = np.empty(len(names), dtype=np.int32)
+    standing[found] = np.arange(len(names), dtype=np.int32)
+    return standing
 
 
 class Selection(Hashable, Protocol):
@@ -269,7 +269,7 @@ def photos_by_code(codes: NDArray[np.integer], among: Bools, kinds: int) -> list
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
     # As whole numbers, so that a score that is not there equals itself, and quickly.
-    return one is other or np.array_equal(*(each.view(f"i{each.itemsize}") for each in (one, other)))
+    return one is other or np.array_equal(one.view(f"i{one.itemsize}"), other.view(f"i{other.itemsize}"))
 
 
 def _missing(values: NDArray[Any]) -> Bools:

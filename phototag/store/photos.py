@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, exists, or_, select, update
 
 from phototag.errors import StoreError
 from phototag.paths import PhotoPath, S3Path, absolute, path_of
@@ -323,7 +323,8 @@ _KINDS: dict[str | None, FailureKind | None] = {kind.value: kind for kind in Fai
 _SOURCES: dict[str | None, Source | None] = {source.value: source for source in Source} | {None: None}
 
 
-def _from_row(row: Row[Any]) -> KnownPhoto:
+def _from_row(row: Any) -> KnownPhoto:
+    # By place, which is quicker than by name: there is one for each photo of a scan.
     number, path, size, modified, changed, inode, content, state, kind, attempts, lead, model, source = row
     return KnownPhoto(
         number,
