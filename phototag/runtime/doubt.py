@@ -48,7 +48,8 @@ _FEW = 32
 
 def _bands(found: Standing) -> NDArray[np.intp]:
     # What is no number counts as small, where errors count most.
-    return np.digitize(np.nan_to_num(np.abs(found.values)), _BAND_ENDS)
+    bands: NDArray[np.intp] = np.digitize(np.nan_to_num(np.abs(found.values)), _BAND_ENDS)
+    return bands
 
 
 @dataclass(frozen=True, slots=True)
