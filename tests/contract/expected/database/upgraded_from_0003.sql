@@ -1,8 +1,11 @@
--- schema 0003; application_id = 0, user_version = 0, encoding = UTF-8, page_size = 4096, auto_vacuum = 0
+-- schema 0004; application_id = 0, user_version = 0, encoding = UTF-8, page_size = 4096, auto_vacuum = 0
 
 CREATE INDEX ix_captures_camera ON captures ( camera );
 
 CREATE INDEX ix_captures_taken_at ON captures ( taken_at );
+
+CREATE INDEX ix_chunks_batch_state ON chunks ( batch,
+  state );
 
 CREATE INDEX ix_keyword_exports_hash_after ON keyword_exports ( hash_after );
 
@@ -54,6 +57,18 @@ CREATE TABLE captures ( photo_id INTEGER NOT NULL,
   CONSTRAINT fk_captures_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
   CONSTRAINT pk_captures PRIMARY KEY (photo_id) );
 
+CREATE TABLE chunks ( id INTEGER NOT NULL,
+  batch VARCHAR(64) NOT NULL,
+  payload BLOB NOT NULL,
+  state VARCHAR(16) NOT NULL,
+  owner TEXT,
+  lease_until DATETIME,
+  tries INTEGER NOT NULL,
+  error TEXT,
+  CONSTRAINT ck_chunks_state CHECK (state IN ('waiting', 'leased', 'done', 'failed')),
+  CONSTRAINT ck_chunks_tries CHECK (tries >= 0),
+  CONSTRAINT pk_chunks PRIMARY KEY (id) );
+
 CREATE TABLE keyword_exports ( id INTEGER NOT NULL,
   photo_id INTEGER,
   path_bytes BLOB NOT NULL,
@@ -79,6 +94,13 @@ CREATE TABLE keywords ( photo_id INTEGER NOT NULL,
   CONSTRAINT fk_keywords_photo_id_photos FOREIGN KEY(photo_id) REFERENCES photos (id) ON DELETE CASCADE,
   CONSTRAINT pk_keywords PRIMARY KEY (photo_id, keyword) );
 
+CREATE TABLE leases ( sample_id INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  holder TEXT NOT NULL,
+  ends_at DATETIME NOT NULL,
+  CONSTRAINT fk_leases_sample_id_samples FOREIGN KEY(sample_id) REFERENCES samples (id) ON DELETE CASCADE,
+  CONSTRAINT pk_leases PRIMARY KEY (sample_id, position) );
+
 CREATE TABLE models ( id INTEGER NOT NULL,
   hash VARCHAR(64) NOT NULL,
   name TEXT NOT NULL,
@@ -88,6 +110,11 @@ CREATE TABLE models ( id INTEGER NOT NULL,
   created_at DATETIME NOT NULL,
   CONSTRAINT pk_models PRIMARY KEY (id),
   CONSTRAINT uq_models_hash UNIQUE (hash) );
+
+CREATE TABLE notes ( name VARCHAR(64) NOT NULL,
+  value TEXT NOT NULL,
+  changed_at DATETIME NOT NULL,
+  CONSTRAINT pk_notes PRIMARY KEY (name) );
 
 CREATE TABLE "photos" ( id INTEGER NOT NULL,
   path_bytes BLOB NOT NULL,
@@ -151,6 +178,13 @@ CREATE TABLE reviews ( id INTEGER NOT NULL,
   CONSTRAINT fk_reviews_shown_model_id_models FOREIGN KEY(shown_model_id) REFERENCES models (id),
   CONSTRAINT pk_reviews PRIMARY KEY (id),
   CONSTRAINT uq_reviews_token UNIQUE (token) );
+
+CREATE TABLE revision ( id INTEGER NOT NULL,
+  number BIGINT NOT NULL,
+  writer BIGINT NOT NULL,
+  tagger BIGINT NOT NULL,
+  CONSTRAINT ck_revision_id CHECK (id = 1),
+  CONSTRAINT pk_revision PRIMARY KEY (id) );
 
 CREATE TABLE runs ( id INTEGER NOT NULL,
   kind VARCHAR(32) NOT NULL,
