@@ -58,7 +58,7 @@ def tag(
     from phototag.tagging import lost_labels
 
     if cluster == "queue" and dry_run:
-        raise click.UsageError("--dry-run writes nothing, and the workers of --cluster queue do; leave one away")
+        raise click.UsageError("--dry-run writes nothing, and the workers of --cluster queue do; give one of them")
     # Before the database is opened: a mistyped name should not leave a new one behind.
     with options.tagger(elsewhere=cluster is not None) as tagger:
         roots = resolve_roots(paths)
