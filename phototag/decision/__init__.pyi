@@ -16,6 +16,6 @@ from .rule import Thresholds as Thresholds
 from .rule import best_subclasses as best_subclasses
 from .rule import decide as decide
 from .rule import join as join
-from .settled import Standing as Standing
-from .settled import settled as settled
-from .settled import standing as standing
+from .stability import Standing as Standing
+from .stability import settled as settled
+from .stability import standing as standing

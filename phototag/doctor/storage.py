@@ -49,9 +49,10 @@ def _opened_database(place: Location, shown: str) -> Check:
                     return Check("database", State.FAILED, f"{shown}: damaged: {found[0]}", remedy, values)
             require_current(have, place)
     except BROKEN as error:
-        # Without what a URL says of users and hosts; and phototag's errors end with the way out.
-        text, _, remedy = first_line(error).replace(place.shown, shown).rpartition("; ")
-        return Check("database", State.FAILED, text or remedy, remedy if text else "see: phototag db check", values)
+        # phototag's errors end with the way out.
+        text, _, remedy = first_line(error).removeprefix(f"{place.shown}: ").rpartition("; ")
+        text, remedy = f"{shown}: {_without_names(text or remedy, place)}", remedy if text else ""
+        return Check("database", State.FAILED, text, remedy or "see: phototag db check", values)
     text = f"{shown}: schema {have}, sound"
     holder = _holder(place)
     values["in_use_by"] = holder
@@ -59,6 +60,14 @@ def _opened_database(place: Location, shown: str) -> Check:
         remedy = "change the permissions of the file and its folder, unless it is only to be read"
         return Check("database", State.WARNING, f"{text}, but cannot be written to", remedy, values)
     return Check("database", State.OK, f"{text}, in use by '{holder}'" if holder else text, values=values)
+
+
+def _without_names(text: str, place: Location) -> str:
+    """Return what a server's driver said without the user and the host: a report may be shown to strangers."""
+    named = () if place.url is None else (place.url.username, place.url.password, place.url.host)
+    for name in filter(None, named):
+        text = text.replace(str(name), "...")
+    return text
 
 
 def _kind_of(place: Location) -> str:

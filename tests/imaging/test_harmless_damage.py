@@ -374,7 +374,7 @@ class TestFirstBytes:
     def test_a_picture_that_may_be_that_large_is_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
     ) -> None:
-        monkeypatch.setattr("phototag.imaging.decode.GIANT_BYTES", 0)
+        monkeypatch.setattr("phototag.imaging.reading.GIANT_BYTES", 0)
         monkeypatch.setattr("phototag.imaging.giants.GIANT_BYTES", 0)
         file = tmp_path / "photo.jpg"
         noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 120, 3), dtype=np.uint8))

@@ -19,6 +19,7 @@ from phototag import (
     MissingDatabaseError,
     ModelError,
     NovelTier,
+    ObjectStorageError,
     Photo,
     PhotoState,
     PhotoTagError,
@@ -93,7 +94,7 @@ def tag(folder: Path, database: Path) -> list[str]:
             ]
     except (DataError, DecodeError, LockedError, MissingDatabaseError, ModelError, SchemaError) as error:
         return [str(error)]
-    except (RuntimeUnavailableError, StoreError, TaxonomyError, UsageError) as error:
+    except (ObjectStorageError, RuntimeUnavailableError, StoreError, TaxonomyError, UsageError) as error:
         return [f"{type(error).__name__}: {error}"]
     except PhotoTagError as error:
         raise SystemExit(str(error)) from error

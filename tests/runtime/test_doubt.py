@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from phototag.choices import Device, Precision, RuntimeName
 from phototag.decision import SIGNALS, NoveltyModel, Standardizer, Thresholds, decide, gather, settled, standing
-from phototag.decision.settled import MOST_MOVE
+from phototag.decision.stability import MOST_MOVE
 from phototag.model.registry import Model, open_model
 from phototag.records import Photo, Scores, Tag
 from phototag.runtime.doubt import BANDS, SAMPLE_PHOTOS, DoubtingRuntime, Errors
