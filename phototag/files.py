@@ -206,7 +206,7 @@ def _put(partial: Path, target: Path, there: os.stat_result | None, mode: int | 
         if there is not None:
             with suppress(OSError, AttributeError):  # only root may give files away; Windows has no such owners
                 os.chown(partial, there.st_uid, there.st_gid)
-        partial.chmod(mode)  # what wrote it may have made it anew
+        partial.chmod(mode)  # what wrote it may have made it again
         try:
             partial.replace(target)
             return

@@ -55,7 +55,7 @@ class _Planned:
 
     @property
     def lacks_ours(self) -> bool:
-        """Whether somebody took keywords out that are not written again."""
+        """Whether someone took keywords out that are not written again."""
         return self.task.names is not None and bool(self.plan.after.withdrawn)
 
     @property
@@ -76,7 +76,7 @@ class KeywordExporter:
         store: The database.
         rule: Which tags become keywords.
         embed: Write into JPEG files themselves; their sidecars, where there are any, get the same.
-        again: Write again what somebody took out elsewhere.
+        again: Write again what someone took out elsewhere.
         dry_run: Write nothing, and only count.
     """
 
@@ -166,7 +166,7 @@ class KeywordExporter:
                 self.report.refuse(task.path, "another program keeps writing it")
 
     def _round(self, tasks: Sequence[KeywordTask]) -> list[KeywordTask]:
-        """Plan and write; the tasks that have to be planned anew are returned."""
+        """Plan and write; the tasks that have to be planned again are returned."""
         planned = []
         for task in tasks:
             try:

@@ -20,7 +20,7 @@ class KeywordReport:
         removed: Files that ours were taken out of.
         unchanged: Files that were as they should be.
         without: Photos whose tag gives no keyword.
-        taken_out: Files that somebody took keywords of ours out of, which were not written again.
+        taken_out: Files that someone took keywords of ours out of, which were not written again.
         refused: Files that were left alone, by the reason.
         examples: Some of these.
         interrupted: Whether there is more to do.

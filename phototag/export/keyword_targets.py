@@ -181,7 +181,7 @@ class KeywordTasks:
         return listing.siblings
 
     def look_again(self) -> None:
-        """Forget which files there were a while ago; a folder of many thousand is not listed anew all the time."""
+        """Forget which files there were a while ago; a folder of many thousand is not listed again all the time."""
         now = time.monotonic()
         for folder, listing in list(self._folders.items()):
             if now - listing.at > _LISTING_SHARE * listing.seconds:

@@ -1,4 +1,4 @@
-"""Photos whose keywords somebody took out elsewhere: each is worth a review."""
+"""Photos whose keywords someone took out elsewhere: each is worth a review."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TakenOut:
 
 
 def find_taken_out(store: Store, query: Query | None = None) -> Iterator[TakenOut]:
-    """Yield the photos, of those that a query asks for, whose keywords somebody took out elsewhere.
+    """Yield the photos, of those that a query asks for, whose keywords someone took out elsewhere.
 
     Raises:
         StoreError: the database cannot be read.

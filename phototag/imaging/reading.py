@@ -49,7 +49,7 @@ def _read_file(path: Path) -> bytes:
         before = os.fstat(file.fileno())
         _check_start(file, before.st_size, path)
         file.seek(0)
-        # No more than that: somebody may append to it for ever.
+        # No more than that: someone may append to it for ever.
         data = file.read(before.st_size + 1)
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns, len(data or b"")) != (after.st_size, after.st_mtime_ns, before.st_size):

@@ -72,7 +72,7 @@ def model_path(reference: str | Path) -> Path:
     if text == builtin.NAME:
         raise UsageError(f"{builtin.NAME!r} is the built-in model; choose another name")
     path = settings.models_folder() / f"{text}{SUFFIX}"
-    # A file that somebody put there has whatever name it has.
+    # A file that someone put there has whatever name it has.
     if not re.fullmatch(r"[\w][\w .+-]*", text) and not (text.strip(".") and _is_there(path)):
         raise UsageError(f"{text!r} cannot name a model; use letters, digits, '.', '_', '-'")
     return path

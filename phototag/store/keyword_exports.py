@@ -52,7 +52,7 @@ class FileKeywords:
         names: The levels of the tag, superclass first; empty where nothing of ours is in the file.
         items: All keywords that are ours, by property, also those that were there as others' in another property.
         created: The properties that were not there before.
-        withdrawn: Keywords of ours that somebody took out again, by property.
+        withdrawn: Keywords of ours that someone took out again, by property.
         withdrawn_at: When that was seen first.
     """
 
@@ -236,7 +236,7 @@ class KeywordExports:
                 yield each, paths.get(each.photo_id or 0)
 
     def withdrawn(self) -> Iterator[tuple[KeywordExport, KeywordCandidate]]:
-        """Yield the files that somebody took a keyword out of while the photo's tag still says it, with the photos."""
+        """Yield the files that someone took a keyword out of while the photo's tag still says it, with the photos."""
         for page in _paged(each for each in self.all() if each.state.withdrawn):
             ids = [each.photo_id for each in page if each.photo_id is not None]
             with self._database.read() as connection:
@@ -277,7 +277,7 @@ class KeywordExports:
             planned = _planned(connection, list(ended))
             for each in exports:
                 end = ended.get(each.path_bytes)
-                # What is settled already may have been written anew since.
+                # What is settled already may have been written again since.
                 if end is None or each.planned is None or each.path_bytes not in planned:
                     continue
                 after = each.planned if end.done else each.state

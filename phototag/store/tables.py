@@ -211,7 +211,7 @@ keywords = Table(
 
 # The ledger of keywords written into files: one row a file. `hash_before` and `hash_after` are the file's without and
 # with them, null where there is no file; `edits` are the splices that lead back. `written` holds our keywords by
-# property, `withdrawn` those that somebody took out again, which are not written a second time. A write is "planned"
+# property, `withdrawn` those that someone took out again, which are not written a second time. A write is "planned"
 # before it is done: `planned` is what these columns hold after it, and the file's own hash tells whether it happened.
 keyword_exports = Table(
     "keyword_exports",
@@ -415,7 +415,7 @@ leases = Table(
 )
 
 # One row. `number` grows with every transaction that writes, in the order in which they are committed. `writer` and
-# `tagger` grow when somebody gets that lock: whoever finds another number than his own has lost it.
+# `tagger` grow when someone gets that lock: whoever finds another number than his own has lost it.
 revision = Table(
     "revision",
     metadata,

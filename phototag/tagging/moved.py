@@ -66,7 +66,7 @@ class MovedPhotos:
                 by_path = {places[number].path: number for number in files[key]}
                 left = [row for row in rows[key] if any(self._left(row, places[number]) for number in files[key])]
                 for path, row in _matched(list(by_path), left):
-                    # Some file systems number files anew whenever they are mounted: a number alone proves nothing.
+                    # Some file systems number files again whenever they are mounted: a number alone proves nothing.
                     numbered = not isinstance(path, S3Path)
                     if not numbered or row.path.name == path.name or row.modified_ns % 1_000_000_000:
                         found[by_path[path]] = row
@@ -151,7 +151,7 @@ def _may_have_come(step: Step) -> bool:
         return photo is not None
     if step.need is Need.NOTHING:
         return False  # it is as it was
-    # A file that was copied back, or on a disk whose files are numbered anew, is still the one of that name.
+    # A file that was copied back, or on a disk whose files are numbered again, is still the one of that name.
     same = (known.size_bytes, known.modified_ns) == (photo.size_bytes, photo.modified_ns)
     return not same and known.inode != photo.inode
 
