@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 # The most that a stored score may differ from that of exact arithmetic.
 MOST_MOVE = 0.02
+# Scores are kept to that with so many times the errors: with the largest one so far by itself, one in 3,000 moved by more.
+_SCORE_SAFETY = 1.2
 # Values are taken no further than this: what is surer is equally sure, and its errors are those of large logits. So far
 # leads the best class where there is no other.
 _SURE = 7.0
@@ -66,12 +68,13 @@ def standing(
 def settled(found: Standing, errors: Floats, thresholds: Thresholds, *, safety: float) -> NDArray[np.bool_]:
     """Return for which photos [B] nothing comes out otherwise while the values are off by `errors` [B, V].
 
-    That is: no score moves by more than `MOST_MOVE`; and even with `safety` times the errors both labels stay the best,
+    That is: no score moves by more than `MOST_MOVE`, also with a little more than that; and even with `safety` times the errors both labels stay the best,
     and each check of `phototag.decision.rule.reason_of` ends as it does.
     """
     values = found.values
     middle = _probability(values)
-    moves = np.maximum(_probability(values + errors) - middle, middle - _probability(values - errors))
+    off = _SCORE_SAFETY * errors
+    moves = np.maximum(_probability(values + off) - middle, middle - _probability(values - off))
     # The leads, columns 2 and 3, are no probabilities.
     scores = [column for column in range(values.shape[1]) if column not in (2, 3)]
     certain: NDArray[np.bool_] = np.asarray((moves[:, scores] <= MOST_MOVE).all(axis=1))

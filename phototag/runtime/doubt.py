@@ -28,8 +28,7 @@ log = logging.getLogger(__name__)
 
 # Photos to measure errors on.
 SAMPLE_PHOTOS = 256
-# A label, or a check against a threshold, has to stay with so many times the largest error so far. Scores may move by
-# what is allowed with that error itself: there a little more does no harm.
+# A label, or a check against a threshold, has to stay with so many times the largest error so far.
 _SAFETY = 1.5
 # One settled photo in so many is computed again all the same.
 _CONTROL_EVERY = 64
