@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 # The most that a stored score may differ from that of exact arithmetic.
 MOST_MOVE = 0.02
-# Scores are kept to that with so many times the errors: with the largest one so far by itself, one in 3,000 moved by more.
+# Scores are kept to that with so many times the errors: with the largest so far by itself one in 3,000 moved by more.
 _SCORE_SAFETY = 1.2
 # Values are taken no further than this: what is surer is equally sure, and its errors are those of large logits. So far
 # leads the best class where there is no other.
@@ -68,8 +68,8 @@ def standing(
 def settled(found: Standing, errors: Floats, thresholds: Thresholds, *, safety: float) -> NDArray[np.bool_]:
     """Return for which photos [B] nothing comes out otherwise while the values are off by `errors` [B, V].
 
-    That is: no score moves by more than `MOST_MOVE`, also with a little more than that; and even with `safety` times the errors both labels stay the best,
-    and each check of `phototag.decision.rule.reason_of` ends as it does.
+    That is: no score moves by more than `MOST_MOVE`, with a little to spare; and even with `safety` times the errors
+    both labels stay the best, and each check of `phototag.decision.rule.reason_of` ends as it does.
     """
     values = found.values
     middle = _probability(values)
