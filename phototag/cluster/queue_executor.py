@@ -85,12 +85,10 @@ class QueueExecutor:
                 if is_over and not left:
                     return
                 if not results:
-                    if time.monotonic() - heard > _SILENCE_SECONDS:
-                        self._say(
-                            f"{left:,} chunks wait; start workers with: phototag worker --db {self._store.location}"
-                        )
+                    if time.monotonic() - heard > _SILENCE_SECONDS and not self._store.chunks.in_hand():
+                        self._say(f"photos wait; start workers with: phototag worker --db {self._store.location}")
                         heard = float("inf")
                     time.sleep(_POLL_SECONDS)
-        except GeneratorExit:
+        except (GeneratorExit, KeyboardInterrupt):
             self._store.chunks.clear()  # nobody waits for it any more
             raise
