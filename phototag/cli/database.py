@@ -115,8 +115,8 @@ def copy_library(db: str | None, target: str) -> None:
     click.echo(report.target)
     rows = report.rows
     say(
-        f"Copied {rows['photos']:,} photos, {rows['tags']:,} tags and {rows['reviews']:,} reviews from {report.source}; "
-        "it is used once --db, or PHOTOTAG_DB, names it."
+        f"Copied {rows['photos']:,} photos, {rows['tags']:,} tags and {rows['reviews']:,} reviews "
+        f"from {report.source}; it is used once --db, or PHOTOTAG_DB, names it."
     )
 
 

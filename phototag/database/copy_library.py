@@ -101,10 +101,9 @@ def _finish(writer: Connection) -> None:
         return
     for table in _TABLES:
         if table.primary_key.columns.keys() == ["id"]:
-            writer.exec_driver_sql(
-                f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), max(id)) FROM {table.name}"
-                " HAVING max(id) IS NOT NULL"
-            )
+            last = func.max(table.c.id)
+            sequence = func.pg_get_serial_sequence(table.name, "id")
+            writer.execute(select(func.setval(sequence, last)).having(last.is_not(None)))
         writer.exec_driver_sql(f"ANALYZE {table.name}")
 
 

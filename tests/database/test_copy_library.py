@@ -103,11 +103,11 @@ def test_a_library_comes_back_from_a_server_as_it_was(
     with (
         closing(Database.open(parse_location(folder / "old.db"), create=True)) as old,
         old.writing("t", wait_seconds=0),
+        old.write() as connection,
     ):
-        with old.write() as connection:
-            connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-            for table in COPIED:
-                connection.execute(insert(table), [drawn(table, data, fixed) for fixed in FIXED[table.name]])
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        for table in COPIED:
+            connection.execute(insert(table), [drawn(table, data, fixed) for fixed in FIXED[table.name]])
     before = raw_rows(folder / "old.db")
     url = postgres_server.url(_reused_database)
     counted: list[tuple[int, int]] = []
