@@ -62,6 +62,9 @@ class RaySession:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         elif not (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or token.is_file()):
             raise RuntimeUnavailableError(f"{address}: a Ray cluster is joined with its token; put it into {_TOKENS}")
+        if address is not None:
+            # Else a wrong token is said twenty times before it is an error. Read when Ray is imported.
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         self._ray = _import_ray()
         try:
             if address is None:
@@ -107,7 +110,7 @@ class RaySession:
             self._init(address=found)
         except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
             raise RuntimeUnavailableError(
-                f"{address}: no Ray cluster lets this computer in: it does not run, has another token ({_TOKENS}), "
+                f"{address}: no Ray cluster lets this computer in: none runs there, it has another token ({_TOKENS}), "
                 f"or this computer is none of it (ray start --address): {first_line(error)}"
             ) from error
 

@@ -39,6 +39,7 @@ KINDS: dict[str, st.SearchStrategy[Any]] = {
     "JSON": JSON,
 }
 # What the rows of a table have to hold; all else is drawn.
+STRATUM = "/".join(["".join(map(chr, range(0x20000, 0x201F4)))] * 2)
 RANK = {"rank": "superclass", "superclass": "bird", "subclass": None}
 FIXED: dict[str, list[dict[str, Any]]] = {
     "models": [{"id": 7, "hash": "0f" * 32}],
@@ -56,9 +57,9 @@ FIXED: dict[str, list[dict[str, Any]]] = {
     "tags": [{"photo_id": 9, "model_id": 7, "source": "model", **RANK}],
     "runs": [{"id": 3, "model_id": 7}, {"id": 5, "model_id": None}],
     "samples": [{"id": 4, "model_id": 7, "design": "simple", "size": 1, "population": 2}],
-    "sample_strata": [{"sample_id": 4, "stratum": "all", "population": 2, "drawn": 1}],
+    "sample_strata": [{"sample_id": 4, "stratum": STRATUM, "population": 2, "drawn": 1}],
     "sample_items": [
-        {"sample_id": 4, "position": 1, "photo_id": 9, "stratum": "all", "inclusion_probability": 0.5, "model_id": 7}
+        {"sample_id": 4, "position": 1, "photo_id": 9, "stratum": STRATUM, "inclusion_probability": 0.5, "model_id": 7}
         | RANK
     ],
     "reviews": [
