@@ -14,10 +14,10 @@ from phototag.choices import Device
 from phototag.cluster.chunk import (
     PHOTOS_IN_CHUNK,
     Chunk,
-    absent_photos,
     after_death,
     check_places,
     chunks_of,
+    unreachable_photos,
 )
 from phototag.cluster.chunk_worker import ChunkWorker
 from phototag.cluster.lookups import Lookups
@@ -164,8 +164,8 @@ class RayExecutor:
                     yield Batch((condemned,), 0)
             else:
                 if batch is not None:
-                    if absent := absent_photos(batch):
-                        check_places(absent, self._host_of(worker.node))
+                    if unreachable := unreachable_photos(batch):
+                        check_places(unreachable, self._host_of(worker.node))
                     yield batch
                     continue
                 parts = [chunk]  # it died with nothing in hand, and was started again
