@@ -67,7 +67,7 @@ class Order:
 
 
 def saved_to_json(saved: Saved, unreachable: Sequence[Photo], host: str) -> bytes:
-    """Return what came of a chunk as it lies in the queue; `unreachable` photos were not there on the worker's `host`."""
+    """Return what came of a chunk as it lies in the queue, and which photos the worker on `host` could not get at."""
     report = saved.report
     failures = [(_row(each.photo), each.kind, each.reason) for each in report.failures]
     counters = {name: getattr(report, name) for name in (*_COUNTS, *_COUNTERS)}
@@ -76,7 +76,7 @@ def saved_to_json(saved: Saved, unreachable: Sequence[Photo], host: str) -> byte
 
 
 def saved_from_json(data: bytes) -> tuple[Saved, list[Photo], str]:
-    """Read what came of a chunk, which photos were not there, and where.
+    """Read what came of a chunk, which photos the worker could not get at, and on which host.
 
     Raises:
         StoreError: it was not written by this version of phototag.
