@@ -20,9 +20,10 @@ from phototag.catalog.items import item_at
 from phototag.catalog.similar import Points, Similar, embedding_of
 from phototag.catalog.snapshot import Snapshot
 from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
+from phototag.database import FileKey
 from phototag.errors import UsageError
 from phototag.records import Reason
-from phototag.store import FileKey, Store
+from phototag.store import Store
 from phototag.taxonomy import Taxonomy
 
 _LARGEST_PAGE = 1000

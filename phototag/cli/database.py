@@ -71,7 +71,7 @@ def _counts(counts: Mapping[Name, int]) -> str:
 @db_option
 def upgrade(db: str | None) -> None:
     """Bring the database to this version's schema, after a backup."""
-    from phototag.store import upgrade_database as run
+    from phototag.database import upgrade_database as run
 
     report = run(db)
     if report.before == report.after:

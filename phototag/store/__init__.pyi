@@ -6,9 +6,6 @@ from .catalog_rows import GalleryRow as GalleryRow
 from .catalog_rows import ScoredContentRow as ScoredContentRow
 from .chunks import LeaseLostError as LeaseLostError
 from .chunks import TakenChunk as TakenChunk
-from .connection import translated_errors as translated_errors
-from .database import database_exists as database_exists
-from .database import opened_database as opened_database
 from .health import backup_database as backup_database
 from .health import check_database as check_database
 from .health import database_info as database_info
@@ -18,11 +15,6 @@ from .keyword_exports import FileKeywords as FileKeywords
 from .keyword_exports import KeywordCandidate as KeywordCandidate
 from .keyword_exports import KeywordExport as KeywordExport
 from .keyword_exports import Settled as Settled
-from .location import FileKey as FileKey
-from .location import Location as Location
-from .location import parse_location as parse_location
-from .lock import Role as Role
-from .lock import holder_of as holder_of
 from .models import ModelInfo as ModelInfo
 from .photos import KnownPhoto as KnownPhoto
 from .photos import clean_text as clean_text
@@ -39,9 +31,6 @@ from .sample_records import SampledPhoto as SampledPhoto
 from .sample_records import SampleItem as SampleItem
 from .sample_records import SampleProgress as SampleProgress
 from .sample_records import Stratum as Stratum
-from .schema import HEAD as HEAD
-from .schema import require_current as require_current
-from .schema import upgrade_database as upgrade_database
 from .scores import ScoredContent as ScoredContent
 from .scores import ScoredTag as ScoredTag
 from .scores import StoredPrediction as StoredPrediction

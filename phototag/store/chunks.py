@@ -8,9 +8,8 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Update, delete, func, insert, select, text, update
 
+from phototag.database import Database, chunks
 from phototag.errors import StoreError
-from phototag.store.database import Database
-from phototag.store.tables import chunks
 
 # The server's clock alone: those of the workers may be wrong.
 _TAKE = text(

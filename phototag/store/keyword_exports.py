@@ -18,14 +18,23 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
+from phototag.database import (
+    Database,
+    captures,
+    keyword_exports,
+    models,
+    path_hash,
+    photos,
+    predictions,
+    reviews,
+    sample_items,
+    tags,
+    tried_again,
+)
 from phototag.paths import PhotoPath, path_of
 from phototag.records import Photo, PhotoState, Rank, Source
-from phototag.store.database import Database
-from phototag.store.path_index import path_hash
 from phototag.store.photos import HasPath, chunked, clean_text, photo_values, signed_64
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined
-from phototag.store.server import tried_again
-from phototag.store.tables import captures, keyword_exports, models, photos, predictions, reviews, sample_items, tags
 
 # Sidecars of one class are alike.
 _MOST_ALIKE = 10_000

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from phototag.choices import CountBy, SortKey
+from phototag.database import captures, models, path_order, photos, reviews, tags
 from phototag.errors import UsageError
 from phototag.paths import PhotoPath, path_of
 from phototag.records import LEVELS, NovelTier, PhotoState, Rank, Reason, Source, TaggedPhoto, in_zone
@@ -28,10 +29,8 @@ from phototag.store.capture_conditions import (
     was_taken,
 )
 from phototag.store.models import known_models
-from phototag.store.path_index import path_order
 from phototag.store.photos import is_under
 from phototag.store.reasons import reason_column
-from phototag.store.tables import captures, models, photos, reviews, tags
 from phototag.taxonomy import nearest_names
 from phototag.text import is_text, nfc
 

@@ -9,16 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, select, union_all
 
+from phototag.database import Database, insert_rows, models, path_hash, photos, predictions, tags, tried_again
 from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture
-from phototag.store.database import Database, insert_rows
 from phototag.store.models import Models, score_owners
-from phototag.store.path_index import path_hash
 from phototag.store.photos import HasPath, chunked, is_under, path_key
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions
-from phototag.store.server import tried_again
-from phototag.store.tables import models, photos, predictions, tags
 
 _LOOKED_UP_AT_ONCE = 64
 

@@ -9,19 +9,16 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, select, update
 
+from phototag.database import Database, insert_rows, path_hash, photos, tags, tried_again
 from phototag.errors import StoreError, UsageError
 from phototag.paths import PhotoPath
 from phototag.records import Failure, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture, drop_captures, replace_captures
-from phototag.store.database import Database, insert_rows
 from phototag.store.models import Models
 from phototag.store.pairs import tag_partners
-from phototag.store.path_index import path_hash
 from phototag.store.photos import chunked, clean_text, lock_photos, path_key, photo_values
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined, plain_rows
 from phototag.store.scores import StoredTag, replace_scores
-from phototag.store.server import tried_again
-from phototag.store.tables import photos, tags
 from phototag.taxonomy import check_name
 
 

@@ -14,21 +14,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from phototag.database import Role, holder_of, parse_location, runs
 from phototag.errors import LockedError, SchemaError, StoreError
 from phototag.records import Source
-from phototag.store import (
-    Query,
-    Review,
-    Role,
-    Store,
-    StoredTag,
-    backup_database,
-    check_database,
-    database_info,
-    holder_of,
-)
-from phototag.store.location import parse_location
-from phototag.store.tables import runs
+from phototag.store import Query, Review, Store, StoredTag, backup_database, check_database, database_info
 from tests.support.postgres import Server
 from tests.support.server_load import run_load
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, digest, photo, register, stored
@@ -222,7 +211,7 @@ def test_every_write_of_others_is_a_sign_whatever_the_clocks_say(
 def test_moments_are_those_of_the_servers_clock(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import timedelta
 
-    from phototag.store import database
+    from phototag.database import database
 
     now = database.utc_now
     monkeypatch.setattr(database, "utc_now", lambda: now() - timedelta(hours=3))

@@ -20,15 +20,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phototag.database.location import Location
 from phototag.errors import LockedError, StoreError
 from phototag.files import read_regular, replacing
 from phototag.settings import make_own_folder
-from phototag.store.location import Location
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from phototag.store.server_lock import ServerRight
+    from phototag.database.server_lock import ServerRight
 
 # The holder writes who it is just after it got the lock: wait that long for the note before doing without it.
 _NOTE_WAIT_SECONDS = 0.25
@@ -69,7 +69,7 @@ def holding(
     """
     if location.url is not None:
         # Imported here, as a file needs none of it.
-        from phototag.store.server_lock import server_right
+        from phototag.database.server_lock import server_right
 
         def refused(note: Any) -> str:
             return _refused(location, _holder(note))
@@ -129,7 +129,7 @@ class Holder:
 def holder_of(location: Location, role: Role) -> Holder | None:
     """Return who holds that lock now; None if it is free, or it cannot be known."""
     if location.url is not None:
-        from phototag.store.server_lock import server_holder
+        from phototag.database.server_lock import server_holder
 
         return _holder(server_holder(location, role))
     path = lock_file(location, role)

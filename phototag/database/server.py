@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from phototag.database.location import Location
 from phototag.errors import StoreError
-from phototag.store.location import Location
 
 P = ParamSpec("P")
 T = TypeVar("T")

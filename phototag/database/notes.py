@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from phototag.database.location import Location
+from phototag.database.tables import notes
 from phototag.files import read_regular, replacing
-from phototag.store.location import Location
-from phototag.store.tables import notes
 
 _MOST_BYTES = 1 << 30  # the groups of a million photos take a fifth of it
 
