@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -78,9 +78,13 @@ def holding(
             yield right
         return
     path = lock_file(location, role)
-    if path is None:
+    with nullcontext() if path is None else _locked(path, location, command):
         yield None
-        return
+
+
+@contextmanager
+def _locked(path: Path, location: Location, command: str) -> Iterator[None]:
+    """Hold the lock of a file, and leave a note of who does beside it."""
     if location.is_default:
         try:
             make_own_folder(path.parent)
@@ -107,7 +111,7 @@ def holding(
         ) from error
     try:
         _leave_note(note, command)
-        yield None
+        yield
     finally:
         try:
             with suppress(OSError):  # a stale note does no harm

@@ -10,11 +10,11 @@ from .health import backup_database as backup_database
 from .health import check_database as check_database
 from .health import database_info as database_info
 from .health import pending_photos as pending_photos
-from .keyword_exports import ExportKind as ExportKind
-from .keyword_exports import FileKeywords as FileKeywords
-from .keyword_exports import KeywordCandidate as KeywordCandidate
-from .keyword_exports import KeywordExport as KeywordExport
-from .keyword_exports import Settled as Settled
+from .keyword_records import ExportKind as ExportKind
+from .keyword_records import FileKeywords as FileKeywords
+from .keyword_records import KeywordCandidate as KeywordCandidate
+from .keyword_records import KeywordExport as KeywordExport
+from .keyword_records import Settled as Settled
 from .models import ModelInfo as ModelInfo
 from .photos import KnownPhoto as KnownPhoto
 from .photos import clean_text as clean_text

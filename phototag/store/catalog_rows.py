@@ -77,6 +77,11 @@ class CatalogRows:
                 for chunk in chunked(sorted(set(ids))):
                     yield from plain_rows(connection, statement.where(photos.c.id.in_(chunk)))
 
+    def count(self) -> int:
+        """Return how many photos there are, the missing ones included."""
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.count()).select_from(photos)).scalar_one())
+
     def facts(self, photo_id: int) -> PhotoFacts | None:
         """Return what `Photos.find` does not tell of a photo, None if there is none of that id."""
         columns = (

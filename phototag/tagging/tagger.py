@@ -186,7 +186,7 @@ class Tagger:
         Raises:
             UsageError: a path does not exist, or is no picture.
         """
-        photos = scan(resolve_roots(paths), ScanProblems())
+        photos = (found.photo() for found in scan(resolve_roots(paths), ScanProblems()))
         with closing(self.process(photos)) as batches:
             for batch in batches:
                 for item in batch.items:
