@@ -173,6 +173,12 @@ class MissingPhoto(HasPath):
     sampled: bool
 
 
+_IS_REVIEWED = exists().where(reviews.c.photo_id == photos.c.id, reviews.c.undone_at.is_(None)) | exists().where(
+    tags.c.photo_id == photos.c.id, tags.c.source == Source.HUMAN.value
+)
+_IS_SAMPLED = exists().where(sample_items.c.photo_id == photos.c.id)
+
+
 class Photos:
     """The photos that a database knows. All methods raise StoreError when it cannot be read, or written."""
 
@@ -243,12 +249,8 @@ class Photos:
 
     def missing_before(self, moment: datetime) -> Iterator[list[MissingPhoto]]:
         """Yield the photos that have been missing since that moment or longer, a page at a time, by id."""
-        reviewed = exists().where(reviews.c.photo_id == photos.c.id, reviews.c.undone_at.is_(None)) | exists().where(
-            tags.c.photo_id == photos.c.id, tags.c.source == Source.HUMAN.value
-        )
-        sampled = exists().where(sample_items.c.photo_id == photos.c.id)
         statement = select(
-            photos.c.id, photos.c.path_bytes, reviewed.label("reviewed"), sampled.label("sampled")
+            photos.c.id, photos.c.path_bytes, _IS_REVIEWED.label("reviewed"), _IS_SAMPLED.label("sampled")
         ).where(photos.c.state == PhotoState.MISSING.value, photos.c.missing_since <= moment)
         return self._database.pages(
             statement,
@@ -259,11 +261,21 @@ class Photos:
         )
 
     @tried_again
-    def remove(self, ids: Sequence[int]) -> None:
-        """Remove photos, with their tags, scores and reviews, in one transaction."""
+    def remove(self, ids: Sequence[int], *, reviewed: bool) -> int:
+        """Remove photos, with their tags, scores and reviews, in one transaction; returns how many.
+
+        Those stay that are no longer missing, or sampled by now, and unless `reviewed` those that people said something
+        of: on a server someone may do so until the last moment.
+        """
+        stays = _IS_SAMPLED if reviewed else _IS_SAMPLED | _IS_REVIEWED
+        removed = 0
         with self._database.write(durable=True) as connection:
             for chunk in chunked(ids):
-                connection.execute(delete(photos).where(photos.c.id.in_(chunk)))
+                wanted = photos.c.id.in_(chunk)
+                lock_photos(connection, wanted)
+                gone = delete(photos).where(wanted, photos.c.state == PhotoState.MISSING.value, ~stays)
+                removed += connection.execute(gone).rowcount
+        return removed
 
 
 def set_missing(connection: Connection, ids: Sequence[int], now: datetime) -> None:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from sqlalchemy import select
 
 from phototag.database import HEAD, Role, holder_of, parse_location, runs
-from phototag.errors import LockedError, SchemaError, StoreError
+from phototag.errors import LockedError, SchemaError, StoreError, UsageError
 from phototag.records import Source
 from phototag.store import (
     Design,
@@ -31,6 +32,7 @@ from phototag.store import (
     check_database,
     database_info,
 )
+from phototag.tagging import plan_prune
 from tests.support.postgres import Server
 from tests.support.server_load import run_load
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, digest, photo, register, stored
@@ -183,6 +185,21 @@ def test_an_answer_is_taken_while_another_computer_tags(here: Store, there: Stor
     with there.answering("phototag audit review"):
         there.reviews.undo(review_id)
     assert here.count(Query(source=Source.HUMAN)) == 0
+
+
+def test_what_is_said_of_a_photo_before_it_is_pruned_keeps_it(here: Store, there: Store) -> None:
+    a, b = (id_of(there, f"/p/{name}.jpg") for name in "ab")
+    with here.writing("phototag db prune"):
+        here.photos.mark_missing([a, b])
+        plan = plan_prune(here, datetime.now(UTC) + timedelta(days=1))
+        assert plan.remove == [a, b]
+        with there.answering("phototag audit review"):
+            there.reviews.save(Review(photo_id=a, superclass="dog"))
+        assert here.photos.remove(plan.remove, reviewed=False) == 1
+        with there.answering("phototag audit review"), pytest.raises(UsageError):
+            there.reviews.save(Review(photo_id=b, superclass="dog"))
+    assert [row.path.name for row in there.query(Query(source=Source.HUMAN))] == ["a.jpg"]
+    assert there.count(Query()) == 2
 
 
 def test_an_answer_waits_for_another_answer_and_not_for_a_command(here: Store, there: Store) -> None:
