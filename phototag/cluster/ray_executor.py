@@ -216,8 +216,9 @@ class RayExecutor:
         if self._workers:  # those that load the model, or wait until others leave room for them, are alive
             self._last_life = now
         elif now - self._last_life > _PATIENCE_SECONDS:
+            hint = "" if self._session.address is None else "see that all were started with RAY_AUTH_MODE=token; "
             raise RuntimeUnavailableError(
-                f"no machine of the Ray cluster can run a worker ({self._why}); what was tagged is stored, "
+                f"no machine of the Ray cluster can run a worker ({self._why}); {hint}what was tagged is stored, "
                 "run it again to go on"
             )
 
