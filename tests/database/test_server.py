@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -168,6 +171,49 @@ def test_a_database_that_was_upgraded_meanwhile_is_not_written_to(
         finally:
             postgres_server.execute(f"UPDATE alembic_version SET version_num = '{HEAD}'", name.database)
     assert here.count(Query(source=Source.HUMAN)) == 0
+
+
+# ---- poolers
+
+
+@contextmanager
+def pgbouncer(server: Server, mode: str) -> Iterator[str]:
+    """The start of the URLs of a PgBouncer before the server; it runs as the server's user, as it refuses root."""
+    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+    if program is None:
+        pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = server.folder / f"{mode}.ini"
+    config.write_text(
+        f"[databases]\n* = host={server.folder} user=phototag\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+        f"listen_port = {port}\nauth_type = any\npool_mode = {mode}\nunix_socket_dir =\n"
+    )
+    owner = server.folder.stat().st_uid
+    process = subprocess.Popen([program, "-q", config], user=owner if os.geteuid() == 0 else None)
+    try:
+        for _ in range(100):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield f"postgresql://phototag@127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_nothing_is_written_through_a_pooler_that_lends_connections_by_the_transaction(
+    mode: str, postgres_server: Server, here: Store
+) -> None:
+    assert here.location.url is not None
+    with pgbouncer(postgres_server, mode) as start, Store.open(f"{start}{here.location.url.database}") as store:
+        assert store.count(Query()) == 3
+        if mode == "transaction":
+            with pytest.raises(StoreError, match="pool_mode=session"), store.writing("phototag tag"):
+                pass
+        with here.writing("phototag tag") if mode == "transaction" else store.writing("phototag tag"):
+            pass
 
 
 # ---- people beside taggers
