@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert
 
+from phototag.database import captures, keywords, photos, predictions, tags
 from phototag.decision import decide, gather, pack
 from phototag.model import Model
 from phototag.records import Scores
 from phototag.store import Store
-from phototag.store.tables import captures, keywords, photos, predictions, tags
 from phototag.tagging.registration import register
 from phototag.text import clock_text
 

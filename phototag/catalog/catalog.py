@@ -20,9 +20,10 @@ from phototag.catalog.items import item_at
 from phototag.catalog.similar import Points, Similar, embedding_of
 from phototag.catalog.snapshot import Snapshot
 from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
+from phototag.database import FileKey
 from phototag.errors import UsageError
 from phototag.records import Reason
-from phototag.store import FileKey, Store
+from phototag.store import Store
 from phototag.taxonomy import Taxonomy
 
 _LARGEST_PAGE = 1000
@@ -37,7 +38,9 @@ class Gallery(Following):
     """
 
     def __init__(self, store: Store, *, poll_seconds: float = POLL_SECONDS, indexes: Path | None = None) -> None:
-        """Read the library, or map the index of it that lies in the folder `indexes`.
+        """Read the library for about a second, or map the index of it that lies in the folder `indexes`.
+
+        A large one is then read on in a thread, and `reading` tells how far that is.
 
         Raises:
             StoreError: it cannot be read.
@@ -51,7 +54,8 @@ class Gallery(Following):
     @property
     def total(self) -> int:
         """All photos of the library, but for those that are missing."""
-        return len(self.snapshot.result(GalleryFilter(), GallerySort.PATH, descending=False))
+        snapshot, every = self.snapshot, GalleryFilter()
+        return snapshot.made("total", lambda: int(np.count_nonzero(every.mask(snapshot))))
 
     @property
     def version(self) -> int:

@@ -56,6 +56,20 @@ class GalleryPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How far a library was read that is not yet shown as it is: `photos` of about `total`.
+
+    With `stale` all is shown as it was when it was looked at last, else what was read so far. `problem` says why it
+    cannot be read, where that is so.
+    """
+
+    photos: int
+    total: int
+    stale: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facets:
     """What stands beside the photos of a filter: `groups` of choices by the facets' names, and the filters in use.
 

@@ -11,16 +11,25 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from phototag.store.connection import driver_connection, translate, translated_errors
-from phototag.store.database import Database
-from phototag.store.location import FileKey
+from phototag.database import (
+    Database,
+    FileKey,
+    captures,
+    driver_connection,
+    keywords,
+    models,
+    photos,
+    predictions,
+    tags,
+    translate,
+    translated_errors,
+)
+from phototag.database import revision as counter
 from phototag.store.models import Models
 from phototag.store.photos import chunked
 from phototag.store.query import NOVELTY, PLAIN_ROWS_AT_ONCE, joined, plain_rows
 from phototag.store.reasons import reason_column
 from phototag.store.scores import scores_of
-from phototag.store.tables import captures, keywords, models, photos, predictions, tags
-from phototag.store.tables import revision as counter
 
 _HASH_START_BYTES = 4
 
@@ -67,6 +76,11 @@ class CatalogRows:
             else:
                 for chunk in chunked(sorted(set(ids))):
                     yield from plain_rows(connection, statement.where(photos.c.id.in_(chunk)))
+
+    def count(self) -> int:
+        """Return how many photos there are, the missing ones included."""
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.count()).select_from(photos)).scalar_one())
 
     def facts(self, photo_id: int) -> PhotoFacts | None:
         """Return what `Photos.find` does not tell of a photo, None if there is none of that id."""

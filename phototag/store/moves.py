@@ -8,9 +8,18 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exists, select, update
 
+from phototag.database import (
+    Database,
+    keyword_exports,
+    path_hash,
+    photos,
+    predictions,
+    reviews,
+    sample_items,
+    tags,
+    tried_again,
+)
 from phototag.records import Photo, PhotoState, Source
-from phototag.store.database import Database
-from phototag.store.path_index import path_hash
 from phototag.store.photos import (
     KnownPhoto,
     chunked,
@@ -21,8 +30,6 @@ from phototag.store.photos import (
     set_missing,
     signed_64,
 )
-from phototag.store.server import tried_again
-from phototag.store.tables import keyword_exports, photos, predictions, reviews, sample_items, tags
 
 # Of a content with more copies than this, some may be taken for new: looking after all of them would take hours.
 _MOST_COPIES = 4096

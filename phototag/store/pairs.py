@@ -7,12 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from phototag.database import Database, captures, insert_row, insert_rows, path_hash, photos, tags, tried_again
 from phototag.records import Photo, PhotoState, Source
-from phototag.store.database import Database, insert_row, insert_rows
-from phototag.store.path_index import path_hash
 from phototag.store.photos import KnownPhoto, chunked, known_photos, lock_photos, photo_values
-from phototag.store.server import tried_again
-from phototag.store.tables import captures, photos, tags
 
 _TAG_COLUMNS = tuple(column.name for column in tags.c if column.name != "photo_id")
 

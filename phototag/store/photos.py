@@ -12,13 +12,20 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Select, case, delete, exists, or_, select, update
 
+from phototag.database import (
+    Database,
+    path_before,
+    path_from,
+    path_hash,
+    photos,
+    reviews,
+    sample_items,
+    tags,
+    tried_again,
+)
 from phototag.errors import StoreError
 from phototag.paths import PhotoPath, S3Path, absolute, path_of
 from phototag.records import FailureKind, FileStat, Photo, PhotoState, Source
-from phototag.store.database import Database
-from phototag.store.path_index import path_before, path_from, path_hash
-from phototag.store.server import tried_again
-from phototag.store.tables import photos, reviews, sample_items, tags
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Double, String, case, cast, literal, null, select
 
+from phototag.database import models, tags
 from phototag.records import LEVELS, Rank, Reason, Source
-from phototag.store.tables import models, tags
 
 # Kept among the metrics of a model, where no measured figure can have this name: those are numbers, this is a list.
 _LEAST_SCORES = "least_scores"

@@ -16,14 +16,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, exists, insert, or_, select, update
 
 from phototag.choices import ReviewOrigin
+from phototag.database import Database, photos, reviews, sample_items, tags, tried_again, untrusted_rows
 from phototag.errors import UsageError
 from phototag.paths import PhotoPath
 from phototag.records import LEVELS, PhotoState, Rank, Source
-from phototag.store.connection import untrusted_rows
-from phototag.store.database import Database
 from phototag.store.photos import HasPath, chunked, is_under, lock_photos
-from phototag.store.server import tried_again
-from phototag.store.tables import photos, reviews, sample_items, tags
 from phototag.store.tags import checked_labels, human_tag, rank_of, set_tags
 
 _LONGEST_TOKEN = 200

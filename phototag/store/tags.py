@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, select, update
 
+from phototag.database import Database, insert_rows, path_hash, photos, tags, tried_again
 from phototag.errors import StoreError, UsageError
 from phototag.paths import PhotoPath
 from phototag.records import Failure, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture, drop_captures, replace_captures
-from phototag.store.database import Database, insert_rows
 from phototag.store.models import Models
 from phototag.store.pairs import tag_partners
-from phototag.store.path_index import path_hash
 from phototag.store.photos import chunked, clean_text, lock_photos, path_key, photo_values
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined, plain_rows
 from phototag.store.scores import StoredTag, replace_scores
-from phototag.store.server import tried_again
-from phototag.store.tables import photos, tags
 from phototag.taxonomy import check_name
 
 
@@ -158,11 +156,11 @@ class Tags:
 
         def found(connection: Connection) -> Iterator[TaggedContent]:
             statement = joined(columns).where(*_of_models(connection, query)).order_by(photos.c.id)
-            rows = connection.execute(statement.execution_options(yield_per=ROWS_AT_ONCE))
-            for number, path, content, model_id, superclass, subclass, rank, *scores, at in rows:
-                first, second, novelty = (float(score or 0.0) for score in scores)
-                tag = Tag(superclass, subclass, ranks[rank], first, second, novelty)
-                yield TaggedContent(int(number), bytes(path), bytes(content), int(model_id), tag, at)
+            with closing(connection.execute(statement.execution_options(yield_per=ROWS_AT_ONCE))) as rows:
+                for number, path, content, model_id, superclass, subclass, rank, *scores, at in rows:
+                    first, second, novelty = (float(score or 0.0) for score in scores)
+                    tag = Tag(superclass, subclass, ranks[rank], first, second, novelty)
+                    yield TaggedContent(int(number), bytes(path), bytes(content), int(model_id), tag, at)
 
         return self._database.stream(found)
 

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from phototag.database.connection import make_engine, translated_errors
+from phototag.database.location import Location
+from phototag.database.notes import read_note, write_note
+from phototag.database.tables import revision
 from phototag.errors import LockedError
-from phototag.store.connection import make_engine, translated_errors
-from phototag.store.location import Location
-from phototag.store.notes import read_note, write_note
-from phototag.store.tables import revision
 
 # By what the schema is called, since one database may hold several; the server keeps them apart by database.
 _KEY = "hashtextextended('phototag ' || coalesce(current_schema(), '') || ' ' || :role, 0)"
