@@ -226,9 +226,9 @@ def _joined(points: Floats, edges: Integers, variances: Variances) -> Integers:
 def _partners(edges: Integers, gains: Floats, counts: Floats) -> tuple[Integers, Integers]:
     """Return clusters that gain by joining: the larger of each two, and the other.
 
-    Each cluster joins its best partner if it is that one's best partner too. A large one also takes in others whose best
-    partner it is, the best first, as long as they are few against its own members: they change little of it, and one in
-    each round would be as many rounds as the largest class has photos.
+    Each cluster joins its best partner if it is that one's best partner too. A large one also takes in others whose
+    best partner it is, the best first, as long as they are few against its own members: they change little of it, and
+    with one a round there would be as many rounds as the largest class has photos.
     """
     live = gains > 0
     ends = np.concatenate([edges[live], edges[live][:, ::-1]])
