@@ -28,7 +28,8 @@ class Columns:
 
     `names` are the files' in these folders, `folded` the same as they are searched in. A camera is its name and its
     serial number, and `taken_at` its clock's reading. `version` holds the first 32 bits of the content's hash;
-    missing numbers are -1, scores NaN and times NaT. `follows`: another file of the same photo decides for it. `rank`,
+    missing numbers are -1, scores NaN and times NaT; `written` is as in
+    `GALLERY_COLUMNS`. `follows`: another file of the same photo decides for it. `rank`,
     `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
     """
 
@@ -58,6 +59,7 @@ class Columns:
     taken_at: NDArray[np.datetime64]
     camera: NDArray[np.int32]
     keywords: NDArray[np.int32]
+    written: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.id)

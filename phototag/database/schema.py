@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # Every released schema, oldest first. A test compares them with the migrations.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 HEAD = REVISIONS[-1]
 
 _VERSION_TABLE = "alembic_version"

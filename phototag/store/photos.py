@@ -21,6 +21,7 @@ from phototag.database import (
     reviews,
     sample_items,
     tags,
+    this_change,
     tried_again,
 )
 from phototag.errors import StoreError
@@ -258,7 +259,15 @@ class Photos:
         """Remove photos, with their tags, scores and reviews, in one transaction."""
         with self._database.write(durable=True) as connection:
             for chunk in chunked(ids):
+                # What is left of a pair decides for itself.
+                connection.execute(update(photos).where(photos.c.lead_id.in_(chunk)).values(lead_id=None))
                 connection.execute(delete(photos).where(photos.c.id.in_(chunk)))
+
+
+def touch(connection: Connection, ids: Sequence[int]) -> None:
+    """Note that something of photos was written, or deleted, that neither their rows nor those of their tags hold."""
+    for chunk in chunked(ids):
+        connection.execute(update(photos).where(photos.c.id.in_(chunk)).values(written=this_change()))
 
 
 def set_missing(connection: Connection, ids: Sequence[int], now: datetime) -> None:
