@@ -16,7 +16,7 @@ import numpy as np
 
 from phototag._version import __version__
 from phototag.catalog import index_file
-from phototag.catalog.columns import as_arrays, from_arrays, merged
+from phototag.catalog.columns import as_arrays, from_arrays, merged, without
 from phototag.catalog.growing import Growing, read
 from phototag.catalog.snapshot import Snapshot
 from phototag.catalog.views import Reading
@@ -194,7 +194,7 @@ class Following:
 
     def _refresh(self, snapshot: Snapshot, ids: Sequence[int]) -> Snapshot:
         fresh = read(self._store.catalog.photos(ids), snapshot.columns)
-        gone = np.setdiff1d(np.array(ids, dtype=np.int64), fresh.id)
+        gone = without(np.array(ids, dtype=np.int64), fresh.id)
         columns, moved = merged(snapshot.columns, fresh, gone)
         return Snapshot(columns, before=snapshot, moved=moved)
 
@@ -213,8 +213,8 @@ class Following:
             return None
         ids = np.array(changed, dtype=np.int64)
         gone = np.empty(0, dtype=np.int64)
-        if now.count() != len(before) + len(np.setdiff1d(ids, before.columns.id)):
-            gone = np.setdiff1d(before.columns.id, np.array(now.ids(), dtype=np.int64))
+        if now.count() != len(before) + len(without(ids, before.columns.id)):
+            gone = without(before.columns.id, np.array(now.ids(), dtype=np.int64))
         elif not changed:
             return before
         columns, moved = merged(before.columns, read(now.photos(changed), before.columns), gone)
