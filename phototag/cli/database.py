@@ -92,6 +92,34 @@ def backup(db: str | None, target: Path | None, overwrite: bool) -> None:
     click.echo(run(db, target, overwrite=overwrite))
 
 
+@db.command("copy")
+@db_option
+@click.argument("target", metavar="TARGET")
+def copy_library(db: str | None, target: str) -> None:
+    """Copy the library into TARGET, which is empty or not there yet: a file, or the postgresql:// URL of a server.
+
+    All of it is copied, as it is at one moment, or nothing. The database itself is only read, and others may use it
+    meanwhile.
+    """
+    from tqdm import tqdm
+
+    from phototag.database import copy_database
+
+    with tqdm(desc="copying", unit="row", disable=None, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        report = copy_database(db, target, progress=show)
+    click.echo(report.target)
+    rows = report.rows
+    say(
+        f"Copied {rows['photos']:,} photos, {rows['tags']:,} tags and {rows['reviews']:,} reviews "
+        f"from {report.source}; it is used once --db, or PHOTOTAG_DB, names it."
+    )
+
+
 @db.command()
 @db_option
 @click.option("--pending", "list_pending", is_flag=True, help="Print the photos that wait for a tag.")

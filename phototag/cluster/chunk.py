@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from phototag.errors import RuntimeUnavailableError
+from phototag.library import is_gone
 from phototag.records import Failure, FailureKind, Photo
+from phototag.tagging import Batch
 
 # One takes seconds: what is lost with a worker is little, and so is the share of handing it over.
 PHOTOS_IN_CHUNK = 256
@@ -50,3 +53,24 @@ def after_death(chunk: Chunk) -> tuple[list[Chunk], Failure | None]:
     middle = len(chunk.photos) // 2
     halves = chunk.photos[:middle], chunk.photos[middle:]
     return [Chunk(half, suspect=True) for half in halves], None
+
+
+def absent_photos(batch: Batch) -> tuple[Photo, ...]:
+    """Return the photos of a chunk if a worker found none of them: they were removed, or lie elsewhere there."""
+    gone = tuple(failure.photo for failure in batch.failures if failure.kind is FailureKind.GONE)
+    return gone if len(gone) == len(batch.items) else ()
+
+
+def check_places(absent: Iterable[Photo], host: str) -> None:
+    """Raise unless photos that a worker did not find are gone here as well: it would go on to find nothing.
+
+    Raises:
+        RuntimeUnavailableError: the worker has not got the photos where this computer has them.
+        ObjectStorageError: the storage cannot be reached.
+    """
+    for photo in absent:
+        if not is_gone(photo.path):
+            raise RuntimeUnavailableError(
+                f"{photo.path}: is there, but not on {host}, where a worker looked; all machines have to mount the "
+                "photos at the same place. What was tagged is stored; run it again to go on"
+            )

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
+import socket
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +18,7 @@ from phototag.text import first_line
 
 OLDEST = (2, 60)
 _OBJECT_STORE_BYTES = 256 << 20
+_ANSWER_SECONDS = 10.0
 _MISSING = "phototag tag --cluster needs Ray: pip install 'phototag[ray]'"
 _TOKENS = "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
 
@@ -58,6 +62,9 @@ class RaySession:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         elif not (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or token.is_file()):
             raise RuntimeUnavailableError(f"{address}: a Ray cluster is joined with its token; put it into {_TOKENS}")
+        if address is not None:
+            # Else a wrong token is said twenty times before it is an error. Read when Ray is imported.
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         self._ray = _import_ray()
         try:
             if address is None:
@@ -95,21 +102,40 @@ class RaySession:
             raise RuntimeUnavailableError(f"Ray does not start on this computer: {first_line(error)}") from error
 
     def _join(self, address: str) -> None:
+        from ray._private import services
+
         try:
-            self._init(address=address)
+            found = services.canonicalize_bootstrap_address_or_die(address)
+            _check_answer(address, found)
+            self._init(address=found)
         except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
             raise RuntimeUnavailableError(
-                f"{address}: no Ray cluster lets this computer in: it does not run, has another token ({_TOKENS}), "
+                f"{address}: no Ray cluster lets this computer in: none runs there, it has another token ({_TOKENS}), "
                 f"or this computer is none of it (ray start --address): {first_line(error)}"
             ) from error
 
     def _init(self, **options: Any) -> None:
         from ray._private import worker
 
+        before = signal.getsignal(signal.SIGTERM)
         # What workers and Ray itself have to say is in Ray's own log files. It would print news of dead workers to
         # stdout, which is for data.
         worker.print_to_stdstream = _say_nothing
         self._ray.init(log_to_driver=False, configure_logging=True, logging_level="CRITICAL", **options)
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray's own aborts, and nothing is put in order
+
+
+def _check_answer(address: str, found: str) -> None:
+    """Raise RuntimeUnavailableError where nothing listens: Ray would try for minutes, and say so line by line."""
+    host, _, port = found.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise RuntimeUnavailableError(
+            f"{address}: no Ray cluster answers at {found} ({error.strerror or error}); give the address of its head, "
+            "as 'ray start --head' says it"
+        ) from error
 
 
 def _say_nothing(*_: object, **__: object) -> None:

@@ -5,6 +5,7 @@ from .connection import driver_connection as driver_connection
 from .connection import translate as translate
 from .connection import translated_errors as translated_errors
 from .connection import untrusted_rows as untrusted_rows
+from .copy_library import copy_database as copy_database
 from .database import Database as Database
 from .database import database_exists as database_exists
 from .database import insert_row as insert_row

@@ -337,7 +337,8 @@ def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert any number of rows, which all have the same columns, in the quickest way there is."""
     if rows and connection.dialect.name == "postgresql":
-        copy_rows(connection, table, rows)
+        names = list(rows[0])
+        copy_rows(connection, table, names, ([row[name] for name in names] for row in rows))
     elif rows:
         connection.execute(insert(table), rows)
 

@@ -52,6 +52,22 @@ class Notes:
             # Paths may hold lone surrogates, which ASCII escapes keep.
             partial.write_text(json.dumps(value), encoding="ascii")
 
+    def names(self) -> list[str]:
+        """Return the names of all notes, but for those that say who holds a lock."""
+        if self._location.url is not None:
+            with suppress(SQLAlchemyError), self._engine.connect() as connection:
+                names = connection.execute(select(notes.c.name)).scalars().all()
+                return [name for name in names if not name.startswith("lock.")]
+            return []
+        example = self._location.note_path("")
+        if example is None:
+            return []
+        before = example.name.removesuffix(".json")
+        files = (file.name for file in example.parent.glob("*.json") if file.name.startswith(before))
+        found = (name.removeprefix(before).removesuffix(".json") for name in files)
+        # Others have dots: those of locks, and of files whose names begin alike.
+        return [name for name in found if name and name != "lock" and "." not in name]
+
 
 def read_note(connection: Connection, name: str) -> Any:
     """Return the note of that name in the table; None if there is none that can be understood."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Select, case, delete, exists, or_, select, update
 
@@ -26,7 +26,7 @@ from phototag.database import (
 )
 from phototag.errors import StoreError
 from phototag.paths import PhotoPath, S3Path, absolute, path_of
-from phototag.records import FailureKind, Photo, PhotoState, Source
+from phototag.records import FailureKind, FileStat, Photo, PhotoState, Source
 
 T = TypeVar("T")
 
@@ -47,12 +47,12 @@ class HasPath:
         return path_of(self.path_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class KnownPhoto(HasPath):
+class KnownPhoto(NamedTuple):
     """What the database knows of one photo. Stat values are as `os.stat` gave them, `inode` modulo 2**64.
 
     `tag_model_id` and `tag_source` are None when the photo has no tag; `tag_model_id` also when a human gave
-    it. `lead_id` is the photo that decides for this one, None where it decides for itself.
+    it. `lead_id` is the photo that decides for this one, None where it decides for itself. A tuple, as there is one for
+    each photo of every scan.
     """
 
     id: int
@@ -69,7 +69,12 @@ class KnownPhoto(HasPath):
     tag_source: Source | None
     lead_id: int | None = None
 
-    def matches(self, photo: Photo) -> bool:
+    @property
+    def path(self) -> PhotoPath:
+        """The photo's absolute path."""
+        return path_of(self.path_bytes)
+
+    def matches(self, photo: Photo | FileStat) -> bool:
         """Return whether size, times and inode are those of `photo`: the file has not been touched since."""
         # Nearly always they are equal as they are: that is asked of every photo of every scan.
         if (

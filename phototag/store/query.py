@@ -184,9 +184,11 @@ def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     left = query.limit
     for statement in _statements(connection, query):
         part = statement if left is None else statement.limit(left)
-        for row in connection.execute(part.execution_options(yield_per=ROWS_AT_ONCE)):
-            yield tagged_photo(row)
-            left = None if left is None else left - 1
+        # A reader may stop early, and a server's cursor is not given back by itself.
+        with closing(connection.execute(part.execution_options(yield_per=ROWS_AT_ONCE))) as rows:
+            for row in rows:
+                yield tagged_photo(row)
+                left = None if left is None else left - 1
 
 
 def count(connection: Connection, query: Query) -> int:
@@ -381,6 +383,6 @@ def plain_rows(connection: Connection, statement: Select[Any]) -> Iterator[Seque
             while result.cursor is not None and (part := result.cursor.fetchmany(PLAIN_ROWS_AT_ONCE)):
                 yield part
     else:
-        result = connection.execution_options(yield_per=PLAIN_ROWS_AT_ONCE).execute(statement)
-        for rows in result.partitions(PLAIN_ROWS_AT_ONCE):
-            yield [tuple(row) for row in rows]
+        with closing(connection.execute(statement.execution_options(yield_per=PLAIN_ROWS_AT_ONCE))) as result:
+            for rows in result.partitions(PLAIN_ROWS_AT_ONCE):
+                yield [tuple(row) for row in rows]

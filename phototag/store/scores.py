@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -134,8 +135,9 @@ class Scores:
         with self._database.read() as connection:
             owner = self._models.score_owner(connection, model_id)
             statement = select(predictions.c.content_hash).where(predictions.c.model_id == owner)
-            for row in connection.execution_options(yield_per=4096).execute(statement):
-                yield bytes(row.content_hash)
+            with closing(connection.execute(statement.execution_options(yield_per=4096))) as rows:
+                for row in rows:
+                    yield bytes(row.content_hash)
 
     def behind_tags(self, under: PhotoPath | None) -> list[tuple[bytes, int, bytes]]:
         """Return path bytes, model id and packed scores behind each tag that a model gave at or under a path."""

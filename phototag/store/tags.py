@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -155,11 +156,11 @@ class Tags:
 
         def found(connection: Connection) -> Iterator[TaggedContent]:
             statement = joined(columns).where(*_of_models(connection, query)).order_by(photos.c.id)
-            rows = connection.execute(statement.execution_options(yield_per=ROWS_AT_ONCE))
-            for number, path, content, model_id, superclass, subclass, rank, *scores, at in rows:
-                first, second, novelty = (float(score or 0.0) for score in scores)
-                tag = Tag(superclass, subclass, ranks[rank], first, second, novelty)
-                yield TaggedContent(int(number), bytes(path), bytes(content), int(model_id), tag, at)
+            with closing(connection.execute(statement.execution_options(yield_per=ROWS_AT_ONCE))) as rows:
+                for number, path, content, model_id, superclass, subclass, rank, *scores, at in rows:
+                    first, second, novelty = (float(score or 0.0) for score in scores)
+                    tag = Tag(superclass, subclass, ranks[rank], first, second, novelty)
+                    yield TaggedContent(int(number), bytes(path), bytes(content), int(model_id), tag, at)
 
         return self._database.stream(found)
 

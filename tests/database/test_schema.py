@@ -25,7 +25,7 @@ from tests.support.project import ROOT, SCHEMA_DATABASES
 
 SECRET = "s3cret-w0rd"
 
-MORE = "0005"
+MORE = "0006"
 ONE_MORE = '''
 """One more schema, for tests only."""
 
@@ -35,8 +35,8 @@ import signal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

@@ -8,16 +8,29 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from phototag.database import Role, holder_of, parse_location, runs
+from phototag.database import HEAD, Role, holder_of, parse_location, runs
 from phototag.errors import LockedError, SchemaError, StoreError
 from phototag.records import Source
-from phototag.store import Query, Review, Store, StoredTag, backup_database, check_database, database_info
+from phototag.store import (
+    Design,
+    NewSample,
+    Query,
+    Review,
+    SampledPhoto,
+    Store,
+    StoredTag,
+    Stratum,
+    backup_database,
+    check_database,
+    database_info,
+)
 from tests.support.postgres import Server
 from tests.support.server_load import run_load
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, digest, photo, register, stored
@@ -151,7 +164,7 @@ def test_a_database_that_was_upgraded_meanwhile_is_not_written_to(
             with pytest.raises(SchemaError, match="newer phototag"):
                 here.tags.set_human(Path("/p/a.jpg"), superclass="dog")
         finally:
-            postgres_server.execute("UPDATE alembic_version SET version_num = '0004'", name.database)
+            postgres_server.execute(f"UPDATE alembic_version SET version_num = '{HEAD}'", name.database)
     assert here.count(Query(source=Source.HUMAN)) == 0
 
 
@@ -258,6 +271,28 @@ def test_paths_of_any_length_and_bytes(here: Store) -> None:
     )
     assert {os.fsencode(row.path) for row in here.query(Query())} >= set(paths)
     assert [row.path_bytes for row in here.photos.at([Path(os.fsdecode(path)) for path in paths])] == sorted(paths)
+
+
+def test_names_as_long_as_they_may_be(here: Store) -> None:
+    random.seed(1)
+    bird, rooster = ("".join(chr(random.randrange(0x20000, 0x2A000)) for _ in range(500)) for _ in range(2))
+    tag = replace(ROOSTER, superclass=bird, subclass=rooster)
+    stratum = f"{bird}/{rooster}"
+    with here.writing("phototag tag"):
+        here.tags.save_batch(model_id=1, tagged=[stored("/p/a.jpg", tag)])
+        one = SampledPhoto(
+            photo_id=id_of(here, "/p/a.jpg"),
+            stratum=stratum,
+            inclusion_probability=1.0,
+            content_hash=digest("/p/a.jpg"),
+            tag=tag,
+            model_id=1,
+        )
+        strata, more = [Stratum(stratum, 1, 1)], {"seed": 1, "for_estimation": True}
+        here.samples.save(NewSample(name="first", design=Design.STRATIFIED, items=[one], strata=strata, **more))
+        here.tags.set_human(Path("/p/b.jpg"), superclass=bird, subclass=rooster)
+    assert here.count(Query(superclass=bird, subclass=rooster)) == 2
+    assert [each.name for each in here.samples.find_all()[0].strata] == [stratum]
 
 
 def test_a_role_that_may_only_read_is_told_so(here: Store, postgres_server: Server, postgres_url: str) -> None:
