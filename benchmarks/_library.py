@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import insert
+from sqlalchemy import Connection, Table
 
 from phototag.database import captures, keywords, photos, predictions, tags
 from phototag.decision import decide, gather, pack
@@ -63,9 +63,21 @@ def make_library(
                     rows = maker.rows(range(first, min(first + ROWS_AT_ONCE, end)), model_id)
                     for table, values in rows.items():
                         if values:
-                            connection.execute(insert(table), values)
+                            _insert(connection, table, values)
             print(f"\r{end - 1:,} photos written", end="", file=sys.stderr)
     print(file=sys.stderr)
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows that all have the same columns, in half the time of `connection.execute`."""
+    columns = []
+    for name in rows[0]:
+        process = table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+        values = [row[name] for row in rows]
+        columns.append(values if process is None else list(map(process, values)))
+    places = ", ".join("?" * len(columns))
+    statement = f"INSERT INTO {table.name} ({', '.join(rows[0])}) VALUES ({places})"  # names of columns
+    connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
 
 
 class _Maker:

@@ -195,8 +195,9 @@ def _distinct(pairs: Integers, size: int) -> Integers:
     """Return pairs of numbers below `size` as sorted edges, each once, and none to itself."""
     # One number per pair: sorting these is faster than sorting rows.
     keys = np.unique(pairs.min(axis=1) * size + pairs.max(axis=1))
-    edges = np.stack([keys // size, keys % size], axis=1)
-    return edges[edges[:, 0] != edges[:, 1]]
+    edges: Integers = np.stack([keys // size, keys % size], axis=1)
+    proper: Integers = edges[edges[:, 0] != edges[:, 1]]
+    return proper
 
 
 def _joined(points: Floats, edges: Integers, variances: Variances) -> Integers:
@@ -317,7 +318,7 @@ def ordered(clusters: Integers, min_size: int) -> Integers:
     return numbers[inverse]
 
 
-def means_of(points: Floats, labels: Integers) -> Floats:
+def means_of(points: NDArray[np.floating], labels: Integers) -> Floats:
     """Return the mean of each group, [G, E]."""
     members = labels >= 0
     count = int(labels.max(initial=-1)) + 1
