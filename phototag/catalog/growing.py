@@ -184,6 +184,7 @@ def _convert(rows: Sequence[GalleryRow], known: _Known) -> dict[str, Any]:
             np.int32,
             len(rows),
         ),
+        "written": np.array(by_name["written"], dtype=np.int64),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.catalog import index_file
-from phototag.catalog.columns import ABSENT, STATES, Columns, places_among
+from phototag.catalog.columns import ABSENT, STATES, Columns, places_among, without
 from phototag.decision import unpack
 from phototag.errors import StoreError
 from phototag.records import PhotoState
@@ -164,7 +164,7 @@ class Similar:
             if len(ids) + len(before.recent.id) > _MANY_CHANGED:
                 found = self._read(columns)
             elif len(ids):
-                kept = np.setdiff1d(before.recent.id, ids)
+                kept = without(before.recent.id, ids)
                 recent = Rough.all_of(self._points([*kept.tolist(), *ids.tolist()]), self._width)
                 found = Embeddings.of(columns, before.all, recent)
             else:

@@ -21,6 +21,7 @@ from phototag.database import (
     reviews,
     sample_items,
     tags,
+    this_change,
     tried_again,
 )
 from phototag.errors import StoreError
@@ -273,9 +274,19 @@ class Photos:
             for chunk in chunked(ids):
                 wanted = photos.c.id.in_(chunk)
                 lock_photos(connection, wanted)
-                gone = delete(photos).where(wanted, photos.c.state == PhotoState.MISSING.value, ~stays)
-                removed += connection.execute(gone).rowcount
+                goes = select(photos.c.id).where(wanted, photos.c.state == PhotoState.MISSING.value, ~stays)
+                gone = connection.execute(goes).scalars().all()
+                # What is left of a pair decides for itself.
+                connection.execute(update(photos).where(photos.c.lead_id.in_(gone)).values(lead_id=None))
+                connection.execute(delete(photos).where(photos.c.id.in_(gone)))
+                removed += len(gone)
         return removed
+
+
+def touch(connection: Connection, ids: Sequence[int]) -> None:
+    """Note that something of photos was written, or deleted, that neither their rows nor those of their tags hold."""
+    for chunk in chunked(ids):
+        connection.execute(update(photos).where(photos.c.id.in_(chunk)).values(written=this_change()))
 
 
 def set_missing(connection: Connection, ids: Sequence[int], now: datetime) -> None:
