@@ -74,7 +74,8 @@ def change(store: Store, dice: random.Random) -> None:
             case 2:
                 store.tags.set_human(some[0].path, superclass="fish", subclass="cod")
             case 3:
-                store.photos.remove([photo.id for photo in some])
+                store.photos.mark_missing([photo.id for photo in some])
+                store.photos.remove([photo.id for photo in some], reviewed=True)
             case _:
                 new = library(20, seed=dice.randrange(9), first=dice.randrange(200))
                 store.tags.save_batch(model_id=register(store), tagged=new)

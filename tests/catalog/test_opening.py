@@ -113,7 +113,8 @@ def test_what_a_person_says_or_removes_meanwhile_stays_said_and_removed(store: S
                 writer.tags.set_human(known.path, superclass="fish", subclass="cod")
                 gallery.refresh([photo_id])
         with gallery.writing("serve") as writer:
-            writer.photos.remove([gone, unread_gone])
+            writer.photos.mark_missing([gone, unread_gone])
+            writer.photos.remove([gone, unread_gone], reviewed=True)
             gallery.refresh([gone, unread_gone])
         for parts in (0, 1, 1):
             if parts:
@@ -130,7 +131,8 @@ def test_what_others_write_meanwhile_is_shown_soon_after(store: Store, gate: Gat
     with opened_in_part(store, gate) as gallery:
         with Store.open(store.location.path) as other, other.writing("tag"):
             other.tags.save_batch(model_id=1, tagged=library(9, seed=4, first=9000))
-            other.photos.remove([3])
+            other.photos.mark_missing([3])
+            other.photos.remove([3], reviewed=True)
         gate.pass_on()
         gallery.wait_until_read()
         gallery._catch_up()
