@@ -82,7 +82,7 @@ class Whole:
 
 def _loaded(tagger: Tagger, folder: Path) -> Runtime:
     """The network, after its precision was settled on the pictures of a folder."""
-    return tagger.prepare(scan([folder], ScanProblems()))[0]
+    return tagger.prepare(found.photo() for found in scan([folder], ScanProblems()))[0]
 
 
 class DecodeAlone:

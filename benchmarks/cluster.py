@@ -1,6 +1,9 @@
 """Tag pictures on a Ray cluster of two simulated machines, kill workers and a machine, and compare with one machine.
 
     python benchmarks/cluster.py --photos 3000 --kills 5
+    python benchmarks/cluster.py --photos 20000 --kills 10 --database postgresql://USER@HOST/EMPTY
+
+With a database URL the cluster writes to that server, while the one machine still writes to a file.
 
 Prints CPU seconds of all processes, photos per second once the first batch is there, and how many rows differ.
 """
@@ -41,7 +44,7 @@ def draw(folder: Path, number: int) -> None:
             file.write_bytes(file.read_bytes()[:400])
 
 
-def rows(db: Path) -> dict[str, tuple[tuple[Any, ...], tuple[float, ...]]]:
+def rows(db: Path | str) -> dict[str, tuple[tuple[Any, ...], tuple[float, ...]]]:
     """Return what a database says of its photos: what has to be equal, and the scores."""
     with Store.open(db, create=False) as store:
         return {
@@ -127,6 +130,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", help="[default: the active one]")
     parser.add_argument("--folder", type=Path, help="Pictures that were drawn before.")
+    parser.add_argument("--database", help="URL of an empty database for the cluster [default: a file]")
     chosen = parser.parse_args()
     os.environ.update(RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")
     with tempfile.TemporaryDirectory(prefix="phototag-bench-") as name:
@@ -134,8 +138,9 @@ def main() -> None:
         if not folder.is_dir():
             draw(folder, chosen.photos)
         result = {"plain": one_machine(folder, Path(name) / "plain.db", chosen.model)}
-        result["ray"] = two_machines(folder, Path(name) / "ray.db", chosen)
-        plain, ray = rows(Path(name) / "plain.db"), rows(Path(name) / "ray.db")
+        cluster_db = chosen.database or Path(name) / "ray.db"
+        result["ray"] = two_machines(folder, cluster_db, chosen)
+        plain, ray = rows(Path(name) / "plain.db"), rows(cluster_db)
         moves = [
             abs(one - other)
             for path in plain.keys() & ray.keys()
@@ -158,7 +163,7 @@ def one_machine(folder: Path, db: Path, model: str | None) -> dict[str, Any]:
     return {"seconds": round(report.seconds, 1), "cpu_seconds": round(cpu_seconds() - before, 1), **clock.steady()}
 
 
-def two_machines(folder: Path, db: Path, chosen: argparse.Namespace) -> dict[str, Any]:
+def two_machines(folder: Path, db: Path | str, chosen: argparse.Namespace) -> dict[str, Any]:
     """Tag on two simulated machines of a core each, of which workers and one machine are killed."""
     from ray._private import ray_constants
 

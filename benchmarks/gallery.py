@@ -29,10 +29,10 @@ import numpy as np
 from sqlalchemy import insert
 
 from phototag.catalog import Gallery, GalleryFilter, GallerySort
+from phototag.database import photos, predictions, tags
 from phototag.decision import Thresholds, decide, gather, pack
 from phototag.records import PhotoState, Rank, Scores, Source
 from phototag.store import Store
-from phototag.store.tables import photos, predictions, tags
 from phototag.taxonomy import Taxonomy
 
 SUPERCLASSES, SUBCLASSES, WIDTH = 15, 5, 64

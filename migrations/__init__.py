@@ -1,1 +1,1 @@
-"""Migrations of phototag's database, run by `phototag.store.schema`; in a wheel, `phototag.migrations`."""
+"""Migrations of phototag's database, run by `phototag.database.schema`; in a wheel, `phototag.migrations`."""

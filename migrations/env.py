@@ -1,12 +1,12 @@
-"""What alembic runs, on the connection and in a transaction of `phototag.store.schema.migrate`."""
+"""What alembic runs, on the connection and in a transaction of `phototag.database.schema.migrate`."""
 
 from __future__ import annotations
 
 from alembic import context
 from sqlalchemy import Connection
 
+from phototag.database import metadata
 from phototag.errors import StoreError
-from phototag.store.tables import metadata
 
 
 def run() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from phototag.paths import PhotoPath
+from phototag.paths import PhotoPath, path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,6 +146,34 @@ class Photo:
     modified_ns: int
     changed_ns: int
     inode: int
+
+
+class FileStat(NamedTuple):
+    """What a scan sees of a picture file: the bytes of its path, and the numbers that a `Photo` has.
+
+    Of nearly all files of a library this is enough to see that nothing has to be done with them. A tuple, as making a
+    `Path` and a `Photo` for each takes longer than looking at it: docs/experiments.md#scanning.
+    """
+
+    path_bytes: bytes
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, photo: Photo) -> Self:
+        """Return it of a photo."""
+        return cls(bytes(photo.path), photo.size_bytes, photo.modified_ns, photo.changed_ns, photo.inode)
+
+    @property
+    def path(self) -> PhotoPath:
+        """The file's absolute path."""
+        return path_of(self.path_bytes)
+
+    def photo(self) -> Photo:
+        """Return the photo that has to be dealt with."""
+        return Photo(self.path, self.size_bytes, self.modified_ns, self.changed_ns, self.inode)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from phototag.model.backbones import load_weights
 from phototag.model.file import file_hash, read_header, read_tensors
 from phototag.model.registry import active_reference, list_models
 from phototag.records import FailureKind
-from phototag.review.sample_reviews import why_not
+from phototag.review.photo_reviews import why_not
 from phototag.store import Store
 from phototag.tagging.tagger import Tagger
 from tests.support.commands import RunCommand

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from phototag.audit.accuracy import Accuracy, Row
@@ -161,24 +161,8 @@ def make_report(
     used, notes = usable_samples(store, sample)
     samples = read_reviewed_samples(store, used)
     accuracy = Accuracy(samples, under=under, predictions=predictions)
-    metrics = accuracy.metrics()
-    rows = _rows(accuracy, by)
-    population = accuracy.population()
-    newest = used[0]
-    described = newest.parameters.get("scope")
-    scope = Scope() if described is None else Scope.from_json(described)
-    drift = library_drift(store, Scope(under or scope.under, scope.model, scope.superclass))
-    promised = {
-        level: None if under is not None else _promised(samples[0], place) for place, level in enumerate(LEVELS)
-    }
-    bounds = {level: accuracy.bounds(level) for level in LEVELS}
-    bounded = any(ends is not None for ends in bounds.values())
-    notes += _notes(samples, newest, drift, predictions=predictions, under=under, bounded=bounded)
-    tests = {level: score_test(accuracy, level) for level in LEVELS}
-    notes += [test.statement for test in tests.values()]
-    groups = _groups(accuracy, samples)
-    notes += _groups_notes(groups, accuracy.reviewed)
-    return AuditReport(
+    metrics, rows, population = accuracy.metrics(), _rows(accuracy, by), accuracy.population()
+    report = AuditReport(
         samples=tuple(used),
         drawn=sum(each.size for each in used),
         reviewed=accuracy.reviewed,
@@ -187,19 +171,22 @@ def make_report(
         pending=sum(each.pending for each in samples),
         population=population,
         metrics=metrics,
-        promised=promised,
-        bounds=bounds,
+        promised={
+            level: None if under is not None else _promised(samples[0], place) for place, level in enumerate(LEVELS)
+        },
+        bounds={level: accuracy.bounds(level) for level in LEVELS},
         by=by,
         rows=tuple(rows),
         predictions=predictions,
         plan=None if half_width is None else _plan(metrics, rows, half_width, used, population, by),
-        drift=drift,
-        score_tests=tests,
+        drift=_drift(store, used[0], under),
+        score_tests={level: score_test(accuracy, level) for level in LEVELS},
         curves={level: score_curves(accuracy, level) for level in LEVELS},
         confusions={level: confusion(accuracy, level) for level in LEVELS},
-        groups=groups,
-        notes=tuple(notes),
+        groups=_groups(accuracy, samples),
+        notes=(),
     )
+    return replace(report, notes=(*notes, *_notes(report, under=under)))
 
 
 def _plan(
@@ -226,6 +213,12 @@ def _rows(accuracy: Accuracy, by: By) -> list[Row]:
     if by is By.STRATUM:
         return accuracy.strata()
     return accuracy.folders() if by is By.FOLDER else accuracy.classes(by.value)
+
+
+def _drift(store: Store, newest: Sample, under: PhotoPath | None) -> LibraryDrift | None:
+    described = newest.parameters.get("scope")
+    scope = Scope() if described is None else Scope.from_json(described)
+    return library_drift(store, Scope(under or scope.under, scope.model, scope.superclass))
 
 
 def _promised(sample: ReviewedSample, place: int) -> float | None:
@@ -269,40 +262,34 @@ def _groups_notes(groups: GroupFigures, reviewed: int) -> list[str]:
     return notes
 
 
-def _notes(
-    samples: Sequence[ReviewedSample],
-    newest: Sample,
-    drift: LibraryDrift | None,
-    *,
-    predictions: bool,
-    under: PhotoPath | None,
-    bounded: bool,
-) -> list[str]:
+def _notes(report: AuditReport, *, under: PhotoPath | None) -> list[str]:
     notes = []
-    if len(samples) > 1:
-        notes.append(f"Samples taken together: {', '.join(each.name for each in samples)}.")
-    skipped = sum(photo.truth is None for each in samples for photo in each.photos)
-    if skipped:
-        were, others = ("photo was", "it") if skipped == 1 else ("photos were", "them")
-        notes.append(f"{skipped:,} {were} skipped; estimates take {others} to be like the others of the same stratum.")
-        if bounded:
+    if len(report.samples) > 1:
+        notes.append(f"Samples taken together: {', '.join(each.name for each in report.samples)}.")
+    if report.skipped:
+        were, others = ("photo was", "it") if report.skipped == 1 else ("photos were", "them")
+        notes.append(
+            f"{report.skipped:,} {were} skipped; estimates take {others} to be like the others of the same stratum."
+        )
+        if any(ends is not None for ends in report.bounds.values()):
             notes.append(BOUNDS_NOTE)
-    if changed := sum(each.changed for each in samples):
-        have = "photo has changed since, and is" if changed == 1 else "photos have changed since, and are"
-        notes.append(f"{changed:,} sampled {have} left out.")
-    if pending := sum(each.pending for each in samples):
-        wait = "sampled photo waits" if pending == 1 else "sampled photos wait"
-        notes.append(f"{pending:,} {wait} for a review: phototag audit review {newest.name}")
-    if predictions:
+    if report.changed:
+        have = "photo has changed since, and is" if report.changed == 1 else "photos have changed since, and are"
+        notes.append(f"{report.changed:,} sampled {have} left out.")
+    if report.pending:
+        wait = "sampled photo waits" if report.pending == 1 else "sampled photos wait"
+        notes.append(f"{report.pending:,} {wait} for a review: phototag audit review {report.samples[0].name}")
+    if report.predictions:
         how = (
             "are not used, as they are not known for all photos below a folder alone"
             if under is not None
             else ("serve as predictions (prediction-powered inference); estimates stay right even where scores are not")
         )
         notes.append(f"Scores {how}.")
-    if drift is not None and newest.model_id is not None and drift.photos:
-        notes += _other_model(newest, drift)
-    return notes
+    if report.drift is not None and report.samples[0].model_id is not None and report.drift.photos:
+        notes += _other_model(report.samples[0], report.drift)
+    notes += [test.statement for test in report.score_tests.values()]
+    return notes + _groups_notes(report.groups, report.reviewed)
 
 
 def _other_model(newest: Sample, drift: LibraryDrift) -> list[str]:

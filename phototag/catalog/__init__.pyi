@@ -5,3 +5,4 @@ from .filters import GalleryFilter as GalleryFilter
 from .views import Around as Around
 from .views import GalleryPage as GalleryPage
 from .views import PhotoDetail as PhotoDetail
+from .views import Reading as Reading

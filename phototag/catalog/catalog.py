@@ -19,10 +19,11 @@ from phototag.catalog.follow import POLL_SECONDS, Following
 from phototag.catalog.items import item_at
 from phototag.catalog.similar import Points, Similar, embedding_of
 from phototag.catalog.snapshot import Snapshot
-from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
+from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto, SimilarPhotos
+from phototag.database import FileKey
 from phototag.errors import UsageError
 from phototag.records import Reason
-from phototag.store import FileKey, Store
+from phototag.store import Store
 from phototag.taxonomy import Taxonomy
 
 _LARGEST_PAGE = 1000
@@ -37,7 +38,9 @@ class Gallery(Following):
     """
 
     def __init__(self, store: Store, *, poll_seconds: float = POLL_SECONDS, indexes: Path | None = None) -> None:
-        """Read the library, or map the index of it that lies in the folder `indexes`.
+        """Read the library for about a second, or map the index of it that lies in the folder `indexes`.
+
+        A large one is then read on in a thread, and `reading` tells how far that is.
 
         Raises:
             StoreError: it cannot be read.
@@ -51,7 +54,8 @@ class Gallery(Following):
     @property
     def total(self) -> int:
         """All photos of the library, but for those that are missing."""
-        return len(self.snapshot.result(GalleryFilter(), GallerySort.PATH, descending=False))
+        snapshot, every = self.snapshot, GalleryFilter()
+        return snapshot.made("total", lambda: int(np.count_nonzero(every.mask(snapshot))))
 
     @property
     def version(self) -> int:
@@ -169,11 +173,12 @@ class Gallery(Following):
         """
         return read_detail(self._store, photo_id)
 
-    def similar(self, photo_id: int, *, limit: int = 12) -> tuple[SimilarPhoto, ...]:
+    def similar(self, photo_id: int, *, limit: int = 12) -> SimilarPhotos:
         """Return the photos whose embeddings by the same model are nearest, nearest first; none without an embedding.
 
         The model is that of the tag, or else the newest one that gave the photo an embedding. The first call for a
-        model reads its embeddings, which then stay in memory, a byte a number, or in the index.
+        model begins to read its embeddings, which then stay in memory, a byte a number, or in the index; until that
+        is done, only some photos of a large library are compared.
 
         Raises:
             StoreError: the database cannot be read.
@@ -182,13 +187,17 @@ class Gallery(Following):
         (place,) = snapshot.columns.places([photo_id]).tolist()
         found = None if place == ABSENT else self._point_of(photo_id, int(snapshot.columns.model[place]))
         if found is None:
-            return ()
+            return SimilarPhotos((), None)
         owner, point = found
+        may_read = self.reading is None
         with self._reading_embeddings:
-            nearest = self._similar_by(owner, len(point)).nearest(point, snapshot.columns, but=photo_id, limit=limit)
-        return tuple(
-            SimilarPhoto(item=item_at(snapshot.columns, other), distance=distance) for other, distance in nearest
-        )
+            nearest, among = self._similar_by(owner, len(point)).nearest(
+                point, snapshot.columns, but=photo_id, limit=limit, may_read=may_read
+            )
+        if not may_read:
+            among = min(among or len(snapshot), len(snapshot))
+        photos = (SimilarPhoto(item=item_at(snapshot.columns, other), distance=distance) for other, distance in nearest)
+        return SimilarPhotos(photos, among)
 
     def _point_of(self, photo_id: int, model_id: int) -> tuple[int, Points] | None:
         """Return an embedding of what a photo holds, and the model that owns it."""

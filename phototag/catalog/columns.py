@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
-from enum import StrEnum
-from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.catalog.search import ByteStrings, fold_bytes
-from phototag.errors import StoreError
+from phototag.catalog.search import ByteStrings
 from phototag.records import PhotoState, Rank, Reason, Source
-from phototag.store import GALLERY_COLUMNS, GalleryRow
-from phototag.taxonomy import Label, LabelCodes
+from phototag.taxonomy import Label
 
 SEPARATOR = os.sep.encode()
 RANKS, SOURCES, STATES, REASONS = tuple(Rank), tuple(Source), tuple(PhotoState), tuple(Reason)
 ABSENT = -1
-_NO_HASH = bytes(4)
 
 
 Camera: TypeAlias = tuple[str, str | None]
@@ -34,7 +28,8 @@ class Columns:
 
     `names` are the files' in these folders, `folded` the same as they are searched in. A camera is its name and its
     serial number, and `taken_at` its clock's reading. `version` holds the first 32 bits of the content's hash;
-    missing numbers are -1, scores NaN and times NaT. `follows`: another file of the same photo decides for it. `rank`,
+    missing numbers are -1, scores NaN and times NaT; `written` is as in
+    `GALLERY_COLUMNS`. `follows`: another file of the same photo decides for it. `rank`,
     `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
     """
 
@@ -64,6 +59,7 @@ class Columns:
     taken_at: NDArray[np.datetime64]
     camera: NDArray[np.int32]
     keywords: NDArray[np.int32]
+    written: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.id)
@@ -109,120 +105,10 @@ def places_among(known: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np
     return np.where(known[found] == ids, found, ABSENT)
 
 
-class _Codes(dict[Any, int]):
-    """Numbers of values in the order in which they come."""
-
-    def __missing__(self, value: Any) -> int:
-        self[value] = code = len(self)
-        return code
-
-
-class _Known:
-    """What codes stand for; those of rows that were read before stay as they are, others are added."""
-
-    def __init__(self, before: Columns | None) -> None:
-        self.labels = LabelCodes(before.labels if before else ())
-        self.cameras, self.keyword_sets, self.folders = _Codes(), _Codes(), _Codes()
-        if before is not None:
-            self.cameras.update((camera, code) for code, camera in enumerate(before.cameras))
-            self.keyword_sets.update(("\n".join(words), code) for code, words in enumerate(before.keyword_sets))
-            self.folders.update((folder, code) for code, folder in enumerate(before.folders))
-
-
-def read(parts: Iterable[Sequence[GalleryRow]], before: Columns | None = None) -> Columns:
-    """Return the columns of rows in the order of ids; codes of those read before stay as they are, others are added.
-
-    Raises:
-        StoreError: a row holds what phototag never writes.
-    """
-    known = _Known(before)
-    collected: list[dict[str, Any]] = []
-    # With an empty part there is always something to join.
-    for rows in chain(parts, [()]):
-        try:
-            collected.append(_convert(rows, known))
-        except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
-            raise StoreError(
-                f"the database holds a row that phototag did not write ({error}); run: phototag db check"
-            ) from error
-    # Taken out of the parts, so that a large library is not held twice.
-    joined: dict[str, Any] = {name: np.concatenate([part.pop(name) for part in collected]) for name in ARRAYS}
-    joined |= {name: ByteStrings.all_of([part.pop(name) for part in collected]) for name in STRINGS}
-    return Columns(
-        labels=tuple(known.labels.labels),
-        cameras=tuple(known.cameras),
-        keyword_sets=tuple(tuple(words.split("\n")) for words in known.keyword_sets),
-        folders=tuple(known.folders),
-        **joined,
-    )
-
-
-def _convert(rows: Sequence[GalleryRow], known: _Known) -> dict[str, Any]:
-    columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else [()] * len(GALLERY_COLUMNS)
-    by_name = dict(zip(GALLERY_COLUMNS, columns, strict=True))
-    ranks = _codes(by_name["rank"], RANKS)
-    parted = [bytes(path).rpartition(SEPARATOR) for path in by_name["path_bytes"]]
-    names = [name for _, _, name in parted]
-    labels = np.fromiter(
-        map(known.labels.__getitem__, zip(by_name["superclass"], by_name["subclass"], strict=True)), np.int32, len(rows)
-    )
-    return {
-        "names": ByteStrings.of(names),
-        "folded": ByteStrings.of(list(map(fold_bytes, names))),
-        "folder": np.fromiter((known.folders[folder] for folder, _, _ in parted), np.int32, len(rows)),
-        "id": np.array(by_name["id"], dtype=np.int64),
-        "modified_ns": np.array(by_name["modified_ns"], dtype=np.int64),
-        "version": _versions(by_name["hash_start"]),
-        "width": _numbers(by_name["width"], np.int32),
-        "height": _numbers(by_name["height"], np.int32),
-        "state": _codes(by_name["state"], STATES),
-        "follows": np.array(by_name["follows"], dtype=np.bool_),
-        "label": np.where(ranks == ABSENT, ABSENT, labels).astype(np.int32),
-        "rank": ranks,
-        "superclass_score": np.array(by_name["superclass_score"], dtype=np.float64),
-        "subclass_score": np.array(by_name["subclass_score"], dtype=np.float64),
-        "novelty": np.array(by_name["novelty"], dtype=np.float64),
-        "source": _codes(by_name["source"], SOURCES),
-        "model": _numbers(by_name["model_id"], np.int64),
-        "tagged_at": _moments(by_name["tagged_at"]),
-        "reason": _codes(by_name["reason"], REASONS),
-        "taken_at": _moments(by_name["taken_at"]),
-        "camera": np.fromiter(
-            (
-                ABSENT if camera[0] is None else known.cameras[camera]
-                for camera in zip(by_name["camera"], by_name["camera_serial"], strict=True)
-            ),
-            np.int32,
-            len(rows),
-        ),
-        "keywords": np.fromiter(
-            (ABSENT if words is None else known.keyword_sets[words] for words in by_name["keywords"]),
-            np.int32,
-            len(rows),
-        ),
-    }
-
-
-def _codes(values: Sequence[str | None], among: Sequence[StrEnum]) -> NDArray[np.int8]:
-    code_of: dict[str | None, int] = {member.value: code for code, member in enumerate(among)}
-    code_of[None] = ABSENT
-    return np.fromiter(map(code_of.__getitem__, values), np.int8, len(values))
-
-
-def _numbers(values: Sequence[int | None], kind: type[np.signedinteger[Any]]) -> NDArray[Any]:
-    return np.array([ABSENT if value is None else value for value in values], dtype=kind)
-
-
-def _versions(hashes: Sequence[bytes | None]) -> NDArray[np.int64]:
-    known = np.array([value is not None for value in hashes], dtype=np.bool_)
-    starts = b"".join(_NO_HASH if value is None else bytes(value) for value in hashes)
-    return np.where(known, np.frombuffer(starts, dtype=">u4").astype(np.int64), ABSENT)
-
-
-def _moments(values: Sequence[str | datetime | None]) -> NDArray[np.datetime64]:
-    # SQLite has texts in UTC; other databases have aware datetimes, and numpy takes none with a time zone.
-    plain = [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in values]
-    return np.array(plain, dtype="datetime64[us]")
+def without(ids: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the ids that are not among others in ascending order. What numpy has for it first loads a lot."""
+    left: NDArray[np.int64] = ids[places_among(others, ids) == ABSENT]
+    return left
 
 
 def as_arrays(columns: Columns) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -249,19 +135,39 @@ def from_arrays(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
     )
 
 
-def replaced(columns: Columns, fresh: Columns) -> Columns | None:
-    """Return the columns with these photos read again; None where one of them is new or has another path.
+def merged(columns: Columns, fresh: Columns, gone: NDArray[np.int64]) -> tuple[Columns, NDArray[np.int64]]:
+    """Return columns with photos read again or for the first time and without those `gone`; ids of new or other paths.
 
     The fresh ones were read with what the others point at.
     """
-    places = columns.places(fresh.id.tolist())
-    if (places == ABSENT).any():
-        return None
-    if any(columns.path(place) != fresh.path(row) for row, place in enumerate(places.tolist())):
-        return None
+    places = columns.places_of(fresh.id)
+    known = places != ABSENT
+    same = known.copy()
+    for row in np.flatnonzero(known).tolist():
+        same[row] = columns.path(int(places[row])) == fresh.path(row)
+    moved: NDArray[np.int64] = fresh.id[~same]
+    lost = columns.places_of(gone)
+    lost = lost[lost != ABSENT]
+    pointed = {name: getattr(fresh, name) for name in POINTED_AT}
+    if not len(moved) and not len(lost):
+        return replace(columns, **pointed, **_overwritten(columns, fresh, places)), moved
+    kept = np.ones(len(columns), dtype=np.bool_)
+    kept[places[known]] = False
+    kept[lost] = False
+    at = np.searchsorted(columns.id[kept], fresh.id)
+    arrays: dict[str, Any] = {
+        name: np.insert(getattr(columns, name)[kept], at, getattr(fresh, name)) for name in ARRAYS
+    }
+    arrays |= {name: getattr(columns, name).edited(kept, at, getattr(fresh, name)) for name in STRINGS}
+    return Columns(**pointed, **arrays), moved
+
+
+def _overwritten(columns: Columns, fresh: Columns, places: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the arrays in which photos at some places are different now."""
     changed: dict[str, Any] = {}
     for name in ARRAYS:
-        array = getattr(columns, name).copy()
-        array[places] = getattr(fresh, name)
-        changed[name] = array
-    return replace(columns, **{name: getattr(fresh, name) for name in POINTED_AT}, **changed)
+        before, after = getattr(columns, name), getattr(fresh, name)
+        if before[places].tobytes() != after.tobytes():
+            changed[name] = array = before.copy()
+            array[places] = after
+    return changed

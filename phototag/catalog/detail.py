@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from phototag.catalog.columns import read
 from phototag.catalog.folders import folder_key, folder_of, shown
+from phototag.catalog.growing import read
 from phototag.catalog.items import item_at
 from phototag.catalog.views import PhotoDetail, Prediction, SampleMembership
 from phototag.decision import MOST, best_subclasses, unpack

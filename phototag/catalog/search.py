@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,12 +45,16 @@ class ByteStrings:
         joined = np.frombuffer(b"\0".join([*strings, b""]), dtype=np.uint8)
         return cls(joined, np.cumsum(lengths + 1, dtype=np.int64))
 
-    @classmethod
-    def all_of(cls, parts: Sequence[ByteStrings]) -> ByteStrings:
-        """Return the strings of all parts, one after another."""
-        before = np.cumsum([0, *(len(part.joined) for part in parts)])[:-1]
-        ends = [part.ends + start for part, start in zip(parts, before.tolist(), strict=True)]
-        return cls(np.concatenate([part.joined for part in parts]), np.concatenate(ends))
+    def edited(self, kept: Bools, at: NDArray[np.integer], fresh: ByteStrings) -> ByteStrings:
+        """Return the strings that are `kept` [N], and before the `at`th of these, [M] ascending, `fresh` ones [M]."""
+        lengths, more = np.diff(self.ends, prepend=0), np.diff(fresh.ends, prepend=0)
+        joined = self.joined
+        if not kept.all():
+            joined, lengths = joined[np.repeat(kept, lengths)], lengths[kept]
+        places = np.concatenate([[0], np.cumsum(lengths)])[at]
+        return ByteStrings(
+            np.insert(joined, np.repeat(places, more), fresh.joined), np.cumsum(np.insert(lengths, at, more))
+        )
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -60,10 +63,11 @@ class ByteStrings:
         start = int(self.ends[place - 1]) if place else 0
         return self.joined[start : int(self.ends[place]) - 1].tobytes()
 
-    def as_list(self) -> list[bytes]:
-        """Return all strings as objects of their own."""
-        joined, ends = self.joined.tobytes(), self.ends.tolist()
-        return [joined[start : end - 1] for start, end in pairwise([0, *ends])]
+    def some(self, places: NDArray[np.integer]) -> list[bytes]:
+        """Return the strings at some places."""
+        data = self.joined.data
+        starts = np.where(places > 0, self.ends[places - 1], 0).tolist()
+        return [bytes(data[start : end - 1]) for start, end in zip(starts, self.ends[places].tolist(), strict=True)]
 
     def equal(self, other: ByteStrings) -> bool:
         """Return whether both have the same strings."""

@@ -7,14 +7,14 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
-from itertools import count
+from itertools import compress, count
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phototag.bursts import find_bursts
-from phototag.catalog.columns import RANKS, SEPARATOR, SOURCES, Columns
+from phototag.catalog.columns import ABSENT, RANKS, SEPARATOR, SOURCES, Columns, without
 from phototag.catalog.cursor import GallerySort, Key
 from phototag.catalog.folders import FolderTree
 from phototag.catalog.months import Months
@@ -31,6 +31,8 @@ Places = NDArray[np.int32]
 _RESULTS_KEPT = 16
 _SEARCHES_KEPT = 8
 _MADE_KEPT = 24
+# Looking up the places of more moved photos than one in this many takes longer than sorting all.
+_FEW_MOVED = 8
 _numbers = count(1)
 
 
@@ -39,37 +41,61 @@ class PathFacts:
 
     def __init__(self, columns: Columns, place: Places | None = None) -> None:
         """`place` is the photos' order by path where it is known, [N]."""
-        self.tree = FolderTree.of(columns.folders)
+        # Not all of the columns: they would be held for as long as these paths stay.
+        self._id, self._names, self._place = columns.id, columns.names, place
+        used = np.bincount(columns.folder, minlength=len(columns.folders)) > 0
+        self.tree = FolderTree.of(compress(columns.folders, used))
         index_of = self.tree.index_of
-        self.folder = np.array([index_of[folder] for folder in columns.folders], dtype=np.int32)[columns.folder]
+        self.folder = np.array([index_of.get(folder, 0) for folder in columns.folders], np.int32)[columns.folder]
         self.folded = tuple(map(fold_bytes, columns.folders))
-        self.place = _places_by_path(self.tree, self.folder, columns.names) if place is None else place
+
+    @property
+    def place(self) -> Places:
+        """Where each photo stands among all by the bytes of its path, [N]."""
+        if self._place is None:
+            self._place = _places_by_path(self.tree, self.folder, self._names)
+        return self._place
+
+    def after(self, columns: Columns, moved: NDArray[np.int64]) -> PathFacts:
+        """Return the same of what the photos are now; those `moved`, by id, are new or have other paths."""
+        if self._place is None or len(moved) > len(columns) // _FEW_MOVED:
+            return PathFacts(columns)
+        order = np.empty(len(self._place), dtype=np.int64)
+        order[self._place] = self._id
+        places = columns.places_of(without(order, moved))
+        staying = places[places != ABSENT]
+        new = sorted(columns.places_of(moved).tolist(), key=columns.path)
+        at = [bisect_left(staying, columns.path(place), key=columns.path) for place in new]
+        standing = np.empty(len(columns), dtype=np.int32)
+        standing[np.insert(staying, at, new)] = np.arange(len(columns), dtype=np.int32)
+        return PathFacts(columns, standing)
 
 
 def _places_by_path(tree: FolderTree, folder: NDArray[np.int32], names: ByteStrings) -> Places:
     """Return where each photo stands among all by the bytes of its path, [N]: in a walk down the tree."""
-    texts = names.as_list()
-    order = np.argsort(folder, kind="stable")
-    begins = np.searchsorted(folder, np.arange(len(tree.paths) + 1), sorter=order).tolist()
-    by_folder = order.tolist()
-    found: list[int] = []
-    waiting: list[int | list[int]] = [0]
+    by_folder = np.argsort(folder, kind="stable").astype(np.int32)
+    begins = np.searchsorted(folder, np.arange(len(tree.paths) + 1), sorter=by_folder).tolist()
+    standing: Places = np.empty(len(names), dtype=np.int32)
+    count = 0
+    waiting: list[int | Places] = [0]
     while waiting:
         top = waiting.pop()
-        if isinstance(top, list):
-            found += top
+        if not isinstance(top, int):
+            standing[top] = np.arange(count, count + len(top), dtype=np.int32)
+            count += len(top)
             continue
-        photos = sorted(by_folder[begins[top] : begins[top + 1]], key=texts.__getitem__)
-        pieces: list[int | list[int]] = []
+        photos = by_folder[begins[top] : begins[top + 1]]
+        texts = names.some(photos)
+        order = sorted(range(len(texts)), key=texts.__getitem__)
+        photos, texts = photos[order], [texts[place] for place in order]
+        pieces: list[int | Places] = []
         done = 0
         # With the slash a folder sorts among files as the paths below it do.
         for child, inside in sorted((tree.step(index) + SEPARATOR, index) for index in tree.inside(top)):
-            place = bisect_left(photos, child, key=texts.__getitem__)
+            place = bisect_left(texts, child)
             pieces += [photos[done:place], inside]
             done = place
         waiting += [photos[done:], *reversed(pieces)]
-    standing: NDArray[np.int32] = np.empty(len(names), dtype=np.int32)
-    standing[found] = np.arange(len(names), dtype=np.int32)
     return standing
 
 
@@ -88,16 +114,18 @@ class Snapshot:
         columns: Columns,
         *,
         before: Snapshot | None = None,
+        moved: NDArray[np.int64] | None = None,
         place: Places | None = None,
         bursts: Places | None = None,
     ) -> None:
-        """`before` has the same photos under the same paths: what is known of these is taken over.
+        """`before`: what is known of an earlier one is taken over, and `moved` are the photos with new or other paths.
 
-        `place` and `bursts` are as `PathFacts` and `bursts` have them, where they are known.
+        None: find out. `place` and `bursts` are as `PathFacts` and
+        `bursts` have them, where they are known.
         """
         self.number = next(_numbers)
         self.columns = columns
-        self.by_path: PathFacts = before.by_path if before else PathFacts(columns, place)
+        self.by_path: PathFacts = PathFacts(columns, place) if before is None else before._paths_of(columns, moved)
         deep = columns.rank == RANKS.index(Rank.SUBCLASS)
         given = np.where(deep, columns.subclass_score, columns.superclass_score)
         # A human's 1 or 0 is no score.
@@ -114,6 +142,12 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    def _paths_of(self, columns: Columns, moved: NDArray[np.int64] | None) -> PathFacts:
+        if moved is None:
+            return self.by_path if columns.same_files(self.columns) else PathFacts(columns)
+        same = not len(moved) and len(columns) == len(self.columns)
+        return self.by_path if same else self.by_path.after(columns, moved)
 
     def _take_over(self, before: Snapshot) -> None:
         for (sort, descending), order in before._orders.items():

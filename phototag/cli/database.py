@@ -71,7 +71,7 @@ def _counts(counts: Mapping[Name, int]) -> str:
 @db_option
 def upgrade(db: str | None) -> None:
     """Bring the database to this version's schema, after a backup."""
-    from phototag.store import upgrade_database as run
+    from phototag.database import upgrade_database as run
 
     report = run(db)
     if report.before == report.after:
@@ -90,6 +90,34 @@ def backup(db: str | None, target: Path | None, overwrite: bool) -> None:
     from phototag.store import backup_database as run
 
     click.echo(run(db, target, overwrite=overwrite))
+
+
+@db.command("copy")
+@db_option
+@click.argument("target", metavar="TARGET")
+def copy_library(db: str | None, target: str) -> None:
+    """Copy the library into TARGET, which is empty or not there yet: a file, or the postgresql:// URL of a server.
+
+    All of it is copied, as it is at one moment, or nothing. The database itself is only read, and others may use it
+    meanwhile.
+    """
+    from tqdm import tqdm
+
+    from phototag.database import copy_database
+
+    with tqdm(desc="copying", unit="row", disable=None, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        report = copy_database(db, target, progress=show)
+    click.echo(report.target)
+    rows = report.rows
+    say(
+        f"Copied {rows['photos']:,} photos, {rows['tags']:,} tags and {rows['reviews']:,} reviews "
+        f"from {report.source}; it is used once --db, or PHOTOTAG_DB, names it."
+    )
 
 
 @db.command()
@@ -175,5 +203,7 @@ def prune(db: str | None, missing_for: timedelta, reviews: bool, dry_run: bool, 
             if not yes:
                 click.confirm(f"Remove {count} from the database?", abort=True, err=True)
             kept = f"; the database with them is kept in {backup_database(db)}"
-            store.photos.remove(plan.remove)
-            say(f"Removed {count}{kept}.")
+            removed = store.photos.remove(plan.remove, reviewed=reviews)
+            if removed < len(plan.remove):
+                say(f"{len(plan.remove) - removed:,} stay, as something happened to them meanwhile.")
+            say(f"Removed {removed:,} photo{'' if removed == 1 else 's'}{kept}.")

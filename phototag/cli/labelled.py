@@ -50,9 +50,10 @@ def labelled_source(data: Path | None, library: Path | None, mapping: Path | Non
         if mapping is not None:
             raise click.UsageError("--map says what keywords are: it goes with --from-keywords")
         return cast(Path, data)
+    from phototag.database import database_exists, parse_location
     from phototag.dataset import KeywordedLibrary
     from phototag.metadata import WrittenKeywords
-    from phototag.store import Store, database_exists, parse_location
+    from phototag.store import Store
     from phototag.tagging import written_keywords
 
     location = parse_location(db)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from phototag.cli.options import EnumChoice, Moment, Near, Number, PhotoPlace, d
 from phototag.export import EXPORTS
 from phototag.paths import PhotoPath
 from phototag.records import LEVELS, NovelTier, PhotoState, Reason, Source
+
+if TYPE_CHECKING:
+    from phototag.store import Query, Store
 
 TABLE_LIMIT = 50
 _ALL_STATES = "all"
@@ -188,22 +191,28 @@ def query(
             say(f"No class here is called {name}{hint}")
         if count:
             click.echo(store.count(wanted))
-            return
-        if count_by is not None:
-            names = LEVELS if count_by is CountBy.SUBCLASS else (count_by.value,)
-            counts = store.count_by(wanted, count_by)
-            if counts or form is not OutputFormat.TABLE:
-                untagged = store.count_by(wanted, CountBy.RANK)[None,] if names[0] == LEVELS[0] else 0
-                print_counts(names, counts, form, limit=limit, untagged=untagged)
-            else:
-                say("No such photos.")
-            return
-        if form is not OutputFormat.TABLE:
+        elif count_by is not None:
+            _print_counts(store, wanted, count_by, form)
+        elif form is not OutputFormat.TABLE:
             options = {"query": wanted, "format": form, "end": b"\0" if print0 else b"\n"}
             EXPORTS["rows"].write(store, options, data_out())
         else:
-            shown = print_rows(store.query(wanted), form)
-            if not shown:
-                say("No such photos.")
-            elif shown == limit and (all_of_them := store.count(wanted)) > shown:
-                say(f"The first {shown} of {all_of_them:,}; --limit shows more.")
+            _print_table(store, wanted)
+
+
+def _print_counts(store: Store, wanted: Query, by: CountBy, form: OutputFormat) -> None:
+    names = LEVELS if by is CountBy.SUBCLASS else (by.value,)
+    counts = store.count_by(wanted, by)
+    if counts or form is not OutputFormat.TABLE:
+        untagged = store.count_by(wanted, CountBy.RANK)[None,] if names[0] == LEVELS[0] else 0
+        print_counts(names, counts, form, limit=wanted.limit, untagged=untagged)
+    else:
+        say("No such photos.")
+
+
+def _print_table(store: Store, wanted: Query) -> None:
+    shown = print_rows(store.query(wanted), OutputFormat.TABLE)
+    if not shown:
+        say("No such photos.")
+    elif shown == wanted.limit and (all_of_them := store.count(wanted)) > shown:
+        say(f"The first {shown} of {all_of_them:,}; --limit shows more.")

@@ -7,8 +7,9 @@ import os
 import re
 import socket
 import sys
+import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import click
 
 from phototag.cli.messages import say
 from phototag.cli.options import GivenPath, SharedOption, db_option, max_megapixels_option
-from phototag.errors import ModelError, UsageError
+from phototag.errors import ModelError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from phototag.catalog import Gallery
@@ -128,8 +129,17 @@ def serve(
         ready = _announcement(
             security, names[0], others, actual_port, str(store.location), opens=opens, port_wanted=port
         )
-        say(*_lost(gallery))
+        if gallery.reading is None:
+            say(*_lost(gallery))
+        else:  # counts of a part of the library would say little
+            threading.Thread(target=_say_what_is_lost, args=(gallery,), name="lost labels", daemon=True).start()
         run(app, listener, ready=ready, closing=stack.close)
+
+
+def _say_what_is_lost(gallery: Gallery) -> None:
+    gallery.wait_until_read()
+    with suppress(StoreError):
+        say(*_lost(gallery))
 
 
 def _lost(gallery: Gallery) -> tuple[str, ...]:
@@ -239,7 +249,6 @@ def _has_browser() -> bool:
 
 
 def _open(link: str) -> None:
-    import threading
     import webbrowser
 
     def show() -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from phototag.errors import RuntimeUnavailableError
+from phototag.object_storage import open_photo
 from phototag.records import Failure, FailureKind, Photo
+from phototag.tagging import Batch
 
 # One takes seconds: what is lost with a worker is little, and so is the share of handing it over.
 PHOTOS_IN_CHUNK = 256
 DEATHS_TO_CONDEMN = 2
+_UNREACHABLE = (FailureKind.GONE, FailureKind.PERMISSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +55,25 @@ def after_death(chunk: Chunk) -> tuple[list[Chunk], Failure | None]:
     middle = len(chunk.photos) // 2
     halves = chunk.photos[:middle], chunk.photos[middle:]
     return [Chunk(half, suspect=True) for half in halves], None
+
+
+def unreachable_photos(batch: Batch) -> tuple[Photo, ...]:
+    """Return the photos of a chunk if a worker could get at none of them, which may be the worker's fault."""
+    failures = [failure.photo for failure in batch.failures if failure.kind in _UNREACHABLE]
+    return tuple(failures) if len(failures) == len(batch.items) else ()
+
+
+def check_places(unreachable: Iterable[Photo], host: str) -> None:
+    """Raise if this computer can read a photo that a worker could not get at: it would go on like that.
+
+    Raises:
+        RuntimeUnavailableError: the worker has not got the photos where this computer has them, or may not read them.
+        ObjectStorageError: the storage cannot be reached.
+    """
+    for photo in unreachable:
+        with suppress(OSError), open_photo(photo.path):
+            raise RuntimeUnavailableError(
+                f"{photo.path}: can be read here, but not by a worker on {host}; all machines have to have the photos "
+                "at the same place, and may read them, from s3:// with credentials of their own. What was tagged is "
+                "stored; run it again to go on"
+            )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from phototag.cluster.chunk import Chunk
-from phototag.errors import StoreError
+from phototag.errors import RuntimeUnavailableError, StoreError
 from phototag.paths import path_of
 from phototag.records import Failure, FailureKind, Photo, Reason
 from phototag.tagging import Saved, TagReport
@@ -53,26 +53,30 @@ class Order:
         """Read one.
 
         Raises:
-            StoreError: it was not written by this version of phototag.
+            RuntimeUnavailableError: it was not written by this version of phototag.
         """
         try:
             values = json.loads(data)
             photos = tuple(map(_photo, values.pop("photos")))
             return cls(**values, photos=photos)
         except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"the queue holds an order of another version of phototag: {error}") from error
+            raise RuntimeUnavailableError(
+                f"the queue holds an order of another version of phototag ({error}); "
+                "install the same version on all machines"
+            ) from error
 
 
-def saved_to_json(saved: Saved) -> bytes:
-    """Return what came of a chunk as it lies in the queue."""
+def saved_to_json(saved: Saved, unreachable: Sequence[Photo], host: str) -> bytes:
+    """Return what came of a chunk as it lies in the queue, and which photos the worker on `host` could not get at."""
     report = saved.report
     failures = [(_row(each.photo), each.kind, each.reason) for each in report.failures]
     counters = {name: getattr(report, name) for name in (*_COUNTS, *_COUNTERS)}
-    return json.dumps({**counters, "failures": failures, "moved": sorted(saved.moved)}).encode()
+    places = {"unreachable": list(map(_row, unreachable)), "host": host}
+    return json.dumps({**counters, **places, "failures": failures, "moved": sorted(saved.moved)}).encode()
 
 
-def saved_from_json(data: bytes) -> Saved:
-    """Read what came of a chunk.
+def saved_from_json(data: bytes) -> tuple[Saved, list[Photo], str]:
+    """Read what came of a chunk, which photos the worker could not get at, and on which host.
 
     Raises:
         StoreError: it was not written by this version of phototag.
@@ -86,7 +90,8 @@ def saved_from_json(data: bytes) -> Saved:
         report.reasons = Counter({Reason(name): number for name, number in values["reasons"].items()})
         report.unsupported = Counter({FailureKind(name): number for name, number in values["unsupported"].items()})
         report.failures = [Failure(_photo(row), FailureKind(kind), why) for row, kind, why in values["failures"]]
-        return Saved(report, frozenset(map(int, values["moved"])))
+        saved = Saved(report, frozenset(map(int, values["moved"])))
+        return saved, list(map(_photo, values["unreachable"])), str(values["host"])
     except (ValueError, TypeError, KeyError) as error:
         raise StoreError(f"the queue holds an answer of another version of phototag: {error}") from error
 

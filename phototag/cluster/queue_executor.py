@@ -8,10 +8,10 @@ from itertools import islice
 from uuid import uuid4
 
 from phototag._version import __version__
-from phototag.cluster.chunk import PHOTOS_IN_CHUNK, chunks_of
+from phototag.cluster.chunk import PHOTOS_IN_CHUNK, check_places, chunks_of
 from phototag.cluster.order import Order, saved_from_json
 from phototag.cluster.worker_setup import WorkerSetup
-from phototag.errors import UsageError
+from phototag.errors import RuntimeUnavailableError, UsageError
 from phototag.records import Photo
 from phototag.runtime import Target
 from phototag.store import Store
@@ -52,6 +52,7 @@ class QueueExecutor:
         """See `SavingExecutor`.
 
         Raises:
+            RuntimeUnavailableError: a worker has not got the photos where this computer has them.
             StoreError: the queue cannot be read or written.
         """
         model = self._setup.model
@@ -81,16 +82,16 @@ class QueueExecutor:
                 results, left = self._store.chunks.collect(order.run)
                 for result in results:
                     heard = time.monotonic()
-                    yield saved_from_json(result)
+                    saved, unreachable, host = saved_from_json(result)
+                    check_places(unreachable, host)
+                    yield saved
                 if is_over and not left:
                     return
                 if not results:
-                    if time.monotonic() - heard > _SILENCE_SECONDS:
-                        self._say(
-                            f"{left:,} chunks wait; start workers with: phototag worker --db {self._store.location}"
-                        )
+                    if time.monotonic() - heard > _SILENCE_SECONDS and not self._store.chunks.in_hand():
+                        self._say(f"photos wait; start workers with: phototag worker --db {self._store.location}")
                         heard = float("inf")
                     time.sleep(_POLL_SECONDS)
-        except GeneratorExit:
+        except (GeneratorExit, KeyboardInterrupt, RuntimeUnavailableError):
             self._store.chunks.clear()  # nobody waits for it any more
             raise

@@ -14,17 +14,18 @@ from typing import Self
 from uuid import uuid4
 
 from phototag.choices import Precision
-from phototag.cluster.chunk import Chunk, after_death
+from phototag.cluster.chunk import Chunk, after_death, unreachable_photos
 from phototag.cluster.chunk_worker import process_chunk
 from phototag.cluster.order import Order, saved_to_json
 from phototag.cluster.worker_setup import WorkerSetup, model_here
-from phototag.errors import StoreError, UsageError
+from phototag.errors import PhotoTagError, SchemaError, StoreError, UsageError
 from phototag.store import LeaseLostError, Store, TakenChunk
 from phototag.tagging import Batch, Describer, MovedPhotos, Saved, Tagger, TagReport, written_keywords
 
 LEASE_SECONDS = 30.0
 _IDLE_SECONDS = 1.0
 _WAIT_SECONDS = 120.0
+_LONGEST_PAUSE_SECONDS = 60.0
 _COMMAND = "phototag worker"
 
 
@@ -54,7 +55,8 @@ class QueueWorker:
         if store.location.url is None:
             raise UsageError(f"{store.location}: workers need a database on a server: --db postgresql://...")
         self._store, self._configure, self._stop, self._say = store, configure, stop, say
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._host = socket.gethostname()
+        self._owner = f"{self._host}:{os.getpid()}:{uuid4().hex[:8]}"
         self._tagger: tuple[tuple[object, ...], Tagger] | None = None
         self._describer: tuple[str, Describer] | None = None
         self.total = TagReport()
@@ -76,17 +78,37 @@ class QueueWorker:
 
         Raises:
             ModelError: the model is not on this machine.
-            StoreError: the database cannot be read or written.
+            RuntimeUnavailableError: this machine has another version of phototag, or not what was asked for.
+            StoreError: the database cannot be read or written at the start; later that is waited out, but not with
+                `once`.
         """
+        pause = _IDLE_SECONDS
+        reached = False
         while not self._stop():
-            left = self._store.chunks.unfinished()
-            taken = self._take() if left else None
-            if taken is not None:
-                self._work(taken)
-            elif once and not left:
-                return
-            else:
-                time.sleep(_IDLE_SECONDS)
+            try:
+                left = self._store.chunks.unfinished()
+                reached = True
+                taken = self._take() if left else None
+                if taken is not None:
+                    self._work(taken)
+                    pause = _IDLE_SECONDS
+                elif once and not left:
+                    return
+                else:
+                    self._rest(_IDLE_SECONDS)
+            except SchemaError:
+                raise
+            except StoreError as error:
+                if once or not reached:
+                    raise
+                self._say(f"{error}; tried again in {pause:.0f} s")
+                self._rest(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    def _rest(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._stop() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _IDLE_SECONDS))
 
     def _take(self) -> TakenChunk | None:
         with self._writing():
@@ -98,6 +120,15 @@ class QueueWorker:
             yield
 
     def _work(self, taken: TakenChunk) -> None:
+        try:
+            self._work_through(taken)
+        except (PhotoTagError, KeyboardInterrupt):
+            # The photos are not to blame, and another worker may have what this one lacks.
+            with suppress(StoreError), self._writing():
+                self._store.chunks.give_back(taken)
+            raise
+
+    def _work_through(self, taken: TakenChunk) -> None:
         order = Order.from_json(taken.payload)
         if taken.deaths:
             parts, condemned = after_death(Chunk(order.photos, taken.deaths - 1, order.suspect))
@@ -137,8 +168,8 @@ class QueueWorker:
                 max_megapixels=order.max_megapixels,
                 version=order.version,
             )
-            self._say(f"tagging with {order.model_name}")
             self._tagger = key, setup.tagger(cores=setup.jobs)
+            self._say(f"tagging with {order.model_name}")
         return self._tagger[1]
 
     @contextmanager
@@ -160,13 +191,14 @@ class QueueWorker:
             thread.join()
 
     def _save(self, taken: TakenChunk, order: Order, batch: Batch) -> None:
+        unreachable = unreachable_photos(batch)
         batch = batch.without_gone()
         report = TagReport()
         report.add(batch)
         with self._writing():
             moved = MovedPhotos(self._store, writes=True)
             moved.by_content(batch)
-            result = saved_to_json(Saved(report, frozenset(moved.ids)))
+            result = saved_to_json(Saved(report, frozenset(moved.ids)), unreachable, self._host)
             try:
                 self._store.tags.save_batch(
                     model_id=order.model_id,

@@ -11,7 +11,14 @@ from itertools import product
 from typing import Any, Self
 
 from phototag.choices import Device
-from phototag.cluster.chunk import PHOTOS_IN_CHUNK, Chunk, after_death, chunks_of
+from phototag.cluster.chunk import (
+    PHOTOS_IN_CHUNK,
+    Chunk,
+    after_death,
+    check_places,
+    chunks_of,
+    unreachable_photos,
+)
 from phototag.cluster.chunk_worker import ChunkWorker
 from phototag.cluster.lookups import Lookups
 from phototag.cluster.ray_session import RaySession
@@ -157,6 +164,8 @@ class RayExecutor:
                     yield Batch((condemned,), 0)
             else:
                 if batch is not None:
+                    if unreachable := unreachable_photos(batch):
+                        check_places(unreachable, self._host_of(worker.node))
                     yield batch
                     continue
                 parts = [chunk]  # it died with nothing in hand, and was started again
@@ -207,8 +216,9 @@ class RayExecutor:
         if self._workers:  # those that load the model, or wait until others leave room for them, are alive
             self._last_life = now
         elif now - self._last_life > _PATIENCE_SECONDS:
+            hint = "" if self._session.address is None else "see that all were started with RAY_AUTH_MODE=token; "
             raise RuntimeUnavailableError(
-                f"no machine of the Ray cluster can run a worker ({self._why}); what was tagged is stored, "
+                f"no machine of the Ray cluster can run a worker ({self._why}); {hint}what was tagged is stored, "
                 "run it again to go on"
             )
 
@@ -236,6 +246,9 @@ class RayExecutor:
 
     def _is_alive(self, node: str) -> bool:
         return any(found["NodeID"] == node and found["Alive"] for found in self._ray.nodes())
+
+    def _host_of(self, node: str) -> str:
+        return next((str(found["NodeManagerHostname"]) for found in self._ray.nodes() if found["NodeID"] == node), node)
 
     def _started(self, node: str, resources: dict[str, float]) -> list[_Worker]:
         """Start the workers of a machine: one a GPU, or one a few cores."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
+import socket
 import tempfile
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +19,7 @@ from phototag.text import first_line
 
 OLDEST = (2, 60)
 _OBJECT_STORE_BYTES = 256 << 20
+_ANSWER_SECONDS = 10.0
 _MISSING = "phototag tag --cluster needs Ray: pip install 'phototag[ray]'"
 _TOKENS = "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
 
@@ -95,21 +100,54 @@ class RaySession:
             raise RuntimeUnavailableError(f"Ray does not start on this computer: {first_line(error)}") from error
 
     def _join(self, address: str) -> None:
+        from ray._private import services
+
         try:
-            self._init(address=address)
+            found = services.canonicalize_bootstrap_address_or_die(address)
+            _check_answer(address, found)
+            with _nothing_on_stderr():  # a wrong token would be said twenty times there before it is an error
+                self._init(address=found)
         except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
             raise RuntimeUnavailableError(
-                f"{address}: no Ray cluster lets this computer in: it does not run, has another token ({_TOKENS}), "
+                f"{address}: no Ray cluster lets this computer in: none runs there, it has another token ({_TOKENS}), "
                 f"or this computer is none of it (ray start --address): {first_line(error)}"
             ) from error
 
     def _init(self, **options: Any) -> None:
         from ray._private import worker
 
+        before = signal.getsignal(signal.SIGTERM)
         # What workers and Ray itself have to say is in Ray's own log files. It would print news of dead workers to
         # stdout, which is for data.
         worker.print_to_stdstream = _say_nothing
         self._ray.init(log_to_driver=False, configure_logging=True, logging_level="CRITICAL", **options)
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray's own aborts, and nothing is put in order
+
+
+def _check_answer(address: str, found: str) -> None:
+    """Raise RuntimeUnavailableError where nothing listens: Ray would try for minutes, and say so line by line."""
+    host, _, port = found.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise RuntimeUnavailableError(
+            f"{address}: no Ray cluster answers at {found} ({error.strerror or error}); give the address of its head, "
+            "as 'ray start --head' says it"
+        ) from error
+
+
+@contextmanager
+def _nothing_on_stderr() -> Iterator[None]:
+    """Throw away what this process says on stderr, also from code that is not Python."""
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _say_nothing(*_: object, **__: object) -> None:

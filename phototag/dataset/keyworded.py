@@ -90,7 +90,7 @@ def read_keywords(
         try:
             keywords = reader.read(file)
         except OSError as error:
-            problems.add(str(file), error)
+            problems.add(bytes(file), error)
         else:
             found[path] = joined_keywords((*found[path], *keywords)) if path in found else keywords
     problems.lines += reader.problems

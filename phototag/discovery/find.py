@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -127,7 +127,7 @@ def _novel(
     for page in store.scores.tagged(model_id, under=under, ranks=ranks, readable=True):
         left.update(photo.model_id for photo in page if photo.scores is None)
         for some, points in _embedded(page, taxonomy, axes):
-            photos += some
+            photos += (replace(photo, scores=None) for photo in some)  # they are most of it
             embeddings.append(points)
         bare += len(page)
     bare -= len(photos) + left.total()

@@ -14,14 +14,14 @@ from phototag.errors import PhotoTagError
 from phototag.text import first_line
 
 if TYPE_CHECKING:
-    from phototag.store import Location
+    from phototag.database import Location
 
 _LITTLE_DISK_BYTES, _NO_DISK_BYTES = 1 << 30, 100 << 20
 
 
 def check_database(location: str | Path | None) -> Check:
     """Check whether the database can be opened and written, is sound, and has this version's schema."""
-    from phototag.store import database_exists, parse_location
+    from phototag.database import database_exists, parse_location
 
     place = parse_location(location)
     shown = str(place.path) if place.path is not None else _kind_of(place)
@@ -36,7 +36,7 @@ def check_database(location: str | Path | None) -> Check:
 
 
 def _opened_database(place: Location, shown: str) -> Check:
-    from phototag.store import HEAD, opened_database, require_current, translated_errors
+    from phototag.database import HEAD, opened_database, require_current, translated_errors
 
     values: dict[str, Any] = {"path": shown, "exists": True, "needs_schema": HEAD}
     try:
@@ -75,7 +75,7 @@ def _kind_of(place: Location) -> str:
 
 
 def _holder(place: Location) -> str | None:
-    from phototag.store import Role, holder_of
+    from phototag.database import Role, holder_of
 
     holders = (holder_of(place, role) for role in (Role.WRITE, Role.TAG))
     return next((f"phototag {holder.command}, process {holder.pid}" for holder in holders if holder is not None), None)
@@ -83,7 +83,7 @@ def _holder(place: Location) -> str | None:
 
 def check_disk(location: str | Path | None) -> Check:
     """Check how much room there is for the cache and the database."""
-    from phototag.store import parse_location
+    from phototag.database import parse_location
 
     folders = {"cache": settings.cache_folder()}
     with suppress(PhotoTagError):  # the database has its own check

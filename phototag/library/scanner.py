@@ -16,10 +16,10 @@ from phototag.library.exclude import Exclusion
 from phototag.library.left_out import LeftOut, is_system_folder
 from phototag.library.objects import check_objects, picture_at, scan_objects
 from phototag.paths import PhotoPath, S3Path, absolute
-from phototag.records import Photo
+from phototag.records import FileStat
 
 _NOTHING = Exclusion()
-_SLASH = b"/"
+_DOT, _SLASH, _SEPARATOR = b".", b"/", os.sep.encode()
 
 
 @dataclass
@@ -30,10 +30,11 @@ class ScanProblems:
     seen: set[PhotoPath] = field(default_factory=set)
     left_out: LeftOut = field(default_factory=LeftOut)
 
-    def add(self, path: str, error: OSError) -> None:
+    def add(self, path: bytes, error: OSError) -> None:
         """Note a folder or file and why."""
-        self.lines.append(f"{path}: {error.strerror or error}")
-        self.seen.add(Path(path))
+        text = os.fsdecode(path)
+        self.lines.append(f"{text}: {error.strerror or error}")
+        self.seen.add(Path(text))
 
     def add_objects(self, root: S3Path, error: OSError | ObjectStorageError) -> None:
         """Note an address whose objects could not all be listed, and why."""
@@ -79,7 +80,7 @@ def _sort_key(path: PhotoPath) -> bytes:
     return bytes(path) + (b"/" if isinstance(path, Path) and path.is_dir() else b"")
 
 
-def scan(roots: Sequence[PhotoPath], problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
+def scan(roots: Sequence[PhotoPath], problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[FileStat]:
     """Return every picture at or under `roots`, in the order of path bytes, with flat memory.
 
     Symbolic links are not followed (a root itself may be one); hidden files, folders of the system and what `exclude`
@@ -93,7 +94,7 @@ def scan(roots: Sequence[PhotoPath], problems: ScanProblems, *, exclude: Exclusi
             yield from _scan_files([root for root in some if isinstance(root, Path)], problems, exclude)
 
 
-def _scan_objects(roots: Sequence[S3Path], problems: ScanProblems, exclude: Exclusion) -> Iterator[Photo]:
+def _scan_objects(roots: Sequence[S3Path], problems: ScanProblems, exclude: Exclusion) -> Iterator[FileStat]:
     # An object sorts before its neighbours, but what lies below it after some of them.
     spans = sorted((bytes(root) + end, root) for root in roots for end in (b"", b"/"))
     for start, root in spans:
@@ -101,36 +102,38 @@ def _scan_objects(roots: Sequence[S3Path], problems: ScanProblems, exclude: Excl
             if start == bytes(root):
                 found = picture_at(root)
                 if found is not None:
-                    yield found
+                    yield FileStat.of(found)
             else:
-                yield from scan_objects(root, problems.left_out, exclude)
+                yield from map(FileStat.of, scan_objects(root, problems.left_out, exclude))
         except (OSError, ObjectStorageError) as error:
             problems.add_objects(root, error)
 
 
-def _scan_files(roots: Sequence[Path], problems: ScanProblems, exclude: Exclusion) -> Iterator[Photo]:
+def _scan_files(roots: Sequence[Path], problems: ScanProblems, exclude: Exclusion) -> Iterator[FileStat]:
     for root in roots:
         if os.path.isdir(root):  # noqa: PTH112  # does not raise below a folder that was locked meanwhile
             yield from scan_below(root, root, problems, exclude=exclude)
         else:
             # Through a link that was named itself, it is the file behind it that may change.
-            found = look(os.fspath(root), problems, follow=True)
+            found = look(bytes(root), problems, follow=True)
             if found is not None:
                 yield found
 
 
-def scan_below(folder: Path, root: Path, problems: ScanProblems, *, exclude: Exclusion = _NOTHING) -> Iterator[Photo]:
+def scan_below(
+    folder: Path, root: Path, problems: ScanProblems, *, exclude: Exclusion = _NOTHING
+) -> Iterator[FileStat]:
     """Scan one folder as `scan` does, at or below a root; patterns are taken from the root."""
-    for path in _under(os.fspath(folder), os.fspath(root), exclude, problems):
+    for path in _under(bytes(folder), os.fspath(root), exclude, problems):
         found = look(path, problems)
         if found is not None:
             yield found
 
 
-def look(path: str, problems: ScanProblems, *, follow: bool = False) -> Photo | None:
+def look(path: bytes, problems: ScanProblems, *, follow: bool = False) -> FileStat | None:
     """Return the picture at a path, None if there is no file (any more). What cannot be looked at is noted."""
     try:
-        found = os.stat(path, follow_symlinks=follow)  # noqa: PTH116  # a Path for each file is slow: docs/experiments.md#scanning
+        found = os.stat(path, follow_symlinks=follow)  # noqa: PTH116  # with bytes
     except (FileNotFoundError, NotADirectoryError):
         return None  # gone since the folder was listed
     except OSError as error:
@@ -138,7 +141,7 @@ def look(path: str, problems: ScanProblems, *, follow: bool = False) -> Photo | 
         return None
     if not stat.S_ISREG(found.st_mode):
         return None
-    return Photo(Path(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return FileStat(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 def count(roots: Sequence[PhotoPath], *, exclude: Exclusion = _NOTHING) -> int | None:
@@ -157,34 +160,34 @@ def has_pictures(root: PhotoPath) -> bool:
     return next(_files([root], _NOTHING), None) is not None
 
 
-def _files(roots: Sequence[Path], exclude: Exclusion) -> Iterator[str]:
+def _files(roots: Sequence[Path], exclude: Exclusion) -> Iterator[bytes]:
     for root in roots:
         if os.path.isdir(root):  # noqa: PTH112  # as in `scan`
-            yield from _under(os.fspath(root), os.fspath(root), exclude, ScanProblems())
+            yield from _under(bytes(root), os.fspath(root), exclude, ScanProblems())
         elif os.path.isfile(root):  # noqa: PTH113
-            yield os.fspath(root)
+            yield bytes(root)
 
 
-def _under(folder: str, root: str, exclude: Exclusion, problems: ScanProblems) -> Iterator[str]:
+def _under(folder: bytes, root: str, exclude: Exclusion, problems: ScanProblems) -> Iterator[bytes]:
     """Return the paths of the pictures below a folder, in the order of path bytes."""
     # An explicit stack: folders may be nested deeper than Python's calls. Of a folder only the names are held, as there
     # may be millions, and each only until its turn.
     waiting = [(folder, _names(folder, root, exclude, problems))]
     while waiting:
         path, names = waiting[-1]
-        above = path if path.endswith(os.sep) else path + os.sep
+        above = path if path.endswith(_SEPARATOR) else path + _SEPARATOR
         while names:
             name = names.pop()
             if name.endswith(_SLASH):
-                inner = above + os.fsdecode(name[:-1])
+                inner = above + name[:-1]
                 waiting.append((inner, _names(inner, root, exclude, problems)))
                 break
-            yield above + os.fsdecode(name)
+            yield above + name
         else:
             waiting.pop()
 
 
-def _names(path: str, root: str, exclude: Exclusion, problems: ScanProblems) -> list[bytes]:
+def _names(path: bytes, root: str, exclude: Exclusion, problems: ScanProblems) -> list[bytes]:
     """Return the names of the pictures and folders in a folder, the last first; a folder's has a slash behind it."""
     names: list[bytes] = []
     left_out = problems.left_out
@@ -192,19 +195,20 @@ def _names(path: str, root: str, exclude: Exclusion, problems: ScanProblems) -> 
         with os.scandir(path) as listing:
             for entry in listing:
                 name = entry.name
-                if name.startswith(".") or (exclude and exclude.leaves_out(entry.path, root)):
+                if name.startswith(_DOT) or (exclude and exclude.leaves_out(os.fsdecode(entry.path), root)):
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    if is_system_folder(name):
-                        left_out.folders[name] += 1
+                    text = os.fsdecode(name)
+                    if is_system_folder(text):
+                        left_out.folders[text] += 1
                     else:
                         # With the slash a folder sorts among files as the paths below it do.
-                        names.append(os.fsencode(name) + _SLASH)
+                        names.append(name + _SLASH)
                 elif not is_picture(name):
-                    left_out.note_file(name)
+                    left_out.note_file(os.fsdecode(name))
                     left_out.links += entry.is_symlink() and os.path.isdir(entry.path)  # noqa: PTH112  # never raises
                 elif entry.is_file(follow_symlinks=False):
-                    names.append(os.fsencode(name))
+                    names.append(name)
                 else:
                     left_out.links += entry.is_symlink()
     except (FileNotFoundError, NotADirectoryError):

@@ -11,6 +11,12 @@ from .names import Key as Key
 from .names import Names as Names
 from .names import TypeAhead as TypeAhead
 from .names import narrow as narrow
+from .photo_reviews import find_by_token as find_by_token
+from .photo_reviews import known_names as known_names
+from .photo_reviews import review_alike as review_alike
+from .photo_reviews import review_photo as review_photo
+from .photo_reviews import undo_review as undo_review
+from .photo_reviews import why_not as why_not
 from .review_session import ReviewSession as ReviewSession
 from .review_session import choose_sample as choose_sample
 from .sample_reviews import Meanwhile as Meanwhile
@@ -18,10 +24,4 @@ from .sample_reviews import PassedPhoto as PassedPhoto
 from .sample_reviews import SampleReviews as SampleReviews
 from .sample_reviews import ShownPhoto as ShownPhoto
 from .sample_reviews import Step as Step
-from .sample_reviews import find_by_token as find_by_token
-from .sample_reviews import known_names as known_names
 from .sample_reviews import remove_unreviewed as remove_unreviewed
-from .sample_reviews import review_alike as review_alike
-from .sample_reviews import review_photo as review_photo
-from .sample_reviews import undo_review as undo_review
-from .sample_reviews import why_not as why_not

@@ -14,7 +14,7 @@ from phototag.object_storage import size_and_time
 from phototag.paths import PhotoPath
 from phototag.progress import waiting
 from phototag.review.names import Names
-from phototag.review.sample_reviews import known_names
+from phototag.review.photo_reviews import known_names
 from phototag.store import KnownPhoto, Store
 from phototag.tagging import written_keywords
 from phototag.taxonomy import Label, spelling_key

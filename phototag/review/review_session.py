@@ -7,7 +7,8 @@ and other reviewers may go on beside it. Nothing here reads keys or prints.
 from __future__ import annotations
 
 from phototag.errors import UsageError
-from phototag.review.sample_reviews import Class, Meanwhile, PassedPhoto, SampleReviews, ShownPhoto, Step
+from phototag.review.photo_reviews import Class
+from phototag.review.sample_reviews import Meanwhile, PassedPhoto, SampleReviews, ShownPhoto, Step
 from phototag.store import Sample, SampleItem, SavedReview, Store, Verdict
 
 _COMMAND = "audit review"

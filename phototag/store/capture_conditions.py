@@ -10,9 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select
 
+from phototag.database import EARTH_KM, KM_FUNCTION, captures, keywords, photos
 from phototag.errors import UsageError
-from phototag.store.great_circle import EARTH_KM, SQL_NAME
-from phototag.store.tables import captures, keywords, photos
 from phototag.text import clock_text, nfc
 
 _FARTHEST_KM = math.pi * EARTH_KM
@@ -139,7 +138,7 @@ def is_near(connection: Connection, place: Place) -> ColumnElement[bool]:
     column = captures.c
     if connection.dialect.name == "sqlite":
         # SQLite may be built without trigonometry.
-        measure = getattr(func, SQL_NAME)
+        measure = getattr(func, KM_FUNCTION)
         distance: ColumnElement[Any] = measure(column.latitude, column.longitude, latitude, longitude)
     else:
         rise = func.radians(column.latitude - latitude) / 2

@@ -9,11 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, exists, select
 
+from phototag.database import Database, captures, insert_rows, keywords, photos, tried_again
 from phototag.records import NO_FACTS, CaptureFacts
-from phototag.store.database import Database, insert_rows
-from phototag.store.photos import chunked, clean_text, signed_64
-from phototag.store.server import tried_again
-from phototag.store.tables import captures, keywords, photos
+from phototag.store.photos import chunked, clean_text, signed_64, touch
 from phototag.text import clock_text
 
 
@@ -83,6 +81,7 @@ class Captures:
                     if row.modified_ns == signed_64(found[row.id].modified_ns)
                 }
             replace_captures(connection, current)
+            touch(connection, list(current))
 
 
 def replace_captures(connection: Connection, found: Mapping[int, Capture]) -> None:

@@ -8,9 +8,8 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Update, delete, func, insert, select, text, update
 
+from phototag.database import Database, chunks
 from phototag.errors import StoreError
-from phototag.store.database import Database
-from phototag.store.tables import chunks
 
 # The server's clock alone: those of the workers may be wrong.
 _TAKE = text(
@@ -37,7 +36,7 @@ class TakenChunk:
 
 
 class Chunks:
-    """The chunks of one run at a time. All methods but `unfinished` write; StoreError is raised when that cannot be."""
+    """The chunks of one run at a time. All but the last two methods write; StoreError is raised when that cannot be."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -83,7 +82,7 @@ class Chunks:
 
         def complete(connection: Connection) -> None:
             if connection.execute(_own(chunk).values(state="done", payload=result)).rowcount != 1:
-                raise LeaseLostError("another worker has this chunk by now")
+                raise LeaseLostError("another worker has this chunk by now, or its run ended")
 
         return complete
 
@@ -94,6 +93,12 @@ class Chunks:
         with self._database.write() as connection:
             results = [bytes(payload) for payload in connection.execute(done).scalars()]
             return results, int(connection.execute(left).scalar_one())
+
+    def in_hand(self) -> int:
+        """Return how many chunks workers have now, of whatever run."""
+        with self._database.read() as connection:
+            held = (chunks.c.state == "leased", chunks.c.lease_until > func.clock_timestamp())
+            return int(connection.execute(select(func.count()).select_from(chunks).where(*held)).scalar_one())
 
     def unfinished(self) -> int:
         """Return how many chunks are not done, of whatever run."""

@@ -10,19 +10,32 @@ from typing import Any
 from sqlalchemy import Connection, FromClause, Select, and_, case, false, func, or_, select
 from sqlalchemy.exc import DatabaseError
 
+from phototag.database import (
+    FOREIGN,
+    HEAD,
+    default_backup_path,
+    foreign_parts,
+    metadata,
+    models,
+    opened_database,
+    parse_location,
+    photos,
+    predictions,
+    reading,
+    runs,
+    stored_as,
+    tags,
+    translate,
+    translated_errors,
+    write_backup,
+)
 from phototag.errors import StoreError, TaxonomyError
 from phototag.paths import PhotoPath, path_of
 from phototag.records import PhotoState, Rank, Source
 from phototag.settings import data_folder, full_path, make_own_folder
 from phototag.store import query as queries
-from phototag.store.backup_file import default_backup_path, write_backup
-from phototag.store.connection import FOREIGN, translate, translated_errors
-from phototag.store.database import opened_database, reading
-from phototag.store.location import parse_location
 from phototag.store.models import ModelInfo, known_models
 from phototag.store.runs import RunInfo, last_run
-from phototag.store.schema import HEAD, foreign_parts
-from phototag.store.tables import metadata, models, photos, predictions, runs, stored_as, tags
 from phototag.taxonomy import Taxonomy
 
 _MOST_PROBLEMS = 100

@@ -9,13 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from phototag.store.connection import untrusted_rows
-from phototag.store.database import Database, insert_row
-from phototag.store.location import FileKey
+from phototag.database import Database, FileKey, insert_row, models, tried_again, untrusted_rows
 from phototag.store.photos import clean_text
 from phototag.store.reasons import LeastScores, note_least_scores
-from phototag.store.server import tried_again
-from phototag.store.tables import models
 from phototag.taxonomy import Taxonomy
 
 # Kept among the metrics, where no measured figure can have this name: those are numbers, this is text. A separate

@@ -8,9 +8,18 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exists, select, update
 
+from phototag.database import (
+    Database,
+    keyword_exports,
+    path_hash,
+    photos,
+    predictions,
+    reviews,
+    sample_items,
+    tags,
+    tried_again,
+)
 from phototag.records import Photo, PhotoState, Source
-from phototag.store.database import Database
-from phototag.store.path_index import path_hash
 from phototag.store.photos import (
     KnownPhoto,
     chunked,
@@ -21,8 +30,6 @@ from phototag.store.photos import (
     set_missing,
     signed_64,
 )
-from phototag.store.server import tried_again
-from phototag.store.tables import keyword_exports, photos, predictions, reviews, sample_items, tags
 
 # Of a content with more copies than this, some may be taken for new: looking after all of them would take hours.
 _MOST_COPIES = 4096
@@ -149,5 +156,6 @@ def _merge(connection: Connection, old: int, copy: int) -> None:
     connection.execute(update(keyword_exports).where(keyword_exports.c.photo_id == copy).values(photo_id=old))
     names = ("path_bytes", "path_text", "size_bytes", "modified_ns", "changed_ns", "inode", "last_seen_at")
     row = connection.execute(select(*(photos.c[name] for name in names)).where(photos.c.id == copy)).one()
+    connection.execute(update(photos).where(photos.c.lead_id == copy).values(lead_id=None))
     connection.execute(delete(photos).where(photos.c.id == copy))
     connection.execute(update(photos).where(photos.c.id == old).values(**row._mapping))

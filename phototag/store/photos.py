@@ -8,17 +8,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Select, case, delete, exists, or_, select, update
 
+from phototag.database import (
+    Database,
+    path_before,
+    path_from,
+    path_hash,
+    photos,
+    reviews,
+    sample_items,
+    tags,
+    this_change,
+    tried_again,
+)
 from phototag.errors import StoreError
 from phototag.paths import PhotoPath, S3Path, absolute, path_of
-from phototag.records import FailureKind, Photo, PhotoState, Source
-from phototag.store.database import Database
-from phototag.store.path_index import path_before, path_from, path_hash
-from phototag.store.server import tried_again
-from phototag.store.tables import photos, reviews, sample_items, tags
+from phototag.records import FailureKind, FileStat, Photo, PhotoState, Source
 
 T = TypeVar("T")
 
@@ -39,12 +47,12 @@ class HasPath:
         return path_of(self.path_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class KnownPhoto(HasPath):
+class KnownPhoto(NamedTuple):
     """What the database knows of one photo. Stat values are as `os.stat` gave them, `inode` modulo 2**64.
 
     `tag_model_id` and `tag_source` are None when the photo has no tag; `tag_model_id` also when a human gave
-    it. `lead_id` is the photo that decides for this one, None where it decides for itself.
+    it. `lead_id` is the photo that decides for this one, None where it decides for itself. A tuple, as there is one for
+    each photo of every scan.
     """
 
     id: int
@@ -61,7 +69,12 @@ class KnownPhoto(HasPath):
     tag_source: Source | None
     lead_id: int | None = None
 
-    def matches(self, photo: Photo) -> bool:
+    @property
+    def path(self) -> PhotoPath:
+        """The photo's absolute path."""
+        return path_of(self.path_bytes)
+
+    def matches(self, photo: Photo | FileStat) -> bool:
         """Return whether size, times and inode are those of `photo`: the file has not been touched since."""
         # Nearly always they are equal as they are: that is asked of every photo of every scan.
         if (
@@ -161,6 +174,12 @@ class MissingPhoto(HasPath):
     sampled: bool
 
 
+_IS_REVIEWED = exists().where(reviews.c.photo_id == photos.c.id, reviews.c.undone_at.is_(None)) | exists().where(
+    tags.c.photo_id == photos.c.id, tags.c.source == Source.HUMAN.value
+)
+_IS_SAMPLED = exists().where(sample_items.c.photo_id == photos.c.id)
+
+
 class Photos:
     """The photos that a database knows. All methods raise StoreError when it cannot be read, or written."""
 
@@ -231,12 +250,8 @@ class Photos:
 
     def missing_before(self, moment: datetime) -> Iterator[list[MissingPhoto]]:
         """Yield the photos that have been missing since that moment or longer, a page at a time, by id."""
-        reviewed = exists().where(reviews.c.photo_id == photos.c.id, reviews.c.undone_at.is_(None)) | exists().where(
-            tags.c.photo_id == photos.c.id, tags.c.source == Source.HUMAN.value
-        )
-        sampled = exists().where(sample_items.c.photo_id == photos.c.id)
         statement = select(
-            photos.c.id, photos.c.path_bytes, reviewed.label("reviewed"), sampled.label("sampled")
+            photos.c.id, photos.c.path_bytes, _IS_REVIEWED.label("reviewed"), _IS_SAMPLED.label("sampled")
         ).where(photos.c.state == PhotoState.MISSING.value, photos.c.missing_since <= moment)
         return self._database.pages(
             statement,
@@ -247,11 +262,31 @@ class Photos:
         )
 
     @tried_again
-    def remove(self, ids: Sequence[int]) -> None:
-        """Remove photos, with their tags, scores and reviews, in one transaction."""
+    def remove(self, ids: Sequence[int], *, reviewed: bool) -> int:
+        """Remove photos, with their tags, scores and reviews, in one transaction; returns how many.
+
+        Those stay that are no longer missing, or sampled by now, and unless `reviewed` those that people said something
+        of: on a server someone may do so until the last moment.
+        """
+        stays = _IS_SAMPLED if reviewed else _IS_SAMPLED | _IS_REVIEWED
+        removed = 0
         with self._database.write(durable=True) as connection:
             for chunk in chunked(ids):
-                connection.execute(delete(photos).where(photos.c.id.in_(chunk)))
+                wanted = photos.c.id.in_(chunk)
+                lock_photos(connection, wanted)
+                goes = select(photos.c.id).where(wanted, photos.c.state == PhotoState.MISSING.value, ~stays)
+                gone = connection.execute(goes).scalars().all()
+                # What is left of a pair decides for itself.
+                connection.execute(update(photos).where(photos.c.lead_id.in_(gone)).values(lead_id=None))
+                connection.execute(delete(photos).where(photos.c.id.in_(gone)))
+                removed += len(gone)
+        return removed
+
+
+def touch(connection: Connection, ids: Sequence[int]) -> None:
+    """Note that something of photos was written, or deleted, that neither their rows nor those of their tags hold."""
+    for chunk in chunked(ids):
+        connection.execute(update(photos).where(photos.c.id.in_(chunk)).values(written=this_change()))
 
 
 def set_missing(connection: Connection, ids: Sequence[int], now: datetime) -> None:

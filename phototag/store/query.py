@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from phototag.choices import CountBy, SortKey
+from phototag.database import captures, models, path_order, photos, reviews, tags
 from phototag.errors import UsageError
 from phototag.paths import PhotoPath, path_of
 from phototag.records import LEVELS, NovelTier, PhotoState, Rank, Reason, Source, TaggedPhoto, in_zone
@@ -28,10 +29,8 @@ from phototag.store.capture_conditions import (
     was_taken,
 )
 from phototag.store.models import known_models
-from phototag.store.path_index import path_order
 from phototag.store.photos import is_under
 from phototag.store.reasons import reason_column
-from phototag.store.tables import captures, models, photos, reviews, tags
 from phototag.taxonomy import nearest_names
 from phototag.text import is_text, nfc
 
@@ -185,9 +184,11 @@ def find(connection: Connection, query: Query) -> Iterator[TaggedPhoto]:
     left = query.limit
     for statement in _statements(connection, query):
         part = statement if left is None else statement.limit(left)
-        for row in connection.execute(part.execution_options(yield_per=ROWS_AT_ONCE)):
-            yield tagged_photo(row)
-            left = None if left is None else left - 1
+        # A reader may stop early, and a server's cursor is not given back by itself.
+        with closing(connection.execute(part.execution_options(yield_per=ROWS_AT_ONCE))) as rows:
+            for row in rows:
+                yield tagged_photo(row)
+                left = None if left is None else left - 1
 
 
 def count(connection: Connection, query: Query) -> int:
@@ -382,6 +383,6 @@ def plain_rows(connection: Connection, statement: Select[Any]) -> Iterator[Seque
             while result.cursor is not None and (part := result.cursor.fetchmany(PLAIN_ROWS_AT_ONCE)):
                 yield part
     else:
-        result = connection.execution_options(yield_per=PLAIN_ROWS_AT_ONCE).execute(statement)
-        for rows in result.partitions(PLAIN_ROWS_AT_ONCE):
-            yield [tuple(row) for row in rows]
+        with closing(connection.execute(statement.execution_options(yield_per=PLAIN_ROWS_AT_ONCE))) as result:
+            for rows in result.partitions(PLAIN_ROWS_AT_ONCE):
+                yield [tuple(row) for row in rows]

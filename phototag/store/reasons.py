@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Double, String, case, cast, literal, null, select
 
+from phototag.database import models, tags
 from phototag.records import LEVELS, Rank, Reason, Source
-from phototag.store.tables import models, tags
 
 # Kept among the metrics of a model, where no measured figure can have this name: those are numbers, this is a list.
 _LEAST_SCORES = "least_scores"
@@ -62,6 +62,17 @@ def reason_column(connection: Connection) -> ColumnElement[str | None]:
         (tags.c.rank == Rank.SUPERCLASS.value, of("subclass", Reason.LOW_SUBCLASS_SCORE, Reason.NOVEL_SUBCLASS)),
         (tags.c.rank == Rank.NONE.value, of("superclass", Reason.LOW_SUPERCLASS_SCORE, Reason.NOVEL_SUPERCLASS)),
     )
+
+
+def least_scores(connection: Connection) -> dict[str, list[list[Any]]]:
+    """Return all that reasons follow from beside the tags, by the models' ids, fit for JSON."""
+    rows = connection.execute(select(models.c.id, models.c.metrics))
+    return {
+        str(row.id): [
+            [each.since.isoformat(), *(each.least[level] for level in LEVELS)] for each in _noted(row.metrics)
+        ]
+        for row in rows
+    }
 
 
 def _least(noted: Mapping[int, Sequence[_Noted]], level: str) -> ColumnElement[Any]:

@@ -9,10 +9,8 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from phototag._version import __version__
-from phototag.store.database import Database, insert_row
+from phototag.database import Database, insert_row, runs, tried_again
 from phototag.store.photos import clean_text
-from phototag.store.server import tried_again
-from phototag.store.tables import runs
 
 
 @dataclass(frozen=True, slots=True)

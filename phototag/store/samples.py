@@ -8,9 +8,20 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delete, exists, func, insert, select, update
 
+from phototag.database import (
+    LARGEST_INTEGER,
+    Database,
+    insert_row,
+    photos,
+    reviews,
+    sample_items,
+    sample_strata,
+    samples,
+    tags,
+    tried_again,
+)
 from phototag.errors import UsageError
 from phototag.records import LEVELS, PhotoState, Rank, Tag
-from phototag.store.database import Database, insert_row
 from phototag.store.query import plain_rows
 from phototag.store.reviews import SavedReview, find_reviews
 from phototag.store.sample_records import (
@@ -23,8 +34,6 @@ from phototag.store.sample_records import (
     Stratum,
     check_items,
 )
-from phototag.store.server import tried_again
-from phototag.store.tables import LARGEST_INTEGER, photos, reviews, sample_items, sample_strata, samples, tags
 from phototag.store.tags import tag_columns
 from phototag.taxonomy import LabelCodes
 

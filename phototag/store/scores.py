@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, select, union_all
 
+from phototag.database import Database, insert_rows, models, path_hash, photos, predictions, tags, tried_again
 from phototag.paths import PhotoPath
 from phototag.records import Photo, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture
-from phototag.store.database import Database, insert_rows
 from phototag.store.models import Models, score_owners
-from phototag.store.path_index import path_hash
 from phototag.store.photos import HasPath, chunked, is_under, path_key
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions
-from phototag.store.server import tried_again
-from phototag.store.tables import models, photos, predictions, tags
 
 _LOOKED_UP_AT_ONCE = 64
 
@@ -137,8 +135,9 @@ class Scores:
         with self._database.read() as connection:
             owner = self._models.score_owner(connection, model_id)
             statement = select(predictions.c.content_hash).where(predictions.c.model_id == owner)
-            for row in connection.execution_options(yield_per=4096).execute(statement):
-                yield bytes(row.content_hash)
+            with closing(connection.execute(statement.execution_options(yield_per=4096))) as rows:
+                for row in rows:
+                    yield bytes(row.content_hash)
 
     def behind_tags(self, under: PhotoPath | None) -> list[tuple[bytes, int, bytes]]:
         """Return path bytes, model id and packed scores behind each tag that a model gave at or under a path."""

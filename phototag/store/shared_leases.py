@@ -9,9 +9,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
-from phototag.store.connection import translated_errors
-from phototag.store.database import Database
-from phototag.store.tables import LARGEST_INTEGER, leases
+from phototag.database import LARGEST_INTEGER, Database, leases, translated_errors
 
 
 class SharedLeases:

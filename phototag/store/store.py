@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from phototag.choices import CountBy
+from phototag.database import Database, Notes, parse_location
 from phototag.records import TaggedPhoto
 from phototag.store import query as queries
 from phototag.store.captures import Captures
 from phototag.store.catalog_rows import CatalogRows
 from phototag.store.chunks import Chunks
-from phototag.store.database import Database
 from phototag.store.keyword_exports import KeywordExports
-from phototag.store.location import parse_location
 from phototag.store.models import Models
 from phototag.store.moves import Moves
-from phototag.store.notes import Notes
 from phototag.store.pairs import Pairs
 from phototag.store.photos import Photos
 from phototag.store.query import Query

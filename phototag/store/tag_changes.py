@@ -14,12 +14,11 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, union
 
+from phototag.database import Database, photos, reviews, tags
 from phototag.errors import UsageError
 from phototag.records import Source, TaggedPhoto
-from phototag.store.database import Database
 from phototag.store.photos import chunked
 from phototag.store.query import joined, tagged_columns, tagged_photo
-from phototag.store.tables import photos, reviews, tags
 
 _Position: TypeAlias = tuple[datetime, int]
 """All changes before the moment are known, and those of that moment for photo ids up to the number."""

@@ -11,7 +11,6 @@ import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +208,7 @@ def _moved(row: KnownPhoto, photo: Photo) -> KnownPhoto:
     state = row.state
     if state is PhotoState.MISSING:
         state = PhotoState.OK if row.error_kind is None else row.error_kind.state
-    return replace(
-        row,
+    return row._replace(
         path_bytes=bytes(photo.path),
         modified_ns=photo.modified_ns,
         changed_ns=photo.changed_ns,

@@ -113,31 +113,7 @@ def process(
         describe: What photos say of themselves.
     """
     threads = decode_threads(workers)
-
-    def read(photo: Photo) -> _Read | Failure:
-        digest = None
-        try:
-            data = read_bytes(photo.path)
-            digest = hashlib.sha256(data).digest()
-            return _Read(photo, digest, data, describe(data, photo.path))
-        except DecodeError as error:
-            return Failure(photo, FailureKind(error.kind), error.reason, digest)
-
-    def finish(file: _Read, content: ScoredContent | None) -> _Outcome:
-        if content is not None:
-            return _Known(file.photo, file.content_hash, content, file.described)
-        try:
-            pixels, width, height = decode(file.data, file.photo.path)
-        except DecodeError as error:
-            return Failure(file.photo, FailureKind(error.kind), error.reason, file.content_hash)
-        return _Decoded(file.photo, file.content_hash, width, height, pixels, file.described)
-
-    def outcomes(piece: Sequence[Photo]) -> list[_Outcome]:
-        files = [read(photo) for photo in piece]
-        hashes = {file.content_hash for file in files if isinstance(file, _Read)} if known is not None else ()
-        found = known(hashes) if known is not None and hashes else {}
-        return [file if isinstance(file, Failure) else finish(file, found.get(file.content_hash)) for file in files]
-
+    reader = _Reader(decode, known, describe)
     batches = _Batches(runtime, remembered=max(_LEAST_REMEMBERED, 16 * runtime.batch_size))
     waiting: list[_Outcome] = []
     decoded = 0
@@ -145,7 +121,7 @@ def process(
     try:
         most = _MOST_IN_PIECE if known is not None else 1
         limit = max(threads + 1, 2 * (threads + runtime.batch_size) // most)
-        for outcome in chain.from_iterable(bounded_map(pool, outcomes, _pieces(photos, most), limit=limit)):
+        for outcome in chain.from_iterable(bounded_map(pool, reader.outcomes, _pieces(photos, most), limit=limit)):
             waiting.append(outcome)
             decoded += isinstance(outcome, _Decoded)
             if decoded >= runtime.batch_size or len(waiting) >= _MOST_IN_BATCH + runtime.batch_size:
@@ -157,6 +133,42 @@ def process(
     finally:
         # After Ctrl-C there is no waiting for a picture that takes minutes.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads and decodes photos, a piece of them in one thread."""
+
+    decode: Decode
+    known: Lookup | None
+    describe: Describe
+
+    def outcomes(self, piece: Sequence[Photo]) -> list[_Outcome]:
+        """Read photos, ask with one query what is known of their contents, and decode the others."""
+        files = [self._read(photo) for photo in piece]
+        hashes = {file.content_hash for file in files if isinstance(file, _Read)}
+        found = self.known(hashes) if self.known is not None and hashes else {}
+        return [
+            file if isinstance(file, Failure) else self._finish(file, found.get(file.content_hash)) for file in files
+        ]
+
+    def _read(self, photo: Photo) -> _Read | Failure:
+        digest = None
+        try:
+            data = read_bytes(photo.path)
+            digest = hashlib.sha256(data).digest()
+            return _Read(photo, digest, data, self.describe(data, photo.path))
+        except DecodeError as error:
+            return Failure(photo, FailureKind(error.kind), error.reason, digest)
+
+    def _finish(self, file: _Read, content: ScoredContent | None) -> _Outcome:
+        if content is not None:
+            return _Known(file.photo, file.content_hash, content, file.described)
+        try:
+            pixels, width, height = self.decode(file.data, file.photo.path)
+        except DecodeError as error:
+            return Failure(file.photo, FailureKind(error.kind), error.reason, file.content_hash)
+        return _Decoded(file.photo, file.content_hash, width, height, pixels, file.described)
 
 
 def _pieces(photos: Iterable[Photo], most: int) -> Iterator[list[Photo]]:

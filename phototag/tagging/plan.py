@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from phototag.imaging import lacks_reader
-from phototag.records import FailureKind, Photo, PhotoState, Source
+from phototag.library import is_raw
+from phototag.records import FailureKind, FileStat, Photo, PhotoState, Source
 from phototag.store import KnownPhoto
 
 MAX_ATTEMPTS = 3
@@ -23,13 +24,20 @@ class Need(StrEnum):
     MISSING = "missing"  # known, and not there
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One photo of the plan. `photo` is None for a missing one, `known` is None for a new one."""
+class Step(NamedTuple):
+    """One photo of the plan. `known` is None for a new one.
+
+    `photo` is None for a missing one, and for one that is as it was when it was tagged, whatever lies beside it.
+    """
 
     need: Need
     photo: Photo | None
     known: KnownPhoto | None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the photo is as it was, and no other file can have changed what it needs."""
+        return self.photo is None and self.need is Need.NOTHING
 
     @property
     def same_content(self) -> bool:
@@ -47,30 +55,35 @@ class Step:
 
 
 def compare(
-    photos: Iterable[Photo], known: Iterable[KnownPhoto], *, model_id: int | None, force: bool = False
+    files: Iterable[FileStat], known: Iterable[KnownPhoto], *, model_id: int | None, force: bool = False
 ) -> Iterator[Step]:
     """Merge the scan with what the database knows; both come in the order of path bytes.
 
     A photo that a human tagged still needs this model's scores, once: later audits compare them. Whether they are
     stored is for the caller to look up; here it counts as tagged by another model.
     """
-    scanned, stored = iter(photos), iter(known)
-    photo, row = next(scanned, None), next(stored, None)
-    while photo is not None or row is not None:
-        key = bytes(photo.path) if photo is not None else None
-        if row is not None and (key is None or row.path_bytes < key):
-            if row.state != PhotoState.MISSING:
+    scanned, stored = iter(files), iter(known)
+    file, row = next(scanned, None), next(stored, None)
+    while file is not None or row is not None:
+        if file is not None and row is not None and file.path_bytes == row.path_bytes:
+            yield _step(file, row, need_of(file, row, model_id=model_id, force=force))
+            file, row = next(scanned, None), next(stored, None)
+        elif file is not None and (row is None or file.path_bytes < row.path_bytes):
+            yield Step(Need.TAG, file.photo(), None)
+            file = next(scanned, None)
+        elif row is not None:
+            if row.state is not PhotoState.MISSING:
                 yield Step(Need.MISSING, None, row)
             row = next(stored, None)
-        elif photo is not None and (row is None or key is None or key < row.path_bytes):
-            yield Step(Need.TAG, photo, None)
-            photo = next(scanned, None)
-        elif photo is not None and row is not None:
-            yield Step(need_of(photo, row, model_id=model_id, force=force), photo, row)
-            photo, row = next(scanned, None), next(stored, None)
 
 
-def need_of(photo: Photo, known: KnownPhoto, *, model_id: int | None, force: bool) -> Need:
+def _step(file: FileStat, row: KnownPhoto, need: Need) -> Step:
+    # A raw photo may have got a picture beside it that decides for both.
+    is_settled = need is Need.NOTHING and row.state is PhotoState.OK and not is_raw(row.path_bytes)
+    return Step(need, None if is_settled else file.photo(), row)
+
+
+def need_of(photo: Photo | FileStat, known: KnownPhoto, *, model_id: int | None, force: bool) -> Need:
     """Return what a photo needs that was known before."""
     if force or not known.matches(photo):
         return Need.TAG

@@ -11,7 +11,7 @@ from typing import Protocol
 from phototag.imaging import is_picture
 from phototag.library import Exclusion, ScanProblems, count, is_passed_over, look, scan, scan_below
 from phototag.paths import PhotoPath
-from phototag.records import Photo
+from phototag.records import FileStat
 from phototag.store import KnownPhoto, Store
 
 _NOTHING = Exclusion()
@@ -23,7 +23,7 @@ class Scope(Protocol):
 
     roots: Sequence[PhotoPath]
 
-    def photos(self, problems: ScanProblems) -> Iterator[Photo]:
+    def photos(self, problems: ScanProblems) -> Iterator[FileStat]:
         """Yield the pictures that are there."""
         ...
 
@@ -47,7 +47,7 @@ class Roots:
         self.roots = roots
         self._exclude = exclude
 
-    def photos(self, problems: ScanProblems) -> Iterator[Photo]:
+    def photos(self, problems: ScanProblems) -> Iterator[FileStat]:
         """Return as `Scope` says."""
         return scan(self.roots, problems, exclude=self._exclude)
 
@@ -92,19 +92,19 @@ class Places:
             key=os.fsencode,
         )
 
-    def photos(self, problems: ScanProblems) -> Iterator[Photo]:
+    def photos(self, problems: ScanProblems) -> Iterator[FileStat]:
         """Return as `Scope` says."""
         folders = [folder for folder in self._folders if os.path.isdir(folder)]  # noqa: PTH112  # never raises
         # What was a folder may be a file by now. What is gone is looked at as well: why may be of interest.
         files = sorted({*self._files, *self._folders} - set(folders), key=os.fsencode)
         return heapq.merge(
-            self._loose_photos(files, problems), self._photos_in_folders(folders, problems), key=_photo_key
+            self._loose_photos(files, problems), self._photos_in_folders(folders, problems), key=_path_bytes
         )
 
     def known(self, store: Store) -> Iterator[KnownPhoto]:
         """Return as `Scope` says."""
         below = store.photos.under(self._folders)
-        merged = heapq.merge(store.photos.at(self._files), below, key=lambda row: row.path_bytes)
+        merged = heapq.merge(store.photos.at(self._files), below, key=_path_bytes)
         return _not_excluded(merged, self.roots, self._exclude)
 
     def count(self) -> int:
@@ -118,17 +118,17 @@ class Places:
     def _root(self, path: Path) -> Path | None:
         return next((root for root in self._own_roots if path.is_relative_to(root)), None)
 
-    def _loose_photos(self, files: Iterable[Path], problems: ScanProblems) -> Iterator[Photo]:
+    def _loose_photos(self, files: Iterable[Path], problems: ScanProblems) -> Iterator[FileStat]:
         for file in files:
             root = self._root(file)
             if root is None or not self._is_searched(file, root):
                 continue
             # A root that is itself a link to a file was named on purpose.
-            found = look(os.fspath(file), problems, follow=file == root)
+            found = look(bytes(file), problems, follow=file == root)
             if found is not None and (file == root or is_picture(file)):
                 yield found
 
-    def _photos_in_folders(self, folders: Iterable[Path], problems: ScanProblems) -> Iterator[Photo]:
+    def _photos_in_folders(self, folders: Iterable[Path], problems: ScanProblems) -> Iterator[FileStat]:
         for folder in folders:
             root = self._root(folder)
             if root is not None and self._is_searched(folder, root) and (folder == root or not _is_link(folder)):
@@ -145,8 +145,8 @@ def _is_link(path: Path) -> bool:
     return os.path.islink(path)  # noqa: PTH114  # does not raise below a folder that cannot be read
 
 
-def _photo_key(photo: Photo) -> bytes:
-    return bytes(photo.path)
+def _path_bytes(one: FileStat | KnownPhoto) -> bytes:
+    return one.path_bytes
 
 
 def _folder_key(folder: Path) -> bytes:

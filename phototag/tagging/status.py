@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phototag._version import __version__
+from phototag.database import Role, holder_of
 from phototag.library import Mode
 from phototag.records import PhotoState
-from phototag.store import Query, Role, Store, holder_of
+from phototag.store import Query, Store
 
 if TYPE_CHECKING:  # `phototag status` loads none of these
     from phototag.tagging.pipeline import Batch

@@ -17,7 +17,7 @@ from phototag.errors import ObjectStorageError, UsageError
 from phototag.library import ScanProblems
 from phototag.model import ModelHeader
 from phototag.paths import PhotoPath
-from phototag.records import Photo, PhotoState, Source, Tag
+from phototag.records import Photo, PhotoState, Source
 from phototag.store import KnownPhoto, ScoredContent, Store
 from phototag.tagging.dedup import BloomFilter
 from phototag.tagging.descriptions import Describer, written_keywords
@@ -32,6 +32,8 @@ from phototag.tagging.tag_report import TagReport
 from phototag.tagging.unread_facts import UnreadFacts
 from phototag.tagging.writer import BatchWriter, Sink, pass_on
 
+# For each chunk the database is asked a few times, whether little or much of it is of interest.
+_STEPS = 2000
 _CHUNK = 500
 
 
@@ -220,22 +222,27 @@ class Pass:
         """Yield the photos that have to be read; the others are dealt with on the way."""
         photos, known = scope.photos(self._problems), scope.known(self._store)
         steps_left = compare(photos, known, model_id=self._model_id, force=self._force)
-        while chunk := list(islice(steps_left, _CHUNK)):
+        while chunk := list(islice(steps_left, _STEPS)):
             if self._stopped():
                 return
-            moved = self._moved.by_identity(chunk)
-            if moved:
-                self._describe.look_again()
-            steps = [self._at_its_new_place(step, moved.get(number)) for number, step in enumerate(chunk)]
-            paired = self._pairs.sort_out(steps, force=self._force)
-            for number, as_it_was in paired.items():
-                if as_it_was:
-                    self._skip(steps[number])
-            alone = [step for number, step in enumerate(steps) if number not in paired]
-            for step in alone:
-                if step.need is Need.MISSING and step.known is not None:
-                    missing.add(step.known)
-            yield from self._to_read(alone)
+            self._skip_settled([step.known for step in chunk if step.is_settled and step.known is not None])
+            yield from self._to_read(self._alone([step for step in chunk if not step.is_settled], missing))
+
+    def _alone(self, chunk: Sequence[Step], missing: MissingPhotos) -> Sequence[Step]:
+        """Return the steps of photos for which no other file decides; note those that are gone."""
+        moved = self._moved.by_identity(chunk)
+        if moved:
+            self._describe.look_again()
+        steps = [self._at_its_new_place(step, moved.get(number)) for number, step in enumerate(chunk)]
+        paired = self._pairs.sort_out(steps, force=self._force)
+        for number, as_it_was in paired.items():
+            if as_it_was:
+                self._skip(steps[number])
+        alone = [step for number, step in enumerate(steps) if number not in paired]
+        for step in alone:
+            if step.need is Need.MISSING and step.known is not None:
+                missing.add(step.known)
+        return alone
 
     def _to_read(self, steps: Sequence[Step]) -> Iterator[Photo]:
         """Yield the photos that have to be read; deal with the others."""
@@ -288,6 +295,12 @@ class Pass:
         self._report.unchanged += 1
         self._pass_by(step)
 
+    def _skip_settled(self, photos: Sequence[KnownPhoto]) -> None:
+        self._report.unchanged += len(photos)
+        self._count(len(photos))
+        if self._writes:
+            self._unread_facts.add(photos)
+
     def _give_up(self, step: Step) -> None:
         self._report.failed += 1
         self._report.given_up += 1
@@ -300,15 +313,18 @@ class Pass:
 
     def _pass_by(self, step: Step) -> None:
         """Count a photo that is not read; one that was missing is there again."""
-        self._report.photos += 1
-        if self._bar is not None:
-            self._bar.update()
+        self._count(1)
         if step.known is not None and step.same_content and self._writes:
-            self._unread_facts.add(step.known)
+            self._unread_facts.add([step.known])
         if step.known is not None and step.known.state == PhotoState.MISSING:
             self._back.append(step.known.id)
             if self._writes and len(self._back) >= _CHUNK:
                 self._note_back()
+
+    def _count(self, photos: int) -> None:
+        self._report.photos += photos
+        if self._bar is not None:
+            self._bar.update(photos)
 
     def _note_back(self) -> None:
         if self._back:
@@ -316,25 +332,25 @@ class Pass:
             self._back = []
 
     def _decide_again(self, steps: Sequence[Step]) -> set[PhotoPath]:
-        """Decide unchanged photos again where this model's scores of them are stored; which ones. Writes."""
+        """Decide unchanged photos again where this model's scores of them are stored; which ones. Writes.
+
+        What a human tagged stays so: that the scores are there is enough.
+        """
         hashes = [step.known.content_hash for step in steps if step.known and step.known.content_hash]
         stored = self._store.scores.of_contents(self._model_id, hashes) if hashes and self._model_id is not None else {}
-        if not stored:
-            return set()
         again = [(step, step.known, stored.get(step.known.content_hash or b"")) for step in steps if step.known]
         known = [(step, row, scores) for step, row, scores in again if scores is not None]
-        header = self._runner.header
-        tags = decide(unpack([scores for _, _, scores in known], header.taxonomy), header.taxonomy, header.thresholds)
-        changed: list[tuple[int, Tag]] = []
-        for (step, row, _), tag in zip(known, tags, strict=True):
-            if row.tag_source == Source.HUMAN:
+        for step, row, _ in known:
+            if row.tag_source is Source.HUMAN:
                 self._skip(step)
             else:
-                changed.append((row.id, tag))
                 self._report.tagged += 1
                 self._pass_by(step)
-        if self._model_id is not None and changed:
-            self._store.tags.save(model_id=self._model_id, decided=changed)
+        undecided = {row.id: scores for _, row, scores in known if row.tag_source is not Source.HUMAN}
+        if self._model_id is not None and undecided:
+            header = self._runner.header
+            tags = decide(unpack(list(undecided.values()), header.taxonomy), header.taxonomy, header.thresholds)
+            self._store.tags.save(model_id=self._model_id, decided=list(zip(undecided, tags, strict=True)))
         return {row.path for _, row, _ in known}
 
     def _mark_missing(self, missing: MissingPhotos) -> None:

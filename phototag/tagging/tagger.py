@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Self
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.choices import DecodeOn, Device, Precision, RuntimeName
-from phototag.errors import DecodeError, ModelError, UsageError
+from phototag.errors import DecodeError, ModelError, PhotoTagError, StoreError, UsageError
 from phototag.imaging import MAX_MEGAPIXELS, Decode, Decoder, read_bytes
 from phototag.library import Exclusion, ScanProblems, resolve_roots, scan
 from phototag.model import Model, ModelHeader, file_hash, open_model
@@ -186,7 +186,7 @@ class Tagger:
         Raises:
             UsageError: a path does not exist, or is no picture.
         """
-        photos = scan(resolve_roots(paths), ScanProblems())
+        photos = (found.photo() for found in scan(resolve_roots(paths), ScanProblems()))
         with closing(self.process(photos)) as batches:
             for batch in batches:
                 for item in batch.items:
@@ -247,6 +247,11 @@ class Tagger:
         with store.tagging("phototag tag"), store.writing("phototag tag"):
             model_id = register(store, self.model)
             run_id = begin_run(store, "tag", model_id, (executor or self).target)
-            report = whole(model_id)
+            try:
+                report = whole(model_id)
+            except PhotoTagError as error:
+                with suppress(StoreError):  # which may be what ended it; the run after it notes it then
+                    store.runs.finish(run_id, {}, str(error))
+                raise
             store.runs.finish(run_id, report.counts(), "interrupted" if report.interrupted else None)
             return report

@@ -6,6 +6,7 @@ They were tagged before phototag read that, or another program wrote a sidecar. 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from phototag.metadata import read_header
@@ -27,18 +28,19 @@ class UnreadFacts:
         self._waiting: list[KnownPhoto] = []
         self._folder, self._beside = b"", False
 
-    def add(self, known: KnownPhoto) -> None:
-        """Note a photo. Reads, and writes, now and then."""
+    def add(self, photos: Sequence[KnownPhoto]) -> None:
+        """Note photos. Reads, and writes, now and then."""
         if self._unread is None:  # only now: a pass over a few new files asks for none
             self._unread, self._sidecar_times = self._store.captures.lacking(), self._store.captures.sidecar_times()
-        folder = known.path_bytes.rpartition(_SEPARATOR)[0] or _SEPARATOR
-        if folder != self._folder:
-            self._folder, self._beside = folder, self._describer.has_sidecars(path_of(folder))
-        sidecar = self._describer.sidecar_modified_ns(known.path) if self._beside else None
-        if known.id in self._unread or sidecar != self._sidecar_times.get(known.id):
-            self._waiting.append(known)
-            if len(self._waiting) >= _CHUNK:
-                self.fill()
+        for known in photos:
+            folder = known.path_bytes.rpartition(_SEPARATOR)[0] or _SEPARATOR
+            if folder != self._folder:
+                self._folder, self._beside = folder, self._describer.has_sidecars(path_of(folder))
+            sidecar = self._describer.sidecar_modified_ns(known.path) if self._beside else None
+            if known.id in self._unread or sidecar != self._sidecar_times.get(known.id):
+                self._waiting.append(known)
+                if len(self._waiting) >= _CHUNK:
+                    self.fill()
 
     def fill(self) -> None:
         """Read those that were noted, and save what they say. One that cannot be read now is for the next pass."""

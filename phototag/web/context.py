@@ -13,8 +13,9 @@ from phototag.web.report_cache import ReportCache
 
 if TYPE_CHECKING:
     from phototag.catalog import Gallery
+    from phototag.database import FileKey
     from phototag.imaging import Thumbnails
-    from phototag.store import FileKey, SharedLeases, Store
+    from phototag.store import SharedLeases, Store
     from phototag.web.security import Security
 
 

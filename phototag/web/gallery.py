@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from phototag.catalog import Choice, GalleryFilter, GalleryPage, GallerySort
+from phototag.catalog import Choice, GalleryFilter, GalleryPage, GallerySort, Reading
 from phototag.errors import UsageError
 from phototag.web import respond
 from phototag.web.context import context_of
@@ -111,6 +112,8 @@ def show(request: Request) -> Response:
     """Return the page, with the block of photos that holds the place asked for."""
     context = context_of(request)
     view = View.of(request.query_params)
+    # Before anything is shown: once it says that all was read, all is shown.
+    reading = context.gallery.reading
     start = _place(request.query_params) // BLOCK_PHOTOS * BLOCK_PHOTOS
     result = _block(request, view, start=start)
     if start and not result.items:
@@ -132,7 +135,10 @@ def show(request: Request) -> Response:
         sort=view.order,
         orders=ORDERS,
         query=view.query,
-        counted="1 photo" if result.photos == 1 else f"{result.photos:,} photos",
+        counted=("1 photo" if result.photos == 1 else f"{result.photos:,} photos") + so_far(reading),
+        so_far=so_far(reading),
+        reading=None if reading is None else _words(reading),
+        about=partial(_about, reading),
         block=BLOCK_PHOTOS,
         more_url=f"/photos/more{view.query}",
         clear=f"/{query_of(view.order_params)}",
@@ -140,6 +146,27 @@ def show(request: Request) -> Response:
         before_url=_before(view, result),
         after_url=_behind(view, result),
     )
+
+
+def so_far(reading: Reading | None) -> str:
+    """Return what follows a count of photos that may still change."""
+    return "" if reading is None else " so far"
+
+
+def _about(reading: Reading | None, count: int) -> str:
+    """Return a count that never looks final while it is not."""
+    return f"{count:,}" if reading is None else f"~{count:,}" if reading.stale else f"{count:,}+"
+
+
+def _words(reading: Reading) -> str:
+    read = f"{reading.photos:,} of {max(reading.total, reading.photos):,} photos"
+    if reading.stale:
+        shown = "This is the library as it was when it was shown last"
+        why = "it cannot be read now" if reading.problem else f"what was written since is being read: {read} so far"
+        return f"{shown}; {why}{f': {reading.problem}' if reading.problem else '.'}"
+    if reading.problem:
+        return f"Only {read} are shown, as the library cannot be read to its end: {reading.problem}"
+    return f"Still reading the library: {read} so far. Until then there is more than is shown and counted here."
 
 
 def _fold(choices: Sequence[Choice]) -> tuple[Sequence[Choice], Sequence[Choice]]:
@@ -181,8 +208,16 @@ def _more(request: Request) -> Response:
     params = request.query_params
     view = View.of(params)
     after = params.get("after") or None
+    reading = context_of(request).gallery.reading
     result = _block(request, view, after=after, start=None if after else _place(params))
-    return respond.page(request, "gallery_tiles.html", result=result, query=view.query, stack_link=view.stack_link)
+    return respond.page(
+        request,
+        "gallery_tiles.html",
+        result=result,
+        query=view.query,
+        stack_link=view.stack_link,
+        so_far=so_far(reading),
+    )
 
 
 def _block(request: Request, view: View, *, after: str | None = None, start: int | None = None) -> GalleryPage:

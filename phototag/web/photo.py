@@ -16,7 +16,7 @@ from phototag.records import Source
 from phototag.review import why_not
 from phototag.web import respond
 from phototag.web.context import context_of
-from phototag.web.gallery import BLOCK_PHOTOS, View, query_of
+from phototag.web.gallery import BLOCK_PHOTOS, View, query_of, so_far
 from phototag.web.photo_words import ORIGINS, VERDICTS, best_candidates, capture_words, explain
 
 _SIMILAR = 12
@@ -25,8 +25,10 @@ _SIMILAR = 12
 def _photo(request: Request) -> Response:
     """Show the page of a photo, with the photos beside it in the result that the address describes."""
     photo = _detail(request)
+    gallery = context_of(request).gallery
+    reading = gallery.reading
     view = View.of(request.query_params)
-    around = context_of(request).gallery.around(
+    around = gallery.around(
         view.wanted, sort=view.sort, descending=view.descending, photo_id=photo.item.id, stacked=view.stacked
     )
     known = photo.known
@@ -52,7 +54,9 @@ def _photo(request: Request) -> Response:
         size=_size(known.size_bytes),
         capture=[] if photo.capture is None else capture_words(photo.capture),
         copied=_copyable(known.path_bytes),
-        burst=len(context_of(request).gallery.burst(photo.item.id)),
+        so_far=so_far(reading),
+        # What belongs together is known once all photos are.
+        burst=0 if reading is not None else len(gallery.burst(photo.item.id)),
         named_by_human=photo.item.source is Source.HUMAN,
     )
 

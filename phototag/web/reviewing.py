@@ -55,6 +55,8 @@ def _review_photo(request: Request, body: dict[str, Any]) -> Response:
 def _review_burst(request: Request, body: dict[str, Any]) -> Response:
     """Say of all photos of a burst what a person said of this one."""
     context, photo_id, token = context_of(request), int(request.path_params["photo_id"]), identity(body, "token")
+    if context.gallery.reading is not None:
+        raise HTTPException(503, "the library is still being read: not all of the burst is known yet; wait a little")
     others = [other for other in context.gallery.burst(photo_id) if other != photo_id]
     with context.gallery.writing(COMMAND, wait_seconds=WAIT_SECONDS):
         reviewed, left = review_alike(

@@ -19,7 +19,8 @@ from click.testing import Result
 
 from phototag import __version__
 from phototag.cli.main import cli
-from phototag.store import HEAD, Store
+from phototag.database import HEAD
+from phototag.store import Store
 from tests.support.commands import RunCommand, RunProcess
 from tests.support.pictures import MakePicture
 

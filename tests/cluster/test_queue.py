@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,12 @@ from phototag.cluster.order import Order, saved_from_json, saved_to_json
 from phototag.cluster.queue_executor import QueueExecutor
 from phototag.cluster.queue_worker import QueueWorker
 from phototag.cluster.worker_setup import WorkerSetup
-from phototag.errors import StoreError, UsageError
+from phototag.errors import ModelError, RuntimeUnavailableError, StoreError, UsageError
 from phototag.model import open_model
 from phototag.paths import PhotoPath
 from phototag.records import Failure, FailureKind, Photo, Reason
-from phototag.store import LeaseLostError, Store, TakenChunk
-from phototag.tagging import Saved, Tagger, TagReport
+from phototag.store import LeaseLostError, Store, TakenChunk, database_info
+from phototag.tagging import Batch, Saved, Tagger, TagReport
 from tests.cluster.light_workers import ACCIDENT, POISON, first_time
 from tests.cluster.test_ray import rows
 from tests.support.light_tagger import light_tagger
@@ -61,10 +63,10 @@ class LightQueue(QueueExecutor):
     photos_in_chunk = 4
 
 
-def work(url: str, over: threading.Event) -> None:
+def work(url: str, over: threading.Event, worker_class: type[QueueWorker]) -> None:
     """Be a worker that is started again whenever it dies."""
     while not over.is_set():
-        with Store.open(url) as store, LightWorker(store, WorkerSetup, stop=over.is_set, say=print) as worker:
+        with Store.open(url) as store, worker_class(store, WorkerSetup, stop=over.is_set, say=print) as worker:
             try:
                 worker.run()
             except Died:
@@ -72,9 +74,9 @@ def work(url: str, over: threading.Event) -> None:
 
 
 @contextmanager
-def workers(url: str, number: int = 2) -> Iterator[None]:
+def workers(url: str, number: int = 2, worker_class: type[QueueWorker] = LightWorker) -> Iterator[None]:
     over = threading.Event()
-    threads = [threading.Thread(target=work, args=(url, over)) for _ in range(number)]
+    threads = [threading.Thread(target=work, args=(url, over, worker_class)) for _ in range(number)]
     for thread in threads:
         thread.start()
     try:
@@ -111,6 +113,73 @@ def test_workers_that_die_lose_nothing_and_the_photo_that_kills_them_is_given_up
     assert found.pop("1.jpg")[0] == "missing"
     plain.pop("1.jpg")
     assert found == plain
+
+
+class WithoutPhotos(LightWorker):
+    def _process(self, order: Order) -> Batch:
+        kinds = cycle((FailureKind.GONE, FailureKind.PERMISSION))
+        return Batch(tuple(Failure(photo, kind, "none") for photo, kind in zip(order.photos, kinds, strict=False)), 0)
+
+
+def test_a_worker_without_the_photos_ends_the_run_and_loses_none(
+    postgres_url: str, light_model: Path, tmp_path: Path, make_picture: MakePicture
+) -> None:
+    for name in range(5):
+        make_picture(tmp_path / "photos" / f"{name}.jpg")
+    tagger = light_tagger(light_model)
+    with Store.open(postgres_url) as store, workers(postgres_url, 1, WithoutPhotos):
+        executor = LightQueue(WorkerSetup(tagger.model), store, print)
+        with pytest.raises(RuntimeUnavailableError, match=r"jpg: can be read here, but not by a worker on .*"):
+            tagger.tag([tmp_path / "photos"], store, executor=executor)
+        assert store.chunks.unfinished() == 0
+    last = database_info(postgres_url).last_run
+    assert last is not None
+    assert last.finished_at is not None
+    assert "can be read here" in (last.error or "")
+
+
+def test_a_worker_that_lacks_the_model_gives_back_what_it_took(postgres_url: str) -> None:
+    order = replace(ORDER, model_path="/nowhere/tiny.safetensors", photos=(Photo(Path("/photos/1.jpg"), 1, 2, 3, 4),))
+    with Store.open(postgres_url) as store, store.writing("test"):
+        for payload, error in ((order.to_json(), ModelError), (b"{}", RuntimeUnavailableError)):
+            store.chunks.clear()
+            store.chunks.put("run", [payload])
+            with (
+                QueueWorker(store, WorkerSetup, stop=lambda: False, say=print) as worker,
+                pytest.raises(error),
+            ):
+                worker.run()
+            again = store.chunks.take("other", seconds=60)
+            assert again is not None
+            assert again.deaths == 0
+
+
+def test_a_worker_waits_for_a_server_that_went_away(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phototag.cluster.queue_worker._IDLE_SECONDS", 0.01)
+    said: list[str] = []
+    with Store.open(postgres_url) as store:
+        answers = iter([0, StoreError("the server is away"), 0])
+
+        def unfinished() -> int:
+            answer = next(answers, None)
+            if answer is None:
+                over.set()
+            if isinstance(answer, StoreError):
+                raise answer
+            return 0
+
+        over = threading.Event()
+        monkeypatch.setattr(store.chunks, "unfinished", unfinished)
+        with QueueWorker(store, WorkerSetup, stop=over.is_set, say=said.append) as worker:
+            worker.run()
+        assert said == ["the server is away; tried again in 0 s"]
+        answers = iter([StoreError("the server was never there")])
+        over.clear()
+        with (
+            QueueWorker(store, WorkerSetup, stop=over.is_set, say=said.append) as worker,
+            pytest.raises(StoreError, match="never there"),
+        ):
+            worker.run()
 
 
 class TestLeases:
@@ -163,8 +232,8 @@ def test_orders_and_answers_are_read_as_they_were_written() -> None:
     report.failure_kinds["empty"] = 1
     report.unsupported[FailureKind.NEEDS_RAW] = 1
     saved = Saved(report, frozenset({4, 7}))
-    assert saved_from_json(saved_to_json(saved)) == saved
-    with pytest.raises(StoreError, match="another version"):
+    assert saved_from_json(saved_to_json(saved, [photo], "there")) == (saved, [photo], "there")
+    with pytest.raises(RuntimeUnavailableError, match="another version"):
         Order.from_json(b'{"run": 1}')
 
 

@@ -157,6 +157,38 @@ def test_neighbours_found_in_parts_are_those_found_at_once(monkeypatch: pytest.M
     assert {tuple(edge) for edge in whole.tolist()} == nearest
 
 
+def test_neighbours_in_cells_are_nearly_those_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, _ = kinds([60] * 30, strangers=200)
+    everything = {tuple(edge) for edge in neighbours(points.astype(np.float64), 15).tolist()}
+    monkeypatch.setattr("phototag.discovery.cluster._CELL", 64)
+    found = [tuple(edge) for edge in neighbours(points.astype(np.float64), 15).tolist()]
+    assert len(set(found)) == len(found)
+    assert len(everything.intersection(found)) > 0.9 * len(everything)
+
+
+def test_many_points_in_cells_and_measured_in_part_give_the_groups_that_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    points, truth = kinds([300, 200, *[40] * 20], strangers=200)
+    monkeypatch.setattr("phototag.discovery.cluster._CELL", 64)
+    monkeypatch.setattr("phototag.discovery.cluster._MOST_TO_MEASURE", 600)
+    found = group(points, SPREAD)
+    assert found.count == 22
+    assert purity(found, truth) > 0.98
+    assert np.count_nonzero(found.labels >= 0) > 0.95 * np.count_nonzero(truth >= 0)
+
+
+@pytest.mark.parametrize("far", [0.0, 1e4])
+def test_thousands_of_copies_and_points_far_from_all_others_have_neighbours(
+    monkeypatch: pytest.MonkeyPatch, far: float
+) -> None:
+    monkeypatch.setattr("phototag.discovery.cluster._CELL", 32)
+    monkeypatch.setattr("phototag.discovery.cluster._MOST_SEARCHED", 256)
+    apart = np.eye(40, AXES)[:, ::-1] * far * np.arange(1, 41)[:, None]
+    edges = neighbours(np.concatenate([np.zeros((1000, AXES)), apart]), 15)
+    assert set(edges.ravel().tolist()) == set(range(1040))
+
+
 KNOWN = Space(np.random.default_rng(8).normal(0, 1, (6, AXES)).astype(np.float32) * np.sqrt(SPREAD), SPREAD)
 
 

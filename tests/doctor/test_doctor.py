@@ -18,6 +18,8 @@ from PIL import Image
 
 from phototag import library
 from phototag.cli.main import cli
+from phototag.database import parse_location
+from phototag.database.lock import holding
 from phototag.doctor import computer, examination, installation, model_checks
 from phototag.doctor.check import Check, State
 from phototag.doctor.examination import examine
@@ -25,8 +27,6 @@ from phototag.imaging import formats
 from phototag.model.registry import open_model, set_active
 from phototag.runtime.benchmark import made_up_photo
 from phototag.store import Store
-from phototag.store.location import parse_location
-from phototag.store.lock import holding
 from tests.support.project import SCHEMA_DATABASES
 
 OLD_DATABASE = SCHEMA_DATABASES / "0001.db"

@@ -49,7 +49,7 @@ def store(library: Path) -> Iterator[Store]:
 
 def save(store: Store, folder: Path, tag: Tag) -> None:
     tagged = [
-        StoredTag(photo, hashlib.sha256(photo.path.read_bytes()).digest(), 16, 16, b"", tag)
+        StoredTag(photo.photo(), hashlib.sha256(photo.path.read_bytes()).digest(), 16, 16, b"", tag)
         for photo in scan([folder], ScanProblems())
     ]
     store.tags.save_batch(model_id=register(store), tagged=tagged)

@@ -55,7 +55,7 @@ def store(photos: list[Path]) -> Iterator[Store]:
 
 def save(store: Store, folder: Path) -> None:
     tagged = [
-        StoredTag(photo, hashlib.sha256(photo.path.read_bytes()).digest(), 96, 64, b"scores", ROOSTER)
+        StoredTag(photo.photo(), hashlib.sha256(photo.path.read_bytes()).digest(), 96, 64, b"scores", ROOSTER)
         for photo in scan([folder], ScanProblems())
     ]
     store.tags.save_batch(model_id=register(store), tagged=tagged)

@@ -143,13 +143,13 @@ def test_excluded_folder_is_not_even_opened(tmp_path: Path) -> None:
     """A folder of millions of thumbnails, or one on a slow network, costs nothing."""
     (tmp_path / "thumbs").mkdir()
     (tmp_path / "a.jpg").touch()
-    opened: list[str] = []
+    opened: list[bytes] = []
     scandir = os.scandir
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "scandir", lambda path: opened.append(os.fspath(path)) or scandir(path))
+        patch.setattr(os, "scandir", lambda path: opened.append(path) or scandir(path))
         found = list(scan([tmp_path], ScanProblems(), exclude=Exclusion(["thumbs"])))
     assert [photo.path.name for photo in found] == ["a.jpg"]
-    assert opened == [str(tmp_path)]
+    assert opened == [bytes(tmp_path)]
 
 
 @pytest.mark.parametrize(

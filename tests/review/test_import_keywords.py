@@ -38,7 +38,7 @@ def library(tmp_path: Path, make_picture: MakePicture) -> Path:
         write_keywords(make_picture(tmp_path / "library" / f"{name}.png", seed=number), *keywords)
     with Store.open() as store, store.writing("test"):
         tagged = [
-            StoredTag(photo, hashlib.sha256(photo.path.read_bytes()).digest(), 96, 64, b"scores", HAWK)
+            StoredTag(photo.photo(), hashlib.sha256(photo.path.read_bytes()).digest(), 96, 64, b"scores", HAWK)
             for photo in scan([tmp_path / "library"], ScanProblems())
         ]
         store.tags.save_batch(model_id=register(store), tagged=tagged)

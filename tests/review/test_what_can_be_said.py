@@ -9,7 +9,7 @@ import pytest
 
 from phototag.errors import UsageError
 from phototag.review.names import Key, narrow
-from phototag.review.sample_reviews import settle_class
+from phototag.review.photo_reviews import settle_class
 from phototag.store import Query, Store
 from phototag.taxonomy import Taxonomy
 from tests.support.scripted_review import Library, go

@@ -1,4 +1,4 @@
-"""Stores and a database with a few photos, which a test file may replace by its own of the same name."""
+"""Stores, and a database with a few photos, which a test file may replace by its own of the same name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from phototag.store import Store
-from tests.support.stored_photos import BEAGLE, failure, register, stored
+from tests.support.stored_photos import database, register  # noqa: F401  # a fixture
 
 
 @pytest.fixture(params=["file", "memory", "postgres"])
@@ -19,20 +19,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         location = request.getfixturevalue("postgres_url")
     with Store.open(location) as opened, opened.writing("tag"):
         yield opened
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    """A database with two tagged photos and one unreadable one."""
-    path = tmp_path / "photos.db"
-    with Store.open(path) as opened, opened.writing("tag"):
-        model_id = register(opened)
-        opened.tags.save_batch(
-            model_id=model_id,
-            tagged=[stored("/p/a.jpg"), stored("/p/b.jpg", BEAGLE)],
-            failures=[failure("/p/c.jpg")],
-        )
-    return path
 
 
 @pytest.fixture(scope="module")

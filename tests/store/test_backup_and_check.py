@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from phototag.database import HEAD
 from phototag.errors import StoreError
 from phototag.records import PhotoState, Rank, Source
-from phototag.store import HEAD, Query, Store, backup_database, check_database, database_info, pending_photos
+from phototag.store import Query, Store, backup_database, check_database, database_info, pending_photos
 from tests.support.stored_photos import TAXONOMY, stored
 
 

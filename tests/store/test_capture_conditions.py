@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from phototag.database.great_circle import great_circle_km
 from phototag.errors import UsageError
 from phototag.records import CaptureFacts
 from phototag.store import Capture, Query, Store
 from phototag.store.capture_conditions import taken_range
-from phototag.store.great_circle import great_circle_km
 from tests.support.stored_photos import paths, register, stored
 
 PHOTOS: dict[str, tuple[CaptureFacts, tuple[str, ...]]] = {

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from phototag.database import driver_connection
 from phototag.errors import LockedError, StoreError
 from phototag.store import Query, ScoredContent, Store, StoredTag
-from phototag.store.connection import driver_connection
 from tests.support.stored_photos import ROOSTER, digest, failure, photo, register, stored
 
 

@@ -15,9 +15,10 @@ from phototag.audit.sampling import Scope
 from phototag.audit.tag_columns import read_tags
 from phototag.catalog import columns as catalog_columns
 from phototag.choices import CountBy, SortKey
+from phototag.database import connection
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.records import PhotoState, Source
-from phototag.store import Query, Review, Store, check_database, connection
+from phototag.store import Query, Review, Store, check_database
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, failure, register, stored
 
 

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phototag.choices import ReviewOrigin
+from phototag.database import driver_connection
 from phototag.errors import LockedError, StoreError, UsageError
 from phototag.model.registry import open_model
 from phototag.records import PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store import Query, Review, ReviewFilter, SavedReview, ShownTag, Store, Verdict, check_database
-from phototag.store.connection import driver_connection
 from phototag.tagging.retagging import retag
 from phototag.tagging.tagger import Tagger
 from tests.support.commands import run_python
@@ -242,7 +242,7 @@ def test_reviews_are_found_by_what_they_are_of(store: Store) -> None:
 
 
 def test_reviews_can_be_saved_while_they_are_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phototag.store.database.PAGE_ROWS", 2)
+    monkeypatch.setattr("phototag.database.database.PAGE_ROWS", 2)
     for number in range(1, 5):
         store.reviews.save(Review(photo_id=number, superclass="fish"))
     ids = []

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from phototag.database import driver_connection
 from phototag.errors import StoreError, UsageError
 from phototag.records import PhotoState
 from phototag.store import Design, NewSample, Query, Review, Sample, SampledPhoto, Store, StoredTag, Stratum
-from phototag.store.connection import driver_connection
 from tests.support.stored_photos import BEAGLE, ROOSTER, STRANGE, digest, failure, register, stored
 
 TAGS = {"a": ROOSTER, "b": BEAGLE, "c": STRANGE, "d": ROOSTER, "e": BEAGLE}

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phototag.database import database as database_module
 from phototag.errors import StoreError
 from phototag.records import Failure, FailureKind, PhotoState, Rank, Source
 from phototag.store import Query, Store
-from phototag.store import database as database_module
 from tests.support.stored_photos import (
     BEAGLE,
     ROOSTER,

@@ -94,7 +94,7 @@ def test_undone_reviews_copies_and_lost_tags_are_changes(store: Store) -> None:
 
 def test_pages_carry_positions_to_go_on_from(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     skip_on_a_server(store)
-    monkeypatch.setattr("phototag.store.database.PAGE_ROWS", 4)
+    monkeypatch.setattr("phototag.database.database.PAGE_ROWS", 4)
     store.tags.save_batch(model_id=register(store), tagged=[stored(f"/{number:02}.jpg") for number in range(10)])
     first, second, third = store.changed_tags()
     assert [len(page.photos) for page in (first, second, third)] == [4, 4, 2]
@@ -123,7 +123,7 @@ def test_clock_that_was_a_year_ahead_is_not_followed_for_a_year(
     now = datetime.now(UTC)
     with Store.open(database) as opened, opened.writing("tag"):
         for ahead in (timedelta(days=365), timedelta(hours=2), timedelta()):
-            monkeypatch.setattr("phototag.store.database.utc_now", lambda ahead=ahead: now + ahead)
+            monkeypatch.setattr("phototag.database.database.utc_now", lambda ahead=ahead: now + ahead)
             opened.tags.set_human(Path("/p/a.jpg"), superclass="fish")
         (row,) = opened.query(Query(superclass="fish"))
     assert row.tagged_at is not None
@@ -215,11 +215,11 @@ def test_follower_that_forgets_and_a_clock_that_is_set_back_lose_no_change(
 ) -> None:
     follower, minutes = Follower(), iter(range(1_000_000))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("phototag.store.database.PAGE_ROWS", 2)
+        patch.setattr("phototag.database.database.PAGE_ROWS", 2)
         patch.setattr("phototag.store.photos.CHUNK_ROWS", 2)
         session: Session | None = None
         patch.setattr(
-            "phototag.store.database.utc_now",
+            "phototag.database.database.utc_now",
             lambda: START + timedelta(hours=session.hours if session else 0, minutes=next(minutes)),
         )
         session = Session(tmp_path_factory.mktemp("changes") / "photos.db")

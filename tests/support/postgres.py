@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from phototag.database import metadata
 from phototag.store import Store
-from phototag.store.tables import metadata
 
 _USERS = ("postgres", "nobody")
 # Nothing has to survive: the server's disk is never waited for.

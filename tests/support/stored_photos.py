@@ -6,6 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
+
 from phototag.records import Failure, FailureKind, Photo, Rank, Tag
 from phototag.store import Query, Store, StoredTag
 from phototag.taxonomy import Taxonomy
@@ -49,3 +51,17 @@ def paths(store: Store, query: Query) -> list[str]:
 def forget(store: Store) -> None:
     with store._database.write() as connection:
         connection.exec_driver_sql("DELETE FROM photos")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A database with two tagged photos and one unreadable one."""
+    path = tmp_path / "photos.db"
+    with Store.open(path) as opened, opened.writing("tag"):
+        model_id = register(opened)
+        opened.tags.save_batch(
+            model_id=model_id,
+            tagged=[stored("/p/a.jpg"), stored("/p/b.jpg", BEAGLE)],
+            failures=[failure("/p/c.jpg")],
+        )
+    return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,9 +86,9 @@ def save_photos(database: Path, files: Sequence[Path], tag: Tag | None = None) -
     tag = tag if tag is not None else Tag("bird", "rooster", Rank.SUBCLASS, 0.9, 0.8, 0.1)
     logits = np.zeros((1, 3), np.float32), np.zeros((1, 5), np.float32)
     (scores,) = pack(gather(Scores(*logits), TINY_TAXONOMY))
-    found = [(look(os.fspath(file), ScanProblems()), file.read_bytes()) for file in files]
+    found = [(look(bytes(file), ScanProblems()), file.read_bytes()) for file in files]
     tagged = [
-        StoredTag(photo, hashlib.sha256(data).digest(), 96, 64, scores, tag)
+        StoredTag(photo.photo(), hashlib.sha256(data).digest(), 96, 64, scores, tag)
         for photo, data in found
         if photo is not None
     ]

@@ -168,7 +168,7 @@ class TestDecidingAgain:
 
     def test_pages_do_not_show(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         wanted = again(model, STRICT, dry_run=True)
-        monkeypatch.setattr("phototag.store.database.PAGE_ROWS", 7)
+        monkeypatch.setattr("phototag.database.database.PAGE_ROWS", 7)
         report = again(model, STRICT)
         assert (report.decided, report.transitions) == (wanted.decided, wanted.transitions)
         assert again(model, STRICT).changed == 0
@@ -210,7 +210,7 @@ class TestDecidingAgain:
     def test_ctrl_c_keeps_what_is_saved_and_the_next_run_does_the_rest(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("phototag.store.database.PAGE_ROWS", 50)
+        monkeypatch.setattr("phototag.database.database.PAGE_ROWS", 50)
         total = again(model, STRICT, dry_run=True).changed
         save = Tags.save
         saves: list[dict[str, Any]] = []

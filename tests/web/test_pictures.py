@@ -114,11 +114,11 @@ def test_photo_that_was_never_read_says_so(
 ) -> None:
     file = folder / "broken.jpg"
     file.write_bytes(b"")
-    photo = look(os.fspath(file), ScanProblems())
+    photo = look(bytes(file), ScanProblems())
     assert photo is not None
     save_photos(database, [])
     with Store.open(database) as store, store.writing("tag"):
-        store.tags.save_batch(model_id=1, tagged=[], failures=[Failure(photo, kind, "the reason")])
+        store.tags.save_batch(model_id=1, tagged=[], failures=[Failure(photo.photo(), kind, "the reason")])
     with application(database) as app:
         client = logged_in(app)
         assert words in shown(client)

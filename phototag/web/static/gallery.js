@@ -3,6 +3,7 @@
 
 (() => {
   const TYPING_MS = 220;
+  const READING_MS = 2000;
   const SIZE_KEY = "phototag.size";
   const one = (id) => document.getElementById(id);
   const wide = matchMedia("(min-width: 56.01rem)");
@@ -22,8 +23,9 @@
     notice.hidden = text === "";
   }
 
-  function count(total) {
-    one("count").textContent = total === 1 ? "1 photo" : `${total.toLocaleString("en")} photos`;
+  function count(total, soFar) {
+    const photos = total === 1 ? "1 photo" : `${total.toLocaleString("en")} photos`;
+    one("count").textContent = photos + (soFar ? " so far" : "");
   }
 
   let fading = 0;
@@ -90,6 +92,7 @@
     asking?.abort();
     asking = new AbortController();
     const mine = asking;
+    mine.busy = true;
     const slow = setTimeout(() => document.body.classList.add("busy"), 250);
     try {
       const response = await fetch(url, { signal: mine.signal, headers: { Accept: "text/html" }, redirect: "error" });
@@ -113,6 +116,7 @@
       say("phototag does not answer: is it still running?");
     } finally {
       clearTimeout(slow);
+      mine.busy = false;
       if (mine === asking) document.body.classList.remove("busy");
     }
   }
@@ -139,6 +143,31 @@
     else if (group && one(group)) one(group).querySelector("summary").focus({ preventScroll: true });
     else if (focused) one("text").focus({ preventScroll: true });
   }
+
+  // While the library is still being read: show more of it, or only say so to a reader who is among the photos.
+  async function readOn() {
+    if (!one("reading") || asking?.busy || document.hidden) return;
+    const url = location.href;
+    let page = null;
+    try {
+      const response = await fetch(url, { headers: { Accept: "text/html" }, redirect: "error" });
+      if (!response.ok) return;
+      page = new DOMParser().parseFromString(await response.text(), "text/html");
+    } catch {
+      return;
+    }
+    if (url !== location.href || asking?.busy || !one("reading")) return;
+    const free = [document.body, one("text")].includes(document.activeElement);
+    if (free && scrollY < 8 && !phone() && !one("keys").open) {
+      put(page, false);
+    } else if (page.getElementById("reading")) {
+      one("reading").textContent = page.getElementById("reading").textContent;
+    } else {
+      one("reading").textContent = "All photos have been read: load this page again to count all of them.";
+      one("reading").id = "read";
+    }
+  }
+  setInterval(readOn, READING_MS);
 
   function formUrl(form) {
     const usual = ([name, value]) => value === "" || (name === "sort" && value === "-date");

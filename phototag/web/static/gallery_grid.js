@@ -31,7 +31,7 @@
 
   class Grid {
     // `photos` is the element around the list. `notify` is called with the words of a mistake, or "" when it is over;
-    // `changed` with the new number of photos, and `passing` with the place of the first photo in view while photos
+    // `changed` with the new number of photos and whether there are more to come, and `passing` with the place of the first photo in view while photos
     // are scrolled past too fast to be shown.
     constructor(photos, { notify, changed, passing }) {
       this.photos = photos;
@@ -41,6 +41,7 @@
       this.passing = passing;
       this.total = Number(photos.dataset.total);
       this.version = photos.dataset.version;
+      this.soFar = this.list.dataset.soFar !== undefined;
       this.blockSize = Number(photos.dataset.block);
       this.tiles = new Map();
       this.fresh = new Set();
@@ -275,16 +276,19 @@
       // What the block held before and no longer does.
       for (let place = start + tiles.length; place < start + this.blockSize; place += 1) this.tiles.delete(place);
       this.take(start, tiles);
-      if (Number(list.dataset.total) !== this.total) this.grow(Number(list.dataset.total));
+      const soFar = list.dataset.soFar !== undefined;
+      if (Number(list.dataset.total) !== this.total) this.grow(Number(list.dataset.total), soFar);
+      else if (soFar !== this.soFar) this.changed(this.total, soFar);
+      this.soFar = soFar;
       this.forget(block);
       this.show(this.first, Math.min(this.last, this.reachable));
     }
 
-    grow(total) {
+    grow(total, soFar) {
       this.total = total;
       for (const place of this.tiles.keys()) if (place >= total) this.tiles.delete(place);
       this.measure();
-      this.changed(total);
+      this.changed(total, soFar);
       this.soon();
     }
 

@@ -14,8 +14,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from phototag.database import HEAD
 from phototag.records import Failure, FailureKind, Photo, Rank, Tag
-from phototag.store import HEAD, Design, NewSample, Review, SampledPhoto, Store, StoredTag, Stratum
+from phototag.store import Design, NewSample, Review, SampledPhoto, Store, StoredTag, Stratum
 from phototag.taxonomy import Taxonomy
 
 FOLDER = "/photos/2025"

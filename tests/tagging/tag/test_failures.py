@@ -108,7 +108,7 @@ class TestUnreadable:
         tagger = Tagger(quick_model)
         from phototag.library.scanner import ScanProblems, scan
 
-        photos = list(scan([library], ScanProblems()))
+        photos = [found.photo() for found in scan([library], ScanProblems())]
         photos[3].path.unlink()
         batches = list(pipeline.process(photos, tagger.runtime, tagger.decode))
         assert [failure.kind for batch in batches for failure in batch.failures] == [FailureKind.GONE]

@@ -204,7 +204,7 @@ class TestDatabaseThatCannotBeWritten:
     @pytest.fixture(autouse=True)
     def _short_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(watching, "_TROUBLE_SECONDS", (0.5, 1.0))
-        monkeypatch.setattr("phototag.store.connection.BUSY_TIMEOUT_SECONDS", 0.3)
+        monkeypatch.setattr("phototag.database.connection.BUSY_TIMEOUT_SECONDS", 0.3)
 
     def test_another_process_that_writes_is_waited_for_and_named_once(
         self, watched: Watched, library: Path, make_picture: MakePicture

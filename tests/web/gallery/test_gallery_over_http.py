@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -14,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from phototag.catalog.filters import GalleryFilter
+from phototag.catalog.views import Reading
 from phototag.decision import Candidate
 from phototag.errors import StoreError
 from phototag.records import Rank, Reason, Source
@@ -331,3 +332,35 @@ def test_first_reader_finds_everything_warm(hostile: Path, monkeypatch: pytest.M
         monkeypatch.setattr(context_in(app).gallery, "page", broken)
         warm_up(app)  # whoever opens the page is told
         assert logged_in(app).get("/").status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("stale", "problem", "words", "counts"),
+    [
+        (False, None, "Still reading the library: 40 of 1,000 photos so far", "{}+"),
+        (False, "the disk failed", "cannot be read to its end: the disk failed", "{}+"),
+        (True, None, "being read: 40 of 1,000 photos so far", "~{}"),
+        (True, "the disk failed", "cannot be read now: the disk failed", "~{}"),
+    ],
+)
+def test_counts_do_not_look_final_while_the_library_is_read(
+    monkeypatch: pytest.MonkeyPatch, stale: bool, problem: str | None, words: str, counts: str
+) -> None:
+    with Store.open("sqlite://") as store, ExitStack() as stack:
+        fill(store, 40)
+        app = stack.enter_context(application(store))
+        gallery, client = context_in(app).gallery, logged_in(app)
+        every = client.get("/")
+        monkeypatch.setattr(gallery, "_reading", Reading(photos=40, total=1000, stale=stale))
+        monkeypatch.setattr(gallery, "_failure", StoreError(problem) if problem else None)
+        page = client.get("/").text
+        assert words in page
+        assert f"{count(every.text)} photos so far<" in page
+        (by_model,) = re.findall(r'data-key="source-model".*?class="count">(\d+)<', every.text, re.DOTALL)
+        assert f'class="count">{counts.format(by_model)}<' in page
+        assert 'data-so-far="1"' in client.get("/photos/more").text
+        assert f"of {count(every.text)} so far" in " ".join(client.get("/photos/5").text.split())
+        assert "photos so far fits" in client.get("/?text=nowhere").text
+        monkeypatch.undo()
+        for address in ("/", "/photos/more", "/photos/5"):
+            assert not re.search("so.far", client.get(address).text)

@@ -13,22 +13,22 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phototag.database.location import Location
 from phototag.errors import LockedError, StoreError
 from phototag.files import read_regular, replacing
 from phototag.settings import make_own_folder
-from phototag.store.location import Location
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from phototag.store.server_lock import ServerRight
+    from phototag.database.server_lock import ServerRight
 
 # The holder writes who it is just after it got the lock: wait that long for the note before doing without it.
 _NOTE_WAIT_SECONDS = 0.25
@@ -69,7 +69,7 @@ def holding(
     """
     if location.url is not None:
         # Imported here, as a file needs none of it.
-        from phototag.store.server_lock import server_right
+        from phototag.database.server_lock import server_right
 
         def refused(note: Any) -> str:
             return _refused(location, _holder(note))
@@ -78,9 +78,13 @@ def holding(
             yield right
         return
     path = lock_file(location, role)
-    if path is None:
+    with nullcontext() if path is None else _locked(path, location, command):
         yield None
-        return
+
+
+@contextmanager
+def _locked(path: Path, location: Location, command: str) -> Iterator[None]:
+    """Hold the lock of a file, and leave a note of who does beside it."""
     if location.is_default:
         try:
             make_own_folder(path.parent)
@@ -107,7 +111,7 @@ def holding(
         ) from error
     try:
         _leave_note(note, command)
-        yield None
+        yield
     finally:
         try:
             with suppress(OSError):  # a stale note does no harm
@@ -129,7 +133,7 @@ class Holder:
 def holder_of(location: Location, role: Role) -> Holder | None:
     """Return who holds that lock now; None if it is free, or it cannot be known."""
     if location.url is not None:
-        from phototag.store.server_lock import server_holder
+        from phototag.database.server_lock import server_holder
 
         return _holder(server_holder(location, role))
     path = lock_file(location, role)

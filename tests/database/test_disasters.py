@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from phototag.database import driver_connection
 from phototag.errors import StoreError
 from phototag.records import Rank, Tag
 from phototag.store import Query, Store, check_database, database_info
-from phototag.store.connection import driver_connection
 from tests.support.commands import run_python
 from tests.support.stored_photos import stored
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from phototag.database import Role, holder_of, parse_location
 from phototag.errors import LockedError, StoreError
 from phototag.store import Query, Store
-from phototag.store.location import parse_location
-from phototag.store.lock import Role, holder_of
 from tests.support.commands import run_python
 from tests.support.stored_photos import register
 

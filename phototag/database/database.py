@@ -27,10 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import OperationalError
 
-from phototag.errors import LockedError, StoreError
-from phototag.files import keeps_locks
-from phototag.store.backup_file import can_be_immutable, has_no_journal
-from phototag.store.connection import (
+from phototag.database.backup_file import can_be_immutable, has_no_journal
+from phototag.database.connection import (
     WRITES,
     Access,
     driver_connection,
@@ -40,17 +38,19 @@ from phototag.store.connection import (
     untrusted_rows,
     use_wal,
 )
-from phototag.store.location import Location
-from phototag.store.lock import Role, holding
-from phototag.store.path_index import path_after, path_order
-from phototag.store.schema import IS_HEAD, migrate, missing, require_current, revision
-from phototag.store.schema import create as create_tables
-from phototag.store.server import copy_rows
-from phototag.store.tables import photos, reviews, runs, tags
-from phototag.store.tables import revision as counter
+from phototag.database.location import Location
+from phototag.database.lock import Role, holding
+from phototag.database.path_index import path_after, path_order
+from phototag.database.schema import IS_HEAD, migrate, missing, require_current, revision
+from phototag.database.schema import create as create_tables
+from phototag.database.server import copy_rows
+from phototag.database.tables import photos, reviews, runs, tags
+from phototag.database.tables import revision as counter
+from phototag.errors import LockedError, StoreError
+from phototag.files import keeps_locks
 
 if TYPE_CHECKING:
-    from phototag.store.server_lock import ServerRight
+    from phototag.database.server_lock import ServerRight
 
 T = TypeVar("T")
 
@@ -337,7 +337,8 @@ def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert any number of rows, which all have the same columns, in the quickest way there is."""
     if rows and connection.dialect.name == "postgresql":
-        copy_rows(connection, table, rows)
+        names = list(rows[0])
+        copy_rows(connection, table, names, ([row[name] for name in names] for row in rows))
     elif rows:
         connection.execute(insert(table), rows)
 

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import NullPool, StaticPool
 
+from phototag.database.great_circle import KM_FUNCTION, great_circle_km
+from phototag.database.location import Location
+from phototag.database.server import make_server_engine, server_error
 from phototag.errors import LockedError, StoreError
 from phototag.files import keeps_locks
-from phototag.store.great_circle import SQL_NAME, great_circle_km
-from phototag.store.location import Location
-from phototag.store.server import make_server_engine, server_error
 
 BUSY_TIMEOUT_SECONDS = 30.0
 _LEAST_FREE_BYTES = 1 << 20
@@ -142,7 +142,7 @@ def _set_up(connection: _Bounded) -> _Bounded:
         # A database may be untrusted: its views and triggers must not call functions with side
         # effects.
         connection.execute("PRAGMA trusted_schema=OFF")
-        connection.create_function(SQL_NAME, 4, great_circle_km, deterministic=True)
+        connection.create_function(KM_FUNCTION, 4, great_circle_km, deterministic=True)
     except BaseException:
         connection.close()
         raise

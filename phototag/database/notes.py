@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from phototag.database.location import Location
+from phototag.database.tables import notes
 from phototag.files import read_regular, replacing
-from phototag.store.location import Location
-from phototag.store.tables import notes
 
 _MOST_BYTES = 1 << 30  # the groups of a million photos take a fifth of it
 
@@ -51,6 +51,22 @@ class Notes:
         with suppress(OSError), replacing(path, private=True) as partial:
             # Paths may hold lone surrogates, which ASCII escapes keep.
             partial.write_text(json.dumps(value), encoding="ascii")
+
+    def names(self) -> list[str]:
+        """Return the names of all notes, but for those that say who holds a lock."""
+        if self._location.url is not None:
+            with suppress(SQLAlchemyError), self._engine.connect() as connection:
+                names = connection.execute(select(notes.c.name)).scalars().all()
+                return [name for name in names if not name.startswith("lock.")]
+            return []
+        example = self._location.note_path("")
+        if example is None:
+            return []
+        before = example.name.removesuffix(".json")
+        files = (file.name for file in example.parent.glob("*.json") if file.name.startswith(before))
+        found = (name.removeprefix(before).removesuffix(".json") for name in files)
+        # Others have dots: those of locks, and of files whose names begin alike.
+        return [name for name in found if name and name != "lock" and "." not in name]
 
 
 def read_note(connection: Connection, name: str) -> Any:

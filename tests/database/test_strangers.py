@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from phototag.database import Notes, upgrade_database
+from phototag.database.connection import Access, connect_file
 from phototag.errors import StoreError
-from phototag.store import Query, Store, backup_database, check_database, database_info, upgrade_database
-from phototag.store.connection import Access, connect_file
-from phototag.store.notes import Notes
+from phototag.store import Query, Store, backup_database, check_database, database_info
 from tests.support.commands import RunCommand
 
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
@@ -117,8 +117,8 @@ def test_a_statement_without_end_is_stopped(database: Path) -> None:
 
 
 def test_an_endless_statement_is_told_apart_from_ctrl_c(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phototag.store.connection._Bounded._most", 1)
-    monkeypatch.setattr("phototag.store.connection._LEAST_STEPS", 1)
+    monkeypatch.setattr("phototag.database.connection._Bounded._most", 1)
+    monkeypatch.setattr("phototag.database.connection._LEAST_STEPS", 1)
     far_longer = pytest.raises(StoreError, match="far longer to read than its size explains")
     with Store.open(database) as store, far_longer, store._database.read() as connection:
         connection.exec_driver_sql(f"{ENDLESS} SELECT count(*) FROM n")
@@ -130,7 +130,7 @@ def test_an_endless_statement_is_told_apart_from_ctrl_c(database: Path, monkeypa
             raise KeyboardInterrupt
 
         raw.set_progress_handler(pressed, 1000)
-        monkeypatch.setattr("phototag.store.connection._interruption.too_long", False, raising=False)
+        monkeypatch.setattr("phototag.database.connection._interruption.too_long", False, raising=False)
         connection.exec_driver_sql(f"{ENDLESS} SELECT count(*) FROM n")
 
 

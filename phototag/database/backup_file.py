@@ -10,10 +10,10 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from phototag.database.connection import Access, connect_file, opened_engine, translated_errors, unopenable
+from phototag.database.location import Location
 from phototag.errors import StoreError
 from phototag.files import replacing
-from phototag.store.connection import Access, connect_file, opened_engine, translated_errors, unopenable
-from phototag.store.location import Location
 
 
 def default_backup_path(path: Path, revision: str, *, ending: str = "bak.db") -> Path:

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-from phototag.errors import LockedError, MissingDatabaseError, SchemaError, StoreError
-from phototag.store.backup_file import default_backup_path, write_backup
-from phototag.store.connection import (
+from phototag.database.backup_file import default_backup_path, write_backup
+from phototag.database.connection import (
     WRITES,
     Access,
     driver_connection,
@@ -31,15 +30,16 @@ from phototag.store.connection import (
     unopenable,
     use_wal,
 )
-from phototag.store.location import Location, parse_location
-from phototag.store.lock import holding
-from phototag.store.tables import metadata
+from phototag.database.location import Location, parse_location
+from phototag.database.lock import holding
+from phototag.database.tables import metadata
+from phototag.errors import LockedError, MissingDatabaseError, SchemaError, StoreError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 # Every released schema, oldest first. A test compares them with the migrations.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 HEAD = REVISIONS[-1]
 
 _VERSION_TABLE = "alembic_version"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 EARTH_KM = 6371.0088  # mean radius (IUGG)
-SQL_NAME = "phototag_km"
+KM_FUNCTION = "phototag_km"
 """What `great_circle_km` is called in SQLite; every connection knows it."""
 
 

@@ -15,30 +15,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from phototag.database import HEAD, metadata, parse_location, schema, translate, upgrade_database
+from phototag.database.connection import make_engine
 from phototag.errors import LockedError, SchemaError, StoreError
 from phototag.records import PhotoState, Source
-from phototag.store import (
-    HEAD,
-    Query,
-    Review,
-    ReviewFilter,
-    Store,
-    Verdict,
-    backup_database,
-    check_database,
-    database_info,
-    schema,
-    upgrade_database,
-)
-from phototag.store.connection import make_engine, translate
-from phototag.store.location import parse_location
-from phototag.store.tables import metadata
+from phototag.store import Query, Review, ReviewFilter, Store, Verdict, backup_database, check_database, database_info
 from tests.support.commands import run_python
 from tests.support.project import ROOT, SCHEMA_DATABASES
 
 SECRET = "s3cret-w0rd"
 
-MORE = "0005"
+MORE = "0006"
 ONE_MORE = '''
 """One more schema, for tests only."""
 
@@ -48,8 +35,8 @@ import signal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -311,7 +298,7 @@ def test_killed_upgrade_changes_nothing_and_a_retry_works(sample: Path, scripts:
     code = """
 import sys
 from pathlib import Path
-from phototag.store import upgrade_database
+from phototag.database import upgrade_database
 upgrade_database(Path(sys.argv[1]), scripts=Path(sys.argv[2]))
 """
     with run_python(code, sample, scripts, environment={"TEST_DISASTER": "kill"}) as process:

@@ -1,0 +1,86 @@
+"""How fast photos in a bucket are tagged, beside the same files in a folder.
+
+    python benchmarks/objects.py                        # about three minutes
+    python benchmarks/objects.py --kinds 12mp --photos 64 --rounds 5
+
+The server is the small one of the tests, in a process of its own on the same cores: what it takes counts against the
+bucket. Folder and bucket take turns with one network; the figures are medians, with the least and the most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import multiprocessing
+import os
+import sys
+import tempfile
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+
+import _pictures
+
+from phototag.choices import Precision
+from phototag.paths import S3Path
+from phototag.store import Store
+from phototag.tagging import Tagger
+
+BUCKET = "photos"
+KINDS = {kind.name: kind for kind in _pictures.KINDS}
+
+
+def serve(folder: Path, ready: Connection) -> None:
+    """Answer requests for the files of a folder until the other end of `ready` is closed."""
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    server = importlib.import_module("tests.support.s3_server").S3Server()
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            server.put(BUCKET, str(file.relative_to(folder)), file.read_bytes())
+    with server.running():
+        ready.send(server.url)
+        ready.poll(None)
+
+
+def measure(kind: str, photos: int, rounds: int, pictures: Path) -> None:
+    """Print what one kind of pictures takes."""
+    folder = _pictures.ensure(KINDS[kind], photos, pictures, on_picture=lambda: None)
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(folder, theirs), daemon=True)
+    server.start()
+    os.environ.update(AWS_ENDPOINT_URL=ours.recv(), AWS_ACCESS_KEY_ID="benchmark", AWS_SECRET_ACCESS_KEY="benchmark")
+    places: dict[str, Path | S3Path] = {"folder": folder, "bucket": S3Path(f"s3://{BUCKET}")}
+    rates: dict[str, list[float]] = {name: [] for name in places}
+    with Tagger("builtin", precision=Precision.F32) as tagger:
+        for turn in range(rounds + 1):
+            for name, place in list(places.items())[:: 1 if turn % 2 else -1]:
+                with tempfile.TemporaryDirectory() as scratch, Store.open(Path(scratch) / "photos.db") as store:
+                    report = tagger.tag([place], store)
+                    assert report.tagged == photos, report
+                if turn:  # the first is for warming up
+                    rates[name].append(photos / report.seconds)
+    ours.close()
+    server.join(5)
+    ratios = [bucket / plain for plain, bucket in zip(rates["folder"], rates["bucket"], strict=True)]
+    print(
+        f"{kind}: folder {median(rates['folder']):.0f}, bucket {median(rates['bucket']):.0f} photos/s, "
+        f"ratio {median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Run it; see `--help`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=["500px", "12mp"])
+    parser.add_argument("--photos", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pictures", type=Path, help="keep the pictures here, or use those that are here")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="phototag-bench-") as scratch:
+        for kind in chosen.kinds:
+            measure(kind, chosen.photos, chosen.rounds, chosen.pictures or Path(scratch))
+
+
+if __name__ == "__main__":
+    main()
