@@ -4,7 +4,6 @@ from .evidence import pack as pack
 from .evidence import pooled_logits as pooled_logits
 from .evidence import unpack as unpack
 from .novelty import NOVELTY as NOVELTY
-from .novelty import OUT_OF_REACH as OUT_OF_REACH
 from .novelty import SIGNALS as SIGNALS
 from .novelty import NoveltyModel as NoveltyModel
 from .novelty import PretrainingClasses as PretrainingClasses

@@ -11,9 +11,7 @@ has its own probability, by logistic regression on a few signals:
 - how much nearer the nearest class is than the nearest pretraining class: one that the backbone was pretrained with
   and that is none of the known ones (`phototag.model.pretrained` tells how these are found);
 - how little what the classifier of the pretraining says of the photo is like what it says of a known superclass. That
-  moves least in photos taken unlike the training's: a photo of a dog is like a dog to it, whoever took it;
-- how little of what sets any class apart the photo has. Distances grow in whatever direction a photo is unusual; this
-  counts the directions alone in which known classes differ (docs/experiments.md#what-sets-a-class-apart).
+  moves least in photos taken unlike the training's: a photo of a dog is like a dog to it, whoever took it.
 
 The embedding is a linear map of the features in which the classes of the training have unit variance about their means
 (linear discriminant analysis), so Mahalanobis distances are Euclidean ones there.
@@ -34,12 +32,7 @@ from phototag.records import Scores
 
 Floats = NDArray[np.float64]
 
-SIGNALS = ("energy", "superclass_energy", "relative", "margin", "background", "foreign", "unrelated", "unclaimed")
-OUT_OF_REACH = 1e4
-"""Where a class without pictures is placed, along every axis."""
-
-# In shares of the median.
-_LEAST_LENGTH = 0.1
+SIGNALS = ("energy", "superclass_energy", "relative", "margin", "background", "foreign", "unrelated")
 # Files written before there were pretraining classes know the others.
 _FEWEST_SIGNALS = 5
 NOVELTY = "novelty."
@@ -108,26 +101,9 @@ class Space:
                 np.sqrt(background),
                 self._nearer_pretraining(embedding, nearest[:, 0]),
                 -kinship,
-                self._unclaimed(embedding),
             ],
             axis=1,
         )
-
-    def _unclaimed(self, embedding: NDArray[np.float32]) -> Floats:
-        """Return how little [B] of any class's mean a photo has: the largest coefficient of its projection, negative.
-
-        An axis counts by the square of the share of its variance that lies between the classes, of which probabilistic
-        discriminant analysis takes the first power (Ioffe, "Probabilistic linear discriminant analysis", ECCV 2006).
-        """
-        means = self.means.astype(np.float64)
-        reached = means[(means < OUT_OF_REACH).any(axis=1)]
-        between = (reached**2).sum(axis=0) / max(len(reached), 1)
-        weighted = means * (between / (between + 1)) ** 2
-        lengths = (weighted * means).sum(axis=1)
-        # Of a class in the middle of the others hardly anything is enough to look like much.
-        least = max(_LEAST_LENGTH * float(np.median(lengths)), 1e-12)
-        result: Floats = -(embedding @ (weighted / np.maximum(lengths, least)[:, None]).T).max(axis=1)
-        return result
 
     def _nearer_pretraining(self, embedding: NDArray[np.float32], nearest: Floats) -> Floats:
         """Return how much nearer [B] a pretraining class lies than the nearest known one; 0 where none is known."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from phototag.decision.novelty import SIGNALS, NoveltyModel, PretrainingClasses, Space, Standardizer, Tier
+from phototag.decision.novelty import SIGNALS, NoveltyModel, PretrainingClasses, Standardizer, Tier
 from phototag.errors import ModelError
 from phototag.records import Scores
 from tests.support.novelty_space import AXES, CLASSES, FOREIGN, WIDTH, space_of
@@ -83,17 +83,6 @@ def test_signals_are_what_their_names_say() -> None:
         2
     ) + space.pretraining.penalties
     np.testing.assert_allclose(found["foreign"], distances[:, 0] - away.min(axis=1), rtol=1e-5)
-
-
-def test_what_sets_classes_apart_counts_and_how_unusual_a_photo_is_otherwise_does_not() -> None:
-    # Classes differ along the first two axes of three; the last is without pictures.
-    means = np.array([[4, 0, 0], [0, 4, 0], [-4, -4, 0], [1e4, 1e4, 1e4]], np.float32)
-    space = Space(means, np.array([11, 11, 1], np.float32))
-    photos = np.array([[4, 0, 0], [4, 0, 9], [8, 0, 0], [0, 0, 9], [2, 2, 0]], np.float32)
-    nothing = np.zeros((len(photos), 3), np.float32)
-    found = dict(zip(SIGNALS, space.signals(Scores(nothing, nothing, photos)).T, strict=True))
-    np.testing.assert_allclose(found["unclaimed"], [-1, -1, -2, 0, -0.5], atol=1e-3)
-    assert found["background"][1] > 2 * found["background"][0]
 
 
 def test_photo_far_from_every_class_is_stranger_than_the_classes_themselves() -> None:

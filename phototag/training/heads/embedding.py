@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.decision import OUT_OF_REACH, PretrainingClasses, Space
+from phototag.decision import PretrainingClasses, Space
 
 if TYPE_CHECKING:
     from phototag.model import PretrainingPosteriors
@@ -24,6 +24,7 @@ _FEWEST_AXES = 128
 # Of the covariances towards a round one (Friedman, "Regularized discriminant analysis", JASA 1989):
 # docs/experiments.md#shrinkage-of-covariances
 _SHRINKAGE = 0.2
+_OUT_OF_REACH = 1e4
 
 
 def fit_embedding(
@@ -56,7 +57,7 @@ def fit_embedding(
     placed = means @ axes
     spread = 1 + counts @ placed**2 / len(labels)
     # In the middle of all others it would be the nearest class of anything novel.
-    placed[counts == 0] = OUT_OF_REACH
+    placed[counts == 0] = _OUT_OF_REACH
     pretraining = None
     if posteriors is not None and elsewhere is not None:
         pretraining = _pretraining_classes(elsewhere @ axes, posteriors, labels, counts)

@@ -50,11 +50,8 @@ _SUMS: dict[Tier, tuple[Sum, ...]] = {
         {"energy": 0.5, "superclass_energy": 1.0},
         {"superclass_energy": 1.0, "relative": 1.0},
         {"relative": 1.0},
-        {"unclaimed": 1.0},
     ),
     Tier.SUBCLASS: (
-        {"unclaimed": 1.0, "foreign": 0.5},
-        {"unclaimed": 1.0},
         {"foreign": 1.0, "energy": 0.5},
         {"foreign": 1.0, "energy": 0.5, "relative": 0.5},
         {"relative": 1.0, "energy": 0.5},
