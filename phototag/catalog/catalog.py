@@ -19,7 +19,7 @@ from phototag.catalog.follow import POLL_SECONDS, Following
 from phototag.catalog.items import item_at
 from phototag.catalog.similar import Points, Similar, embedding_of
 from phototag.catalog.snapshot import Snapshot
-from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto
+from phototag.catalog.views import Around, Facets, GalleryItem, GalleryPage, PhotoDetail, SimilarPhoto, SimilarPhotos
 from phototag.database import FileKey
 from phototag.errors import UsageError
 from phototag.records import Reason
@@ -173,11 +173,12 @@ class Gallery(Following):
         """
         return read_detail(self._store, photo_id)
 
-    def similar(self, photo_id: int, *, limit: int = 12) -> tuple[SimilarPhoto, ...]:
+    def similar(self, photo_id: int, *, limit: int = 12) -> SimilarPhotos:
         """Return the photos whose embeddings by the same model are nearest, nearest first; none without an embedding.
 
         The model is that of the tag, or else the newest one that gave the photo an embedding. The first call for a
-        model reads its embeddings, which then stay in memory, a byte a number, or in the index.
+        model begins to read its embeddings, which then stay in memory, a byte a number, or in the index; until that
+        is done, only some photos of a large library are compared.
 
         Raises:
             StoreError: the database cannot be read.
@@ -186,13 +187,17 @@ class Gallery(Following):
         (place,) = snapshot.columns.places([photo_id]).tolist()
         found = None if place == ABSENT else self._point_of(photo_id, int(snapshot.columns.model[place]))
         if found is None:
-            return ()
+            return SimilarPhotos((), None)
         owner, point = found
+        may_read = self.reading is None
         with self._reading_embeddings:
-            nearest = self._similar_by(owner, len(point)).nearest(point, snapshot.columns, but=photo_id, limit=limit)
-        return tuple(
-            SimilarPhoto(item=item_at(snapshot.columns, other), distance=distance) for other, distance in nearest
-        )
+            nearest, among = self._similar_by(owner, len(point)).nearest(
+                point, snapshot.columns, but=photo_id, limit=limit, may_read=may_read
+            )
+        if not may_read:
+            among = min(among or len(snapshot), len(snapshot))
+        photos = (SimilarPhoto(item=item_at(snapshot.columns, other), distance=distance) for other, distance in nearest)
+        return SimilarPhotos(photos, among)
 
     def _point_of(self, photo_id: int, model_id: int) -> tuple[int, Points] | None:
         """Return an embedding of what a photo holds, and the model that owns it."""

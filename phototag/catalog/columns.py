@@ -28,7 +28,8 @@ class Columns:
 
     `names` are the files' in these folders, `folded` the same as they are searched in. A camera is its name and its
     serial number, and `taken_at` its clock's reading. `version` holds the first 32 bits of the content's hash;
-    missing numbers are -1, scores NaN and times NaT. `follows`: another file of the same photo decides for it. `rank`,
+    missing numbers are -1, scores NaN and times NaT; `written` is as in
+    `GALLERY_COLUMNS`. `follows`: another file of the same photo decides for it. `rank`,
     `source`, `state` and `reason` point into `RANKS`, `SOURCES`, `STATES` and `REASONS`.
     """
 
@@ -58,6 +59,7 @@ class Columns:
     taken_at: NDArray[np.datetime64]
     camera: NDArray[np.int32]
     keywords: NDArray[np.int32]
+    written: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.id)
@@ -101,6 +103,12 @@ def places_among(known: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np
         return np.full(len(ids), ABSENT, dtype=np.int64)
     found = np.minimum(np.searchsorted(known, ids), len(known) - 1)
     return np.where(known[found] == ids, found, ABSENT)
+
+
+def without(ids: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the ids that are not among others in ascending order. What numpy has for it first loads a lot."""
+    left: NDArray[np.int64] = ids[places_among(others, ids) == ABSENT]
+    return left
 
 
 def as_arrays(columns: Columns) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

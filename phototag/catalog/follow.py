@@ -8,20 +8,20 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from phototag._version import __version__
 from phototag.catalog import index_file
-from phototag.catalog.columns import as_arrays, from_arrays, merged
+from phototag.catalog.columns import as_arrays, from_arrays, merged, without
 from phototag.catalog.growing import Growing, read
 from phototag.catalog.snapshot import Snapshot
 from phototag.catalog.views import Reading
 from phototag.errors import StoreError
-from phototag.store import GalleryRow, Store
+from phototag.store import CatalogMoment, GalleryRow, Stamp, Store
 
 POLL_SECONDS = 2.0
 # So long the first page waits for a library to be read; then it shows what there is.
@@ -36,8 +36,8 @@ _CLOSING_SECONDS = 1.0
 # Fewer photos are read from the database as quickly.
 _FEWEST_INDEXED = 20_000
 
-# Of an index's stamp: what comes before says which database it is of.
-_NUMBER = -2
+# Where more photos than these and one in so many have changed, reading all is as quick.
+_FEWEST_CHANGED, _FEW_CHANGED = 1000, 4
 
 _UNKNOWN = object()  # like no sign
 
@@ -62,6 +62,8 @@ class Following:
         self._indexes = None if store.location.in_memory else indexes
         self._index = self._index_file("photos")
         self._saved: int | None = None
+        # Of the snapshot; it may show more, which is then read once more.
+        self._stamp: Stamp | None = None
         self._poll_seconds = poll_seconds
         # Held while the snapshot is exchanged, not while a library is read.
         self._mutex = threading.RLock()
@@ -79,7 +81,8 @@ class Following:
             found = self._from_index()
             self._snapshot = Snapshot(read(())) if found is None else found[0]
             if found is None or not found[1]:
-                total = store.catalog.count()
+                with store.catalog.at_one_moment() as now:
+                    total = now.count()
                 self._reading: Reading | None = Reading(photos=0, total=total, stale=found is not None)
                 self._seen = _UNKNOWN
             else:
@@ -191,35 +194,60 @@ class Following:
 
     def _refresh(self, snapshot: Snapshot, ids: Sequence[int]) -> Snapshot:
         fresh = read(self._store.catalog.photos(ids), snapshot.columns)
-        gone = np.setdiff1d(np.array(ids, dtype=np.int64), fresh.id)
+        gone = without(np.array(ids, dtype=np.int64), fresh.id)
         columns, moved = merged(snapshot.columns, fresh, gone)
         return Snapshot(columns, before=snapshot, moved=moved)
 
-    def _load(self, before: Snapshot) -> Snapshot:
+    def _load(self, before: Snapshot) -> tuple[Snapshot, Stamp | None]:
+        """Return the library as it is now, by what has changed since the snapshot, or by reading all of it."""
+        with self._store.catalog.at_one_moment() as now:
+            followed = None
+            if self._stamp is not None and now.stamp is not None and self._stamp.is_before(now.stamp):
+                followed = self._follow_changes(before, self._stamp, now)
+            return followed or self._read_all(before, now), now.stamp
+
+    def _follow_changes(self, before: Snapshot, since: Stamp, now: CatalogMoment) -> Snapshot | None:
+        """Return the snapshot with what has changed; None where that is so much that all may as well be read."""
+        changed = now.changed(since)
+        if len(changed) > max(len(before) // _FEW_CHANGED, _FEWEST_CHANGED):
+            return None
+        ids = np.array(changed, dtype=np.int64)
+        gone = np.empty(0, dtype=np.int64)
+        if now.count() != len(before) + len(without(ids, before.columns.id)):
+            gone = without(before.columns.id, np.array(now.ids(), dtype=np.int64))
+        elif not changed:
+            return before
+        columns, moved = merged(before.columns, read(now.photos(changed), before.columns), gone)
+        # An index may be of a past that a backup which was put back does not have; its numbers tell.
+        if self._reading is not None and int(columns.written.sum()) != now.written():
+            return None
+        return Snapshot(columns, before=before, moved=moved)
+
+    def _read_all(self, before: Snapshot, now: CatalogMoment) -> Snapshot:
         """Read the library, and show it as far as it was read where there is nothing else to show."""
         reading, shown = self._reading, len(self._snapshot)
         growing = Growing(rows=max(len(before), reading.total if reading else 0))
-        for part in self._parts():
+        for part in self._parts(now):
             growing.add(part)
             if reading is not None and reading.stale:
                 self._reading = replace(reading, photos=len(growing))
             elif reading is not None and self._impatient.is_set() and len(growing) > _GROWTH * shown:
                 shown = len(growing)
-                self._show(Snapshot(growing.columns()), replace(reading, photos=shown))
+                self._show(Snapshot(growing.columns()), None, replace(reading, photos=shown))
         return Snapshot(growing.columns(), before=before)
 
-    def _show(self, snapshot: Snapshot, reading: Reading | None) -> None:
+    def _show(self, snapshot: Snapshot, stamp: Stamp | None, reading: Reading | None) -> None:
         with self._mutex:
             if self._refreshed:
                 # Written since, so perhaps not in what was read.
                 snapshot = self._refresh(snapshot, sorted(self._refreshed))
-            self._snapshot = snapshot
+            self._snapshot, self._stamp = snapshot, stamp
         # In this order, as it is asked for before the snapshot is.
         self._reading = reading
         self._opened.set()
 
-    def _parts(self) -> Iterator[Sequence[GalleryRow]]:
-        for part in self._store.catalog.photos():
+    def _parts(self, now: CatalogMoment) -> Iterator[Sequence[GalleryRow]]:
+        for part in now.photos():
             if self._closing.is_set():
                 raise StoreError("the gallery was closed while it read the library")
             yield part
@@ -233,43 +261,35 @@ class Following:
     def _from_index(self) -> tuple[Snapshot, bool] | None:
         """Return the snapshot that was saved, and whether nothing was written to the database since."""
         found = None if self._index is None else index_file.load(self._index)
-        stamp = self._stamp()
-        if found is None or stamp is None:
+        with self._store.catalog.at_one_moment() as moment:
+            now = moment.stamp
+        if found is None or now is None:
             return None
         facts, arrays = found
         try:
-            saved = facts["stamp"]
-            if saved[:_NUMBER] != stamp[:_NUMBER]:
+            stamp = Stamp(**facts["stamp"])
+            # Another version may read other columns, or code them otherwise.
+            if facts["version"] != __version__ or not stamp.is_before(now):
                 return None
             place, bursts = arrays["place"], arrays["bursts"]
             snapshot = Snapshot(from_arrays(facts, arrays), place=place, bursts=bursts)
         except (KeyError, TypeError, ValueError):
             return None  # the file is none of this phototag's
-        if saved == stamp:
+        self._stamp = stamp
+        if stamp == now:
             self._saved = snapshot.number
-        return snapshot, saved == stamp
+        return snapshot, stamp == now
 
     def _save(self) -> None:
-        """Save the snapshot, unless it was, or does not have all that is written by now."""
-        snapshot = self._snapshot
-        if self._index is None or snapshot.number == self._saved or len(snapshot) < _FEWEST_INDEXED:
-            return
-        # Before anyone has to wait for it.
-        arrays = {"place": snapshot.by_path.place, "bursts": snapshot.bursts}
+        """Save the snapshot, unless it was."""
         with self._mutex:
-            stamp = self._stamp()
-            if stamp is None or self._reading is not None or self._sign.read() != self._seen:
-                return
-            if snapshot is not self._snapshot:
-                return
-        facts, more = as_arrays(snapshot.columns)
-        index_file.save(self._index, {**facts, "stamp": stamp}, arrays | more)
+            snapshot, stamp = self._snapshot, self._stamp
+        if self._index is None or snapshot.number == self._saved or len(snapshot) < _FEWEST_INDEXED or stamp is None:
+            return
+        facts, arrays = as_arrays(snapshot.columns)
+        arrays |= {"place": snapshot.by_path.place, "bursts": snapshot.bursts}
+        index_file.save(self._index, {**facts, "version": __version__, "stamp": asdict(stamp)}, arrays)
         self._saved = snapshot.number
-
-    def _stamp(self) -> list[Any] | None:
-        written = self._store.catalog.stamp()
-        # Another version may read other columns, or code them otherwise.
-        return None if written is None else [__version__, *written]
 
     # ---- following
 
@@ -308,10 +328,10 @@ class Following:
             return
         opening = self._reading is not None
         try:
-            snapshot = self._load(before)
+            snapshot, stamp = self._load(before)
             # What readers asked for of the one that they see now.
             snapshot.prepare(self._snapshot)
-            self._show(snapshot, None)
+            self._show(snapshot, stamp, None)
         except StoreError:
             with self._mutex:
                 self._seen = _UNKNOWN

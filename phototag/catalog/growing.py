@@ -51,18 +51,19 @@ class _Known:
             self.folders.update((folder, code) for code, folder in enumerate(before.folders))
 
 
-class _Buffer:
+class Buffer:
     """An array that grows at its end. What is behind that end takes no memory until it is written to."""
 
-    def __init__(self, kind: np.dtype[Any], room: int) -> None:
-        self._array: NDArray[Any] = np.empty(room, dtype=kind)
+    def __init__(self, kind: np.dtype[Any], room: int, shape: tuple[int, ...] = ()) -> None:
+        self._array: NDArray[Any] = np.empty((room, *shape), dtype=kind)
         self._used = 0
 
     def add(self, values: NDArray[Any]) -> None:
+        """Add values [M, ...] at the end."""
         end = self._used + len(values)
         if end > len(self._array):
             # Those who have a part of the old one keep it.
-            larger = np.empty(2 * end, dtype=self._array.dtype)
+            larger = np.empty((2 * end, *self._array.shape[1:]), dtype=self._array.dtype)
             larger[: self._used] = self.filled
             self._array = larger
         self._array[self._used : end] = values
@@ -70,6 +71,7 @@ class _Buffer:
 
     @property
     def filled(self) -> NDArray[Any]:
+        """What was added."""
         return self._array[: self._used]
 
 
@@ -82,7 +84,7 @@ class Growing:
     def __init__(self, *, rows: int = 0, before: Columns | None = None) -> None:
         """`rows` is about how many will come. Codes of what was read `before` stay as they are, others are added."""
         self._rows, self._known = max(rows, _FEWEST_ROWS), _Known(before)
-        self._buffers: dict[str, _Buffer] = {}
+        self._buffers: dict[str, Buffer] = {}
         self._count = 0
         self.add(())
 
@@ -108,7 +110,7 @@ class Growing:
         for name, values in found.items():
             if name not in self._buffers:
                 room = self._rows * (_NAME_BYTES if name.endswith(".joined") else 1)
-                self._buffers[name] = _Buffer(values.dtype, room)
+                self._buffers[name] = Buffer(values.dtype, room)
             self._buffers[name].add(values)
         self._count += len(rows)
 
@@ -184,6 +186,7 @@ def _convert(rows: Sequence[GalleryRow], known: _Known) -> dict[str, Any]:
             np.int32,
             len(rows),
         ),
+        "written": np.array(by_name["written"], dtype=np.int64),
     }
 
 

@@ -19,6 +19,7 @@ SUFFIX = ".index"
 _MAGIC = b"phototag index 1"
 _ALIGNED_BYTES = 64
 _LARGEST_HEADER = 1 << 26
+_PART_BYTES = 1 << 20
 # Those of a few libraries; others are made again when they are opened.
 _FILES_KEPT = 8
 
@@ -56,11 +57,14 @@ def load(file: Path) -> tuple[Any, Arrays] | None:
             size, length = map(int, start.removeprefix(_MAGIC).rstrip(b"\0").split())
             if not start.startswith(_MAGIC) or not 0 <= length <= _LARGEST_HEADER or size < 0:
                 return None
-            source.seek(_ALIGNED_BYTES + size)
+            # Read and not mapped: what is mapped and looked at counts as memory of this process.
+            checksum, left = 1, size
+            while left:
+                part = source.read(min(left, _PART_BYTES))
+                checksum, left = zlib.adler32(part, checksum), left - len(part) if part else 0
             header = json.loads(source.read(length + 1))
             mapped = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
-        data = np.frombuffer(mapped, np.uint8, size, _ALIGNED_BYTES)
-        if zlib.adler32(data.data) != header["checksum"]:
+        if checksum != header["checksum"]:
             return None
         arrays = {
             str(name): np.frombuffer(mapped, np.dtype(kind), int(np.prod(shape)), _ALIGNED_BYTES + int(offset)).reshape(
@@ -71,3 +75,15 @@ def load(file: Path) -> tuple[Any, Arrays] | None:
         return header["facts"], arrays
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def forget(array: NDArray[Any]) -> None:
+    """Let a part of a mapped array be read from the file again, instead of counting as memory of this process."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    mapped = getattr(base, "obj", base)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        start = array.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+        begin = start // mmap.PAGESIZE * mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_DONTNEED, begin, start - begin + array.nbytes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.catalog import index_file
-from phototag.catalog.columns import ABSENT, STATES, Columns, places_among
+from phototag.catalog.columns import ABSENT, STATES, Columns, places_among, without
+from phototag.catalog.growing import Buffer
 from phototag.decision import unpack
 from phototag.errors import StoreError
 from phototag.records import PhotoState
@@ -23,6 +26,10 @@ Points = NDArray[np.float32]
 _MANY_CHANGED = 5_000
 # So many more photos are looked at exactly than are wanted: that many lie as near by the rough distances.
 _SPARE = 100
+# While all embeddings are being read, so many photos of the same class are compared: half of them those that came next
+# to the photo, the others from the whole library.
+_LIKELY = 1500
+_PATIENCE_SECONDS = 0.1
 _ROWS_AT_ONCE = 2048
 
 
@@ -56,11 +63,16 @@ class Rough:
         )
 
     @classmethod
-    def all_of(cls, parts: Iterable[tuple[Sequence[int], Sequence[int], Points]], width: int) -> Rough:
-        """Return the embeddings of all parts, of that width."""
+    def all_of(cls, parts: Iterable[tuple[Sequence[int], Sequence[int], Points]], width: int, room: int = 0) -> Rough:
+        """Return the embeddings of all parts, of that width; of about `room` photos, so that none is held twice."""
         nothing = cls.of((), (), np.empty((0, width), np.float32))
-        found = [nothing, *(cls.of(*part) for part in parts)]
-        return cls(*(np.concatenate([getattr(part, field.name) for part in found]) for field in fields(cls)))
+        arrays = {field.name: getattr(nothing, field.name) for field in fields(cls)}
+        buffers = {name: Buffer(array.dtype, room, array.shape[1:]) for name, array in arrays.items()}
+        for part in parts:
+            rough = cls.of(*part)
+            for name, buffer in buffers.items():
+                buffer.add(getattr(rough, name))
+        return cls(**{name: buffer.filled for name, buffer in buffers.items()})
 
     def squared_distances(self, point: Points) -> NDArray[np.float32]:
         """Return about how far all are from a point [E], squared, [M]."""
@@ -71,6 +83,7 @@ class Rough:
             some = self.points[start : start + _ROWS_AT_ONCE]
             numbers[: len(some)] = some
             found[start : start + len(some)] = numbers[: len(some)] @ point
+            index_file.forget(some)
         # |a - b|^2 less |b|^2, which is the same for all.
         with np.errstate(invalid="ignore", over="ignore"):
             return self.squares - 2 * self.scale * found
@@ -131,11 +144,48 @@ class Similar:
         """`owner` is the model that the scores are stored under, and `width` how many numbers its embeddings have."""
         self._store, self._owner, self._taxonomy, self._width, self._file = store, owner, taxonomy, width, file
         self._embeddings: Embeddings | None = None
+        self._thread = threading.Thread()
 
-    def nearest(self, point: Points, columns: Columns, *, but: int, limit: int) -> list[tuple[int, float]]:
-        """Return the places in the columns of the photos nearest to a point [E], with distances, nearest first."""
-        embeddings = self.follow(columns)
-        near = embeddings.near(point, columns, but=but, count=limit + _SPARE)
+    def nearest(
+        self, point: Points, columns: Columns, *, but: int, limit: int, may_read: bool = True
+    ) -> tuple[list[tuple[int, float]], int | None]:
+        """Return the places in the columns of the photos nearest to a point [E], with distances, nearest first.
+
+        Until the embeddings of a large library were read, which begins if that `may_read` now, these are the nearest
+        of some that are likely to be: the second value says of how many, and is None for all.
+        """
+        if may_read:
+            self._begin(columns)
+        if self._is_ready():
+            near = self.follow(columns).near(point, columns, but=but, count=limit + _SPARE)
+            return self._closest(near, point, columns, limit), None
+        likely = _likely(columns, but)
+        return self._closest(likely, point, columns, limit), len(likely)
+
+    def _is_ready(self) -> bool:
+        return self._embeddings is not None and not self._thread.is_alive()
+
+    def _begin(self, columns: Columns) -> None:
+        """Read all embeddings where there are none, or those of many photos are missing; aside if that takes long."""
+        if self._thread.is_alive():
+            return
+        before = self._embeddings = self._embeddings or self._loaded()
+        if before is not None and len(before.changed(columns)) + len(before.recent.id) <= _MANY_CHANGED:
+            return
+        if len(columns) <= _MANY_CHANGED:
+            self._embeddings = self._read(columns)
+            return
+        self._thread = threading.Thread(target=self._read_aside, args=(columns,), name="embeddings", daemon=True)
+        self._thread.start()
+        self._thread.join(_PATIENCE_SECONDS)
+
+    def _read_aside(self, columns: Columns) -> None:
+        # Whoever asks next begins again.
+        with suppress(StoreError):
+            self._embeddings = self._read(columns)
+
+    def _closest(self, near: Sequence[int], point: Points, columns: Columns, limit: int) -> list[tuple[int, float]]:
+        """Return the nearest of some photos by their exact embeddings: places and distances."""
         ids: list[int] = []
         versions: list[int] = []
         distances: list[float] = []
@@ -154,7 +204,7 @@ class Similar:
 
     def follow(self, columns: Columns) -> Embeddings:
         """Return the embeddings of the photos in the columns; only those that changed are read."""
-        before = self._embeddings or self._loaded()
+        before = self._embeddings
         if before is None:
             found = self._read(columns)
         elif columns.id is before.id and columns.version is before.version and columns.model is before.model:
@@ -164,7 +214,7 @@ class Similar:
             if len(ids) + len(before.recent.id) > _MANY_CHANGED:
                 found = self._read(columns)
             elif len(ids):
-                kept = np.setdiff1d(before.recent.id, ids)
+                kept = without(before.recent.id, ids)
                 recent = Rough.all_of(self._points([*kept.tolist(), *ids.tolist()]), self._width)
                 found = Embeddings.of(columns, before.all, recent)
             else:
@@ -173,10 +223,12 @@ class Similar:
         return found
 
     def _read(self, columns: Columns) -> Embeddings:
-        found = Rough.all_of(self._points(None), self._width)
+        found = Rough.all_of(self._points(None), self._width, len(columns))
         if self._file is not None and len(found.id) > _MANY_CHANGED:
             arrays = {"seen.id": columns.id, "seen.version": columns.version, "seen.model": columns.model}
             index_file.save(self._file, self._facts(), arrays | {f.name: getattr(found, f.name) for f in fields(Rough)})
+            # From here on they lie in the file alone.
+            return self._loaded() or Embeddings.of(columns, found, self._nothing())
         return Embeddings.of(columns, found, self._nothing())
 
     def _loaded(self) -> Embeddings | None:
@@ -209,6 +261,18 @@ class Similar:
                     numbers = [photo_id for photo_id, _, _ in some]
                     versions = [int.from_bytes(content[:4]) for _, content, _ in some]
                     yield numbers, versions, found.astype(np.float32)
+
+
+def _likely(columns: Columns, photo_id: int) -> list[int]:
+    """Return some photos that may well look like one: of the same class, near in time or from anywhere."""
+    (place,) = columns.places([photo_id]).tolist()
+    fits = (columns.label == columns.label[place]) & (columns.version != ABSENT)
+    fits &= (columns.state == STATES.index(PhotoState.OK)) & (columns.id != photo_id)
+    ids = columns.id[fits]
+    middle = int(np.searchsorted(ids, photo_id))
+    beside = ids[max(middle - _LIKELY // 4, 0) : middle + _LIKELY // 4]
+    spread = ids[:: max(2 * len(ids) // _LIKELY, 1)]
+    return sorted({*beside.tolist(), *spread.tolist()})
 
 
 def embedding_of(scores: bytes, taxonomy: Taxonomy) -> Points | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phototag.bursts import find_bursts
-from phototag.catalog.columns import ABSENT, RANKS, SEPARATOR, SOURCES, Columns
+from phototag.catalog.columns import ABSENT, RANKS, SEPARATOR, SOURCES, Columns, without
 from phototag.catalog.cursor import GallerySort, Key
 from phototag.catalog.folders import FolderTree
 from phototag.catalog.months import Months
@@ -62,7 +62,7 @@ class PathFacts:
             return PathFacts(columns)
         order = np.empty(len(self._place), dtype=np.int64)
         order[self._place] = self._id
-        places = columns.places_of(order[~np.isin(order, moved)])
+        places = columns.places_of(without(order, moved))
         staying = places[places != ABSENT]
         new = sorted(columns.places_of(moved).tolist(), key=columns.path)
         at = [bisect_left(staying, columns.path(place), key=columns.path) for place in new]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from phototag.catalog.facets.facet import Chip, Group
 from phototag.decision import Candidate
@@ -154,3 +155,15 @@ class SimilarPhoto:
 
     item: GalleryItem
     distance: float
+
+
+class SimilarPhotos(tuple[SimilarPhoto, ...]):
+    """Photos that look like one, nearest first; `among` so many that were compared so far, None for all."""
+
+    among: int | None
+
+    def __new__(cls, photos: Iterable[SimilarPhoto], among: int | None) -> Self:
+        """Make a tuple of them."""
+        made = super().__new__(cls, photos)
+        made.among = among
+        return made

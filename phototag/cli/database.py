@@ -203,5 +203,7 @@ def prune(db: str | None, missing_for: timedelta, reviews: bool, dry_run: bool, 
             if not yes:
                 click.confirm(f"Remove {count} from the database?", abort=True, err=True)
             kept = f"; the database with them is kept in {backup_database(db)}"
-            store.photos.remove(plan.remove)
-            say(f"Removed {count}{kept}.")
+            removed = store.photos.remove(plan.remove, reviewed=reviews)
+            if removed < len(plan.remove):
+                say(f"{len(plan.remove) - removed:,} stay, as something happened to them meanwhile.")
+            say(f"Removed {removed:,} photo{'' if removed == 1 else 's'}{kept}.")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from phototag.errors import RuntimeUnavailableError
-from phototag.library import is_gone
+from phototag.object_storage import open_photo
 from phototag.records import Failure, FailureKind, Photo
 from phototag.tagging import Batch
 
 # One takes seconds: what is lost with a worker is little, and so is the share of handing it over.
 PHOTOS_IN_CHUNK = 256
 DEATHS_TO_CONDEMN = 2
+_UNREACHABLE = (FailureKind.GONE, FailureKind.PERMISSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,23 @@ def after_death(chunk: Chunk) -> tuple[list[Chunk], Failure | None]:
     return [Chunk(half, suspect=True) for half in halves], None
 
 
-def absent_photos(batch: Batch) -> tuple[Photo, ...]:
-    """Return the photos of a chunk if a worker found none of them: they were removed, or lie elsewhere there."""
-    gone = tuple(failure.photo for failure in batch.failures if failure.kind is FailureKind.GONE)
-    return gone if len(gone) == len(batch.items) else ()
+def unreachable_photos(batch: Batch) -> tuple[Photo, ...]:
+    """Return the photos of a chunk if a worker could get at none of them, which may be the worker's fault."""
+    failures = [failure.photo for failure in batch.failures if failure.kind in _UNREACHABLE]
+    return tuple(failures) if len(failures) == len(batch.items) else ()
 
 
-def check_places(absent: Iterable[Photo], host: str) -> None:
-    """Raise unless photos that a worker did not find are gone here as well: it would go on to find nothing.
+def check_places(unreachable: Iterable[Photo], host: str) -> None:
+    """Raise if this computer can read a photo that a worker could not get at: it would go on like that.
 
     Raises:
-        RuntimeUnavailableError: the worker has not got the photos where this computer has them.
+        RuntimeUnavailableError: the worker has not got the photos where this computer has them, or may not read them.
         ObjectStorageError: the storage cannot be reached.
     """
-    for photo in absent:
-        if not is_gone(photo.path):
+    for photo in unreachable:
+        with suppress(OSError), open_photo(photo.path):
             raise RuntimeUnavailableError(
-                f"{photo.path}: is there, but not on {host}, where a worker looked; all machines have to mount the "
-                "photos at the same place. What was tagged is stored; run it again to go on"
+                f"{photo.path}: can be read here, but not by a worker on {host}; all machines have to have the photos "
+                "at the same place, and may read them, from s3:// with credentials of their own. What was tagged is "
+                "stored; run it again to go on"
             )

@@ -66,17 +66,17 @@ class Order:
             ) from error
 
 
-def saved_to_json(saved: Saved, absent: Sequence[Photo], host: str) -> bytes:
-    """Return what came of a chunk as it lies in the queue; `absent` photos were not there on the worker's `host`."""
+def saved_to_json(saved: Saved, unreachable: Sequence[Photo], host: str) -> bytes:
+    """Return what came of a chunk as it lies in the queue, and which photos the worker on `host` could not get at."""
     report = saved.report
     failures = [(_row(each.photo), each.kind, each.reason) for each in report.failures]
     counters = {name: getattr(report, name) for name in (*_COUNTS, *_COUNTERS)}
-    places = {"absent": list(map(_row, absent)), "host": host}
+    places = {"unreachable": list(map(_row, unreachable)), "host": host}
     return json.dumps({**counters, **places, "failures": failures, "moved": sorted(saved.moved)}).encode()
 
 
 def saved_from_json(data: bytes) -> tuple[Saved, list[Photo], str]:
-    """Read what came of a chunk, which photos were not there, and where.
+    """Read what came of a chunk, which photos the worker could not get at, and on which host.
 
     Raises:
         StoreError: it was not written by this version of phototag.
@@ -91,7 +91,7 @@ def saved_from_json(data: bytes) -> tuple[Saved, list[Photo], str]:
         report.unsupported = Counter({FailureKind(name): number for name, number in values["unsupported"].items()})
         report.failures = [Failure(_photo(row), FailureKind(kind), why) for row, kind, why in values["failures"]]
         saved = Saved(report, frozenset(map(int, values["moved"])))
-        return saved, list(map(_photo, values["absent"])), str(values["host"])
+        return saved, list(map(_photo, values["unreachable"])), str(values["host"])
     except (ValueError, TypeError, KeyError) as error:
         raise StoreError(f"the queue holds an answer of another version of phototag: {error}") from error
 

@@ -82,8 +82,8 @@ class QueueExecutor:
                 results, left = self._store.chunks.collect(order.run)
                 for result in results:
                     heard = time.monotonic()
-                    saved, absent, host = saved_from_json(result)
-                    check_places(absent, host)
+                    saved, unreachable, host = saved_from_json(result)
+                    check_places(unreachable, host)
                     yield saved
                 if is_over and not left:
                     return

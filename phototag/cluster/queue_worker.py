@@ -14,7 +14,7 @@ from typing import Self
 from uuid import uuid4
 
 from phototag.choices import Precision
-from phototag.cluster.chunk import Chunk, absent_photos, after_death
+from phototag.cluster.chunk import Chunk, after_death, unreachable_photos
 from phototag.cluster.chunk_worker import process_chunk
 from phototag.cluster.order import Order, saved_to_json
 from phototag.cluster.worker_setup import WorkerSetup, model_here
@@ -191,14 +191,14 @@ class QueueWorker:
             thread.join()
 
     def _save(self, taken: TakenChunk, order: Order, batch: Batch) -> None:
-        absent = absent_photos(batch)
+        unreachable = unreachable_photos(batch)
         batch = batch.without_gone()
         report = TagReport()
         report.add(batch)
         with self._writing():
             moved = MovedPhotos(self._store, writes=True)
             moved.by_content(batch)
-            result = saved_to_json(Saved(report, frozenset(moved.ids)), absent, self._host)
+            result = saved_to_json(Saved(report, frozenset(moved.ids)), unreachable, self._host)
             try:
                 self._store.tags.save_batch(
                     model_id=order.model_id,

@@ -14,10 +14,10 @@ from phototag.choices import Device
 from phototag.cluster.chunk import (
     PHOTOS_IN_CHUNK,
     Chunk,
-    absent_photos,
     after_death,
     check_places,
     chunks_of,
+    unreachable_photos,
 )
 from phototag.cluster.chunk_worker import ChunkWorker
 from phototag.cluster.lookups import Lookups
@@ -164,8 +164,8 @@ class RayExecutor:
                     yield Batch((condemned,), 0)
             else:
                 if batch is not None:
-                    if absent := absent_photos(batch):
-                        check_places(absent, self._host_of(worker.node))
+                    if unreachable := unreachable_photos(batch):
+                        check_places(unreachable, self._host_of(worker.node))
                     yield batch
                     continue
                 parts = [chunk]  # it died with nothing in hand, and was started again
@@ -216,8 +216,9 @@ class RayExecutor:
         if self._workers:  # those that load the model, or wait until others leave room for them, are alive
             self._last_life = now
         elif now - self._last_life > _PATIENCE_SECONDS:
+            hint = "" if self._session.address is None else "see that all were started with RAY_AUTH_MODE=token; "
             raise RuntimeUnavailableError(
-                f"no machine of the Ray cluster can run a worker ({self._why}); what was tagged is stored, "
+                f"no machine of the Ray cluster can run a worker ({self._why}); {hint}what was tagged is stored, "
                 "run it again to go on"
             )
 

@@ -9,7 +9,8 @@ import signal
 import socket
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,9 +63,6 @@ class RaySession:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         elif not (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or token.is_file()):
             raise RuntimeUnavailableError(f"{address}: a Ray cluster is joined with its token; put it into {_TOKENS}")
-        if address is not None:
-            # Else a wrong token is said twenty times before it is an error. Read when Ray is imported.
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         self._ray = _import_ray()
         try:
             if address is None:
@@ -107,7 +105,8 @@ class RaySession:
         try:
             found = services.canonicalize_bootstrap_address_or_die(address)
             _check_answer(address, found)
-            self._init(address=found)
+            with _nothing_on_stderr():  # a wrong token would be said twenty times there before it is an error
+                self._init(address=found)
         except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
             raise RuntimeUnavailableError(
                 f"{address}: no Ray cluster lets this computer in: none runs there, it has another token ({_TOKENS}), "
@@ -136,6 +135,19 @@ def _check_answer(address: str, found: str) -> None:
             f"{address}: no Ray cluster answers at {found} ({error.strerror or error}); give the address of its head, "
             "as 'ray start --head' says it"
         ) from error
+
+
+@contextmanager
+def _nothing_on_stderr() -> Iterator[None]:
+    """Throw away what this process says on stderr, also from code that is not Python."""
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _say_nothing(*_: object, **__: object) -> None:

@@ -30,6 +30,7 @@ from .schema import require_current as require_current
 from .schema import upgrade_database as upgrade_database
 from .server import tried_again as tried_again
 from .tables import LARGEST_INTEGER as LARGEST_INTEGER
+from .tables import TAG_NAMES as TAG_NAMES
 from .tables import captures as captures
 from .tables import chunks as chunks
 from .tables import keyword_exports as keyword_exports
@@ -47,3 +48,4 @@ from .tables import sample_strata as sample_strata
 from .tables import samples as samples
 from .tables import stored_as as stored_as
 from .tables import tags as tags
+from .tables import this_change as this_change

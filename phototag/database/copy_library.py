@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, exists, func, insert, select
+from sqlalchemy import Column, Connection, Table, exists, func, insert, select
 
 from phototag.database.connection import untrusted_rows
 from phototag.database.database import Database
@@ -70,11 +70,16 @@ def copy_database(
         return CopyReport(old.location.shown, to.shown, rows)
 
 
+def _columns(table: Table) -> list[Column[Any]]:
+    """Return the columns that are copied: not those that each database fills by what it counts."""
+    return [column for column in table.columns if column.server_default is None]
+
+
 def _pages(
     database: Database, reader: Connection, table: Table, progress: Callable[[int], object]
 ) -> Iterator[Sequence[Sequence[Any]]]:
     with untrusted_rows(database.location):
-        statement = select(table).execution_options(yield_per=_ROWS_AT_ONCE)
+        statement = select(*_columns(table)).execution_options(yield_per=_ROWS_AT_ONCE)
         for page in reader.execute(statement).partitions():
             yield page
             progress(len(page))
@@ -87,7 +92,7 @@ def _prepare(writer: Connection) -> None:
 
 
 def _fill(writer: Connection, table: Table, pages: Iterator[Sequence[Sequence[Any]]]) -> None:
-    names = table.columns.keys()
+    names = [column.name for column in _columns(table)]
     if writer.dialect.name == "postgresql":
         copy_rows(writer, table, names, chain.from_iterable(pages))
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -17,7 +18,7 @@ from phototag.database.connection import make_engine, translated_errors
 from phototag.database.location import Location
 from phototag.database.notes import read_note, write_note
 from phototag.database.tables import revision
-from phototag.errors import LockedError
+from phototag.errors import LockedError, StoreError
 
 # By what the schema is called, since one database may hold several; the server keeps them apart by database.
 _KEY = "hashtextextended('phototag ' || coalesce(current_schema(), '') || ' ' || :role, 0)"
@@ -31,6 +32,10 @@ _IS_HELD = text(
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     f" AND (classid::bigint << 32) | objid::bigint = {_KEY})"
 )
+_PROCESS = text("SELECT pg_backend_pid()")
+_POOLER_TRIES = 3
+# Engines whose connections keep their sessions.
+_LENT_BY_SESSION: WeakSet[Engine] = WeakSet()
 _TABLE_IS_THERE = text("SELECT to_regclass('revision') IS NOT NULL")
 
 
@@ -86,6 +91,7 @@ class ServerRight:
             # No transaction stays open, however long the right is held.
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             try:
+                self._refuse_moving(connection)
                 if not self._is_given(connection, wait_seconds):
                     raise LockedError(self._refusal(_read(connection, self._role)))
                 if connection.execute(_TABLE_IS_THERE).scalar_one():
@@ -99,6 +105,25 @@ class ServerRight:
                 connection.close()
                 raise
         return connection
+
+    def _refuse_moving(self, connection: Connection) -> None:
+        """Raise StoreError where a pooler gives each transaction another session: a lock would hold nothing.
+
+        A pooler tells its clients a process of its own, and not the server's. It moves a connection if its process is
+        another one, or another connection's, while that one has a transaction open.
+        """
+        if self._engine in _LENT_BY_SESSION:
+            return
+        told = getattr(getattr(connection.connection.driver_connection, "info", None), "backend_pid", None)
+        own = connection.execute(_PROCESS).scalar_one()
+        for _ in range(_POOLER_TRIES if told not in (None, own) else 0):
+            with self._engine.connect() as other:
+                if other.execute(_PROCESS).scalar_one() == own or connection.execute(_PROCESS).scalar_one() != own:
+                    raise StoreError(
+                        f"{self._location.shown}: a pooler is between that lends connections by the transaction, and "
+                        "the right to write is a lock of a session; set pool_mode=session there, or name the server"
+                    )
+        _LENT_BY_SESSION.add(self._engine)
 
     def _is_given(self, connection: Connection, wait_seconds: float) -> bool:
         asked = {"role": self._role, "name": f"phototag {self._note['command']}"[:60]}

@@ -32,6 +32,9 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from phototag.text import nfc
@@ -148,6 +151,32 @@ metadata = MetaData(
 )
 _required = partial(Column, nullable=False)
 
+
+class this_change(FunctionElement[int]):  # noqa: N801  # as SQL functions are called
+    """The number of the transaction that writes, for the columns `written`.
+
+    In a file one writes at a time, and it is what `revision.number` will be. On PostgreSQL transactions that overlap
+    have numbers before they are committed, so it is the server's own.
+    """
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(this_change)
+def _next_number(element: this_change, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return "(SELECT number + 1 FROM revision WHERE id = 1)"
+
+
+@compiles(this_change, "postgresql")
+def _number_of_transaction(element: this_change, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return "txid_current()"
+
+
+# The last transaction that wrote the row: by it the gallery finds what has changed. It is also raised where something
+# was written, or deleted, that only other tables hold of a photo. COPY takes PostgreSQL's default, see the migration.
+_written = partial(_required, "written", BigInteger, server_default="0", default=this_change(), onupdate=this_change())
+
 # One picture file.
 # `path_bytes` is what the operating system calls it, since file names need not be UTF-8; `path_text` is for
 # showing only. On PostgreSQL what is unique, and indexed, is its hash: an index there takes no long values.
@@ -175,6 +204,7 @@ photos = Table(
     _required("last_seen_at", UtcTime),
     Column("missing_since", UtcTime),
     Column("lead_id", BigInteger, ForeignKey("photos.id", ondelete="SET NULL"), index=True),
+    _written(),
     CheckConstraint("state IN ('ok', 'unreadable', 'unsupported', 'missing')", name="state"),
     CheckConstraint("attempts >= 0", name="attempts"),
 )
@@ -274,6 +304,7 @@ tags = Table(
     _required("source", String(16)),
     Column("model_id", BigId, ForeignKey("models.id"), index=True),
     _required("tagged_at", UtcTime, index=True),
+    _written(),
     CheckConstraint("rank IN ('subclass', 'superclass', 'none')", name="rank"),
     CheckConstraint("source IN ('model', 'human')", name="source"),
     CheckConstraint("(superclass IS NULL) = (rank = 'none')", name="superclass"),
@@ -281,6 +312,9 @@ tags = Table(
     CheckConstraint("source = 'human' OR model_id IS NOT NULL", name="model"),
     Index(None, "superclass", "subclass"),
 )
+
+TAG_NAMES = tuple(column.name for column in tags.c if column.name not in ("photo_id", "written"))
+"""The columns of what a tag says."""
 
 # One run of a command that wrote here; of one that was killed, `finished_at` is null until the next begins.
 runs = Table(

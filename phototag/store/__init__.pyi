@@ -2,8 +2,10 @@ from .capture_conditions import keyword_matcher as keyword_matcher
 from .capture_conditions import taken_range as taken_range
 from .captures import Capture as Capture
 from .catalog_rows import GALLERY_COLUMNS as GALLERY_COLUMNS
+from .catalog_rows import CatalogMoment as CatalogMoment
 from .catalog_rows import GalleryRow as GalleryRow
 from .catalog_rows import ScoredContentRow as ScoredContentRow
+from .catalog_rows import Stamp as Stamp
 from .chunks import LeaseLostError as LeaseLostError
 from .chunks import TakenChunk as TakenChunk
 from .health import backup_database as backup_database

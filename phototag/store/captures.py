@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, exists, select
 
 from phototag.database import Database, captures, insert_rows, keywords, photos, tried_again
 from phototag.records import NO_FACTS, CaptureFacts
-from phototag.store.photos import chunked, clean_text, signed_64
+from phototag.store.photos import chunked, clean_text, signed_64, touch
 from phototag.text import clock_text
 
 
@@ -81,6 +81,7 @@ class Captures:
                     if row.modified_ns == signed_64(found[row.id].modified_ns)
                 }
             replace_captures(connection, current)
+            touch(connection, list(current))
 
 
 def replace_captures(connection: Connection, found: Mapping[int, Capture]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,7 +29,7 @@ from phototag.database import revision as counter
 from phototag.store.models import Models
 from phototag.store.photos import chunked
 from phototag.store.query import NOVELTY, PLAIN_ROWS_AT_ONCE, joined, plain_rows
-from phototag.store.reasons import reason_column
+from phototag.store.reasons import least_scores, reason_column
 from phototag.store.scores import scores_of
 
 _HASH_START_BYTES = 4
@@ -37,12 +38,13 @@ GALLERY_COLUMNS = (
     *("id", "path_bytes", "modified_ns", "hash_start", "width", "height", "state", "follows"),
     *("superclass", "subclass", "rank", "superclass_score", "subclass_score", "novelty"),
     *("source", "model_id", "tagged_at", "reason"),
-    *("taken_at", "camera", "camera_serial", "keywords"),
+    *("taken_at", "camera", "camera_serial", "keywords", "written"),
 )
 GalleryRow = tuple[Any, ...]
 """The values of `GALLERY_COLUMNS`; `hash_start` is 4 bytes, `tagged_at` a text or a moment, as the database has it.
 
-`taken_at` is a text without a zone, `keywords` are all of a photo, with line breaks between them, or None.
+`taken_at` is a text without a zone, `keywords` are all of a photo, with line breaks between them, or None. `written`
+is the sum of the columns of that name, of photo and tag.
 """
 
 
@@ -57,6 +59,87 @@ class PhotoFacts:
     tagged_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Which transactions a database held at a moment: all that changed photos have a number above `number`, since.
+
+    `database` tells it from others, and `reasons` are what reasons follow from by model, see `least_scores`. All of it
+    fits into JSON.
+    """
+
+    database: list[int]
+    number: int
+    reasons: dict[str, list[list[Any]]]
+
+    def is_before(self, other: Stamp) -> bool:
+        """Return whether what is different at `other` lies in changed and removed photos alone."""
+        return (
+            self.database == other.database
+            and self.number <= other.number
+            # More that is noted of a model is of tags that it gave since, but the first, which is of all its tags.
+            and all(
+                other.reasons.get(model, [])[: max(len(noted), 1)] == noted for model, noted in self.reasons.items()
+            )
+        )
+
+
+class CatalogMoment:
+    """The photos as they were at one moment. Made by `CatalogRows.at_one_moment`, for as long as that is open."""
+
+    def __init__(self, connection: Connection, database: Database) -> None:
+        self._connection = connection
+        # First, as it is the first statement that decides which moment this is.
+        self.stamp = _stamp(connection, database)
+
+    def count(self) -> int:
+        """Return how many photos there are, the missing ones included."""
+        return int(self._connection.execute(select(func.count()).select_from(photos)).scalar_one())
+
+    def ids(self) -> list[int]:
+        """Return the ids of all photos."""
+        return list(self._connection.execute(select(photos.c.id).order_by(photos.c.id)).scalars())
+
+    def photos(self, ids: Sequence[int] | None = None) -> Iterator[Sequence[GalleryRow]]:
+        """Yield photos with their tags by id, some at a time: all, or those with these ids."""
+        statement = _rows(self._connection)
+        if ids is None:
+            yield from plain_rows(self._connection, statement)
+        else:
+            for chunk in chunked(sorted(set(ids))):
+                yield from plain_rows(self._connection, statement.where(photos.c.id.in_(chunk)))
+
+    def changed(self, before: Stamp) -> list[int]:
+        """Return the ids of the photos that were written since, and perhaps of others."""
+        found: set[int] = set()
+        for table, key in ((photos, photos.c.id), (tags, tags.c.photo_id)):
+            since = table.c.written > before.number
+            if self._connection.dialect.name == "postgresql":
+                # What came with its numbers from another server may have higher ones than there are.
+                since &= table.c.written < func.txid_snapshot_xmax(func.txid_current_snapshot())
+            found.update(self._connection.execute(select(key).where(since)).scalars())
+        return sorted(found)
+
+    def written(self) -> int:
+        """Return the sum of all that is `written` of photos and tags."""
+        sums = (self._connection.execute(select(func.sum(table.c.written))).scalar() for table in (photos, tags))
+        return sum(int(found or 0) for found in sums)
+
+
+def _stamp(connection: Connection, database: Database) -> Stamp | None:
+    """Return the stamp of this transaction's moment, None where changes have no numbers."""
+    key = list(database.location.file_key() or ())
+    match connection.dialect.name:
+        case "sqlite":
+            number = connection.execute(select(counter.c.number)).scalar()
+        case "postgresql":
+            # One that was under way then may be committed later, with a lower number than others have.
+            number = connection.execute(select(func.txid_snapshot_xmin(func.txid_current_snapshot()) - 1)).scalar_one()
+            key = [int(connection.exec_driver_sql("SELECT 'revision'::regclass::oid::bigint").scalar_one())]
+        case _:
+            number = None
+    return None if number is None else Stamp(key, int(number), least_scores(connection))
+
+
 ScoredContentRow = tuple[int, bytes, bytes]
 """photo_id, hash of the content that was scored, packed scores."""
 
@@ -67,20 +150,16 @@ class CatalogRows:
     def __init__(self, database: Database, models: Models) -> None:
         self._database, self._models = database, models
 
+    @contextmanager
+    def at_one_moment(self) -> Iterator[CatalogMoment]:
+        """Read all photos, or those that have changed, in one transaction."""
+        with self._database.read() as connection:
+            yield CatalogMoment(connection, self._database)
+
     def photos(self, ids: Sequence[int] | None = None) -> Iterator[Sequence[GalleryRow]]:
         """Yield photos with their tags by id, some at a time, of one moment: all, or those with these ids."""
-        with self._database.read() as connection:
-            statement = _rows(connection)
-            if ids is None:
-                yield from plain_rows(connection, statement)
-            else:
-                for chunk in chunked(sorted(set(ids))):
-                    yield from plain_rows(connection, statement.where(photos.c.id.in_(chunk)))
-
-    def count(self) -> int:
-        """Return how many photos there are, the missing ones included."""
-        with self._database.read() as connection:
-            return int(connection.execute(select(func.count()).select_from(photos)).scalar_one())
+        with self.at_one_moment() as now:
+            yield from now.photos(ids)
 
     def facts(self, photo_id: int) -> PhotoFacts | None:
         """Return what `Photos.find` does not tell of a photo, None if there is none of that id."""
@@ -123,16 +202,6 @@ class CatalogRows:
                 found += [(number, content, elsewhere[content]) for number, content in copies if content in elsewhere]
                 yield found
 
-    def stamp(self) -> list[int] | None:
-        """Return numbers that stay as they are until phototag writes to this database again, also over restarts.
-
-        None where there are none.
-        """
-        with self._database.read() as connection:
-            number = connection.execute(select(counter.c.number)).scalar()
-            newest = connection.execute(select(func.max(photos.c.id))).scalar()
-        return None if number is None else [*(self._database.location.file_key() or ()), int(number), int(newest or 0)]
-
     def change_sign(self) -> ChangeSign:
         """Return a sign of writes by other connections, also of this store, on a connection that is kept; close it."""
         self._database.refuse_if_closed()
@@ -166,6 +235,7 @@ def _rows(connection: Connection) -> Select[Any]:
             select(func.aggregate_strings(keywords.c.keyword, "\n"))
             .where(keywords.c.photo_id == photos.c.id)
             .scalar_subquery(),
+            photos.c.written + func.coalesce(tags.c.written, 0),
         )
         .outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id)
         .outerjoin(captures, captures.c.photo_id == photos.c.id)

@@ -156,5 +156,6 @@ def _merge(connection: Connection, old: int, copy: int) -> None:
     connection.execute(update(keyword_exports).where(keyword_exports.c.photo_id == copy).values(photo_id=old))
     names = ("path_bytes", "path_text", "size_bytes", "modified_ns", "changed_ns", "inode", "last_seen_at")
     row = connection.execute(select(*(photos.c[name] for name in names)).where(photos.c.id == copy)).one()
+    connection.execute(update(photos).where(photos.c.lead_id == copy).values(lead_id=None))
     connection.execute(delete(photos).where(photos.c.id == copy))
     connection.execute(update(photos).where(photos.c.id == old).values(**row._mapping))

@@ -7,11 +7,19 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from phototag.database import Database, captures, insert_row, insert_rows, path_hash, photos, tags, tried_again
+from phototag.database import (
+    TAG_NAMES,
+    Database,
+    captures,
+    insert_row,
+    insert_rows,
+    path_hash,
+    photos,
+    tags,
+    tried_again,
+)
 from phototag.records import Photo, PhotoState, Source
 from phototag.store.photos import KnownPhoto, chunked, known_photos, lock_photos, photo_values
-
-_TAG_COLUMNS = tuple(column.name for column in tags.c if column.name != "photo_id")
 
 
 class Pairs:
@@ -81,7 +89,7 @@ def tag_partners(connection: Connection, leads: Collection[int]) -> None:
     """Give the partners of photos, by id, the tags of these. A human's tag stays where the lead's is a model's."""
     for chunk in chunked(sorted(leads)):
         lock_photos(connection, photos.c.lead_id.in_(chunk))
-        columns = (tags.c[name] for name in _TAG_COLUMNS)
+        columns = (tags.c[name] for name in TAG_NAMES)
         of_lead = select(photos.c.id.label("photo_id"), *columns).join(tags, tags.c.photo_id == photos.c.lead_id)
         new = [dict(row._mapping) for row in connection.execute(of_lead.where(photos.c.lead_id.in_(chunk)))]
         if not new:
@@ -98,10 +106,11 @@ def tag_partners(connection: Connection, leads: Collection[int]) -> None:
 def _join(connection: Connection, pairs: Sequence[tuple[int, int]]) -> None:
     """Tag partners as their leads are; what a human said of a partner alone is said of both."""
     lock_photos(connection, photos.c.id.in_([number for pair in pairs for number in pair]))
+    of_photos = select(tags.c.photo_id, *(tags.c[name] for name in TAG_NAMES))
     for partner_id, lead_id in pairs:
         found = {
             int(row["photo_id"]): row
-            for row in connection.execute(select(tags).where(tags.c.photo_id.in_([partner_id, lead_id]))).mappings()
+            for row in connection.execute(of_photos.where(tags.c.photo_id.in_([partner_id, lead_id]))).mappings()
         }
         said, have = found.get(partner_id), found.get(lead_id)
         if said is not None and said["source"] == Source.HUMAN.value and (have is None or have["source"] != "human"):

@@ -21,6 +21,7 @@ from phototag.database import (
     reviews,
     sample_items,
     tags,
+    this_change,
     tried_again,
 )
 from phototag.errors import StoreError
@@ -173,6 +174,12 @@ class MissingPhoto(HasPath):
     sampled: bool
 
 
+_IS_REVIEWED = exists().where(reviews.c.photo_id == photos.c.id, reviews.c.undone_at.is_(None)) | exists().where(
+    tags.c.photo_id == photos.c.id, tags.c.source == Source.HUMAN.value
+)
+_IS_SAMPLED = exists().where(sample_items.c.photo_id == photos.c.id)
+
+
 class Photos:
     """The photos that a database knows. All methods raise StoreError when it cannot be read, or written."""
 
@@ -243,12 +250,8 @@ class Photos:
 
     def missing_before(self, moment: datetime) -> Iterator[list[MissingPhoto]]:
         """Yield the photos that have been missing since that moment or longer, a page at a time, by id."""
-        reviewed = exists().where(reviews.c.photo_id == photos.c.id, reviews.c.undone_at.is_(None)) | exists().where(
-            tags.c.photo_id == photos.c.id, tags.c.source == Source.HUMAN.value
-        )
-        sampled = exists().where(sample_items.c.photo_id == photos.c.id)
         statement = select(
-            photos.c.id, photos.c.path_bytes, reviewed.label("reviewed"), sampled.label("sampled")
+            photos.c.id, photos.c.path_bytes, _IS_REVIEWED.label("reviewed"), _IS_SAMPLED.label("sampled")
         ).where(photos.c.state == PhotoState.MISSING.value, photos.c.missing_since <= moment)
         return self._database.pages(
             statement,
@@ -259,11 +262,31 @@ class Photos:
         )
 
     @tried_again
-    def remove(self, ids: Sequence[int]) -> None:
-        """Remove photos, with their tags, scores and reviews, in one transaction."""
+    def remove(self, ids: Sequence[int], *, reviewed: bool) -> int:
+        """Remove photos, with their tags, scores and reviews, in one transaction; returns how many.
+
+        Those stay that are no longer missing, or sampled by now, and unless `reviewed` those that people said something
+        of: on a server someone may do so until the last moment.
+        """
+        stays = _IS_SAMPLED if reviewed else _IS_SAMPLED | _IS_REVIEWED
+        removed = 0
         with self._database.write(durable=True) as connection:
             for chunk in chunked(ids):
-                connection.execute(delete(photos).where(photos.c.id.in_(chunk)))
+                wanted = photos.c.id.in_(chunk)
+                lock_photos(connection, wanted)
+                goes = select(photos.c.id).where(wanted, photos.c.state == PhotoState.MISSING.value, ~stays)
+                gone = connection.execute(goes).scalars().all()
+                # What is left of a pair decides for itself.
+                connection.execute(update(photos).where(photos.c.lead_id.in_(gone)).values(lead_id=None))
+                connection.execute(delete(photos).where(photos.c.id.in_(gone)))
+                removed += len(gone)
+        return removed
+
+
+def touch(connection: Connection, ids: Sequence[int]) -> None:
+    """Note that something of photos was written, or deleted, that neither their rows nor those of their tags hold."""
+    for chunk in chunked(ids):
+        connection.execute(update(photos).where(photos.c.id.in_(chunk)).values(written=this_change()))
 
 
 def set_missing(connection: Connection, ids: Sequence[int], now: datetime) -> None:

@@ -64,6 +64,17 @@ def reason_column(connection: Connection) -> ColumnElement[str | None]:
     )
 
 
+def least_scores(connection: Connection) -> dict[str, list[list[Any]]]:
+    """Return all that reasons follow from beside the tags, by the models' ids, fit for JSON."""
+    rows = connection.execute(select(models.c.id, models.c.metrics))
+    return {
+        str(row.id): [
+            [each.since.isoformat(), *(each.least[level] for level in LEVELS)] for each in _noted(row.metrics)
+        ]
+        for row in rows
+    }
+
+
 def _least(noted: Mapping[int, Sequence[_Noted]], level: str) -> ColumnElement[Any]:
     """Return the least score that the model of each tag was used with when it gave it."""
     whens: list[tuple[ColumnElement[bool], Any]] = []

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, exists, insert, or_, select, update
 
 from phototag.choices import ReviewOrigin
-from phototag.database import Database, photos, reviews, sample_items, tags, tried_again, untrusted_rows
+from phototag.database import TAG_NAMES, Database, photos, reviews, sample_items, tags, tried_again, untrusted_rows
 from phototag.errors import UsageError
 from phototag.paths import PhotoPath
 from phototag.records import LEVELS, PhotoState, Rank, Source
@@ -24,7 +24,6 @@ from phototag.store.photos import HasPath, chunked, is_under, lock_photos
 from phototag.store.tags import checked_labels, human_tag, rank_of, set_tags
 
 _LONGEST_TOKEN = 200
-_TAG_COLUMNS = tuple(column.name for column in tags.c if column.name != "photo_id")
 _VALID = photos.c.content_hash == reviews.c.content_hash
 
 
@@ -252,7 +251,7 @@ def _known_tokens(connection: Connection, given: Sequence[Review]) -> dict[str |
 
 def _photos_and_tags(connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
     found: dict[int, Row[Any]] = {}
-    columns = (photos.c.id, photos.c.path_text, photos.c.content_hash, *(tags.c[name] for name in _TAG_COLUMNS))
+    columns = (photos.c.id, photos.c.path_text, photos.c.content_hash, *(tags.c[name] for name in TAG_NAMES))
     for chunk in chunked(ids):
         statement = (
             select(*columns).outerjoin_from(photos, tags, tags.c.photo_id == photos.c.id).where(photos.c.id.in_(chunk))
@@ -309,7 +308,7 @@ def _shown(row: Row[Any], prefix: str = "") -> ShownTag | None:
 def _tag_to_json(photo: Row[Any]) -> dict[str, Any] | None:
     if photo.rank is None:
         return None
-    return {**{name: getattr(photo, name) for name in _TAG_COLUMNS}, "tagged_at": photo.tagged_at.isoformat()}
+    return {**{name: getattr(photo, name) for name in TAG_NAMES}, "tagged_at": photo.tagged_at.isoformat()}
 
 
 def _note_in_samples(connection: Connection, given: Iterable[Review]) -> None:
@@ -371,7 +370,7 @@ def _holders(row: Row[Any]) -> Any:
 def _tag_from_json(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
-    return {name: value[name] for name in _TAG_COLUMNS} | {"tagged_at": datetime.fromisoformat(value["tagged_at"])}
+    return {name: value[name] for name in TAG_NAMES} | {"tagged_at": datetime.fromisoformat(value["tagged_at"])}
 
 
 # ---- reading

@@ -10,14 +10,14 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, select, update
 
-from phototag.database import Database, insert_rows, path_hash, photos, tags, tried_again
+from phototag.database import TAG_NAMES, Database, insert_rows, path_hash, photos, tags, tried_again
 from phototag.errors import StoreError, UsageError
 from phototag.paths import PhotoPath
 from phototag.records import Failure, PhotoState, Rank, Source, Tag
 from phototag.store.captures import Capture, drop_captures, replace_captures
 from phototag.store.models import Models
 from phototag.store.pairs import tag_partners
-from phototag.store.photos import chunked, clean_text, lock_photos, path_key, photo_values
+from phototag.store.photos import chunked, clean_text, lock_photos, path_key, photo_values, touch
 from phototag.store.query import ROWS_AT_ONCE, Query, conditions, joined, plain_rows
 from phototag.store.scores import StoredTag, replace_scores
 from phototag.taxonomy import check_name
@@ -214,6 +214,7 @@ def set_tags(connection: Connection, values: Mapping[int, Mapping[str, Any] | No
     for chunk in chunked(list(values)):
         lock_photos(connection, photos.c.id.in_(chunk))
         connection.execute(delete(tags).where(tags.c.photo_id.in_(chunk)))
+    touch(connection, [photo_id for photo_id, tag in values.items() if tag is None])
     insert_rows(
         connection, tags, [{"photo_id": photo_id, **tag} for photo_id, tag in values.items() if tag is not None]
     )
@@ -319,7 +320,7 @@ def _human_tagged(connection: Connection, ids: Sequence[int]) -> set[int]:
 
 def _human_tags_of(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, dict[str, Any]]:
     """Return what a human last said of these very contents under other names: a moved photo keeps a human's tag."""
-    columns = [column for column in tags.c if column.name != "photo_id"]
+    columns = [tags.c[name] for name in TAG_NAMES]
     found: dict[bytes, dict[str, Any]] = {}
     for chunk in chunked(list(dict.fromkeys(hashes))):
         statement = (

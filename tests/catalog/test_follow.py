@@ -149,13 +149,13 @@ def test_gallery_serves_what_it_has_when_the_database_cannot_be_read(
         before = all_ids(gallery)
         with closing(sqlite3.connect(store.location.path or "")) as connection:
             connection.execute("PRAGMA ignore_check_constraints=ON")
-            connection.execute("UPDATE photos SET state = 'nonsense' WHERE id = 5")
+            connection.execute("UPDATE photos SET state = 'nonsense', written = 10000 WHERE id = 5")
             connection.commit()
         with pytest.raises(StoreError, match="phototag db check"):
             gallery._catch_up()
         assert all_ids(gallery) == before
         with closing(sqlite3.connect(store.location.path or "")) as connection:
-            connection.execute("UPDATE photos SET state = 'missing' WHERE id = 5")
+            connection.execute("UPDATE photos SET state = 'missing', written = 10001 WHERE id = 5")
             connection.commit()
         gallery._catch_up()
         assert gallery.items([5])[0].state is PhotoState.MISSING

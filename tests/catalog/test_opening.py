@@ -16,7 +16,7 @@ from phototag.catalog.filters import GalleryFilter
 from phototag.catalog.follow import Following
 from phototag.catalog.views import Reading
 from phototag.errors import StoreError
-from phototag.store import GalleryRow, Store
+from phototag.store import CatalogMoment, GalleryRow, Store
 from tests.support.catalog_photos import all_ids, library
 from tests.support.commands import run_python
 
@@ -39,8 +39,8 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """Let galleries read the library only as far as the gate is opened, and show what they have at once."""
     opened = Gate()
 
-    def parts(gallery: Following) -> Iterator[Sequence[GalleryRow]]:
-        rows = [row for part in gallery._store.catalog.photos() for row in part]
+    def parts(gallery: Following, now: CatalogMoment) -> Iterator[Sequence[GalleryRow]]:
+        rows = [row for part in now.photos() for row in part]
         for start in range(0, len(rows), _PART):
             while not opened.parts.acquire(timeout=0.01):
                 if gallery._closing.is_set():
@@ -53,6 +53,11 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setattr("phototag.catalog.follow._OPENING_SECONDS", 0.0)
     yield opened
     opened.pass_on()
+
+
+def count(store: Store) -> int:
+    with store.catalog.at_one_moment() as now:
+        return now.count()
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -88,7 +93,7 @@ def assert_as_read_anew(gallery: Gallery, store: Store, gate: Gate) -> None:
 
 
 def test_what_was_read_is_shown_and_grows(store: Store, gate: Gate) -> None:
-    total = store.catalog.count()
+    total = count(store)
     with opened_in_part(store, gate) as gallery:
         assert gallery.reading == Reading(photos=40, total=total, stale=False)
         assert len(all_ids(gallery, sort=GallerySort.PATH)) == gallery.total <= 40
@@ -108,7 +113,8 @@ def test_what_a_person_says_or_removes_meanwhile_stays_said_and_removed(store: S
                 writer.tags.set_human(known.path, superclass="fish", subclass="cod")
                 gallery.refresh([photo_id])
         with gallery.writing("serve") as writer:
-            writer.photos.remove([gone, unread_gone])
+            writer.photos.mark_missing([gone, unread_gone])
+            writer.photos.remove([gone, unread_gone], reviewed=True)
             gallery.refresh([gone, unread_gone])
         for parts in (0, 1, 1):
             if parts:
@@ -125,7 +131,8 @@ def test_what_others_write_meanwhile_is_shown_soon_after(store: Store, gate: Gat
     with opened_in_part(store, gate) as gallery:
         with Store.open(store.location.path) as other, other.writing("tag"):
             other.tags.save_batch(model_id=1, tagged=library(9, seed=4, first=9000))
-            other.photos.remove([3])
+            other.photos.mark_missing([3])
+            other.photos.remove([3], reviewed=True)
         gate.pass_on()
         gallery.wait_until_read()
         gallery._catch_up()

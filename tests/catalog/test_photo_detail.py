@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from phototag.catalog.catalog import Gallery
 from phototag.catalog.folders import folder_key
+from phototag.catalog.similar import Similar
 from phototag.catalog.views import PhotoDetail
 from phototag.decision import Evidence, best_subclasses, gather, join, pack
 from phototag.records import FailureKind, PhotoState, Rank, Scores, Source
@@ -183,6 +185,23 @@ def nearest(points: NDArray[np.float16], row: int, among: Sequence[int]) -> list
     """Ids of these rows by distance to one of them, written down plainly."""
     wide = points.astype(np.float64)
     return [other + 1 for other in sorted(among, key=lambda other: np.linalg.norm(wide[other] - wide[row]))]
+
+
+def test_some_photos_are_compared_until_all_embeddings_were_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phototag.catalog.similar._MANY_CHANGED", 5)
+    monkeypatch.setattr("phototag.catalog.similar._PATIENCE_SECONDS", 0.0)
+    may_go_on, read = threading.Event(), Similar._read
+    monkeypatch.setattr(Similar, "_read", lambda *args: (may_go_on.wait(60), read(*args))[1])
+    with Gallery(store) as gallery:
+        first = gallery.similar(1, limit=3)
+        assert first.among is not None
+        assert len(first) <= first.among < len(POINTS)
+        may_go_on.set()
+        (similar,) = gallery._similar.values()
+        similar._thread.join(60)
+        then = gallery.similar(1, limit=3)
+        assert then.among is None
+        assert [each.item.id for each in then] == nearest(POINTS, 0, range(1, 40))[:3]
 
 
 def test_similar_photos_are_those_with_the_nearest_embeddings(store: Store) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ def test_workers_that_die_lose_nothing_and_the_photo_that_kills_them_is_given_up
 
 class WithoutPhotos(LightWorker):
     def _process(self, order: Order) -> Batch:
-        return Batch(tuple(Failure(photo, FailureKind.GONE, "the file is gone") for photo in order.photos), 0)
+        kinds = cycle((FailureKind.GONE, FailureKind.PERMISSION))
+        return Batch(tuple(Failure(photo, kind, "none") for photo, kind in zip(order.photos, kinds, strict=False)), 0)
 
 
 def test_a_worker_without_the_photos_ends_the_run_and_loses_none(
@@ -127,13 +129,13 @@ def test_a_worker_without_the_photos_ends_the_run_and_loses_none(
     tagger = light_tagger(light_model)
     with Store.open(postgres_url) as store, workers(postgres_url, 1, WithoutPhotos):
         executor = LightQueue(WorkerSetup(tagger.model), store, print)
-        with pytest.raises(RuntimeUnavailableError, match=r"jpg: is there, but not on .* mount the photos"):
+        with pytest.raises(RuntimeUnavailableError, match=r"jpg: can be read here, but not by a worker on .*"):
             tagger.tag([tmp_path / "photos"], store, executor=executor)
         assert store.chunks.unfinished() == 0
     last = database_info(postgres_url).last_run
     assert last is not None
     assert last.finished_at is not None
-    assert "mount the photos" in (last.error or "")
+    assert "can be read here" in (last.error or "")
 
 
 def test_a_worker_that_lacks_the_model_gives_back_what_it_took(postgres_url: str) -> None:

@@ -76,7 +76,7 @@ def drawn(table: Table, data: st.DataObject, fixed: dict[str, Any]) -> dict[str,
     """A row of a table with any values but for some."""
     row = dict(fixed)
     for column in table.columns.values():
-        if column.name not in row:
+        if column.name not in row and column.server_default is None:
             one = KINDS[type(column.type).__name__]
             planned = column.name == "planned"
             row[column.name] = data.draw(st.none() | one if column.nullable and not planned else one)
@@ -88,10 +88,12 @@ def drawn(table: Table, data: st.DataObject, fixed: dict[str, Any]) -> dict[str,
 def raw_rows(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     """All that a file holds, as it lies there."""
     with closing(sqlite3.connect(path)) as connection:
-        tables = {table.name: ", ".join(column.name for column in table.primary_key) for table in COPIED}
-        return {
-            name: connection.execute(f"SELECT * FROM {name} ORDER BY {key}").fetchall() for name, key in tables.items()
-        }
+        found = {}
+        for table in COPIED:
+            names = ", ".join(column.name for column in table.columns if column.server_default is None)
+            keys = ", ".join(column.name for column in table.primary_key)
+            found[table.name] = connection.execute(f"SELECT {names} FROM {table.name} ORDER BY {keys}").fetchall()
+        return found
 
 
 @settings(max_examples=3)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ import pytest
 from sqlalchemy import select
 
 from phototag.database import HEAD, Role, holder_of, parse_location, runs
-from phototag.errors import LockedError, SchemaError, StoreError
+from phototag.errors import LockedError, SchemaError, StoreError, UsageError
 from phototag.records import Source
 from phototag.store import (
     Design,
@@ -31,6 +35,7 @@ from phototag.store import (
     check_database,
     database_info,
 )
+from phototag.tagging import plan_prune
 from tests.support.postgres import Server
 from tests.support.server_load import run_load
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, digest, photo, register, stored
@@ -168,6 +173,49 @@ def test_a_database_that_was_upgraded_meanwhile_is_not_written_to(
     assert here.count(Query(source=Source.HUMAN)) == 0
 
 
+# ---- poolers
+
+
+@contextmanager
+def pgbouncer(server: Server, mode: str) -> Iterator[str]:
+    """The start of the URLs of a PgBouncer before the server; it runs as the server's user, as it refuses root."""
+    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+    if program is None:
+        pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = server.folder / f"{mode}.ini"
+    config.write_text(
+        f"[databases]\n* = host={server.folder} user=phototag\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+        f"listen_port = {port}\nauth_type = any\npool_mode = {mode}\nunix_socket_dir =\n"
+    )
+    owner = server.folder.stat().st_uid
+    process = subprocess.Popen([program, "-q", config], user=owner if os.geteuid() == 0 else None)
+    try:
+        for _ in range(100):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield f"postgresql://phototag@127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_nothing_is_written_through_a_pooler_that_lends_connections_by_the_transaction(
+    mode: str, postgres_server: Server, here: Store
+) -> None:
+    assert here.location.url is not None
+    with pgbouncer(postgres_server, mode) as start, Store.open(f"{start}{here.location.url.database}") as store:
+        assert store.count(Query()) == 3
+        if mode == "transaction":
+            with pytest.raises(StoreError, match="pool_mode=session"), store.writing("phototag tag"):
+                pass
+        with here.writing("phototag tag") if mode == "transaction" else store.writing("phototag tag"):
+            pass
+
+
 # ---- people beside taggers
 
 
@@ -183,6 +231,21 @@ def test_an_answer_is_taken_while_another_computer_tags(here: Store, there: Stor
     with there.answering("phototag audit review"):
         there.reviews.undo(review_id)
     assert here.count(Query(source=Source.HUMAN)) == 0
+
+
+def test_what_is_said_of_a_photo_before_it_is_pruned_keeps_it(here: Store, there: Store) -> None:
+    a, b = (id_of(there, f"/p/{name}.jpg") for name in "ab")
+    with here.writing("phototag db prune"):
+        here.photos.mark_missing([a, b])
+        plan = plan_prune(here, datetime.now(UTC) + timedelta(days=1))
+        assert plan.remove == [a, b]
+        with there.answering("phototag audit review"):
+            there.reviews.save(Review(photo_id=a, superclass="dog"))
+        assert here.photos.remove(plan.remove, reviewed=False) == 1
+        with there.answering("phototag audit review"), pytest.raises(UsageError):
+            there.reviews.save(Review(photo_id=b, superclass="dog"))
+    assert [row.path.name for row in there.query(Query(source=Source.HUMAN))] == ["a.jpg"]
+    assert there.count(Query()) == 2
 
 
 def test_an_answer_waits_for_another_answer_and_not_for_a_command(here: Store, there: Store) -> None:
