@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from phototag.catalog.search import ByteStrings
+from phototag.catalog.search import ByteStrings, inserted
 from phototag.records import PhotoState, Rank, Reason, Source
 from phototag.taxonomy import Label
 
@@ -156,10 +156,14 @@ def merged(columns: Columns, fresh: Columns, gone: NDArray[np.int64]) -> tuple[C
     kept[lost] = False
     at = np.searchsorted(columns.id[kept], fresh.id)
     arrays: dict[str, Any] = {
-        name: np.insert(getattr(columns, name)[kept], at, getattr(fresh, name)) for name in ARRAYS
+        name: inserted(_kept(getattr(columns, name), kept), at, getattr(fresh, name)) for name in ARRAYS
     }
     arrays |= {name: getattr(columns, name).edited(kept, at, getattr(fresh, name)) for name in STRINGS}
     return Columns(**pointed, **arrays), moved
+
+
+def _kept(array: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
+    return array if kept.all() else array[kept]
 
 
 def _overwritten(columns: Columns, fresh: Columns, places: NDArray[np.int64]) -> dict[str, Any]:

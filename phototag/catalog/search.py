@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,13 @@ def fold_bytes(text: bytes) -> bytes:
     return text.lower() if text.isascii() else fold(clean_text(os.fsdecode(text))).encode()
 
 
+def inserted(array: NDArray[Any], at: NDArray[np.integer], values: NDArray[Any]) -> NDArray[Any]:
+    """Return an array with values before its `at`th ones, ascending: at its end, as most are, with one copy alone."""
+    behind = not len(at) or int(at[0]) == len(array)
+    found: NDArray[Any] = np.concatenate([array, values]) if behind else np.insert(array, at, values)
+    return found
+
+
 @dataclass(frozen=True)
 class ByteStrings:
     """N byte strings: `joined` has each with a zero byte behind it, `ends` [N] are behind these."""
@@ -53,7 +61,7 @@ class ByteStrings:
             joined, lengths = joined[np.repeat(kept, lengths)], lengths[kept]
         places = np.concatenate([[0], np.cumsum(lengths)])[at]
         return ByteStrings(
-            np.insert(joined, np.repeat(places, more), fresh.joined), np.cumsum(np.insert(lengths, at, more))
+            inserted(joined, np.repeat(places, more), fresh.joined), np.cumsum(inserted(lengths, at, more))
         )
 
     def __len__(self) -> int:

@@ -68,7 +68,9 @@ class Writes:
         self.store.photos.mark_seen([each.id for each in self._some(9)])
 
     def prune(self) -> None:
-        self.store.photos.remove([each.id for each in self._some(3)])
+        going = [each.id for each in self._some(3)]
+        self.store.photos.mark_missing(going)
+        self.store.photos.remove(going, reviewed=True)
 
     def move(self) -> None:
         moving = self._some(4)
