@@ -27,13 +27,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import IO, Any
 from urllib.parse import urlencode
 
 import _report
-from _library import make_library
 
 SIZES = (10_000, 100_000, 1_000_000)
 SAMPLES = Path(__file__).resolve().parents[1] / "sample_images"
@@ -98,15 +98,26 @@ def _measure(size: int, wanted: Sequence[str], folder: Path, home: Path, model: 
     figures: Figures = {}
     library = Library(folder / f"{size}.db", folder / f"{size}", model, home)
     if not library.database.exists():
-        from phototag.model import open_model
-
-        opened = open_model(str(model))
-        make_library(library.database, size, opened, root=library.root, files=True, one_folder=one_folder)
+        # A process begins with the most memory that its parent ever held, so this one stays small.
+        maker = get_context("spawn").Process(target=_make, args=(library, size, one_folder))
+        maker.start()
+        maker.join()
+        if maker.exitcode:
+            raise SystemExit(f"{library.database}: could not be made")
     figures["database"] = Figure(0, peak_bytes=library.database.stat().st_size)
     for name in wanted:
         print(f"{size:,} photos: {name}", file=sys.stderr)
         figures |= _STEPS[name](library)
     return figures
+
+
+def _make(library: Library, size: int, one_folder: bool) -> None:
+    from _library import make_library
+
+    from phototag.model import open_model
+
+    model = open_model(str(library.model))
+    make_library(library.database, size, model, root=library.root, files=True, one_folder=one_folder)
 
 
 # ---- what is measured

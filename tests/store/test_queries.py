@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from phototag.audit.sampling import Scope
 from phototag.audit.tag_columns import read_tags
-from phototag.catalog import columns as catalog_columns
+from phototag.catalog import growing
 from phototag.choices import CountBy, SortKey
 from phototag.database import connection
 from phototag.errors import LockedError, StoreError, UsageError
@@ -222,7 +222,7 @@ def test_labels_of_people_are_composed(forms: Store) -> None:
 
 
 def test_the_gallery_and_the_audit_see_one_class(forms: Store) -> None:
-    rows = catalog_columns.read(forms.catalog.photos())
+    rows = growing.read(forms.catalog.photos())
     assert [label[0] for label in rows.labels].count("caf\u00e9") == 1
     assert "cafe\u0301" not in [label[0] for label in rows.labels]
     assert ("caf\u00e9", "beagle") in read_tags(forms, Scope()).labels
