@@ -1,4 +1,4 @@
--- schema 0004; application_id = 0, user_version = 0, encoding = UTF-8, page_size = 4096, auto_vacuum = 0
+-- schema 0005; application_id = 0, user_version = 0, encoding = UTF-8, page_size = 4096, auto_vacuum = 0
 
 CREATE INDEX ix_captures_camera ON captures ( camera );
 
@@ -134,6 +134,7 @@ CREATE TABLE "photos" ( id INTEGER NOT NULL,
   last_seen_at DATETIME NOT NULL,
   missing_since DATETIME,
   lead_id BIGINT,
+  written BIGINT DEFAULT '0' NOT NULL,
   CONSTRAINT ck_photos_attempts CHECK (attempts >= 0),
   CONSTRAINT ck_photos_state CHECK (state IN ('ok', 'unreadable', 'unsupported', 'missing')),
   CONSTRAINT fk_photos_lead_id_photos FOREIGN KEY(lead_id) REFERENCES photos (id) ON DELETE SET NULL,
@@ -260,6 +261,7 @@ CREATE TABLE tags ( photo_id INTEGER NOT NULL,
   source VARCHAR(16) NOT NULL,
   model_id INTEGER,
   tagged_at DATETIME NOT NULL,
+  written BIGINT DEFAULT '0' NOT NULL,
   CONSTRAINT ck_tags_model CHECK (source = 'human' OR model_id IS NOT NULL),
   CONSTRAINT ck_tags_rank CHECK (rank IN ('subclass', 'superclass', 'none')),
   CONSTRAINT ck_tags_source CHECK (source IN ('model', 'human')),
