@@ -117,13 +117,13 @@ def group(points: NDArray[np.floating], spread: NDArray[np.floating], *, min_siz
     labels = np.full(len(points), -1, dtype=np.intp)
     sound = np.flatnonzero(np.isfinite(points).all(axis=1))
     if len(sound) >= min_size:
-        labels[sound] = _labels(points[sound].astype(np.float64), spread.astype(np.float64), min_size)
+        labels[sound] = _labels(points[sound].astype(np.float32), spread.astype(np.float64), min_size)
     return described(points, labels)
 
 
-def _labels(points: Floats, spread: Floats, min_size: int) -> Integers:
+def _labels(points: Narrow, spread: Floats, min_size: int) -> Integers:
     edges = neighbours(points, _NEIGHBOURS)
-    some = points[:: -(-len(points) // _MOST_TO_MEASURE)]
+    some = points[:: -(-len(points) // _MOST_TO_MEASURE)].astype(np.float64)
     some_edges = edges if len(some) == len(points) else neighbours(some, _NEIGHBOURS)
     variances = Variances.expected(spread)
     for _ in range(_MEASUREMENTS):
@@ -134,7 +134,7 @@ def _labels(points: Floats, spread: Floats, min_size: int) -> Integers:
     return ordered(_joined(points, edges, variances), min_size)
 
 
-def neighbours(points: Floats, count: int) -> Integers:
+def neighbours(points: NDArray[np.floating], count: int) -> Integers:
     """Return edges [M, 2] from each point [N, E] to its `count` nearest, each once, with the lower number first.
 
     Of more points than a few cells hold, a neighbour that lies beyond the nearest cells is missed, and another taken.
@@ -142,7 +142,7 @@ def neighbours(points: Floats, count: int) -> Integers:
     size = len(points)
     count = min(count + 1, size)  # with the point itself
     # Half the memory traffic; which of two equally near neighbours is taken does not matter.
-    narrow = points.astype(np.float32)
+    narrow = points.astype(np.float32, copy=False)
     squares = (narrow**2).sum(axis=1)
     found = np.empty((size, count), dtype=np.intp)
     for members, near in _cells(narrow):
@@ -200,11 +200,11 @@ def _distinct(pairs: Integers, size: int) -> Integers:
     return proper
 
 
-def _joined(points: Floats, edges: Integers, variances: Variances) -> Integers:
+def _joined(points: NDArray[np.floating], edges: Integers, variances: Variances) -> Integers:
     """Return the cluster of every point [N] when no two along an edge gain by joining any more."""
     size = len(points)
     labels = np.arange(size)
-    clusters = _Clusters(np.ones(size), points.copy(), np.empty(size), variances)
+    clusters = _Clusters(np.ones(size), points.astype(np.float64), np.empty(size), variances)
     clusters.weigh(labels)
     gains = clusters.gains(edges)
     while True:

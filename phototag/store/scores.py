@@ -193,7 +193,8 @@ class Scores:
             .select_from(tags)
             .join(photos, photos.c.id == tags.c.photo_id)
             .outerjoin(predictions, own)
-            .where(tags.c.source == Source.MODEL.value, photos.c.lead_id.is_(None), *is_under(under))
+            # As a sum: with the index of leads, which nearly all photos lack, each page would sort all that are left.
+            .where(tags.c.source == Source.MODEL.value, (photos.c.lead_id + 0).is_(None), *is_under(under))
         )
         if ranks is not None:
             statement = statement.where(tags.c.rank.in_([rank.value for rank in ranks]))
