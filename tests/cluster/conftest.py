@@ -13,7 +13,8 @@ from phototag.errors import RuntimeUnavailableError
 from tests.support.light_tagger import write_light_model
 
 
-@pytest.fixture(scope="session")
+# Its processes never rest, so they end before the next file of tests.
+@pytest.fixture(scope="module")
 def ray_session(_converted: Path) -> Iterator[RaySession]:
     """A running cluster of this computer, whose workers find the tiny model converted."""
     if importlib.util.find_spec("ray") is None:  # to import it would tell it to do without a token
