@@ -26,41 +26,35 @@ from phototag.paths import S3Path
 from phototag.store import Store
 from phototag.tagging import Tagger
 
-BUCKET = "photos"
 KINDS = {kind.name: kind for kind in _pictures.KINDS}
 
 
-def serve(folder: Path, ready: Connection) -> None:
-    """Answer requests for the files of a folder until the other end of `ready` is closed."""
+def serve(folders: dict[str, Path], ready: Connection) -> None:
+    """Answer requests for the files of folders, a bucket each, until the other end of `ready` is closed."""
     sys.path.append(str(Path(__file__).resolve().parents[1]))
     server = importlib.import_module("tests.support.s3_server").S3Server()
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            server.put(BUCKET, str(file.relative_to(folder)), file.read_bytes())
+    for bucket, folder in folders.items():
+        for file in sorted(folder.iterdir()):
+            server.put(bucket, file.name, file.read_bytes())
     with server.running():
         ready.send(server.url)
         ready.poll(None)
 
 
-def measure(kind: str, photos: int, rounds: int, pictures: Path) -> None:
+def measure(kind: str, folder: Path, rounds: int) -> None:
     """Print what one kind of pictures takes."""
-    folder = _pictures.ensure(KINDS[kind], photos, pictures, on_picture=lambda: None)
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(folder, theirs), daemon=True)
-    server.start()
-    os.environ.update(AWS_ENDPOINT_URL=ours.recv(), AWS_ACCESS_KEY_ID="benchmark", AWS_SECRET_ACCESS_KEY="benchmark")
-    places: dict[str, Path | S3Path] = {"folder": folder, "bucket": S3Path(f"s3://{BUCKET}")}
+    places: dict[str, Path | S3Path] = {"folder": folder, "bucket": S3Path(f"s3://{kind}")}
     rates: dict[str, list[float]] = {name: [] for name in places}
+    photos = len(list(folder.iterdir()))
     with Tagger("builtin", precision=Precision.F32) as tagger:
         for turn in range(rounds + 1):
             for name, place in list(places.items())[:: 1 if turn % 2 else -1]:
                 with tempfile.TemporaryDirectory() as scratch, Store.open(Path(scratch) / "photos.db") as store:
                     report = tagger.tag([place], store)
-                    assert report.tagged == photos, report
+                if report.tagged != photos:
+                    raise SystemExit(f"{place}: {report.tagged} of {photos} photos were tagged")
                 if turn:  # the first is for warming up
                     rates[name].append(photos / report.seconds)
-    ours.close()
-    server.join(5)
     ratios = [bucket / plain for plain, bucket in zip(rates["folder"], rates["bucket"], strict=True)]
     print(
         f"{kind}: folder {median(rates['folder']):.0f}, bucket {median(rates['bucket']):.0f} photos/s, "
@@ -78,8 +72,18 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="keep the pictures here, or use those that are here")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="phototag-bench-") as scratch:
-        for kind in chosen.kinds:
-            measure(kind, chosen.photos, chosen.rounds, chosen.pictures or Path(scratch))
+        root = chosen.pictures or Path(scratch)
+        folders = {
+            kind: _pictures.ensure(KINDS[kind], chosen.photos, root, on_picture=lambda: None) for kind in chosen.kinds
+        }
+        start = multiprocessing.get_context("spawn")
+        ours, theirs = start.Pipe()
+        start.Process(target=serve, args=(folders, theirs), daemon=True).start()
+        os.environ.update(
+            AWS_ENDPOINT_URL=ours.recv(), AWS_ACCESS_KEY_ID="benchmark", AWS_SECRET_ACCESS_KEY="benchmark"
+        )
+        for kind, folder in folders.items():
+            measure(kind, folder, chosen.rounds)
 
 
 if __name__ == "__main__":

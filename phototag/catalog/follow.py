@@ -25,7 +25,7 @@ from phototag.store import CatalogMoment, GalleryRow, Stamp, Store
 
 POLL_SECONDS = 2.0
 # So long the first page waits for a library to be read; then it shows what there is.
-_OPENING_SECONDS = 0.8
+_OPENING_SECONDS = 0.5
 # A part of a library is shown again when it has grown by so much: that is seldom, and finding its folders costs.
 _GROWTH = 1.25
 # Reading a large library again takes seconds: while another process writes without end, that is no more than this
