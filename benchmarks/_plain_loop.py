@@ -45,7 +45,7 @@ class PlainLoop:
 
     def __init__(self, options: Options, *, memory_format: torch.memory_format) -> None:
         model = open_model(options.model or "builtin")
-        self._header = model.header
+        self._header, self._novelty = model.header, model.novelty
         self._device = torch.device(str(choose_target(Device(options.device)).device))
         self._batch_size = options.batch_size
         network = build(model.header, model.tensors())
@@ -97,15 +97,18 @@ class PlainLoop:
         with torch.inference_mode():
             for images, _ in itertools.islice(self._loader, batches):
                 outputs: tuple[Tensor, ...] = self._network(images)
-                outputs[-1].softmax(-1).topk(1)
+                outputs[min(1, len(outputs) - 1)].softmax(-1).topk(1)
                 gathered.append([output.float().cpu().numpy() for output in outputs])
         return [np.concatenate(parts) for parts in zip(*gathered, strict=True)]
 
     def _answers(self, outputs: list[np.ndarray[Any, np.dtype[np.float32]]]) -> list[Answer]:
         """What phototag's decision makes of these logits, outside the timed part."""
-        taxonomy, subclass = self._header.taxonomy, outputs[-1]
-        superclass = outputs[0] if len(outputs) == 2 else pooled_logits(subclass, taxonomy)
-        evidence = gather(Scores(superclass=superclass, subclass=subclass), taxonomy)
+        taxonomy = self._header.taxonomy
+        if len(outputs) == 1:
+            scores = Scores(pooled_logits(outputs[0], taxonomy), outputs[0])
+        else:
+            scores = Scores(outputs[0], outputs[1], embedding=outputs[2] if len(outputs) > 2 else None)
+        evidence = gather(scores, taxonomy, self._novelty)
         tags = decide(evidence, taxonomy, self._header.thresholds)
         return [Answer.of(top, tag) for top, tag in zip(evidence.top[:, 0], tags, strict=True)]
 
