@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import gmtime, strftime, time
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -24,9 +25,9 @@ class StoredObject:
     data: bytes
     modified: float = field(default_factory=lambda: float(int(time())))
 
-    @property
+    @cached_property
     def etag(self) -> str:
-        """What real servers say of objects that were put in one part."""
+        """What real servers say of objects that were put in one part, and say at once."""
         return f'"{hashlib.md5(self.data, usedforsecurity=False).hexdigest()}"'
 
 
