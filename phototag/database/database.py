@@ -243,7 +243,8 @@ class Database:
                             # By this an index of the gallery knows whether it is still true.
                             writer.execute(_COUNT_UP)
                 finally:
-                    if raw is not None:
+                    # Ctrl-C in the middle of a statement ends the connection.
+                    if raw is not None and not writer.invalidated:
                         raw.execute("PRAGMA synchronous=NORMAL")
 
     def _count_change(self, writer: Connection) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Text, TypeDecorator, func, insert, literal, select
 
-from phototag.database import Role, holder_of, parse_location
+from phototag.database import Database, Role, holder_of, parse_location, runs
 from phototag.errors import LockedError, StoreError
 from phototag.store import Query, Store
 from tests.support.commands import run_python
@@ -177,3 +179,26 @@ def test_notes_lie_beside_the_database_and_not_beside_a_link_to_it(database: Pat
     with Store.open(database) as one, Store.open(link) as other:
         other.notes.write("mounts", ["/mnt"])
         assert one.notes.read("mounts") == ["/mnt"]
+
+
+class _Interrupting(TypeDecorator[str]):
+    """A value at which Ctrl-C comes."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: object) -> str | None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_the_middle_of_a_statement_is_what_it_is_and_saves_nothing(tmp_path: Path) -> None:
+    with closing(Database.open(parse_location(tmp_path / "photos.db"), create=True)) as database:
+        started = {"kind": "tag", "started_at": datetime.now(UTC), "version": "1"}
+        with database.writing("test", wait_seconds=0):
+            with pytest.raises(KeyboardInterrupt), database.write(durable=True) as connection:
+                connection.execute(insert(runs), [started])
+                connection.execute(select(literal("x", _Interrupting())))
+            with database.read() as connection:
+                assert connection.execute(select(func.count()).select_from(runs)).scalar_one() == 0
+            with database.write(durable=True) as connection:
+                connection.execute(insert(runs), [started])
