@@ -27,7 +27,9 @@ _REFUSED = {
 _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "TooManyRequests"}
 _WHERE_CREDENTIALS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _lock = threading.Lock()
-_clients: dict[str, Any] = {}
+# A client is for one server and one identity.
+_SETTINGS = ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION")
+_clients: dict[tuple[str | None, ...], Any] = {}
 
 
 def client() -> Any:
@@ -36,7 +38,7 @@ def client() -> Any:
     Raises:
         ObjectStorageError: botocore is not installed, or its settings are wrong.
     """
-    settings = os.environ.get("AWS_PROFILE", "")
+    settings = tuple(map(os.environ.get, _SETTINGS))
     with _lock:
         if settings not in _clients:
             _clients[settings] = _new_client()

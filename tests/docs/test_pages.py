@@ -161,7 +161,6 @@ def museum(reader: Path) -> Iterator[None]:
         patch.setenv("AWS_ENDPOINT_URL", server.url)
         patch.setenv("AWS_ACCESS_KEY_ID", "reader")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setattr("phototag.object_storage.client._clients", {})
         yield
 
 
