@@ -20,7 +20,7 @@ from phototag.database.connection import make_engine
 from phototag.errors import LockedError, SchemaError, StoreError
 from phototag.records import PhotoState, Source
 from phototag.store import Query, Review, ReviewFilter, Store, Verdict, backup_database, check_database, database_info
-from tests.support.commands import run_python
+from tests.support.commands import run_python, start_all
 from tests.support.project import ROOT, SCHEMA_DATABASES
 
 SECRET = "s3cret-w0rd"
@@ -383,13 +383,7 @@ with Store.open(sys.argv[1]) as store:
     print(store.count(Query()))
 """
     processes = [run_python(code, tmp_path / "photos.db", stdin=subprocess.PIPE) for _ in range(4)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    start_all(processes)
     for process in processes:
         assert output_of(process) == "0\n"
 

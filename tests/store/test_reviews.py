@@ -24,7 +24,7 @@ from phototag.records import PhotoState, Rank, Source, Tag, TaggedPhoto
 from phototag.store import Query, Review, ReviewFilter, SavedReview, ShownTag, Store, Verdict, check_database
 from phototag.tagging.retagging import retag
 from phototag.tagging.tagger import Tagger
-from tests.support.commands import run_python
+from tests.support.commands import run_python, start_all
 from tests.support.pictures import MakePicture
 from tests.support.stored_photos import BEAGLE, ROOSTER, SOME_BIRD, STRANGE, digest, failure, photo, register, stored
 
@@ -451,16 +451,6 @@ with Store.open(path) as store, store.writing("audit review") if hold else nullc
             said = store.reviews.save(Review(photo_id=photo_id, superclass=label, token=token + str(photo_id)))
         print(said, flush=True)
 """
-
-
-def start_all(processes: list[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
 
 
 def test_processes_that_review_at_once_lose_and_double_nothing(database: Path) -> None:

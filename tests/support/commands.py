@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from click.testing import Result
 
@@ -27,3 +27,14 @@ def run_python(
         env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment or {}),
         **options,  # type: ignore[call-overload]
     )
+
+
+def start_all(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Let processes go on together: each says "ready", and waits for a line."""
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
