@@ -180,7 +180,7 @@ class Similar:
         self._thread.join(_PATIENCE_SECONDS)
 
     def _read_aside(self, columns: Columns) -> None:
-        # Whoever asks next begins again.
+        # If it fails, the next question starts it again.
         with suppress(StoreError):
             self._embeddings = self._read(columns)
 

@@ -39,7 +39,7 @@ def copy_database(
 ) -> CopyReport:
     """Copy all rows of a database, as they are at one moment, into an empty one, which is made where there is none.
 
-    Ids stay what they are. It happens as a whole or not at all, in one transaction of the target. In the source nothing
+    Ids stay what they are. All of it happens in one transaction of the target, or nothing does. In the source nothing
     is changed, and others may write to it meanwhile. `progress` is told how many rows were copied since the last time,
     and how many there are in all.
 

@@ -449,7 +449,7 @@ leases = Table(
 )
 
 # One row. `number` grows with every transaction that writes, in the order in which they are committed. `writer` and
-# `tagger` grow when someone gets that lock: whoever finds another number than his own has lost it.
+# `tagger` grow when someone gets that lock: a holder that finds another number than its own has lost it.
 revision = Table(
     "revision",
     metadata,

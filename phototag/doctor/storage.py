@@ -63,7 +63,7 @@ def _opened_database(place: Location, shown: str) -> Check:
 
 
 def _without_names(text: str, place: Location) -> str:
-    """Return what a server's driver said without the user and the host: a report may be shown to strangers."""
+    """Return what a server's driver said without the user and the host: a report may be published."""
     named = () if place.url is None else (place.url.username, place.url.password, place.url.host)
     for name in filter(None, named):
         text = text.replace(str(name), "...")

@@ -66,7 +66,7 @@ def review_alike(
     with ONE_AT_A_TIME, store.answering(command, wait_seconds=wait_seconds):
         said = next(iter(store.reviews.find_all(ReviewFilter(photo_id=photo_id))), None)
         if said is None:
-            raise UsageError("nobody has said yet what the photo shows; review it first")
+            raise UsageError("the photo has no review yet; say first what it shows")
         reviews = []
         for other in others:
             known = store.photos.find(other)
